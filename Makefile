@@ -1,0 +1,76 @@
+# btworker: `make` lists the targets. Each of them sets up all it needs in .venv, once; only Python 3.10-3.13, make and
+# git have to be there. STACK=cu130 make <target> takes the newer pinned stack, in an environment of its own.
+
+PYTHON ?= python3
+DEFAULT_STACK := $(shell $(PYTHON) -c 'import sys; print("cu130" if sys.version_info >= (3, 13) else "cu121")')
+STACK ?= $(DEFAULT_STACK)
+VENV ?= $(if $(filter $(DEFAULT_STACK),$(STACK)),.venv,.venv-$(STACK))
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+BENCH ?= jobs upload
+DEMO_MODEL := btworker/demo/whisper-tiny-words.pt
+export PYTHONUNBUFFERED := 1
+# Where it is set, every start compiles all of torch again: the second start of the demo would be as slow as the first.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test test-gpu coverage lint format bench locks check-locks clean
+
+help: ## list the targets
+	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+setup: ## create or update the environment (every other target does this by itself)
+	@$(PYTHON) tools/setup_env.py --stack $(STACK) --venv $(VENV)
+
+demo: setup ## transcribe the sample recording with the embedded model, through the real service
+	@$(BIN)/python -m btworker demo $(DEMO_ARGS)
+
+serve: setup ## run the worker on 127.0.0.1:8477; WORKER_MODEL=large-v3 for real speech (settings: docs/configuration.md)
+	@if [ -z "$$WORKER_TOKEN$$WORKER_TOKEN_FILE" ]; then \
+		WORKER_TOKEN=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(18))'); export WORKER_TOKEN; \
+		echo "WORKER_TOKEN is not set: for this run it is $$WORKER_TOKEN"; \
+	fi; \
+	if [ -z "$$WORKER_MODEL$$WORKER_MODELS" ]; then \
+		export WORKER_MODEL=demo WORKER_MODELS=demo=$(DEMO_MODEL); \
+		echo "WORKER_MODEL is not set: this is the embedded demo model, which knows fewer than two hundred words"; \
+	fi; \
+	exec $(BIN)/python -m btworker serve $(SERVE_ARGS)
+
+test: setup ## run the tests (PYTEST_ARGS="-m speech" for a part; BTWORKER_FULL=1 for full counts)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-gpu: setup ## run everything that needs an NVIDIA GPU
+	@$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS)
+
+coverage: setup ## run the tests and report coverage, children included
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+
+lint: setup ## ruff, mypy and the architecture's import rules
+	@status=0; \
+	$(BIN)/ruff check . || status=1; \
+	$(BIN)/ruff format --check . || status=1; \
+	$(BIN)/mypy || status=1; \
+	$(BIN)/lint-imports --no-logo || status=1; \
+	exit $$status
+
+format: setup ## let ruff format and repair what it can
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+bench: setup ## measure this machine (BENCH="jobs" for one of them, BENCH_ARGS for its arguments)
+	@set -e; for name in $(BENCH); do echo "== bench/$$name.py"; $(BIN)/python "bench/$$name.py" $(BENCH_ARGS); done
+
+locks: setup ## resolve locks/*.in again and write locks/*.txt
+	@$(BIN)/python tools/locks.py write
+
+check-locks: setup ## check that every lock is current, and installs on every platform it is for
+	@$(BIN)/python tools/locks.py check
+
+clean: ## remove environments, caches and outputs
+	rm -rf .venv .venv-cu121 .venv-cu130 build dist *.egg-info .coverage .coverage.* demo-output bench-output
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

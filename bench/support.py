@@ -1,0 +1,119 @@
+"""What the benches share: a real server to measure, memory of a process, a table, a JSON file and the RESULT line."""
+
+import json
+import os
+import platform
+import secrets
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+START_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running btworker."""
+
+    url: str
+    pid: int
+    token: str
+    folder: Path
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header that every request needs."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+@contextmanager
+def server(folder: Path, **environment: str) -> Iterator[Server]:
+    """`python -m btworker serve` on a free port with the scripted engine of the tests."""
+    token = secrets.token_urlsafe(16)
+    ready = folder / "ready.json"
+    values = {
+        "WORKER_TOKEN": token,
+        "WORKER_PORT": "0",
+        "WORKER_DATA_DIR": str(folder / "data"),
+        "WORKER_ENGINE": "tests.fake_engine:load",
+        "WORKER_DEVICE": "cpu",
+        "WORKER_MODEL": "fake",
+        "WORKER_MODELS": "fake",
+        "WORKER_MAX_FILE_MB": "20000",
+        "PYTHONPATH": str(ROOT),
+        **environment,
+    }
+    command = [sys.executable, "-m", "btworker", "serve", "--ready-file", str(ready)]
+    with open(folder / "server.log", "wb") as log:
+        process = subprocess.Popen(command, env={**os.environ, **values}, stdout=log, stderr=log, cwd=ROOT)
+    try:
+        where = json.loads(_wait_for(ready, process))
+        yield Server(where["url"], where["pid"], token, folder)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def _wait_for(file: Path, process: "subprocess.Popen[bytes]") -> str:
+    end = time.monotonic() + START_DEADLINE_S
+    while not (file.exists() and file.stat().st_size):
+        if process.poll() is not None or time.monotonic() > end:
+            raise SystemExit(f"the server did not start; see {file.parent / 'server.log'}")
+        time.sleep(0.02)
+    return file.read_text()
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """An empty folder under bench-output, on the disk that is measured."""
+    base = ROOT / "bench-output"
+    base.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=base, prefix="run-") as folder:
+        yield Path(folder)
+
+
+def memory_mb(pid: int, field: str = "VmRSS") -> float:
+    """Resident memory of a process (VmHWM: its peak) in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) / 1024
+    raise LookupError(field)
+
+
+def reset_peak(pid: int) -> None:
+    """Let the kernel count the peak of a process's memory from now on."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that `share` of the values do not exceed (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, round(share * len(ordered)) - 1))]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median and range, for a table."""
+    return f"{statistics.median(values):8.2f}  ({min(values):.2f} - {max(values):.2f})"
+
+
+def report(name: str, rows: Sequence[tuple[str, str]], result: dict[str, float], raw: Any) -> None:
+    """Print the table and the RESULT line, and keep everything in bench-output/<name>.json."""
+    width = max(len(label) for label, _ in rows)
+    print()
+    for label, value in rows:
+        print(f"  {label:<{width}}  {value}")
+    machine = {"python": platform.python_version(), "cores": os.cpu_count(), "kernel": platform.release()}
+    document = {"bench": name, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine}
+    path = ROOT / "bench-output" / f"{name}.json"
+    path.write_text(json.dumps({**document, "command": sys.argv, "result": result, "raw": raw}, indent=1))
+    print(f"\n  kept in {path.relative_to(ROOT)}")
+    print("RESULT " + " ".join(f"{key}={value:.3g}" for key, value in result.items()), flush=True)

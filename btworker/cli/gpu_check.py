@@ -1,0 +1,93 @@
+"""The doctor's look at the GPUs: what the driver says of them, and whether torch can run a kernel on each.
+
+torch is asked in a process of its own: importing it takes seconds and hundreds of MB, and a broken driver may kill it.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+import pynvml
+
+from btworker.cli.checks import Check, Verdict
+from btworker.config import Settings, child_environment
+from btworker.messages import Device
+from btworker.pool.devices import find_gpus
+
+PROBE = """
+import json, torch
+for index in range(torch.cuda.device_count()):
+    line = {"index": index, "name": torch.cuda.get_device_name(index), "error": None}
+    try:
+        assert (torch.arange(8, device=f"cuda:{index}") * 2).sum().item() == 56
+    except Exception as error:
+        line["error"] = str(error).splitlines()[0]
+    print(json.dumps(line), flush=True)
+"""
+PROBE_TIMEOUT_S = 120.0
+NO_GPU = "none: the CPU does the work, which is fine for small models and slow for large-v3"
+
+
+def gpu_checks(settings: Settings) -> Iterator[Check]:
+    """One check for the driver, one for each GPU that the worker would use."""
+    if settings.device == "cpu":
+        yield Check("GPU", Verdict.OK, "not used: WORKER_DEVICE=cpu")
+        return
+    gpus = find_gpus(settings.cuda_visible_devices)
+    if not gpus:
+        yield _without(settings)
+        return
+    yield Check("driver", Verdict.OK, f"NVIDIA {_driver()}, {len(gpus)} GPU(s)")
+    yield from _torch_on(gpus)
+
+
+def _without(settings: Settings) -> Check:
+    if settings.cuda_visible_devices is not None and find_gpus(None):
+        found = "CUDA_VISIBLE_DEVICES names no GPU of this machine"
+        return Check("GPU", Verdict.FAIL, found, "correct it, or say WORKER_DEVICE=cpu")
+    if settings.device == "cuda":
+        mend = "install NVIDIA's driver (nvidia-smi must work; in Docker: --gpus all), or WORKER_DEVICE=cpu"
+        return Check("GPU", Verdict.FAIL, "WORKER_DEVICE=cuda, but the driver shows no GPU", mend)
+    return Check("GPU", Verdict.WARN, NO_GPU, "on a machine with a GPU: install NVIDIA's driver (nvidia-smi must work)")
+
+
+def _torch_on(gpus: Sequence[Device]) -> Iterator[Check]:
+    """What torch makes of the GPUs, each seen alone as a worker's child sees it."""
+    for gpu in gpus:
+        label = f"GPU {gpu.label}"
+        error = probe(gpu)
+        if error is None:
+            yield Check(label, Verdict.OK, f"{gpu.name}: torch ran a kernel on it")
+        else:
+            mend = "is the driver new enough for this stack, the GPU too new for it? STACK=cu130 is for Blackwell"
+            yield Check(label, Verdict.FAIL, f"{gpu.name}: torch cannot use it: {error}", mend)
+
+
+def probe(gpu: Device) -> str | None:
+    """Run one kernel; None when it came out right, else why not."""
+    environment = {**child_environment(), **({"CUDA_VISIBLE_DEVICES": gpu.uuid} if gpu.uuid else {})}
+    command = [sys.executable, "-c", PROBE]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, env=environment
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {PROBE_TIMEOUT_S:.0f} s"
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode != 0:
+        return (done.stderr.strip().splitlines() or [f"the probe died with {done.returncode}"])[-1]
+    if not lines:
+        return "torch sees no GPU"
+    return next((str(line["error"]) for line in lines if line["error"]), None)
+
+
+def _driver() -> str:
+    try:
+        pynvml.nvmlInit()
+        try:
+            return str(pynvml.nvmlSystemGetDriverVersion())
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        return f"driver ({error})"

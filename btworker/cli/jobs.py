@@ -1,0 +1,205 @@
+"""`btworker jobs list|show|cancel|rm|fetch`: looking after the jobs of a worker."""
+
+import argparse
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from btworker.cli.board import STAGES, summary
+from btworker.cli.connection import add_server_arguments, say, with_client
+from btworker.cli.main import WideHelp
+from btworker.cli.tables import print_table
+from btworker.cli.wording import clock, megabytes, printable
+from btworker.client import Client, ClientError, Job
+from btworker.jobs import JobStatus
+
+EXAMPLES = """\
+examples:
+  btworker jobs list --status failed
+  btworker jobs show wk_0123456789abcdef
+  btworker jobs fetch wk_0123456789abcdef --output-dir transcripts
+"""
+PAGE_LIMIT = 200
+STYLES = {JobStatus.COMPLETE: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}
+Work = Callable[[Client, str], Awaitable[None]]
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """One level more: what to do with the jobs."""
+    parser = subparsers.add_parser(
+        "jobs", description="Look after the jobs of a worker.", epilog=EXAMPLES, formatter_class=WideHelp
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = _action(actions, "list", "list jobs, newest first", list_jobs, ids=False)
+    listing.add_argument("--status", choices=[item.value for item in JobStatus], help="only jobs in this state")
+    listing.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many (20)")
+    listing.add_argument("--json", action="store_true", help="the jobs as the API gives them")
+    show = _action(actions, "show", "show all that is known of jobs", show_jobs)
+    show.add_argument("--json", action="store_true", help="the jobs as the API gives them")
+    _action(actions, "cancel", "stop jobs that wait or run", cancel_jobs)
+    _action(actions, "rm", "delete jobs that have ended, with their files", remove_jobs)
+    fetch = _action(actions, "fetch", "save the results of jobs", fetch_jobs)
+    fetch.add_argument("--output-dir", type=Path, default=Path(), metavar="DIR", help="where they go (here)")
+
+
+def _action(actions: Any, name: str, text: str, run: Any, *, ids: bool = True) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
+    if ids:
+        parser.add_argument("ids", nargs="+", metavar="ID", help="a job's id, like wk_0123456789abcdef")
+    add_server_arguments(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def list_jobs(args: argparse.Namespace) -> int:
+    """A table of jobs on stdout."""
+
+    async def work(client: Client) -> int:
+        status = args.status and JobStatus(args.status)
+        jobs: list[Job] = []
+        cursor: str | None = None
+        while len(jobs) < args.limit:
+            page = await client.jobs(status=status, limit=min(PAGE_LIMIT, args.limit - len(jobs)), cursor=cursor)
+            jobs += page.jobs
+            cursor = page.cursor
+            if cursor is None:
+                break
+        if args.json:
+            _print_json([job.raw for job in jobs])
+        elif jobs:
+            print_table(_table(jobs))
+        else:
+            say("no jobs")
+        return 0
+
+    return with_client(args, work)
+
+
+def show_jobs(args: argparse.Namespace) -> int:
+    """Each job with its inputs, results, warnings and log."""
+
+    async def work(client: Client) -> int:
+        jobs = [await client.job(job_id) for job_id in args.ids]
+        if args.json:
+            _print_json([job.raw for job in jobs])
+        for job in [] if args.json else jobs:
+            print("\n".join(_description(job)))
+        return 0
+
+    return with_client(args, work)
+
+
+def cancel_jobs(args: argparse.Namespace) -> int:
+    """Ask for each job's end."""
+
+    async def cancel(client: Client, job_id: str) -> None:
+        await client.cancel(job_id)
+        say(f"{job_id}: cancel requested")
+
+    return _for_each(args, cancel)
+
+
+def remove_jobs(args: argparse.Namespace) -> int:
+    """Delete each job."""
+
+    async def remove(client: Client, job_id: str) -> None:
+        await client.delete(job_id)
+        say(f"{job_id}: deleted")
+
+    return _for_each(args, remove)
+
+
+def fetch_jobs(args: argparse.Namespace) -> int:
+    """Save each job's results; the paths go to stdout."""
+
+    async def fetch(client: Client, job_id: str) -> None:
+        job = await client.job(job_id)
+        for item in job.outputs:
+            print(await client.download(job.id, item.filename, args.output_dir, sha256=item.sha256 or None))
+        if not job.outputs:
+            say(f"{job_id}: has no results; it is {job.status.value}")
+
+    return _for_each(args, fetch)
+
+
+def _for_each(args: argparse.Namespace, work: Work) -> int:
+    """Do it for every id; one that is refused does not stop the others."""
+
+    async def each(client: Client) -> int:
+        code = 0
+        for job_id in args.ids:
+            try:
+                await work(client, job_id)
+            except ClientError as error:
+                if error.status is None or error.status == 401:
+                    raise
+                say(f"{printable(job_id)}: {error.message}")
+                code = 1
+        return code
+
+    return with_client(args, each)
+
+
+def _table(jobs: list[Job]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name, more in {"job": {"no_wrap": True}, "created": {"no_wrap": True}, "state": {"no_wrap": True}}.items():
+        table.add_column(name, **more)  # type: ignore[arg-type]
+    table.add_column("audio", justify="right", no_wrap=True)
+    table.add_column("files", overflow="ellipsis", no_wrap=True)
+    for job in jobs:
+        state = Text(_state(job), STYLES.get(job.status, ""))
+        audio_s = sum(item.duration_s or 0.0 for item in job.inputs)
+        table.add_row(job.id, _local(job.created_at), state, clock(audio_s) if audio_s else "", Text(_files(job)))
+    return table
+
+
+def _state(job: Job) -> str:
+    if job.status is JobStatus.RUNNING:
+        return f"{STAGES.get(job.stage, job.stage)} {job.progress.percent:.0f} %"
+    if job.status is JobStatus.FAILED and job.error_code:
+        return f"failed: {job.error_code}"
+    return str(job.status.value)
+
+
+def _files(job: Job) -> str:
+    return ", ".join(printable(item.filename) for item in job.inputs)
+
+
+def _description(job: Job) -> list[str]:
+    """The lines of `jobs show`."""
+    lines = [f"{job.id}  {_state(job)}"]
+    facts = {
+        "created": _local(job.created_at),
+        "model": job.model,
+        "attempt": str(job.attempt) if job.attempt > 1 else "",
+        "GPU": job.gpu or "",
+        "took": summary(job),
+        "error": f"{job.error_message} ({job.error_code})" if job.error_code else "",
+    }
+    lines += [f"  {name:<8} {printable(value)}" for name, value in facts.items() if value]
+    for item in job.inputs:
+        audio = f", {clock(item.duration_s)}" if item.duration_s else ""
+        lines.append(f"  input    {printable(item.filename)} ({megabytes(item.size_bytes)}{audio})")
+    lines += [f"  result   {printable(item.filename)} ({item.size_bytes:,} bytes)" for item in job.outputs]
+    lines += [f"  warning  {printable(text)}" for text in job.warnings]
+    lines += [f"  log      {line.at} {printable(line.message)}" for line in job.logs]
+    return lines
+
+
+def _local(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M}"
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 100000")
+    return int(text)

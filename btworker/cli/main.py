@@ -1,0 +1,99 @@
+"""`btworker`: finds the command, runs it, and turns what goes wrong into one sentence and an exit code.
+
+Each command is a module with `add_parser(subparsers)`, which sets `run=` to a function of the parsed arguments that
+returns the exit code. Only the module of the command that was asked for is imported: `btworker version` loads neither
+the server nor the client, and `serve` loads no client.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from btworker import __version__
+from btworker.errors import StartupError
+
+COMMANDS = {
+    "serve": "run the worker",
+    "demo": "transcribe a sample recording through a real worker",
+    "transcribe": "send recordings to a worker and save their transcripts",
+    "jobs": "list, show, cancel, remove or fetch a worker's jobs",
+    "models": "show the models that jobs may ask for",
+    "doctor": "check this machine, and say how to mend what is wrong",
+    "version": "print the versions of btworker and what it runs on",
+}
+"""Every command, with the line that `btworker --help` shows; each is the module btworker.cli.<name>."""
+
+EXIT_CODES = """\
+exit codes:
+  0    all is well
+  1    a job failed, or a check did
+  2    wrong arguments
+  3    the worker cannot be reached, or refused
+  64   serve: wrong or missing settings        65  serve: the job database is damaged
+  69   serve: the address is in use            73  serve: the data folder cannot be used
+  130  stopped with Ctrl-C
+"""
+EXAMPLES = """\
+examples:
+  btworker demo                                   see it work, with nothing set up
+  WORKER_TOKEN=secret btworker serve              run the worker on 127.0.0.1:8477
+  export WORKER_URL=http://gpu-box:8477 WORKER_TOKEN=secret
+  btworker transcribe talk.mp3 --formats md,srt   send a recording there
+"""
+SETUP_HINT = "`make setup` installs all that is needed into .venv: use .venv/bin/btworker"
+USAGE = 2
+INTERRUPTED = 130
+
+
+class WideHelp(argparse.RawDescriptionHelpFormatter):
+    """Help with the examples as they are written, and room for the names of the commands."""
+
+    def __init__(self, prog: str, **more: Any) -> None:
+        super().__init__(prog, **{**more, "max_help_position": 28})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        parser = build_parser(chosen=next((word for word in arguments if not word.startswith("-")), None))
+    except ModuleNotFoundError as error:
+        print(f"btworker: {error.name} is not installed here; {SETUP_HINT}", file=sys.stderr)
+        return USAGE
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return USAGE
+    args = parser.parse_args(arguments)
+    try:
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
+    except StartupError as error:
+        print(f"btworker: {error.message}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `btworker jobs list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """The parser of all commands, with the arguments of the chosen one."""
+    parser = argparse.ArgumentParser(
+        prog="btworker",
+        description="A self-hosted transcription worker: recordings in over HTTP, transcripts out.",
+        epilog=f"{EXAMPLES}\n{EXIT_CODES}",
+        formatter_class=WideHelp,
+    )
+    parser.add_argument("--version", action="version", version=f"btworker {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        if name == chosen:
+            import_module(f"btworker.cli.{name}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary)
+    return parser

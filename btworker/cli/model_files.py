@@ -1,0 +1,42 @@
+"""Which checkpoint stands behind each model's name, and whether it is here. Looks at files, loads none."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from btworker.cli.wording import megabytes
+from btworker.config import Settings
+
+CACHED_AS = {"large": "large-v3", "turbo": "large-v3-turbo"}
+"""Where the file in the cache is named otherwise than the model (whisper._MODELS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One model that jobs may ask for."""
+
+    name: str
+    path: Path
+    size_bytes: int | None
+    """None where the file is not there."""
+    own: bool
+    """The operator's own checkpoint: never downloaded."""
+
+
+def model_files(settings: Settings) -> list[ModelFile]:
+    """Every allowed model with its file."""
+    return [_look(settings, name, path) for name, path in settings.model_paths.items()]
+
+
+def describe(model: ModelFile, *, offline: bool) -> str:
+    """Where the model is, in a few words."""
+    if model.size_bytes is not None:
+        return f"{megabytes(model.size_bytes):>7}  {model.path}"
+    if model.own:
+        return f"is missing: {model.path}"
+    return "is not in the cache, and WORKER_OFFLINE is set" if offline else "is downloaded when first used"
+
+
+def _look(settings: Settings, name: str, path: Path | None) -> ModelFile:
+    file = path or settings.model_cache / f"{CACHED_AS.get(name, name)}.pt"
+    size_bytes = file.stat().st_size if file.is_file() else None
+    return ModelFile(name, file, size_bytes, own=path is not None)

@@ -1,0 +1,123 @@
+"""`btworker serve`: the one place that wires settings -> store -> pool -> service -> app, and takes it down again.
+
+The socket listens before any child has loaded, so that ping answers from the first second. SIGTERM (or Ctrl-C) drains:
+running jobs get WORKER_DRAIN_SECONDS, then go back into the queue; a second one stops now. Nothing is lost either way.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from btworker import __version__, logs
+from btworker.config import Settings, load_settings
+from btworker.messages import LogSettings
+from btworker.metrics import Metrics
+from btworker.pool.supervisor import Supervisor, worker_specs
+from btworker.service import JobService
+from btworker.storage import DataFolder
+from btworker.store import Store
+from btworker.web.app import Server, bind, build_app
+
+log = logs.get_logger()
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """`btworker serve`; everything else is set by environment variables."""
+    parser = subparsers.add_parser(
+        "serve",
+        help="run the worker",
+        description="Run the worker until SIGTERM. Settings are environment variables (docs/configuration.md).",
+    )
+    parser.add_argument(
+        "--ready-file", type=Path, help='write {"url", "pid"} to this file once the worker listens (for scripts)'
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal. Returns the exit code; raises StartupError."""
+    settings = load_settings()
+    logs.set_up(LogSettings(settings.log_level, json=logs.wants_json(settings.log_format)))
+    _run_loop(_serve(settings, args.ready_file))
+    return 0
+
+
+def _run_loop(main: Coroutine[None, None, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:  # not on every platform; only speed is lost
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+async def _serve(settings: Settings, ready_file: Path | None) -> None:
+    signals = _signals()
+    async with _service(settings) as (service, metrics):
+        listener = bind(settings)
+        server = Server(build_app(settings, service, metrics), listener, settings)
+        await service.start()
+        url = await server.start()
+        log.info("listening", url=url, pid=os.getpid(), version=__version__, slots=service.slots)
+        _tell(ready_file, url)
+        await _until_stopped(service, signals, settings)
+        await server.stop()
+    log.info("stopped")
+
+
+def _tell(ready_file: Path | None, url: str) -> None:
+    """For scripts that start us; renamed, so that they never read half of it."""
+    if ready_file is not None:
+        part = ready_file.with_name(f"{ready_file.name}.part")
+        part.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
+        part.rename(ready_file)
+
+
+@asynccontextmanager
+async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metrics]]:
+    data = DataFolder.open(settings.data_dir)
+    try:
+        store = Store.open(data.database)
+        try:
+            settings.scratch_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+            pool = Supervisor(worker_specs(settings))
+            service = JobService(settings=settings, store=store, pool=pool, data=data)
+            try:
+                yield service, Metrics(service)
+            finally:
+                await service.stop()
+        finally:
+            await store.close()
+    finally:
+        data.close()
+
+
+def _signals() -> asyncio.Queue[signal.Signals]:
+    received: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, received.put_nowait, number)
+    return received
+
+
+async def _until_stopped(service: JobService, signals: asyncio.Queue[signal.Signals], settings: Settings) -> None:
+    """Wait for a signal, then drain; a second signal ends the drain. A failed task of the service raises here."""
+    first = asyncio.create_task(signals.get(), name="first-signal")
+    failed = asyncio.ensure_future(service.failed)
+    await asyncio.wait((first, failed), return_when=asyncio.FIRST_COMPLETED)
+    if failed.done():
+        first.cancel()
+        failed.result()
+    log.info("stopping", signal=first.result().name, drainSeconds=settings.drain_s)
+    drain = asyncio.create_task(service.drain(grace_s=settings.drain_s), name="drain")
+    second = asyncio.create_task(signals.get(), name="second-signal")
+    await asyncio.wait({drain, second}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (drain, second):
+        task.cancel()
+    await asyncio.gather(drain, second, return_exceptions=True)

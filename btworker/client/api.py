@@ -1,0 +1,174 @@
+"""Client: one method per thing that a worker can be asked for. Every error is a ClientError."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from btworker import __version__
+from btworker.client.download import safe_name, save
+from btworker.client.errors import BAD_ANSWER, CONNECTION_LOST, UNREACHABLE, ClientError, explained, refused
+from btworker.client.model import Job, JobPage, read_job, read_page
+from btworker.client.send import read_json, send_upload
+from btworker.client.upload import ProgressCallback, Upload
+from btworker.jobs import JobStatus
+
+CONNECT_S = 10.0
+ANSWER_S = 60.0
+"""Seconds without a byte of the answer after which a question counts as lost."""
+FIRST_POLL_S, LAST_POLL_S, POLL_GROWTH = 0.05, 2.0, 1.3
+"""A short job is seen at once, a long one costs a request every two seconds."""
+PATIENCE_S = 60.0
+"""Seconds for which `wait` goes on while the server cannot be reached: jobs survive its restart."""
+UPLOAD_RETRY_DELAYS_S = (0.5, 2.0)
+"""After a lost connection. Safe, since the Idempotency-Key makes every try the same job."""
+AWAY_CODES = frozenset({UNREACHABLE, CONNECTION_LOST})
+AWAY_STATUSES = frozenset({429, 502, 503, 504})
+"""What a server, or the proxy before it, answers while the server restarts."""
+
+
+class Client:
+    """A connection to one worker; use it as an async context manager."""
+
+    def __init__(self, base_url: str, token: str) -> None:
+        """`base_url` like http://host:8477 (a path before /v1 is kept); `token` is the worker's WORKER_TOKEN."""
+        address = base_url if "://" in base_url else f"http://{base_url}"
+        self.base_url = address.rstrip("/")
+        self._token = token
+        self._stack = AsyncExitStack()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Client":  # noqa: PYI034 - Self is not in Python 3.10
+        # Without limits of its own: aiohttp would end every request after five minutes.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=ANSWER_S)
+        headers = {"Authorization": f"Bearer {self._token}", "User-Agent": f"btworker/{__version__}"}
+        self._session = await self._stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, headers=headers))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+        self._session = None
+
+    async def ping(self) -> Mapping[str, Any]:
+        """What the worker says of itself: version, models, GPU, limits, jobs at work, warnings (docs/api.md)."""
+        return _object(await self._ask("GET", "/v1/ping"))
+
+    async def submit(
+        self,
+        paths: Sequence[str | Path],
+        options: Mapping[str, Any] | None = None,
+        *,
+        on_progress: ProgressCallback | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Upload the files as one job, with options by their wire names ({"language": "en", "outputs": ["srt"]}).
+
+        `on_progress(bytes sent, bytes in all)` is called after every chunk. With the same `idempotency_key` a second
+        call gives the first one's job. A connection that breaks is tried again, twice; a refusal is raised at once.
+        """
+        upload = Upload([Path(path) for path in paths], options or {}, on_progress)
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
+        for delay_s in (*UPLOAD_RETRY_DELAYS_S, None):
+            try:
+                with explained(self.base_url):
+                    return read_job(await send_upload(self._http, self._url("/v1/jobs"), upload, headers))
+            except ClientError as error:
+                if delay_s is None or error.code != CONNECTION_LOST:
+                    raise
+                await asyncio.sleep(delay_s)
+        raise AssertionError  # the last round returned or raised
+
+    async def job(self, job_id: str) -> Job:
+        """One job."""
+        return read_job(await self._ask("GET", _job_path(job_id)))
+
+    async def jobs(self, *, status: JobStatus | None = None, limit: int = 50, cursor: str | None = None) -> JobPage:
+        """A page of jobs, newest first."""
+        query = {"limit": str(limit), "status": status and status.value, "cursor": cursor}
+        return read_page(await self._ask("GET", "/v1/jobs", {k: v for k, v in query.items() if v is not None}))
+
+    async def wait(
+        self, job_id: str, *, on_update: Callable[[Job], None] | None = None, timeout_s: float | None = None
+    ) -> Job:
+        """The job once it has ended; `on_update(job)` is called with every look at it.
+
+        Raises asyncio.TimeoutError after `timeout_s` seconds. A server that goes away has a minute to come back.
+        """
+        return await asyncio.wait_for(self._wait(job_id, on_update), timeout_s)
+
+    async def cancel(self, job_id: str) -> None:
+        """Ask for the job's end; one that has ended already stays as it is."""
+        await self._ask("POST", f"{_job_path(job_id)}/cancel")
+
+    async def delete(self, job_id: str) -> None:
+        """Delete an ended job with its files. Raises ClientError(CONFLICT) while it waits or runs."""
+        await self._ask("DELETE", _job_path(job_id))
+
+    async def download(self, job_id: str, name: str, folder: Path, *, sha256: str | None = None) -> Path:
+        """Save one output in `folder` and return its path; with `sha256`, a file with another hash is refused.
+
+        The file gets its name when it is complete. `name` may come from the server: only a plain file name is taken.
+        """
+        target = folder / safe_name(name)
+        url = self._url(f"{_job_path(job_id)}/outputs/{quote(name, safe='')}")
+        with explained(self.base_url):
+            async with self._http.get(url, allow_redirects=False) as response:
+                if response.status != 200:
+                    raise await refused(response)
+                return await save(response.content.iter_chunked(2**18), target, sha256=sha256)
+
+    async def _wait(self, job_id: str, on_update: Callable[[Job], None] | None) -> Job:
+        delay_s, last_seen = FIRST_POLL_S, time.monotonic()
+        while True:
+            try:
+                job = await self.job(job_id)
+            except ClientError as error:
+                away = error.code in AWAY_CODES or error.status in AWAY_STATUSES
+                if not away or time.monotonic() - last_seen > PATIENCE_S:
+                    raise
+            else:
+                last_seen = time.monotonic()
+                if on_update is not None:
+                    on_update(job)
+                if job.status.finished:
+                    return job
+            await asyncio.sleep(delay_s)
+            delay_s = min(LAST_POLL_S, delay_s * POLL_GROWTH)
+
+    async def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """The JSON of an answer, None where it is empty."""
+        with explained(self.base_url):
+            async with self._http.request(method, self._url(path), params=query, allow_redirects=False) as response:
+                if not 200 <= response.status < 300:
+                    raise await refused(response)
+                if response.status == 204:
+                    return None
+                return await read_json(response)
+
+    @property
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("use the client as a context manager: async with Client(...) as client")
+        return self._session
+
+    def _url(self, path: str) -> str:
+        return self.base_url + path
+
+
+def _job_path(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"
+
+
+def _object(wire: Any) -> Mapping[str, Any]:
+    if not isinstance(wire, dict):
+        raise ClientError(BAD_ANSWER, "the server answered with something else than an object; is this a btworker?")
+    return wire

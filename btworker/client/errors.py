@@ -1,0 +1,78 @@
+"""ClientError: everything that can go wrong between a program and the worker, as a code and one sentence."""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+from aiohttp import ClientResponse
+
+UNREACHABLE = "UNREACHABLE"
+"""Nothing answers at the address; nothing was sent."""
+CONNECTION_LOST = "CONNECTION_LOST"
+"""The connection broke, or stood still, after it had been made."""
+BAD_ANSWER = "BAD_ANSWER"
+"""Something answered, but not as a btworker does."""
+BAD_FILE = "BAD_FILE"
+"""A local file cannot be read, or changed while it was being sent."""
+
+
+class ClientError(Exception):
+    """A request failed: `code` is the server's (docs/api.md) or one of this module's, `status` is HTTP's, if any."""
+
+    def __init__(self, code: str, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+
+
+def refusal(status: int, body: bytes) -> ClientError:
+    """The error that an answer with this status speaks of."""
+    try:
+        error = json.loads(body)["error"]
+        return ClientError(str(error["code"]), str(error["message"]), status)
+    except (ValueError, KeyError, TypeError):
+        text = " ".join(body[:200].decode("utf-8", "replace").split())
+        said = f": {text}" if text and not text.startswith("<") else ""
+        return ClientError(BAD_ANSWER, f"the server answered {status}{said}; is this a btworker?", status)
+
+
+async def refused(response: ClientResponse) -> ClientError:
+    """The error in an answer."""
+    try:
+        return refusal(response.status, await response.content.read(65_536))
+    except (aiohttp.ClientError, OSError):
+        # aiohttp gives nothing of a body once the connection broke, not even what has arrived.
+        message = f"the server refused with status {response.status}, but the connection broke before it said why"
+        return ClientError(CONNECTION_LOST, message, response.status)
+
+
+@contextmanager
+def explained(base_url: str) -> Iterator[None]:
+    """Turn aiohttp's errors into ClientErrors with a sentence that says what to look at."""
+    try:
+        yield
+    except aiohttp.InvalidURL:
+        raise ClientError(UNREACHABLE, f"{base_url!r} is no address; it looks like http://host:8477") from None
+    except aiohttp.ClientConnectorCertificateError as error:
+        why = error.certificate_error
+        raise ClientError(UNREACHABLE, f"the certificate of {base_url} is not trusted: {why}") from None
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+        raise ClientError(UNREACHABLE, f"no worker answers at {base_url} ({_reason(error)}); is it running?") from None
+    except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, asyncio.TimeoutError, OSError) as error:
+        raise ClientError(CONNECTION_LOST, f"the connection to {base_url} broke ({_reason(error)})") from None
+    except aiohttp.ClientError as error:
+        raise ClientError(BAD_ANSWER, f"{base_url} does not answer like a btworker ({_reason(error)})") from None
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, asyncio.TimeoutError):
+        return "time-out"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the name is not known"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error).strip() or type(error).__name__

@@ -1,0 +1,140 @@
+"""A multipart/form-data body that streams files from disk, with its length known before the first byte is sent.
+
+The length lets the server refuse a file that is too large, or a disk that is too full, before it is sent. Memory stays
+flat: one chunk is read at a time, in a thread, and the next one only when the connection has taken the last.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+
+from btworker.client.errors import BAD_FILE, ClientError
+
+CHUNK_BYTES = 2**20
+"""Read at a time: large enough that thread hops cost nothing, small enough that a progress bar moves."""
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with the bytes sent and the bytes in all, after every chunk."""
+Write = Callable[[bytes], Awaitable[None]]
+
+
+class Upload:
+    """Files and options as one request body; can be sent again from the start."""
+
+    def __init__(
+        self, paths: Sequence[Path], options: Mapping[str, Any], on_progress: ProgressCallback | None = None
+    ) -> None:
+        self.boundary = f"btworker-{secrets.token_hex(16)}"
+        self.sent_bytes = 0
+        self.started = False
+        self.failure: ClientError | None = None
+        """Why the body ended early, when that was a local file's fault; aiohttp reports it as a lost connection."""
+        self._on_progress = on_progress
+        # Options go first: a mistake in them is refused before the files are sent.
+        self._fields = self._part('name="options"', "application/json") + json.dumps(dict(options)).encode() + b"\r\n"
+        self._files = [(path, _size_bytes(path), self._file_part(path)) for path in paths]
+        self._end = f"--{self.boundary}--\r\n".encode()
+        inner = sum(len(head) + size + 2 for _, size, head in self._files)
+        self.total_bytes = len(self._fields) + inner + len(self._end)
+
+    @property
+    def done(self) -> bool:
+        """Every byte was handed to the connection."""
+        return self.sent_bytes == self.total_bytes
+
+    async def write_to(self, write: Write) -> None:
+        """Send the bytes, from the start. Raises ClientError(BAD_FILE) when a file cannot be read or changed."""
+        self.started, self.sent_bytes = True, 0
+        try:
+            await self._send(write, self._fields)
+            for path, size_bytes, head in self._files:
+                await self._send(write, head)
+                await self._send_file(write, path, size_bytes)
+                await self._send(write, b"\r\n")
+            await self._send(write, self._end)
+        except ClientError as error:
+            self.failure = error
+            raise
+
+    async def _send_file(self, write: Write, path: Path, size_bytes: int) -> None:
+        """Send exactly `size_bytes` bytes of the file: the length was promised to the server already."""
+        with _open(path) as file:  # not in a thread: a cancel during the hop would leave the file open
+            left_bytes = size_bytes
+            while left_bytes:
+                chunk = await asyncio.to_thread(_read, file, min(CHUNK_BYTES, left_bytes))
+                if not chunk:
+                    raise ClientError(BAD_FILE, f"{path} became shorter while it was being sent")
+                left_bytes -= len(chunk)
+                await self._send(write, chunk)
+
+    async def _send(self, write: Write, piece: bytes) -> None:
+        await write(piece)
+        self.sent_bytes += len(piece)
+        if self._on_progress is not None:
+            self._on_progress(self.sent_bytes, self.total_bytes)
+
+    def _file_part(self, path: Path) -> bytes:
+        return self._part(f'name="file"; filename="{_quoted(path.name)}"', "application/octet-stream")
+
+    def _part(self, disposition: str, kind: str) -> bytes:
+        lines = (
+            f"--{self.boundary}",
+            f"Content-Disposition: form-data; {disposition}",
+            f"Content-Type: {kind}",
+            "",
+            "",
+        )
+        return "\r\n".join(lines).encode("utf-8")
+
+
+class UploadBody(aiohttp.Payload):
+    """An Upload as aiohttp takes it; a coroutine, since a generator that is cancelled would leave its file open."""
+
+    def __init__(self, upload: Upload) -> None:
+        super().__init__(upload, content_type=f"multipart/form-data; boundary={upload.boundary}")
+        self._size = upload.total_bytes
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send it all."""
+        await self._value.write_to(writer.write)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
+        """Not for printing."""
+        raise TypeError("an upload has no text")
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise ClientError(BAD_FILE, f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read(file: IO[bytes], size_bytes: int) -> bytes:
+    try:
+        return file.read(size_bytes)
+    except OSError as error:
+        raise ClientError(BAD_FILE, f"{file.name} cannot be read: {error.strerror}") from None
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        if not path.is_file():
+            what = "is no regular file" if path.exists() else "does not exist"
+            raise ClientError(BAD_FILE, f"{path} {what}")
+        return path.stat().st_size
+    except OSError as error:
+        raise ClientError(BAD_FILE, f"{path} cannot be read: {error.strerror}") from None
+
+
+def _quoted(name: str) -> str:
+    """A file name in a part's header, as browsers write it (WHATWG HTML, multipart/form-data encoding)."""
+    text = os.fsencode(name).decode("utf-8", "replace")
+    return text.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22")

@@ -1,0 +1,89 @@
+"""Finished windows on disk, one JSON object a line, so that a second attempt goes on where the first one died.
+
+    {"index": 0, "run": "…", "language": "en", "peak": 1.5, "start": 0.0, "end": 28.4, "segments": […], "state": {…}}
+
+`run` names everything that the text depends on: lines of another model, another input or other options are dropped.
+The child writes; the parent may read whole lines at any time, for live events.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from btworker.engine.asr.loop_state import LoopState
+from btworker.transcript import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One finished window. Times are seconds of audio."""
+
+    index: int
+    language: str
+    peak: float
+    """The recording's loudest point (see mel.py), found once."""
+    start: float
+    end: float
+    segments: tuple[Segment, ...]
+    state: LoopState
+    """What the next window starts from."""
+
+
+class Journal:
+    """The file of one input's finished windows."""
+
+    def __init__(self, path: Path, *, run: str) -> None:
+        self._path = path
+        self._run = run
+
+    def resume(self) -> list[Entry]:
+        """The windows of earlier attempts at this very run, in order; anything after them is cut off the file.
+
+        The last line may be torn: the process that wrote it was killed.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        entries: list[Entry] = []
+        with self._path.open("a+b") as file:
+            file.seek(0)
+            good_bytes = 0
+            for line in file:
+                entry = self._read(line, index=len(entries))
+                if entry is None:
+                    break
+                entries.append(entry)
+                good_bytes += len(line)
+            file.truncate(good_bytes)
+        return entries
+
+    def append(self, entry: Entry) -> None:
+        """Write one window, durably."""
+        with self._path.open("ab") as file:
+            file.write(json.dumps(self._shape(entry), ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _shape(self, entry: Entry) -> dict[str, Any]:
+        return {
+            "index": entry.index,
+            "run": self._run,
+            "language": entry.language,
+            "peak": entry.peak,
+            "start": entry.start,
+            "end": entry.end,
+            "segments": [segment.to_dict() for segment in entry.segments],
+            "state": entry.state.to_dict(),
+        }
+
+    def _read(self, line: bytes, *, index: int) -> Entry | None:
+        """None for a torn line, or one of another run."""
+        try:
+            raw = json.loads(line)
+            if not line.endswith(b"\n") or raw["run"] != self._run or raw["index"] != index:
+                return None
+            segments = tuple(Segment.from_dict(segment) for segment in raw["segments"])
+            state = LoopState.from_dict(raw["state"])
+            return Entry(index, raw["language"], raw["peak"], raw["start"], raw["end"], segments, state)
+        except (ValueError, KeyError, TypeError):
+            return None

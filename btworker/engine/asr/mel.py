@@ -1,0 +1,63 @@
+"""The log-mel spectrogram of a whole recording, a window at a time, in bounded memory. Runs in the child.
+
+openai-whisper computes it in one piece, over the recording and 30 s of zeros, and clamps it at the loudest point of
+the whole file less 8: ten hours take 16 GB. Here a first pass finds that point, and each window is computed when its
+turn comes, from the samples that its frames see, so that the values are the same.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
+
+CHUNK_FRAMES = 12_000
+"""Frames at a time in the first pass: two minutes, about 50 MB."""
+FLOOR = 1e-10
+
+
+class LogMel:
+    """Log-mel frames of one recording; a frame is 10 ms and sees the 25 ms around it."""
+
+    def __init__(self, samples: npt.NDArray[np.int16], *, n_mels: int, peak: float) -> None:
+        self._samples = samples
+        self._n_mels = n_mels
+        self._floor = torch.tensor(peak, dtype=torch.float32) - 8.0
+        self.content_frames = len(samples) // HOP_LENGTH
+        """Frames of the recording itself; zeros follow."""
+
+    def frames(self, start: int, count: int) -> torch.Tensor:
+        """Frames `start` to `start + count`; shape (n_mels, count), float32 on the CPU."""
+        log_spec = torch.clamp(_power(self._samples, start, count, n_mels=self._n_mels), min=FLOOR).log10()
+        return (torch.maximum(log_spec, self._floor) + 4.0) / 4.0
+
+
+def find_peak(samples: npt.NDArray[np.int16], *, n_mels: int, check: Callable[[], None]) -> float:
+    """The largest log10 mel power of the recording. Calls `check` now and then, which may raise."""
+    loudest = torch.tensor(FLOOR)
+    frames = len(samples) // HOP_LENGTH + 3  # the last ones reach beyond the end
+    for start in range(0, frames, CHUNK_FRAMES):
+        check()
+        power = _power(samples, start, min(CHUNK_FRAMES, frames - start), n_mels=n_mels)
+        loudest = torch.maximum(loudest, power.max())
+    return float(loudest.log10())
+
+
+def _power(samples: npt.NDArray[np.int16], start: int, count: int, *, n_mels: int) -> torch.Tensor:
+    first = start * HOP_LENGTH - N_FFT // 2
+    sound = torch.from_numpy(_stretch(samples, first, first + (count - 1) * HOP_LENGTH + N_FFT))
+    stft = torch.stft(sound, N_FFT, HOP_LENGTH, window=torch.hann_window(N_FFT), center=False, return_complex=True)
+    power: torch.Tensor = mel_filters(sound.device, n_mels) @ (stft.abs() ** 2)
+    return power
+
+
+def _stretch(samples: npt.NDArray[np.int16], start: int, stop: int) -> npt.NDArray[np.float32]:
+    """Samples `start` to `stop` as floats: mirrored before the beginning, as torch.stft does, zeros after the end."""
+    out = np.zeros(stop - start, dtype=np.float32)
+    low, high = max(start, 0), min(stop, len(samples))
+    if high > low:
+        out[low - start : high - start] = samples[low:high].astype(np.float32) / 32768.0
+    if start < 0:
+        out[:-start] = _stretch(samples, 1, 1 - start)[::-1]
+    return out

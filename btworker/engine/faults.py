@@ -1,0 +1,39 @@
+"""Errors of torch and of the system -> errors that a user understands. Runs in the child, around a job's work."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from btworker.errors import BtworkerError, ErrorCode
+
+GPU_WORDS = ("CUDA", "cuDNN", "CUBLAS", "cublas", "NVRTC", "device-side assert", "Triton Error")
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise what happens inside as a BtworkerError where there is a code for it."""
+    try:
+        yield
+    except (MemoryError, OSError, RuntimeError) as error:
+        known = translate(error)
+        if known is None:
+            raise
+        raise known from error
+
+
+def translate(error: BaseException) -> BtworkerError | None:
+    """The user's side of an error; None where there is no code for it. Torch's own errors are RuntimeErrors."""
+    text = str(error)
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return BtworkerError(ErrorCode.DISK_FULL, "the worker's disk is full; try again later")
+        return None
+    if isinstance(error, MemoryError) or any(word in text for word in MEMORY_WORDS):
+        where = "the GPU" if any(word in text for word in GPU_WORDS) else "the worker"
+        return BtworkerError(
+            ErrorCode.OUT_OF_MEMORY, f"{where} ran out of memory; try again, or ask for a smaller model"
+        )
+    if any(word in text for word in GPU_WORDS):
+        return BtworkerError(ErrorCode.GPU_ERROR, "the GPU reported an error while it worked on this job; try again")
+    return None

@@ -1,0 +1,84 @@
+"""What ffmpeg said on standard error, bounded, and what of it we understand: tracks, duration, damage.
+
+There is no ffprobe in the packaged ffmpeg, so these lines are the only report on the input. They hold text from the
+file itself (tags) and never reach a user or a log verbatim.
+"""
+
+import re
+from dataclasses import dataclass
+
+HEAD_BYTES = 64 * 1024
+TAIL_BYTES = 32 * 1024
+
+_DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
+_TRACK = re.compile(r"^\[info\]   Stream #0:\d+.*?: (Audio|Video): ", re.MULTILINE)
+_LOW_SCORE = re.compile(r"detected only with low score of (\d+)")
+_CUT = re.compile(r"partial file|File ended prematurely|moov atom not found")
+_NO_DECODER = re.compile(r"[Nn]o decoder found|Decoder \(codec [^)]*\) not found|Decoder not found")
+
+
+class BoundedLog:
+    """The first and the last bytes of a stream of any length."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._tail = bytearray()
+
+    def add(self, data: bytes) -> None:
+        """Take in the next bytes."""
+        room = HEAD_BYTES - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:] if room < len(data) else b""
+        del self._tail[:-TAIL_BYTES]
+
+    @property
+    def text(self) -> str:
+        """What was kept."""
+        return (self._head + b"\n" + self._tail).decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What ffmpeg told of one input."""
+
+    opened: bool
+    """It is a container that ffmpeg knows."""
+    audio_tracks: int
+    video_tracks: int
+    duration_s: float | None
+    """What the header promises; None where it promises nothing that can be trusted."""
+    damaged: bool
+    """Some packets could not be decoded."""
+    cut_off: bool
+    """The container noticed that the file ends early."""
+    guessed: bool
+    """The container is hardly more than a guess, as it is for text and noise."""
+    undecodable: bool
+    """This ffmpeg has no decoder for the track."""
+
+
+def read_report(text: str) -> Report:
+    """Understand what was kept of a log (with `-loglevel level+info`); works on the first part of one, too."""
+    # tags of the file come before the mapping, too, but indented deeper than the lines that are looked for
+    about_input = text.partition("\n[info] Output #0")[0]
+    tracks = _TRACK.findall(about_input)
+    score = _LOW_SCORE.search(text)
+    return Report(
+        opened="[info] Input #0" in text,
+        audio_tracks=tracks.count("Audio"),
+        video_tracks=tracks.count("Video"),
+        duration_s=_duration(about_input),
+        damaged="Error submitting packet to decoder" in text
+        or "Error while decoding" in text
+        or "Decoding error" in text,
+        cut_off=_CUT.search(text) is not None,
+        guessed=score is not None and int(score[1]) <= 1,
+        undecodable=_NO_DECODER.search(text) is not None,
+    )
+
+
+def _duration(text: str) -> float | None:
+    found = _DURATION.search(text)
+    if found is None or "Estimating duration from bitrate" in text:
+        return None
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])

@@ -1,0 +1,85 @@
+"""What an attempt leaves behind: durable output files with their provenance, and no scratch. Runs in the child."""
+
+import glob
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from btworker.jobs import Input, JobId, Options, Output
+from btworker.outputs import Presentation, output_name, render
+from btworker.storage import JobFolder, sync_folder, write_durably
+from btworker.transcript import Transcript
+
+
+class StageClock:
+    """Seconds of wall time by stage."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def timings(self) -> tuple[tuple[str, float], ...]:
+        """(stage, seconds) in the order in which the stages first ended."""
+        return tuple((stage, round(seconds, 3)) for stage, seconds in self._seconds.items())
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time inside for this stage, also when it fails."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - began
+
+
+def scratch_file(scratch: Path, job_id: JobId, index: int) -> Path:
+    """Where the decoded sound of input number `index` lies while it is needed."""
+    return scratch / f"{job_id}.{index}.s16"
+
+
+def remove_scratch(scratch: Path, job_id: JobId) -> None:
+    """Remove every scratch file of a job, those of dead attempts as well."""
+    for path in scratch.glob(f"{glob.escape(job_id)}.*.s16"):
+        path.unlink(missing_ok=True)
+
+
+def camel_case(options: Options) -> dict[str, Any]:
+    """Options as the API spells them."""
+    return {_camel(name): value for name, value in asdict(options).items()}
+
+
+def write_outputs(
+    folder: JobFolder, options: Options, inputs: tuple[Input, ...], transcripts: list[Transcript]
+) -> tuple[Output, ...]:
+    """Render and store all files of a job: written to out.part, made durable, then renamed to out as a whole."""
+    part = folder.outputs.with_name("out.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True, mode=0o750)
+    outputs = tuple(
+        output
+        for source, transcript in zip(inputs, transcripts, strict=True)
+        for output in _write_one(part, options, source, transcript)
+    )
+    sync_folder(part)
+    shutil.rmtree(folder.outputs, ignore_errors=True)  # of an attempt that ended before its Finished arrived
+    os.replace(part, folder.outputs)
+    sync_folder(folder.path)
+    return outputs
+
+
+def _write_one(part: Path, options: Options, source: Input, transcript: Transcript) -> Iterator[Output]:
+    for kind in options.outputs:
+        name = output_name(source.stem, kind)
+        data = render(transcript, kind, Presentation(title=source.stem)).encode("utf-8", "replace")
+        sha256 = write_durably(part / name, data)
+        yield Output(source.input_id, name, kind.value, len(data), sha256)
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)

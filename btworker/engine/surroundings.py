@@ -1,0 +1,125 @@
+"""What this child stands on: versions, and which parts of the stack work. Runs before any model is loaded.
+
+A package that is missing or broken is a sentence here, never a crash: the child then says why it cannot work, and
+ping and preflight repeat it. pyannote is only looked for, since importing it takes seconds.
+"""
+
+import importlib
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+
+from btworker.ffmpeg import ffmpeg_version, find_ffmpeg
+from btworker.messages import Device, EngineInfo
+
+PACKAGES = ("numpy", "torch", "torchaudio", "openai-whisper", "pyannote.audio", "silero-vad")
+CRITICAL = ("numpy", "torch", "whisper")
+NO_DIARIZATION = "diarization is not part of this version yet"
+BROKEN = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
+"""What an import of a broken or mismatched binary package has been seen to raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What was found; `info` adds what is known of the model."""
+
+    device: Device
+    versions: dict[str, str]
+    checks: dict[str, bool] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    gpu_name: str | None = None
+    diarization_error: str = NO_DIARIZATION
+
+    @property
+    def blocker(self) -> str | None:
+        """Why this child cannot work at all; None when it can."""
+        wanted = (*CRITICAL, "torch_cuda") if self.device.kind == "cuda" else CRITICAL
+        return next((self.errors[name] for name in wanted if not self.checks[name]), None)
+
+    def info(self, *, model_error: str | None) -> EngineInfo:
+        """The record for the parent; `model_error` is empty when a model is loaded."""
+        checks = {**self.checks, "model": not model_error}
+        errors = {**self.errors, **({"model": model_error} if model_error else {})}
+        return EngineInfo(
+            versions=tuple(self.versions.items()),
+            checks=tuple(checks.items()),
+            errors=tuple(errors.items()),
+            cuda=self.checks["torch_cuda"] and self.device.kind == "cuda",
+            gpu_name=self.gpu_name,
+            diarization=False,
+            diarization_error=self.diarization_error,
+        )
+
+
+def look_around(device: Device) -> Surroundings:
+    """Import what is critical, ask for the rest."""
+    versions = _versions()
+    checks: dict[str, bool] = {}
+    errors: dict[str, str] = {}
+    for name in CRITICAL:
+        problem = _import_problem(name)
+        checks[name] = problem is None
+        if problem:
+            errors[name] = problem
+    gpu_name, cuda_problem = _look_at_gpu(device) if checks["torch"] else (None, "torch cannot be imported")
+    checks["torch_cuda"] = cuda_problem is None
+    if cuda_problem:
+        errors["torch_cuda"] = cuda_problem
+    else:
+        versions["cuda"] = _cuda_version()
+    mismatch = _mismatch(versions)
+    if mismatch:
+        errors["torchaudio"] = mismatch
+    checks["diarization"] = False
+    errors["diarization"] = mismatch or NO_DIARIZATION
+    return Surroundings(device, versions, checks, errors, gpu_name, errors["diarization"])
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    ffmpeg = find_ffmpeg()
+    found["ffmpeg"] = (ffmpeg_version(ffmpeg) or "broken") if ffmpeg else "missing"
+    return found
+
+
+def _import_problem(name: str) -> str | None:
+    try:
+        importlib.import_module(name)
+    except BROKEN as error:
+        return f"{name} cannot be imported ({type(error).__name__}: {str(error)[:200]}); install the pinned set again"
+    return None
+
+
+def _cuda_version() -> str:
+    """The CUDA that torch was built for, such as "12.1"."""
+    import torch
+
+    return str(torch.version.cuda)
+
+
+def _look_at_gpu(device: Device) -> tuple[str | None, str | None]:
+    """(name, what is wrong). Computes something: a GPU that torch was not built for is there but cannot be used."""
+    import torch
+
+    if device.kind != "cuda":
+        return None, "this worker computes on the CPU"
+    try:
+        if not torch.cuda.is_available():
+            return None, f"torch {torch.__version__} finds no CUDA device; look at the driver and at the stack's torch"
+        float((torch.ones(8, device="cuda:0") * 2).sum())
+        return torch.cuda.get_device_name(0), None
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
+        return None, f"torch {torch.__version__} cannot use the GPU {device.name or ''}: {reason}"
+
+
+def _mismatch(versions: dict[str, str]) -> str | None:
+    """torchaudio is built against one torch; the local part (+cu121) does not count."""
+    torch_release, audio_release = (versions[name].partition("+")[0] for name in ("torch", "torchaudio"))
+    if torch_release == audio_release:
+        return None
+    return f"torch {torch_release} and torchaudio {audio_release} are no matched set; install the pinned set again"

@@ -1,0 +1,217 @@
+"""What a job is: its ids, states, options and the one table of transitions.
+
+Pure records, used in all processes. store.py keeps them, service.py is the only writer of a job's state.
+"""
+
+import secrets
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, NewType
+
+from btworker.errors import ErrorInfo
+
+JobId = NewType("JobId", str)
+
+
+def new_job_id() -> JobId:
+    """A fresh id: "wk_" and 16 hex digits."""
+    return JobId("wk_" + secrets.token_hex(8))
+
+
+class JobStatus(str, Enum):
+    """Where a job stands; the wire values."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def finished(self) -> bool:
+        """No transition leads out of this status."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.FAILED, JobStatus.CANCELED}),
+    # back to queued only when a child was lost (or the service stopped) and attempts are left
+    JobStatus.RUNNING: frozenset({JobStatus.QUEUED, JobStatus.COMPLETE, JobStatus.FAILED, JobStatus.CANCELED}),
+    JobStatus.COMPLETE: frozenset(),
+    JobStatus.FAILED: frozenset(),
+    JobStatus.CANCELED: frozenset(),
+}
+
+
+class Stage(str, Enum):
+    """What is being done for a job right now."""
+
+    QUEUED = "queued"
+    DOWNLOADING = "downloading"
+    INITIALIZING = "initializing"
+    LOADING_MODEL = "loading_model"
+    TRANSCRIBING = "transcribing"
+    DIARIZING = "diarizing"
+    UPLOADING = "uploading"
+    COMPLETE = "complete"
+
+
+class OutputFormat(str, Enum):
+    """Files that a job can produce for each input."""
+
+    JSON = "json"
+    MD = "md"
+    SRT = "srt"
+    VTT = "vtt"
+    TXT = "txt"
+    TSV = "tsv"
+    RTTM = "rttm"
+
+
+DEFAULT_OUTPUTS = (OutputFormat.JSON, OutputFormat.MD)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a client asked for, after validation; defaults as documented in docs/api.md."""
+
+    model: str
+    language: str = ""
+    """"" = detect."""
+    task: str = "transcribe"
+    prompt: str = ""
+    temperature: float | None = None
+    """None = 0.0 with fallback to 0.2 … 1.0, as openai-whisper does."""
+    beam_size: int | None = None
+    """None = greedy."""
+    decode: str = "exact"
+    word_timestamps: bool = True
+    vad_enabled: bool = False
+    hallucination_detection: bool = True
+    hallucination_sensitivity: int = 50
+    no_speech_threshold: float = 0.6
+    diarization_enabled: bool = False
+    num_speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+    outputs: tuple[OutputFormat, ...] = DEFAULT_OUTPUTS
+    priority: int = 5
+    """0-9, higher runs first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One media file of a job. `stem` names its outputs and is unique within the job."""
+
+    input_id: str
+    filename: str
+    """The client's name: data, never a path."""
+    stem: str
+    size_bytes: int
+    sha256: str
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One produced file; it lies at <job folder>/out/<filename>."""
+
+    input_id: str
+    filename: str
+    type: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is. Seconds are seconds of audio."""
+
+    percent: float = 0.0
+    file_index: int = 0
+    total_files: int = 0
+    current_file: str | None = None
+    chunk_index: int = 0
+    total_chunks: int = 0
+    audio_s_done: float = 0.0
+    audio_s_total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a job's own log, shown in GET /v1/jobs/{id}. `at` is seconds since the epoch."""
+
+    at: float
+    level: str
+    message: str
+
+
+MAX_LOG_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as everyone but the store sees it. Times are seconds since the epoch."""
+
+    id: JobId
+    options: Options
+    inputs: tuple[Input, ...]
+    created_at: float
+    status: JobStatus = JobStatus.QUEUED
+    stage: Stage = Stage.QUEUED
+    stage_started_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    attempt: int = 0
+    progress: Progress = field(default_factory=Progress)
+    outputs: tuple[Output, ...] = ()
+    logs: tuple[LogLine, ...] = ()
+    warnings: tuple[str, ...] = ()
+    timings: tuple[tuple[str, float], ...] = ()
+    gpu: str | None = None
+    error: ErrorInfo | None = None
+    controller_job_id: str | None = None
+    idempotency_key: str | None = None
+    request_id: str | None = None
+
+    def evolve(self, **changes: Any) -> "Job":
+        """A copy with the changes; a status that the transition table does not allow is a bug and raises."""
+        status = changes.get("status", self.status)
+        if status != self.status and status not in TRANSITIONS[self.status]:
+            raise ValueError(f"job {self.id}: no transition {self.status.value} -> {status.value}")
+        return replace(self, **changes)
+
+    def with_log(self, at: float, level: str, message: str) -> "Job":
+        """A copy with one more log line; only the last 20 are kept."""
+        return replace(self, logs=(*self.logs, LogLine(at, level, message))[-MAX_LOG_LINES:])
+
+    def with_warnings(self, *warnings: str) -> "Job":
+        """A copy with the warnings that it did not have yet, in order."""
+        return replace(self, warnings=tuple(dict.fromkeys((*self.warnings, *warnings))))
+
+
+def unique_stems(filenames: list[str]) -> list[str]:
+    """Names for the outputs of each input, from the clients' names, safe as a file name and unique within a job.
+
+    "talk.m4a", "talk.mp3" -> "talk", "talk-2". Separators, control characters and leading dots go; an empty
+    rest becomes "audio". At most 100 characters and 180 bytes of UTF-8, so that any suffix still fits a file name.
+    """
+    stems: list[str] = []
+    taken: set[str] = set()
+    for name in filenames:
+        base = _safe_stem(name)
+        stem, count = base, 1
+        while stem.casefold() in taken:
+            count += 1
+            stem = f"{base}-{count}"
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
+
+
+def _safe_stem(name: str) -> str:
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    stem = last.rsplit(".", 1)[0] if "." in last.lstrip(".") else last
+    kept = "".join(c for c in stem if c.isprintable() and c not in '/\\:*?"<>|').strip(" .")
+    short = kept[:100].encode("utf-8", "ignore")[:180].decode("utf-8", "ignore").strip(" .")
+    return short or "audio"

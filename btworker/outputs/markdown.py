@@ -1,0 +1,63 @@
+"""The transcript as people read it: a title, a line about the recording, paragraphs with time stamps."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from btworker.outputs.presentation import Presentation, stamp
+from btworker.transcript import Segment, Transcript
+
+PAUSE_S = 2.0
+"""Silence after which a paragraph ends."""
+LONG_PARAGRAPH = 500
+"""Characters after which a paragraph ends with its sentence."""
+ENDLESS_PARAGRAPH = 1500
+"""Characters after which it ends anyway: some models never write a full stop."""
+_SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？")  # noqa: RUF001 - full-width marks are meant
+_SPECIAL = re.compile(r"([\\`*_\[<])")
+
+
+def write_markdown(transcript: Transcript, presentation: Presentation) -> str:
+    """Markdown that reads well as plain text, too."""
+    blocks = [f"# {_plain(presentation.title)}", _about(transcript)]
+    blocks += [f"**[{stamp(part[0].start)}]** {_text(part)}" for part in paragraphs(transcript.segments)]
+    if len(blocks) == 2:
+        blocks.append("*(no speech found)*")
+    return "\n\n".join(blocks) + "\n"
+
+
+def paragraphs(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
+    """Segments that belong together: no long pause between them, and not too many. Those without text are left out."""
+    part: list[Segment] = []
+    for segment in segments:
+        if not segment.text.strip():
+            continue
+        if part and _ends(part, segment):
+            yield part
+            part = []
+        part.append(segment)
+    if part:
+        yield part
+
+
+def _ends(part: list[Segment], following: Segment) -> bool:
+    size = sum(len(segment.text) for segment in part)
+    if following.start - part[-1].end >= PAUSE_S or size >= ENDLESS_PARAGRAPH:
+        return True
+    return size >= LONG_PARAGRAPH and part[-1].text.rstrip().endswith(_SENTENCE_ENDS)
+
+
+def _about(transcript: Transcript) -> str:
+    facts = [stamp(transcript.duration_s), f"language: {transcript.language}"]
+    model = dict(transcript.provenance).get("model")
+    if model:
+        facts.append(f"model: {model}")
+    return f"*{_plain(' · '.join(facts))}*"
+
+
+def _text(part: list[Segment]) -> str:
+    return _plain(" ".join(" ".join(segment.text for segment in part).split()))
+
+
+def _plain(text: str) -> str:
+    """Text that no Markdown renderer takes for markup."""
+    return _SPECIAL.sub(r"\\\1", text)

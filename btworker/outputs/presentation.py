@@ -1,0 +1,50 @@
+"""What every writer is told besides the transcript, and how times are spelled. Used on both sides."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from btworker.transcript import Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """How a transcript is shown. The subtitle options mean what openai-whisper's of the same names mean."""
+
+    title: str
+    """The input's stem: a heading in md, the file id in rttm."""
+    max_line_width: int | None = None
+    """Characters in a subtitle's line; needs word times."""
+    max_line_count: int | None = None
+    """Lines in a subtitle; only together with max_line_width."""
+    highlight_words: bool = False
+    """One cue per word, the word underlined as it is spoken; needs word times."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """One row of the table of formats."""
+
+    suffix: str
+    content_type: str
+    write: Callable[[Transcript, Presentation], str]
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, rounded as openai-whisper rounds them."""
+    return round(seconds * 1000.0)
+
+
+def clock(time_ms: int, *, hours: bool, mark: str) -> str:
+    """`01:02:03.004`; without `hours` the hours appear only where there are any. `mark` is the decimal mark."""
+    rest_s, ms = divmod(time_ms, 1000)
+    rest_min, s = divmod(rest_s, 60)
+    h, minutes = divmod(rest_min, 60)
+    head = f"{h:02d}:" if hours or h else ""
+    return f"{head}{minutes:02d}:{s:02d}{mark}{ms:03d}"
+
+
+def stamp(seconds: float) -> str:
+    """`MM:SS`, or `H:MM:SS` past the first hour: for people, not for players."""
+    minutes, s = divmod(int(seconds), 60)
+    h, minutes = divmod(minutes, 60)
+    return f"{h}:{minutes:02d}:{s:02d}" if h else f"{minutes:02d}:{s:02d}"

@@ -1,0 +1,13 @@
+"""WebVTT subtitles."""
+
+from btworker.outputs.presentation import Presentation, clock
+from btworker.outputs.subtitles import cues
+from btworker.transcript import Transcript
+
+
+def write_vtt(transcript: Transcript, presentation: Presentation) -> str:
+    """The header, then cues without numbers; hours only where there are any."""
+    return "WEBVTT\n\n" + "".join(
+        f"{clock(cue.start_ms, hours=False, mark='.')} --> {clock(cue.end_ms, hours=False, mark='.')}\n{cue.text}\n\n"
+        for cue in cues(transcript, presentation)
+    )

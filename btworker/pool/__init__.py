@@ -1,0 +1,96 @@
+"""The pool of children, as service.py sees it.
+
+    service.py                         parent                                        child (spawned)
+        |   send(RunTask) --------> supervisor.py --- task queue ------------------> child.py --> engine.run
+        |   cancel(job) ----------> supervisor.py --- control pipe ----------------> child.py (a thread)
+        |                                ^                                               |
+        | <---- events() ------ one stream <-- process.py <--- event queue --------------+
+        |                                          ^---- sentinel: death -> WorkerLost
+
+Rules
+- One pair of queues and one control pipe per child, thrown away with it: a child that is killed while it holds a shared
+  queue's lock would block everyone for ever (CPython issues 87971, 85880, 96062).
+- Death is an event (end of the event queue, then the sentinel), never a missed ping. Every event that the child sent
+  before it died is delivered first.
+- EOF on the control pipe means that the parent died: the child ends itself at once.
+- A child that cannot load says Unready with a sentence, and is tried again with a long back-off; the service stays up.
+- Down the stack are calls, up the stack is one stream of events.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from btworker.errors import ErrorInfo
+from btworker.jobs import JobId
+from btworker.messages import Device, EngineInfo, JobEvent, RunTask
+
+
+class Phase(str, Enum):
+    """What a worker is doing."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    WAITING = "waiting"
+    """Between a death and the next start."""
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """One worker (a place for a child), for ping, ready and metrics. Times are seconds since the epoch."""
+
+    index: int
+    device: Device
+    phase: Phase
+    pid: int | None = None
+    model: str = ""
+    job_id: JobId | None = None
+    restarts: int = 0
+    last_progress_at: float | None = None
+    info: EngineInfo | None = None
+    problem: ErrorInfo | None = None
+
+    @property
+    def ready(self) -> bool:
+        """It can take jobs, now or after the one that it has."""
+        return self.phase in (Phase.IDLE, Phase.BUSY)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomChanged:
+    """A worker became idle: a waiting job may start."""
+
+
+PoolEvent = JobEvent | RoomChanged
+
+
+class Pool(Protocol):
+    """What service.py needs of a pool; the local one is pool.supervisor.Supervisor."""
+
+    @property
+    def slots(self) -> int:
+        """Jobs that can be at work at once."""
+
+    def workers(self) -> tuple[WorkerState, ...]:
+        """The state of every worker, by index."""
+
+    async def start(self) -> None:
+        """Begin to start the children; returns before they are ready."""
+
+    def has_room(self) -> bool:
+        """Some worker is idle."""
+
+    def send(self, task: RunTask) -> WorkerState | None:
+        """Give the task to an idle worker, rather one that has its model loaded; None when there is none."""
+
+    def cancel(self, job_id: JobId, reason: str) -> None:
+        """Ask the child to stop this job; a child that does not is killed, which ends in WorkerLost."""
+
+    def events(self) -> AsyncIterator[PoolEvent]:
+        """The one stream of events; ends after `stop`."""
+
+    async def stop(self) -> None:
+        """Stop all children by the ladder: Stop, SIGTERM, SIGKILL. Jobs in them are not reported as lost."""

@@ -1,0 +1,143 @@
+"""What runs in a child: bind to the parent, set the environment, load the engine by name, then one task after another.
+
+The engine has the main thread. A second thread listens to the control pipe: it notes cancellations, and ends the
+process at once when the pipe closes, which means that the parent died. No front end is imported here.
+"""
+
+import ctypes
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import structlog
+
+from btworker import logs
+from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
+from btworker.jobs import JobId
+from btworker.messages import Cancel, ChildEvent, EngineInfo, Failed, Ready, RunTask, Started, Stop, Unready, WorkerSpec
+from btworker.pool.engine_api import Engine, EngineFactory
+
+PR_SET_PDEATHSIG = 1
+OOM_SCORE_ADJ = "500"
+"""The kernel's out-of-memory killer takes a child long before the service."""
+log = logs.get_logger()
+
+
+class _Queue:  # what we use of multiprocessing.SimpleQueue, for the annotations
+    get: Callable[[], Any]
+    put: Callable[[Any], None]
+
+
+def main(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connection) -> None:
+    """The child's entry point; returns when told to Stop, or when the engine cannot be opened."""
+    _bind_to_parent()
+    logs.set_up(spec.logs)
+    structlog.contextvars.bind_contextvars(worker=spec.index, childPid=os.getpid())
+    _set_environment(spec)
+    canceled = _listen(control)
+    engine = _open(spec, events.put)
+    if engine is None:
+        return
+    for command in iter(tasks.get, Stop()):
+        if not _run(engine, command, events.put, canceled):
+            break
+
+
+def _bind_to_parent() -> None:
+    """Own process group (Ctrl-C is the parent's to handle); dies with the parent; the first to go for memory."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it died before prctl
+        os._exit(1)
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write(OOM_SCORE_ADJ)
+    except OSError:  # not Linux, or not allowed: a precaution less
+        pass
+
+
+def _set_environment(spec: WorkerSpec) -> None:
+    """Before the engine, and so torch, is imported: libraries read these once."""
+    if spec.device.kind == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif spec.device.uuid is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = spec.device.uuid
+    if spec.settings.threads:
+        os.environ["OMP_NUM_THREADS"] = str(spec.settings.threads)
+    os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
+    if spec.settings.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _listen(control: Connection) -> set[JobId]:
+    canceled: set[JobId] = set()
+
+    def listen() -> None:
+        while True:
+            try:
+                command = control.recv()
+            except (EOFError, OSError):
+                os._exit(1)
+            if isinstance(command, Cancel):
+                canceled.add(command.job_id)
+
+    threading.Thread(target=listen, name="control", daemon=True).start()
+    return canceled
+
+
+def _open(spec: WorkerSpec, say: Callable[[ChildEvent], None]) -> Engine | None:
+    started = time.monotonic()
+    info = EngineInfo()
+    try:
+        engine = _factory(spec.engine)(spec)
+        info = engine.info
+        engine.open()
+    except BtworkerError as error:
+        say(Unready(os.getpid(), error.info, info))
+    except Exception as error:  # an edge: whatever the engine's libraries do, the operator gets a sentence
+        log.exception("engine_failed_to_open")
+        message = f"the engine could not start: {type(error).__name__}: {error}"[:500]
+        say(Unready(os.getpid(), ErrorInfo(ErrorCode.PROCESSING_ERROR, message), info))
+    else:
+        say(Ready(os.getpid(), engine.model, engine.info, time.monotonic() - started))
+        return engine
+    return None
+
+
+def _factory(name: str) -> EngineFactory:
+    module, _, attribute = name.partition(":")
+    factory: EngineFactory = getattr(importlib.import_module(module), attribute)
+    return factory
+
+
+def _run(engine: Engine, task: RunTask, say: Callable[[ChildEvent], None], canceled: set[JobId]) -> bool:
+    """One attempt at one job. False: this process must not be used again (a CUDA context that is broken stays so)."""
+    say(Started(task.job_id, task.attempt))
+    fatal = False
+    with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, attempt=task.attempt):
+        try:
+            for event in engine.run(task, lambda: task.job_id in canceled):
+                say(event)
+        except BtworkerError as error:
+            fatal = error.code is ErrorCode.GPU_ERROR
+            say(Failed(task.job_id, task.attempt, error.info, fatal=fatal))
+        except Exception as error:  # an edge: an unforeseen error fails the job, not the child
+            log.exception("job_raised")
+            say(Failed(task.job_id, task.attempt, _unforeseen(error)))
+    canceled.discard(task.job_id)
+    sys.stdout.flush()
+    return not fatal
+
+
+def _unforeseen(error: Exception) -> ErrorInfo:
+    message = f"an unexpected {type(error).__name__} ended the job; the worker's log has the details"
+    return ErrorInfo(ErrorCode.PROCESSING_ERROR, message)

@@ -1,0 +1,79 @@
+"""Which device each worker computes on. Runs in the parent, which asks NVML and never torch.
+
+GPUs are told to children by UUID, so that neither their order nor a GPU that disappears can mix them up.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+import pynvml
+
+from btworker.messages import Device
+
+CPU = Device("cpu")
+DeviceChoice = Literal["auto", "cuda", "cpu"]
+
+
+def find_gpus(selection: str | None) -> tuple[Device, ...]:
+    """The NVIDIA GPUs of this box that CUDA_VISIBLE_DEVICES (`selection`) allows; empty without a driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        gpus = tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
+    except pynvml.NVMLError:
+        return ()
+    finally:
+        pynvml.nvmlShutdown()
+    return select(gpus, selection)
+
+
+def select(gpus: Sequence[Device], selection: str | None) -> tuple[Device, ...]:
+    """The GPUs that a CUDA_VISIBLE_DEVICES value names, in its order.
+
+    As in CUDA, indices count from 0, a UUID may be shortened, and the first name that fits nothing ends the list; an
+    index counts in PCI bus order, as nvidia-smi shows it. A MIG instance passes through under its own UUID.
+    """
+    if selection is None:
+        return tuple(gpus)
+    chosen: list[Device] = []
+    for name in (part.strip() for part in selection.split(",")):
+        found = _named(gpus, name)
+        if found is None:
+            break
+        chosen.append(found)
+    return tuple(chosen)
+
+
+def places(*, choice: DeviceChoice, gpus: Sequence[Device], slots: int | Literal["auto"]) -> tuple[Device, ...]:
+    """The device of each worker: one worker per slot, spread evenly over the GPUs.
+
+    auto: the GPUs, else the CPU. cuda without a GPU: a worker that will say why it cannot work.
+    """
+    if choice == "cpu" or (choice == "auto" and not gpus):
+        devices: Sequence[Device] = (CPU,)
+    else:
+        devices = gpus or (Device("cuda"),)
+    count = len(devices) if slots == "auto" else slots
+    return tuple(devices[i % len(devices)] for i in range(count))
+
+
+def threads_per_child(*, wanted: int, children: int) -> int:
+    """CPU threads of each child: what the operator said, else the cores that we may use, shared out."""
+    return wanted or max(1, len(os.sched_getaffinity(0)) // max(1, children))
+
+
+def _gpu(index: int) -> Device:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    return Device("cuda", pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle), index)
+
+
+def _named(gpus: Sequence[Device], name: str) -> Device | None:
+    if name.startswith("MIG-"):
+        return Device("cuda", name, "MIG instance", None)
+    for gpu in gpus:
+        if (name.isdecimal() and gpu.index == int(name)) or (len(name) > 4 and (gpu.uuid or "").startswith(name)):
+            return gpu
+    return None

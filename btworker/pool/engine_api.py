@@ -1,0 +1,32 @@
+"""What a child asks of an engine. The real one is btworker.engine.pipeline:load; tests bring a scripted one."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from btworker.messages import EngineInfo, JobEvent, RunTask, WorkerSpec
+
+
+class Engine(Protocol):
+    """One loaded engine in one child; used from the child's main thread only."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """Versions, checks and capabilities; there before `open` as well."""
+
+    @property
+    def model(self) -> str:
+        """The name of the model that is loaded; empty before `open`."""
+
+    def open(self) -> None:
+        """Load the default model. Raises BtworkerError when that cannot be; the child then says Unready."""
+
+    def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:
+        """One attempt at a job: yields events, the last one Finished. Started is the child's to send.
+
+        Asks `canceled()` between windows and raises BtworkerError(CANCELED) when it says so. Raises BtworkerError for
+        every failure that has a code; anything else becomes PROCESSING_ERROR.
+        """
+
+
+EngineFactory = Callable[[WorkerSpec], Engine]
+"""What the import string names. Cheap: imports and looks around, loads nothing yet."""

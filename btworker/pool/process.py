@@ -1,0 +1,132 @@
+"""One child as the parent sees it: spawn, send, read its events, notice its death, stop it.
+
+Runs in the parent. `start` must be called from the main thread: the child asks the kernel to be killed when the thread
+that made it dies (PR_SET_PDEATHSIG), and the main thread lives as long as the service. A thread per child reads its
+event queue; every event, and then Gone, reaches `deliver` in the event loop, in order.
+"""
+
+import asyncio
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from btworker.messages import Cancel, ChildCommand, ChildEvent, Stop, WorkerSpec
+from btworker.pool import child
+
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The child has ended; nothing comes after this."""
+
+    exit_code: int | None
+
+    @property
+    def sentence(self) -> str:
+        """Follows a subject: "was killed by SIGKILL"."""
+        code = self.exit_code
+        if code is None:
+            return "disappeared"
+        if code >= 0:
+            return f"exited with status {code}"
+        hint = " (perhaps for want of memory)" if -code == signal.SIGKILL else ""
+        return f"was killed by {_signal_name(-code)}{hint}"
+
+
+class ChildProcess:
+    """A spawned child with its own pair of queues and control pipe, thrown away with it."""
+
+    def __init__(self, spec: WorkerSpec, deliver: Callable[["ChildEvent | Gone"], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._deliver = deliver
+        self._tasks = _CONTEXT.SimpleQueue()
+        self._events = _CONTEXT.SimpleQueue()
+        control, self._control = _CONTEXT.Pipe(duplex=False)
+        self._process = _CONTEXT.Process(
+            target=child.main,
+            args=(spec, self._tasks, self._events, control),
+            name=f"btworker-child-{spec.index}",
+        )
+        self._process.start()
+        self._leave_ends_to_child(control)
+        self._reader = threading.Thread(target=self._read, name=f"events-{spec.index}", daemon=True)
+        self._reader.start()
+
+    def _leave_ends_to_child(self, control: Connection) -> None:
+        """Close our copies of the child's ends: its death then ends the event queue, and a full pipe fails to write.
+
+        SimpleQueue has no public name for its two ends.
+        """
+        control.close()
+        self._events._writer.close()  # type: ignore[attr-defined]  # noqa: SLF001
+        self._tasks._reader.close()  # type: ignore[attr-defined]  # noqa: SLF001
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id."""
+        return self._process.pid
+
+    def send(self, command: ChildCommand) -> None:
+        """Put a task or Stop on the child's queue. A child that is gone does not hear it; Gone tells of that."""
+        try:
+            self._tasks.put(command)
+        except (BrokenPipeError, OSError):
+            return
+
+    def cancel(self, command: Cancel) -> None:
+        """Tell the child's control thread."""
+        try:
+            self._control.send(command)
+        except (BrokenPipeError, OSError):
+            return
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """SIGKILL: also ends a child that is stopped or stuck in C code."""
+        self._process.kill()
+
+    async def stop(self, gone: asyncio.Event, *, grace_s: float) -> None:
+        """The ladder: Stop, SIGTERM, SIGKILL, each after `grace_s` seconds; returns when `gone` is set."""
+        self.send(Stop())
+        for step in (self.terminate, self.kill):
+            try:
+                await asyncio.wait_for(gone.wait(), grace_s)
+            except asyncio.TimeoutError:
+                step()
+            else:
+                return
+        await gone.wait()
+
+    def _read(self) -> None:
+        while True:
+            try:
+                event = self._events.get()
+            except (EOFError, OSError):
+                break
+            self._hand_over(event)
+        self._process.join()
+        code = self._process.exitcode
+        self._control.close()
+        self._events.close()
+        self._tasks.close()
+        self._hand_over(Gone(code))
+
+    def _hand_over(self, event: "ChildEvent | Gone") -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, event)
+        except RuntimeError:  # the loop is closed: the parent is on its way out, nobody listens
+            return
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,53 @@
+"""What the service counts, as plain numbers; metrics.py reads them at scrape time. Pure."""
+
+from bisect import bisect_left
+from collections import Counter
+
+from btworker.errors import FAILURE_REASONS
+from btworker.jobs import Job, JobStatus
+
+JOB_BUCKETS_S = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 28_800)
+"""Seconds; from a tiny job to a day's recording on a slow box."""
+REALTIME_BUCKETS = (0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+
+
+class Histogram:
+    """Counts per bucket (not cumulative; the last one is +Inf) and the sum of what was observed."""
+
+    def __init__(self, buckets: tuple[float, ...]) -> None:
+        self.buckets = buckets
+        self.counts = [0] * (len(buckets) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.buckets, value)] += 1
+        self.sum += value
+
+
+class JobCounters:
+    """Totals since the start of this process."""
+
+    def __init__(self) -> None:
+        self.jobs: Counter[tuple[str, str]] = Counter()
+        """(outcome, reason) -> jobs; reason is "" for complete ones."""
+        self.audio_s = 0.0
+        self.queue_s = Histogram(JOB_BUCKETS_S)
+        self.realtime_factor = Histogram(REALTIME_BUCKETS)
+        self.stage_s: dict[str, Histogram] = {}
+
+    def ended(self, job: Job) -> None:
+        """Count a job that has just ended."""
+        reason = "" if job.error is None else FAILURE_REASONS.get(job.error.code, "internal")
+        self.jobs[job.status.value, reason] += 1
+        for stage, seconds in job.timings:
+            self.stage_s.setdefault(stage, Histogram(JOB_BUCKETS_S)).observe(seconds)
+        if job.status is JobStatus.COMPLETE:
+            self._count_audio(job)
+
+    def _count_audio(self, job: Job) -> None:
+        audio_s = sum(item.duration_s or 0.0 for item in job.inputs)
+        work_s = sum(seconds for _, seconds in job.timings)
+        self.audio_s += audio_s
+        if work_s > 0:
+            self.realtime_factor.observe(audio_s / work_s)

@@ -1,0 +1,254 @@
+"""JobService: what the web asks for. Submit, look up, list, cancel, delete, and the life of the service's own tasks."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from btworker.config import Settings
+from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
+from btworker.jobs import Input, Job, JobId, JobStatus, Options, Progress
+from btworker.logs import get_logger
+from btworker.pool import Pool, WorkerState
+from btworker.service.counters import JobCounters
+from btworker.service.runs import Runs
+from btworker.service.table import JobTable
+from btworker.storage import DataFolder
+from btworker.store import Store
+
+log = get_logger()
+MAX_INTERRUPTIONS = 10
+"""Starts beyond WORKER_MAX_ATTEMPTS for a job under which the service itself died: bounds one that kills the box."""
+RETENTION_INTERVAL_S = 600.0
+RETENTION_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to accept: its inputs already lie, durable, in its folder."""
+
+    id: JobId
+    options: Options
+    inputs: tuple[Input, ...]
+    warnings: tuple[str, ...] = ()
+    idempotency_key: str | None = None
+    controller_job_id: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """One page of a listing; `cursor` asks for the next."""
+
+    jobs: tuple[Job, ...]
+    cursor: int | None
+
+
+class JobService:
+    """See the module's docstring. `clock` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        pool: Pool,
+        data: DataFolder,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.data = data
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the exception when one of the service's own tasks fails: the service must then stop."""
+        self._pool = pool
+        self._store = store
+        self._table = JobTable(store=store, data=data, keep_inputs=settings.keep_inputs, clock=clock)
+        self._runs = Runs(table=self._table, pool=pool, data=data, settings=settings)
+        self._table.changed = self._runs.wake
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # life
+
+    async def start(self) -> None:
+        """Take up what an earlier run left, start the pool and the service's own tasks."""
+        await self._recover()
+        await self._pool.start()
+        for loop in (self._runs.pump, self._runs.dispatch, self._retain):
+            task = asyncio.create_task(loop(), name=f"service-{loop.__name__.strip('_')}")
+            task.add_done_callback(self._on_task_end)
+            self._tasks.append(task)
+
+    def begin_drain(self) -> None:
+        """Accept and start nothing more; what runs goes on."""
+        if not self.draining:
+            log.info("drain_started", running=len(self._table.running()), queued=len(self._table.waiting))
+        self._runs.draining = True
+        self._runs.wake()
+
+    async def drain(self, *, grace_s: float) -> None:
+        """Accept nothing more and give the running jobs at most `grace_s` seconds."""
+        self.begin_drain()
+        try:
+            await asyncio.wait_for(self._wait_until_idle(), grace_s)
+        except asyncio.TimeoutError:
+            log.warning("drain_timed_out", running=len(self._table.running()))
+
+    async def stop(self) -> None:
+        """Stop the pool and the service's tasks; what still runs goes back into the queue and keeps its attempts."""
+        self.begin_drain()
+        await self._pool.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for job in self._table.running():
+            await self._table.requeue(job, "the service stopped", lost=False)
+
+    async def _wait_until_idle(self) -> None:
+        while self._table.running():
+            await self._runs.wait_for_change()
+
+    async def _recover(self) -> None:
+        swept = await self.data.run(self.data.sweep, await self._store.ids())
+        await self.data.run(self.data.sweep_scratch, self.settings.scratch_dir)
+        unfinished = await self._store.unfinished()
+        for job in unfinished:
+            self._table.live[job.id] = job
+            if job.status is JobStatus.QUEUED:
+                self._table.enqueue(job)
+            elif job.attempt >= self.settings.max_attempts + MAX_INTERRUPTIONS:
+                message = f"the service itself died {job.attempt} times while this job ran; it is not tried again"
+                await self._table.end(job, JobStatus.FAILED, ErrorInfo(ErrorCode.WORKER_CRASHED, message))
+            else:
+                await self._table.requeue(job, "the service was interrupted", lost=False)
+        if unfinished or swept:
+            log.info("jobs_recovered", unfinished=len(unfinished), orphansRemoved=swept)
+
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self.draining or self.failed.done():
+            return
+        self.failed.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended"))
+
+    # what clients ask
+
+    def check_accepts(self) -> None:
+        """Raise DRAINING or QUEUE_FULL when a new job would be refused: for a look before the body is read."""
+        if self.draining:
+            raise BtworkerError(ErrorCode.DRAINING, "the worker is shutting down; try again in a minute, or elsewhere")
+        if (waiting := len(self._table.waiting)) >= self.settings.queue_limit:
+            message = f"{waiting} jobs are waiting already (WORKER_QUEUE_LIMIT); try again later"
+            raise BtworkerError(ErrorCode.QUEUE_FULL, message)
+
+    async def submit(self, new: NewJob) -> tuple[Job, bool]:
+        """Accept a job: durable when this returns. With a known idempotency key: that job, and False."""
+        self.check_accepts()
+        now = self._table.clock()
+        first = new.inputs[0].filename if new.inputs else None
+        job = Job(
+            id=new.id,
+            options=new.options,
+            inputs=new.inputs,
+            created_at=now,
+            stage_started_at=now,
+            progress=Progress(total_files=len(new.inputs), current_file=first),
+            warnings=new.warnings,
+            controller_job_id=new.controller_job_id,
+            idempotency_key=new.idempotency_key,
+            request_id=new.request_id,
+        )
+        stored, created = await self._store.insert(job)
+        if created:
+            log.info("job_accepted", workerJobId=job.id, files=len(job.inputs), model=job.options.model)
+            self._table.enqueue(job)
+        return self._live(stored), created
+
+    async def by_key(self, key: str) -> Job | None:
+        """The live or complete job that was submitted with this Idempotency-Key."""
+        job = await self._store.by_key(key)
+        return None if job is None else self._live(job)
+
+    async def get(self, job_id: str) -> Job:
+        """One job. Raises NOT_FOUND."""
+        job = self._table.live.get(JobId(job_id)) or await self._store.get(JobId(job_id))
+        if job is None:
+            raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such job")
+        return job
+
+    async def page(self, *, status: JobStatus | None, limit: int, cursor: int | None) -> JobPage:
+        """Jobs, newest first."""
+        jobs, following = await self._store.page(status=status, limit=limit, before=cursor)
+        return JobPage(tuple(self._live(job) for job in jobs), following)
+
+    async def cancel(self, job_id: str, reason: str) -> Job:
+        """Ask for a job's end: a waiting job ends at once, a running one soon, a finished one stays as it is."""
+        job = await self.get(job_id)
+        if job.status.finished or job.id in self._table.canceling:
+            return job
+        log.info("cancel_requested", workerJobId=job.id, reason=reason)
+        self._table.canceling[job.id] = reason
+        if self._table.waiting.discard(job.id):
+            await self._table.end_canceled(job)
+        else:  # running, or on its way to a worker: Runs looks at `canceling` before it sends
+            self._pool.cancel(job.id, reason)
+        return await self.get(job_id)
+
+    async def delete(self, job_id: str) -> None:
+        """Forget a job and its files. Raises NOT_FOUND, and CONFLICT while it waits or runs."""
+        job = await self.get(job_id)
+        if not job.status.finished:
+            raise BtworkerError(ErrorCode.CONFLICT, f"the job is {job.status.value}; cancel it first, then delete it")
+        await self._forget(job.id)
+
+    def queue_position(self, job_id: JobId) -> int | None:
+        """How many jobs start before this one; None when it does not wait."""
+        return self._table.waiting.position(job_id)
+
+    def _live(self, job: Job) -> Job:
+        return self._table.live.get(job.id, job)
+
+    # what ping, ready and metrics ask
+
+    @property
+    def draining(self) -> bool:
+        """The service accepts nothing more."""
+        return self._runs.draining
+
+    @property
+    def slots(self) -> int:
+        """Jobs that can be at work at once."""
+        return self._pool.slots
+
+    @property
+    def counters(self) -> JobCounters:
+        """Totals since the start."""
+        return self._table.counters
+
+    def workers(self) -> tuple[WorkerState, ...]:
+        """The pool's workers."""
+        return self._pool.workers()
+
+    def count(self, status: JobStatus) -> int:
+        """Live jobs in this status (queued or running)."""
+        return sum(job.status is status for job in self._table.live.values())
+
+    def oldest_waiting_at(self) -> float | None:
+        """When the job that has waited longest was accepted, in seconds since the epoch."""
+        waiting = (job.created_at for job in self._table.live.values() if job.status is JobStatus.QUEUED)
+        return min(waiting, default=None)
+
+    async def check_store(self) -> None:
+        """Raises sqlite3.Error when the job table cannot be written."""
+        await self._store.check_writable()
+
+    # retention
+
+    async def _retain(self) -> None:
+        while True:
+            horizon = self._table.clock() - self.settings.retention_hours * 3600
+            for job_id in await self._store.finished_before(horizon, RETENTION_BATCH):
+                await self._forget(job_id)
+                log.info("job_expired", workerJobId=job_id)
+            await asyncio.sleep(RETENTION_INTERVAL_S)
+
+    async def _forget(self, job_id: JobId) -> None:
+        await self._store.delete(job_id)
+        await self.data.run(self.data.remove, job_id)

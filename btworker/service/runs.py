@@ -1,0 +1,116 @@
+"""Attempts: waiting jobs go to idle workers, and the pool's one stream of events comes back.
+
+Two tasks of the service, `dispatch` and `pump`; the only code that decides what the end of an attempt means.
+"""
+
+import asyncio
+
+from btworker.config import Settings
+from btworker.errors import ErrorCode, ErrorInfo
+from btworker.jobs import Job, JobStatus
+from btworker.logs import get_logger
+from btworker.messages import Failed, Finished, JobEvent, RunTask, Warned, WindowDone, WorkerLost
+from btworker.pool import Pool, RoomChanged
+from btworker.service import progress
+from btworker.service.table import JobTable
+from btworker.storage import DataFolder
+
+log = get_logger()
+
+
+class Runs:
+    """Starts attempts and ends them."""
+
+    def __init__(self, *, table: JobTable, pool: Pool, data: DataFolder, settings: Settings) -> None:
+        self._table = table
+        self._pool = pool
+        self._data = data
+        self._settings = settings
+        self._wake = asyncio.Event()
+        self.draining = False
+
+    def wake(self) -> None:
+        """Something changed that may let a waiting job start."""
+        self._wake.set()
+
+    async def wait_for_change(self) -> None:
+        """Return after the next change; for a drain that waits for the last job."""
+        await self._wake.wait()
+        self._wake.clear()
+
+    async def dispatch(self) -> None:
+        """Give waiting jobs to idle workers, for ever; ends when the service drains."""
+        while not self.draining:
+            await self.wait_for_change()
+            while (job := self._next()) is not None:
+                await self._start(job)
+
+    def _next(self) -> Job | None:
+        if self.draining or not self._pool.has_room():
+            return None
+        job_id = self._table.waiting.pop()
+        return None if job_id is None else self._table.live[job_id]
+
+    async def _start(self, job: Job) -> None:
+        running = await self._table.begin_attempt(job)
+        if running is None:
+            return
+        if job.id in self._table.canceling:
+            await self._table.end_canceled(running)
+            return
+        task = RunTask(job.id, running.attempt, self._data.folder(job.id).path, job.inputs, job.options)
+        worker = self._pool.send(task)
+        if worker is None:  # the idle child died meanwhile; nothing was begun
+            await self._table.requeue(running, "no worker was free", lost=False)
+            return
+        self._table.live[job.id] = running.evolve(gpu=worker.device.name)
+        self._table.counters.queue_s.observe(self._table.clock() - job.created_at)
+        log.info("job_started", workerJobId=job.id, attempt=running.attempt, worker=worker.index, childPid=worker.pid)
+
+    async def pump(self) -> None:
+        """Handle the pool's events one after the other, until the pool has stopped."""
+        async for event in self._pool.events():
+            if isinstance(event, RoomChanged):
+                self.wake()
+            else:
+                await self.on_event(event)
+
+    async def on_event(self, event: JobEvent) -> None:
+        """The single return path of a running job. An attempt that is over changes nothing any more."""
+        job = self._table.live.get(event.job_id)
+        if job is None or job.status is not JobStatus.RUNNING or job.attempt != event.attempt:
+            return
+        match event:
+            case Finished():
+                await self._table.end(progress.completed(job, event), JobStatus.COMPLETE)
+            case Failed():
+                await self._on_failed(job, event)
+            case WorkerLost():
+                await self._on_lost(job, event)
+            case _:
+                self._log(event)
+                self._table.live[job.id] = progress.after(job, event, self._table.clock())
+
+    def _log(self, event: JobEvent) -> None:
+        if isinstance(event, Warned):
+            log.warning("job_warning", workerJobId=event.job_id, message=event.message)
+        elif isinstance(event, WindowDone) and self._settings.log_progress:
+            log.info("window_done", workerJobId=event.job_id, index=event.index, secondsDone=event.seconds_done)
+
+    async def _on_failed(self, job: Job, event: Failed) -> None:
+        if event.error.code is ErrorCode.CANCELED:
+            await self._table.end_canceled(job, event.error.message)
+        elif event.fatal and await self._table.store.losses(job.id) + 1 < self._settings.max_attempts:
+            await self._table.requeue(job, event.error.message, lost=True)
+        else:
+            await self._table.end(job, JobStatus.FAILED, event.error)
+
+    async def _on_lost(self, job: Job, event: WorkerLost) -> None:
+        losses = await self._table.store.losses(job.id) + 1
+        if job.id in self._table.canceling:
+            await self._table.end_canceled(job)
+        elif losses >= self._settings.max_attempts:
+            error = ErrorInfo(ErrorCode.WORKER_CRASHED, progress.lost_sentence(event, losses))
+            await self._table.end(job, JobStatus.FAILED, error)
+        else:
+            await self._table.requeue(job, f"its process {event.message}", lost=True)

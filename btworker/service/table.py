@@ -1,0 +1,100 @@
+"""The live jobs and every change of their state: memory and row together, the row first.
+
+Used by the event loop only. Each change is fenced by the attempt that it speaks of, so that a late word of an attempt
+that is over changes nothing.
+"""
+
+import time
+from collections.abc import Callable
+
+from btworker.errors import ErrorCode, ErrorInfo
+from btworker.jobs import Job, JobId, JobStatus, Stage
+from btworker.logs import get_logger
+from btworker.service.counters import JobCounters
+from btworker.service.waiting import WaitingJobs
+from btworker.storage import DataFolder
+from btworker.store import Store
+
+log = get_logger()
+_END_EVENTS = {
+    JobStatus.COMPLETE: "job_complete",
+    JobStatus.FAILED: "job_failed",
+    JobStatus.CANCELED: "job_canceled",
+}
+
+
+class JobTable:
+    """Queued and running jobs in memory, as they are in the store, plus their progress, which is not stored."""
+
+    def __init__(
+        self, *, store: Store, data: DataFolder, keep_inputs: bool, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.live: dict[JobId, Job] = {}
+        self.waiting = WaitingJobs()
+        self.canceling: dict[JobId, str] = {}
+        self.counters = JobCounters()
+        self.changed: Callable[[], None] = lambda: None
+        """Called after each change: the dispatcher may have something to do."""
+        self._data = data
+        self._keep_inputs = keep_inputs
+
+    def running(self) -> list[Job]:
+        """Jobs that a worker has."""
+        return [job for job in self.live.values() if job.status is JobStatus.RUNNING]
+
+    def enqueue(self, job: Job) -> None:
+        """Let a queued job wait for its turn."""
+        self.live[job.id] = job
+        self.waiting.add(job)
+        self.changed()
+
+    async def begin_attempt(self, job: Job) -> Job | None:
+        """queued -> running, the attempt counted on disk before anything starts; None when the row says otherwise."""
+        now = self.clock()
+        running = job.evolve(
+            status=JobStatus.RUNNING,
+            stage=Stage.INITIALIZING,
+            stage_started_at=now,
+            started_at=job.started_at or now,
+            attempt=job.attempt + 1,
+        )
+        if not await self.store.start_attempt(running):
+            return None
+        self.live[job.id] = running
+        return running
+
+    async def requeue(self, job: Job, why: str, *, lost: bool) -> None:
+        """running -> queued (or canceled, if that was asked for). `lost` spends one of its attempts."""
+        now = self.clock()
+        queued = job.evolve(status=JobStatus.QUEUED, stage=Stage.QUEUED, stage_started_at=now, gpu=None)
+        queued = queued.with_log(now, "warning", f"attempt {job.attempt} ended early: {why}; queued again")
+        if not await self.store.requeue(queued, lost=lost):
+            return
+        log.warning("job_requeued", workerJobId=job.id, attempt=job.attempt, reason=why)
+        if job.id in self.canceling:
+            self.live[job.id] = queued
+            await self.end_canceled(queued)
+        else:
+            self.enqueue(queued)
+
+    async def end_canceled(self, job: Job, reason: str = "canceled") -> None:
+        """The job ends as canceled, for the reason that was given with the request."""
+        why = self.canceling.get(job.id, reason)
+        await self.end(job, JobStatus.CANCELED, ErrorInfo(ErrorCode.CANCELED, why))
+
+    async def end(self, job: Job, status: JobStatus, error: ErrorInfo | None = None) -> None:
+        """Publish a job's end in one transaction, then forget what only a live job needs."""
+        now = self.clock()
+        ended = job.evolve(status=status, error=error, stage=Stage.COMPLETE, stage_started_at=now, finished_at=now)
+        if await self.store.finish(ended, was=job.status):
+            self.counters.ended(ended)
+            detail = {} if error is None else {"code": error.code.value, "message": error.message}
+            seconds = round(now - job.created_at, 3)
+            log.info(_END_EVENTS[status], workerJobId=job.id, attempt=job.attempt, seconds=seconds, **detail)
+        self.live.pop(job.id, None)
+        self.canceling.pop(job.id, None)
+        self.changed()
+        if not self._keep_inputs:
+            await self._data.run(self._data.remove_inputs, job.id)

@@ -1,0 +1,174 @@
+"""Files on disk: the job folders, durable writes, free space, and the lock on the data folder.
+
+    <data>/lock  jobs.sqlite3  scratch/
+    <data>/jobs/<job id>/in/<n>            inputs, "<n>.part" while they arrive
+                         windows/<n>.jsonl finished windows of input n, so that a second attempt goes on from there
+                         out/              results; "out.part" until all of them are durable
+
+Blocking functions; the parent calls them through DataFolder.run, a small bounded executor of its own, so that a stuck
+disk blocks uploads and nothing else. Names from clients never become paths here: folders are ids, inputs are numbers.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, ParamSpec, TypeVar
+
+from btworker.errors import EXIT_DATA_FOLDER, StartupError
+from btworker.jobs import JobId
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FILE_THREADS = 8
+"""Threads for file work: enough to keep a few disks busy, few enough that a stuck disk costs little."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFolder:
+    """Where one job's files lie."""
+
+    path: Path
+
+    @property
+    def inputs(self) -> Path:
+        """Folder of the inputs."""
+        return self.path / "in"
+
+    @property
+    def windows(self) -> Path:
+        """Folder of the finished windows."""
+        return self.path / "windows"
+
+    @property
+    def outputs(self) -> Path:
+        """Folder of the results."""
+        return self.path / "out"
+
+    def input(self, index: int) -> Path:
+        """The file of input number `index`."""
+        return self.inputs / str(index)
+
+    def windows_of(self, index: int) -> Path:
+        """The finished windows of input number `index`, one JSON object a line."""
+        return self.windows / f"{index}.jsonl"
+
+
+class DataFolder:
+    """The data folder, locked for this process from `open` to `close`."""
+
+    def __init__(self, root: Path, lock: IO[str]) -> None:
+        self.root = root
+        self.database = root / "jobs.sqlite3"
+        self._jobs = root / "jobs"
+        self._lock = lock
+        self.executor = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
+
+    @classmethod
+    def open(cls, root: Path) -> "DataFolder":
+        """Create the folder where it is missing, and lock it. Raises StartupError."""
+        try:
+            (root / "jobs").mkdir(parents=True, exist_ok=True, mode=0o750)
+            lock = open(root / "lock", "w", encoding="ascii")  # noqa: SIM115 - held until close()
+        except OSError as error:
+            raise StartupError(
+                f"the data folder {root} cannot be used: {error.strerror}; "
+                "give it to the user that runs btworker, or set WORKER_DATA_DIR",
+                exit_code=EXIT_DATA_FOLDER,
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise StartupError(
+                f"the data folder {root} is in use by another btworker; stop it, or set another WORKER_DATA_DIR",
+                exit_code=EXIT_DATA_FOLDER,
+            ) from None
+        return cls(root, lock)
+
+    def close(self) -> None:
+        """Give the lock back."""
+        self.executor.shutdown(wait=False, cancel_futures=True)
+        self._lock.close()
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a blocking function in the file executor."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.executor, lambda: function(*args, **kwargs))
+
+    def folder(self, job_id: JobId) -> JobFolder:
+        """The folder of a job, existing or not."""
+        return JobFolder(self._jobs / job_id)
+
+    def create(self, job_id: JobId) -> JobFolder:
+        """A new job's folder with an empty `in`."""
+        folder = self.folder(job_id)
+        folder.inputs.mkdir(parents=True, mode=0o750)
+        return folder
+
+    def remove(self, job_id: JobId) -> None:
+        """Delete a job's folder, if it is there; it is renamed first, so that half a deletion is never seen."""
+        path = self.folder(job_id).path
+        doomed = path.with_name(f"{path.name}.deleted")
+        with suppress(FileNotFoundError):
+            os.rename(path, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def remove_inputs(self, job_id: JobId) -> None:
+        """Delete what nobody reads once the job has ended: inputs and windows."""
+        folder = self.folder(job_id)
+        shutil.rmtree(folder.inputs, ignore_errors=True)
+        shutil.rmtree(folder.windows, ignore_errors=True)
+
+    def names(self) -> Iterator[str]:
+        """The names in the jobs folder: ids, and leftovers."""
+        with os.scandir(self._jobs) as entries:
+            for entry in entries:
+                yield entry.name
+
+    def sweep(self, known: frozenset[JobId]) -> int:
+        """Delete every job folder that no row speaks of; returns how many. Only safe at start."""
+        orphans = [name for name in self.names() if name not in known]
+        for name in orphans:
+            shutil.rmtree(self._jobs / name, ignore_errors=True)
+        return len(orphans)
+
+    def sweep_scratch(self, scratch: Path) -> None:
+        """Delete the decoded audio that jobs of an earlier run left. Only safe at start."""
+        for path in scratch.glob("wk_*"):
+            path.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        """Bytes that this user may still write on the data disk."""
+        return shutil.disk_usage(self.root).free
+
+
+def sync_folder(path: Path) -> None:
+    """fsync a folder, so that the names in it are durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(part: Path, final: Path) -> None:
+    """Give a finished and already fsynced file its name, durably."""
+    os.replace(part, final)
+    sync_folder(final.parent)
+
+
+def write_durably(path: Path, data: bytes) -> str:
+    """Write and fsync a new file; returns its SHA-256 in hex. The folder's own fsync is the caller's."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,231 @@
+"""The job table: one SQLite file, one connection, one thread. Runs in the parent; service.py is its only caller.
+
+Every change of a job's state is one transaction that is durable when the call returns (synchronous=FULL). The database
+is opened with locking_mode=EXCLUSIVE before WAL, so that no second process can open it. Progress is not stored: it
+lives in the service, and the finished windows lie in the job's folder.
+"""
+
+import asyncio
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from btworker.errors import EXIT_DATABASE, StartupError
+from btworker.jobs import Job, JobId, JobStatus
+from btworker.store_rows import job_from_json, job_to_json
+
+T = TypeVar("T")
+APPLICATION_ID = 0x62747731
+"""PRAGMA application_id: "btw1"; a foreign SQLite file is refused."""
+MIGRATIONS = (
+    """
+    CREATE TABLE jobs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        status TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        losses INTEGER NOT NULL DEFAULT 0,
+        created_at REAL NOT NULL,
+        finished_at REAL,
+        idempotency_key TEXT UNIQUE,
+        body TEXT NOT NULL
+    );
+    CREATE INDEX jobs_by_status ON jobs (status, seq);
+    CREATE INDEX jobs_by_finish ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+    """,
+)
+"""Scripts from user_version n to n + 1; never edit one that was released."""
+
+
+class Store:
+    """The job table. Methods may be called from any task; they run one after the other."""
+
+    def __init__(self, connection: sqlite3.Connection, executor: ThreadPoolExecutor) -> None:
+        self._db = connection
+        self._executor = executor
+
+    @classmethod
+    def open(cls, path: Path) -> "Store":
+        """Open or create the database. Raises StartupError when it is damaged, foreign or newer; the file is kept."""
+        executor = ThreadPoolExecutor(1, thread_name_prefix="store")
+        try:
+            return cls(executor.submit(_connect, path).result(), executor)
+        except sqlite3.DatabaseError as error:
+            executor.shutdown(wait=False)
+            raise StartupError(
+                f"the job database {path} is damaged or not a database of btworker ({error}); it was left as it is: "
+                "restore it from a backup, or move it away to start with an empty one",
+                exit_code=EXIT_DATABASE,
+            ) from None
+        except StartupError:
+            executor.shutdown(wait=False)
+            raise
+
+    async def close(self) -> None:
+        """Close the database after the calls under way."""
+        await self._run(self._db.close)
+        self._executor.shutdown(wait=False)
+
+    async def insert(self, job: Job) -> tuple[Job, bool]:
+        """Store a new job. With an idempotency key that a live or complete job has: that job and False.
+
+        A failed or canceled job gives its key up to the new one.
+        """
+        return await self._run(self._insert, job)
+
+    async def by_key(self, key: str) -> Job | None:
+        """The live or complete job with this idempotency key."""
+        return await self._run(self._by_key, key)
+
+    async def get(self, job_id: JobId) -> Job | None:
+        """One job."""
+        return await self._run(self._one, "SELECT body FROM jobs WHERE id = ?", (job_id,))
+
+    async def page(self, *, status: JobStatus | None, limit: int, before: int | None) -> tuple[list[Job], int | None]:
+        """Jobs, newest first, and the cursor of the next page (None: no more)."""
+        return await self._run(self._page, status, limit, before)
+
+    async def start_attempt(self, job: Job) -> bool:
+        """queued -> running with the attempt already counted in `job`; False when it was not queued any more."""
+        return await self._run(self._transition, job, JobStatus.QUEUED, job.attempt - 1)
+
+    async def requeue(self, job: Job, *, lost: bool) -> bool:
+        """running -> queued, fenced by attempt; `lost` spends one of the job's attempts."""
+        return await self._run(self._transition, job, JobStatus.RUNNING, job.attempt, int(lost))
+
+    async def finish(self, job: Job, *, was: JobStatus) -> bool:
+        """Publish a job's end in one transaction; False when a newer attempt or another end was first."""
+        return await self._run(self._transition, job, was, job.attempt)
+
+    async def losses(self, job_id: JobId) -> int:
+        """How many children died with this job in them."""
+        return await self._run(self._losses, job_id)
+
+    async def delete(self, job_id: JobId) -> None:
+        """Forget a job."""
+        await self._run(self._execute, "DELETE FROM jobs WHERE id = ?", (job_id,))
+
+    async def unfinished(self) -> list[Job]:
+        """Queued and running jobs, oldest first."""
+        sql = "SELECT body FROM jobs WHERE status IN ('queued', 'running') ORDER BY seq"
+        return await self._run(self._many, sql, ())
+
+    async def ids(self) -> frozenset[JobId]:
+        """Every id that the table knows."""
+        return await self._run(self._ids)
+
+    async def finished_before(self, moment: float, limit: int) -> list[JobId]:
+        """Ids of jobs that ended before `moment` (seconds since the epoch), oldest first."""
+        return await self._run(self._finished_before, moment, limit)
+
+    async def check_writable(self) -> None:
+        """Raises sqlite3.Error when a transaction cannot be committed."""
+        await self._run(self._execute, f"PRAGMA application_id = {APPLICATION_ID}", ())
+
+    async def _run(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
+
+    def _execute(self, sql: str, values: Iterable[object]) -> int:
+        with self._db:
+            return self._db.execute(sql, tuple(values)).rowcount
+
+    def _one(self, sql: str, values: tuple[object, ...]) -> Job | None:
+        row = self._db.execute(sql, values).fetchone()
+        return None if row is None else job_from_json(row[0])
+
+    def _many(self, sql: str, values: tuple[object, ...]) -> list[Job]:
+        return [job_from_json(row[0]) for row in self._db.execute(sql, values)]
+
+    def _by_key(self, key: str) -> Job | None:
+        sql = "SELECT body FROM jobs WHERE idempotency_key = ? AND status NOT IN ('failed', 'canceled')"
+        return self._one(sql, (key,))
+
+    def _insert(self, job: Job) -> tuple[Job, bool]:
+        with self._db:
+            if job.idempotency_key is not None:
+                known = self._by_key(job.idempotency_key)
+                if known is not None:
+                    return known, False
+                sql = "UPDATE jobs SET idempotency_key = NULL WHERE idempotency_key = ?"
+                self._db.execute(sql, (job.idempotency_key,))
+            self._db.execute(
+                "INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, body) VALUES (?, ?, ?, ?, ?, ?)",
+                (job.id, job.status.value, job.attempt, job.created_at, job.idempotency_key, job_to_json(job)),
+            )
+        return job, True
+
+    def _transition(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:
+        sql = """UPDATE jobs SET status = ?, attempt = ?, losses = losses + ?, finished_at = ?, body = ?
+                 WHERE id = ? AND status = ? AND attempt = ?"""
+        values = (job.status.value, job.attempt, losses, job.finished_at, job_to_json(job), job.id, was.value, attempt)
+        return self._execute(sql, values) == 1
+
+    def _page(self, status: JobStatus | None, limit: int, before: int | None) -> tuple[list[Job], int | None]:
+        sql = "SELECT seq, body FROM jobs WHERE seq < ? AND status = coalesce(?, status) ORDER BY seq DESC LIMIT ?"
+        values = (2**62 if before is None else before, None if status is None else status.value, limit + 1)
+        rows = self._db.execute(sql, values).fetchall()
+        jobs = [job_from_json(body) for _, body in rows[:limit]]
+        return jobs, rows[limit - 1][0] if len(rows) > limit else None
+
+    def _losses(self, job_id: JobId) -> int:
+        row = self._db.execute("SELECT losses FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def _ids(self) -> frozenset[JobId]:
+        return frozenset(JobId(row[0]) for row in self._db.execute("SELECT id FROM jobs"))
+
+    def _finished_before(self, moment: float, limit: int) -> list[JobId]:
+        sql = "SELECT id FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+        return [JobId(row[0]) for row in self._db.execute(sql, (moment, limit))]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    existed = path.exists() and path.stat().st_size > 0
+    db = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+        if existed:
+            _verify(db, path)  # before WAL is asked for, which writes to the file
+        for pragma in ("journal_mode = WAL", "synchronous = FULL"):
+            db.execute(f"PRAGMA {pragma}").fetchall()
+        _migrate(db, path, keep_copy=existed)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _verify(db: sqlite3.Connection, path: Path) -> None:
+    verdict = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(f"integrity check: {verdict}")
+    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise sqlite3.DatabaseError("it belongs to another program")
+    version = _version(db)
+    if version > len(MIGRATIONS):
+        raise StartupError(
+            f"the job database {path} was written by a newer btworker (schema {version}, this one knows "
+            f"{len(MIGRATIONS)}); install that version again",
+            exit_code=EXIT_DATABASE,
+        )
+
+
+def _migrate(db: sqlite3.Connection, path: Path, *, keep_copy: bool) -> None:
+    version = _version(db)
+    if version == len(MIGRATIONS):
+        return
+    if keep_copy:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        shutil.copy2(path, path.with_name(f"{path.name}.schema{version}.{int(time.time())}"))
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        db.executescript(
+            f"BEGIN; {script} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
+        )
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,131 @@
+"""The engine's result and the writers' input: words, segments, turns. Pure records; seconds are seconds of audio.
+
+The dict forms follow openai-whisper's result, so that a stored transcript reads like one and can be rendered again.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word; `word` keeps whisper's leading space."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+    speaker: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Whisper's shape, and `speaker` where there is one."""
+        shape = {"word": self.word, "start": self.start, "end": self.end, "probability": self.probability}
+        return shape if self.speaker is None else {**shape, "speaker": self.speaker}
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> "Word":
+        """The inverse of to_dict; a missing probability is 0."""
+        return cls(raw["word"], raw["start"], raw["end"], raw.get("probability", 0.0), raw.get("speaker"))
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One segment as openai-whisper defines it. `seek` counts mel frames (10 ms) of its window's start."""
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...] = ()
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
+    words: tuple[Word, ...] = ()
+    speaker: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Whisper's shape; `words` and `speaker` where there are any."""
+        shape: dict[str, Any] = {
+            "id": self.id,
+            "seek": self.seek,
+            "start": self.start,
+            "end": self.end,
+            "text": self.text,
+            "tokens": list(self.tokens),
+            "temperature": self.temperature,
+            "avg_logprob": self.avg_logprob,
+            "compression_ratio": self.compression_ratio,
+            "no_speech_prob": self.no_speech_prob,
+        }
+        if self.words:
+            shape["words"] = [word.to_dict() for word in self.words]
+        if self.speaker is not None:
+            shape["speaker"] = self.speaker
+        return shape
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> "Segment":
+        """The inverse of to_dict; also reads openai-whisper's own segments."""
+        return cls(
+            id=raw["id"],
+            seek=raw.get("seek", 0),
+            start=raw["start"],
+            end=raw["end"],
+            text=raw["text"],
+            tokens=tuple(raw.get("tokens", ())),
+            temperature=raw.get("temperature", 0.0),
+            avg_logprob=raw.get("avg_logprob", 0.0),
+            compression_ratio=raw.get("compression_ratio", 0.0),
+            no_speech_prob=raw.get("no_speech_prob", 0.0),
+            words=tuple(Word.from_dict(word) for word in raw.get("words", ())),
+            speaker=raw.get("speaker"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Someone speaks from `start` to `end`; "SPEAKER_00" is who speaks first."""
+
+    start: float
+    end: float
+    speaker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Everything the engine found in one input."""
+
+    text: str
+    language: str
+    segments: tuple[Segment, ...]
+    duration_s: float
+    turns: tuple[Turn, ...] = ()
+    provenance: tuple[tuple[str, Any], ...] = ()
+    """(name, JSON value) pairs: model, modelSha256, versions, device, options, attempt, timings."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Whisper's result shape with what we add to it."""
+        shape: dict[str, Any] = {
+            "text": self.text,
+            "language": self.language,
+            "duration": self.duration_s,
+            "segments": [segment.to_dict() for segment in self.segments],
+        }
+        if self.turns:
+            shape["turns"] = [{"start": t.start, "end": t.end, "speaker": t.speaker} for t in self.turns]
+        shape["provenance"] = dict(self.provenance)
+        return shape
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> "Transcript":
+        """The inverse of to_dict."""
+        return cls(
+            text=raw["text"],
+            language=raw["language"],
+            segments=tuple(Segment.from_dict(segment) for segment in raw["segments"]),
+            duration_s=raw.get("duration", 0.0),
+            turns=tuple(Turn(**turn) for turn in raw.get("turns", ())),
+            provenance=tuple(raw.get("provenance", {}).items()),
+        )

@@ -1,0 +1,101 @@
+"""Whether an upload may begin: everything that can be said before its body is read. Parent.
+
+Size: the limit is per file and a body may hold several files, so a length alone is refused only where it is more than
+max_file_bytes for every allowed file together; a part's own Content-Length, and the count while reading, do the rest.
+"""
+
+from aiohttp import hdrs, web
+
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Job
+from btworker.web.context import Context
+from btworker.web.parts import boundary_of
+
+OVERHEAD_BYTES = 2**20
+"""Bytes of a body beside its files that are always fine: boundaries, part headers, options."""
+PART_OVERHEAD_BYTES = 16_384
+MAX_KEY_CHARS = 255
+FORM = "multipart/form-data"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+async def admit(request: web.Request, context: Context) -> Job | None:
+    """None: read on. A job: this Idempotency-Key was seen, and that is the answer. Raises every early refusal."""
+    check_expectation(request)
+    check_content_type(request)
+    key = idempotency_key(request)
+    if key is not None and (known := await context.service.by_key(key)) is not None:
+        return known
+    context.service.check_accepts()
+    check_length(request, context)
+    await check_room(request, context)
+    return None
+
+
+def check_expectation(request: web.Request) -> None:
+    """The only expectation that exists is 100-continue."""
+    expected = request.headers.get(hdrs.EXPECT, "")
+    if expected and expected.lower() != "100-continue":
+        raise BtworkerError(ErrorCode.BAD_REQUEST, "the only Expect that is known here is 100-continue")
+
+
+def check_content_type(request: web.Request) -> None:
+    """multipart/form-data with a boundary and no Content-Encoding. Raises UNSUPPORTED_MEDIA, BAD_MULTIPART."""
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
+    if encoding != "identity":
+        raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, "send the body without a Content-Encoding")
+    raw = request.headers.get(hdrs.CONTENT_TYPE, "")
+    kind = raw.partition(";")[0].strip().lower()
+    if kind == "application/json":
+        message = (
+            "controllerJobId and uploads are not offered by this version yet; send the files as multipart/form-data"
+        )
+        raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, message)
+    if kind != FORM:
+        raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, "send the files as multipart/form-data")
+    boundary_of(raw)
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The client's key for this submission. Raises BAD_REQUEST."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_KEY_CHARS or not (key.isascii() and key.isprintable()):
+        message = f"Idempotency-Key must be 1 to {MAX_KEY_CHARS} printable ASCII characters"
+        raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="Idempotency-Key")
+    return key
+
+
+def check_length(request: web.Request, context: Context) -> None:
+    """Raise FILE_TOO_LARGE where the body's length cannot fit the files that one job may have."""
+    settings = context.settings
+    limit = settings.max_files_per_job * (settings.max_file_bytes + PART_OVERHEAD_BYTES) + OVERHEAD_BYTES
+    if (request.content_length or 0) > limit:
+        raise too_large(context)
+
+
+def too_large(context: Context) -> BtworkerError:
+    """The refusal of a file above the limit."""
+    message = f"a file may have at most {context.settings.max_file_mb} MB here (WORKER_MAX_FILE_MB)"
+    return BtworkerError(ErrorCode.FILE_TOO_LARGE, message)
+
+
+async def check_room(request: web.Request, context: Context) -> None:
+    """Raise DISK_FULL when the body, and the rest of the uploads under way, would go below the disk's reserve."""
+    free = await context.service.data.run(context.service.data.free_bytes)
+    needed = (request.content_length or 0) + context.budget.promised_bytes
+    if free - needed < context.settings.disk_reserve_bytes:
+        raise BtworkerError(ErrorCode.DISK_FULL, "the worker's disk has no room for this upload; try again later")
+
+
+async def invite_body(request: web.Request) -> None:
+    """Answer `Expect: 100-continue`, now that nothing speaks against the body."""
+    if request.headers.get(hdrs.EXPECT):
+        await request.writer.write(CONTINUE)
+        await request.writer.drain()
+        request.writer.output_size = 0  # the answer itself has not begun
+
+
+async def defer_continue(_request: web.Request) -> None:
+    """Expect handler of every route: says nothing, since aiohttp calls it before token and size were looked at."""

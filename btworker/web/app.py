@@ -1,0 +1,146 @@
+"""The application and the socket that it listens on. Parent; cli/serve.py is the only caller besides tests.
+
+build_app puts routes.py and middlewares.py together; Server gives every client a connection.Connection. The socket is
+bound before the service starts, so that a busy port is said at once.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from btworker.config import Settings
+from btworker.errors import EXIT_PORT, StartupError
+from btworker.metrics import Metrics
+from btworker.pool.devices import find_gpus
+from btworker.service import JobService
+from btworker.web import middlewares
+from btworker.web.admission import defer_continue
+from btworker.web.connection import Connection
+from btworker.web.context import CONTEXT, Context
+from btworker.web.routes import ROUTES, open_paths
+
+BACKLOG = 1024
+SHUTDOWN_S = 10.0
+"""Seconds that requests under way get when the server stops; the drain before it is what waits for jobs."""
+LAG_TICK_S = 0.1
+
+
+def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.Application:
+    """The application, without a socket."""
+    app = web.Application(
+        middlewares=[
+            middlewares.close_after_early_answer,
+            middlewares.errors_to_json,
+            middlewares.require_token(settings.tokens, open_paths(settings)),
+        ]
+    )
+    app[CONTEXT] = Context(settings, service, metrics)
+    app.on_response_prepare.append(middlewares.add_headers)
+    app.cleanup_ctx.append(_background)
+    for route in ROUTES:
+        resource = app.router.add_resource(route.path)
+        for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+            resource.add_route(method, route.handler, expect_handler=defer_continue)
+    return app
+
+
+async def _background(app: web.Application) -> AsyncIterator[None]:
+    """What goes on beside the requests: the loop's lateness is measured, and GPUs are counted once."""
+    context = app[CONTEXT]
+    tasks = (
+        asyncio.create_task(_measure_lag(context.metrics), name="loop-lag"),
+        asyncio.create_task(_find_gpus(context), name="find-gpus"),
+    )
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _find_gpus(context: Context) -> None:
+    """Ask the driver, beside the start: it may take seconds, and only ping's warnings want it."""
+    if context.settings.device != "cpu":
+        context.machine.gpus = await asyncio.to_thread(find_gpus, context.settings.cuda_visible_devices)
+
+
+async def _measure_lag(metrics: Metrics) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_TICK_S
+        await asyncio.sleep(LAG_TICK_S)
+        metrics.loop_lag(loop.time() - due)
+
+
+def bind(settings: Settings) -> socket.socket:
+    """A bound socket at WORKER_HOST and WORKER_PORT. Raises StartupError."""
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _cannot_listen(settings, error) from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(settings, error) from None
+    return listener
+
+
+def _cannot_listen(settings: Settings, error: OSError) -> StartupError:
+    message = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; set WORKER_HOST or WORKER_PORT"
+    return StartupError(message, exit_code=EXIT_PORT)
+
+
+class Server:
+    """An application on a bound socket."""
+
+    def __init__(self, app: web.Application, listener: socket.socket, settings: Settings) -> None:
+        self._listener = listener
+        self._runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_S)
+        self._site: _Site | None = None
+        self._settings = settings
+
+    async def start(self) -> str:
+        """Listen; returns the URL, with the port that the system chose for port 0."""
+        await self._runner.setup()
+        self._site = _Site(self._runner, self._listener, self._settings)
+        await self._site.start()
+        return self._site.name
+
+    async def stop(self) -> None:
+        """Stop listening, let requests under way end, close every connection."""
+        await self._runner.cleanup()
+        self._listener.close()
+
+
+class _Site(web.BaseSite):
+    """aiohttp's notion of a listening socket, with our own kind of connection."""
+
+    def __init__(self, runner: web.AppRunner, listener: socket.socket, settings: Settings) -> None:
+        super().__init__(runner)
+        self._listener = listener
+        self._settings = settings
+        self._metrics = runner.app[CONTEXT].metrics
+
+    @property
+    def name(self) -> str:
+        """The URL."""
+        host, port = self._listener.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Accept connections."""
+        await super().start()
+        loop = asyncio.get_running_loop()
+        manager = self._runner.server
+        assert manager is not None  # noqa: S101 - BaseSite has checked it
+
+        def connect() -> Connection:
+            return Connection(manager, loop=loop, settings=self._settings, metrics=self._metrics)
+
+        self._server = await loop.create_server(connect, sock=self._listener, backlog=BACKLOG)

@@ -1,0 +1,77 @@
+"""One client connection as we want it: a deadline for headers, our own log line, errors of the parser as JSON.
+
+Parent. aiohttp has no header deadline of its own, but its keep-alive timer closes a connection on which no complete
+request has arrived since the connection, or the answer before, began; set to our deadline, it is one.
+"""
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from btworker.config import Settings
+from btworker.errors import ErrorCode
+from btworker.logs import get_logger
+from btworker.metrics import Metrics
+from btworker.web.middlewares import error_response, request_id_of, route_pattern
+
+log = get_logger()
+PROBES = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+"""Asked every few seconds by machines: logged at debug level only."""
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's protocol with our settings. No lingering of its own: middlewares.py reads a bounded rest itself."""
+
+    def __init__(
+        self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, settings: Settings, metrics: Metrics
+    ) -> None:
+        super().__init__(
+            manager,
+            loop=loop,
+            keepalive_timeout=settings.header_timeout_s,
+            lingering_time=0,
+            auto_decompress=False,
+        )
+        self._logging_enabled = True  # so that requests are timed, whatever the level of aiohttp's own logger
+        self._metrics = metrics
+
+    def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
+        """One line and one count for each request, after its last byte was handed over."""
+        seconds = 0.0 if time is None else self._loop.time() - time
+        route = route_pattern(request)
+        self._metrics.request_done(request.method, route, response.status, seconds)
+        write = log.debug if route in PROBES else log.info
+        write(
+            "request",
+            method=request.method[:16],
+            route=route,
+            status=response.status,
+            ms=round(seconds * 1000, 1),
+            bytes=response.body_length,
+            requestId=request_id_of(request),
+        )
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What the parser refused, before any handler; its own words would show more than a client needs."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        if status == 400:
+            log.info("bad_request", reason=type(exc).__name__)
+            response = error_response(ErrorCode.BAD_REQUEST, "this is not a valid HTTP request")
+        else:
+            log.error("request_failed", exc_info=exc, detail=message)
+            response = error_response(ErrorCode.INTERNAL, "something went wrong in the worker; its log has the details")
+        response.force_close()
+        response.headers.update({"X-Request-Id": request_id_of(request), "Server": "btworker"})
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """aiohttp's own complaints, as one event."""
+        log.error("connection_failed", detail=str(args[0] % args[1:]) if args else "", exc_info=kw.get("exc_info"))

@@ -1,0 +1,58 @@
+"""What handlers find in the application and in the request: typed keys, and nothing else."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from aiohttp import web
+
+from btworker.config import Settings
+from btworker.messages import Device
+from btworker.metrics import Metrics
+from btworker.service import JobService
+
+
+@dataclass(slots=True)
+class UploadBudget:
+    """Bytes that the uploads under way have announced and not yet written: room that is spoken for."""
+
+    promised_bytes: int = 0
+
+
+@dataclass(slots=True)
+class StoreCheck:
+    """The last look at the store: when (monotonic seconds) and what was wrong."""
+
+    OK: ClassVar[str] = ""
+    at: float = float("-inf")
+    problem: str = OK
+
+
+@dataclass(slots=True)
+class Machine:
+    """What was found out about this box after the start."""
+
+    gpus: tuple[Device, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that a handler may use."""
+
+    settings: Settings
+    service: JobService
+    metrics: Metrics
+    budget: UploadBudget = field(default_factory=UploadBudget)
+    store_check: StoreCheck = field(default_factory=StoreCheck)
+    machine: Machine = field(default_factory=Machine)
+
+
+CONTEXT = web.AppKey("context", Context)
+REQUEST_ID = web.RequestKey("request_id", str)
+"""request[REQUEST_ID] is a sane id, taken from the client or made."""
+ROUTE_PATTERN = web.RequestKey("route_pattern", str)
+"""request[ROUTE_PATTERN] is the pattern of its route, or "other"; not there where the parser refused the request."""
+
+
+def context_of(request: web.Request) -> Context:
+    """The context of the application that this request came to."""
+    return request.app[CONTEXT]

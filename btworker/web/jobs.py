@@ -1,0 +1,126 @@
+"""The routes of jobs: list, look, cancel, delete, fetch what came out. Parent; the work is JobService's."""
+
+import base64
+import re
+import time
+
+from aiohttp import web
+
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Job, JobStatus, Output
+from btworker.web.context import Context, context_of
+from btworker.web.files import StoredFile, send_file
+from btworker.web.schemas import JobListWire, JobWire, OutputListWire, Wire, job_wire, outputs_wire
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 200
+_JOB_ID = re.compile(r"wk_[0-9a-f]{12,64}")
+_PLAIN_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+def to_wire(context: Context, job: Job) -> JobWire:
+    """A job as of now."""
+    return job_wire(job, queue_position=context.service.queue_position(job.id), now=time.time())
+
+
+def json_answer(body: Wire, *, status: int = 200) -> web.Response:
+    """A wire model as the answer."""
+    return web.Response(status=status, text=body.to_json(), content_type="application/json")
+
+
+def job_id_of(request: web.Request) -> str:
+    """The id in the path; anything that cannot be one is NOT_FOUND before it reaches a table or a folder."""
+    job_id = request.match_info["job_id"]
+    if not _JOB_ID.fullmatch(job_id):
+        raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such job")
+    return job_id
+
+
+async def list_jobs(request: web.Request) -> web.StreamResponse:
+    """GET /v1/jobs?status=&limit=&cursor="""
+    context = context_of(request)
+    page = await context.service.page(
+        status=_status(request.query.get("status")),
+        limit=_limit(request.query.get("limit")),
+        cursor=_cursor(request.query.get("cursor")),
+    )
+    following = None if page.cursor is None else make_cursor(page.cursor)
+    return json_answer(JobListWire(jobs=tuple(to_wire(context, job) for job in page.jobs), next_cursor=following))
+
+
+async def get_job(request: web.Request) -> web.StreamResponse:
+    """GET /v1/jobs/{id}"""
+    context = context_of(request)
+    return json_answer(to_wire(context, await context.service.get(job_id_of(request))))
+
+
+async def cancel_job(request: web.Request) -> web.StreamResponse:
+    """POST /v1/jobs/{id}/cancel: idempotent; a finished job stays as it is."""
+    await context_of(request).service.cancel(job_id_of(request), "canceled by the client")
+    return web.json_response({"status": "cancel_requested"})
+
+
+async def delete_job(request: web.Request) -> web.StreamResponse:
+    """DELETE /v1/jobs/{id}: 204; CONFLICT while it waits or runs."""
+    await context_of(request).service.delete(job_id_of(request))
+    return web.Response(status=204)
+
+
+async def list_outputs(request: web.Request) -> web.StreamResponse:
+    """GET /v1/jobs/{id}/outputs"""
+    job = await context_of(request).service.get(job_id_of(request))
+    return json_answer(OutputListWire(outputs=outputs_wire(job)))
+
+
+async def get_output(request: web.Request) -> web.StreamResponse:
+    """GET /v1/jobs/{id}/outputs/{name}: only names that the job lists, whatever lies in its folder."""
+    context = context_of(request)
+    job = await context.service.get(job_id_of(request))
+    output = _find(job, request.match_info["name"])
+    path = context.service.data.folder(job.id).outputs / output.filename
+    try:
+        return await send_file(request, context.service.data, StoredFile(path, output.filename, output.sha256))
+    except FileNotFoundError:
+        raise BtworkerError(ErrorCode.NOT_FOUND, "the file was deleted") from None
+
+
+def _find(job: Job, name: str) -> Output:
+    for output in job.outputs:
+        if output.filename == name and "/" not in name and name not in (".", ".."):
+            return output
+    raise BtworkerError(ErrorCode.NOT_FOUND, "the job has no such output")
+
+
+def _status(raw: str | None) -> JobStatus | None:
+    if not raw:
+        return None
+    try:
+        return JobStatus(raw)
+    except ValueError:
+        names = ", ".join(status.value for status in JobStatus)
+        raise BtworkerError(ErrorCode.BAD_REQUEST, f"status must be one of {names}", param="status") from None
+
+
+def _limit(raw: str | None) -> int:
+    if not raw:
+        return DEFAULT_LIMIT
+    if not _PLAIN_NUMBER.fullmatch(raw) or not 1 <= int(raw) <= MAX_LIMIT:
+        raise BtworkerError(ErrorCode.BAD_REQUEST, f"limit must be a whole number from 1 to {MAX_LIMIT}", param="limit")
+    return int(raw)
+
+
+def make_cursor(place: int) -> str:
+    """An opaque name for the place where the next page begins."""
+    return base64.urlsafe_b64encode(b"j%d" % place).decode().rstrip("=")
+
+
+def _cursor(raw: str | None) -> int | None:
+    if not raw:
+        return None
+    try:
+        plain = base64.b64decode(raw + "=" * (-len(raw) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:
+        plain = ""
+    if not plain.startswith("j") or not _PLAIN_NUMBER.fullmatch(plain[1:]):
+        raise BtworkerError(ErrorCode.BAD_REQUEST, "cursor must be a nextCursor of an earlier page", param="cursor")
+    return int(plain[1:])

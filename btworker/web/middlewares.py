@@ -1,0 +1,207 @@
+"""What every request passes: an id, the token, errors as JSON, and an early answer that closes the connection.
+
+Runs in the parent, around every handler of routes.py. The only place where an error's code becomes an HTTP status.
+"""
+
+import asyncio
+import contextlib
+import errno
+import hmac
+import json
+import re
+import secrets
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+from aiohttp import web
+
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.logs import get_logger
+from btworker.web.context import REQUEST_ID, ROUTE_PATTERN
+from btworker.web.fallback import CANONICAL
+
+log = get_logger()
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+HTTP_STATUS: dict[ErrorCode, int] = {
+    ErrorCode.BAD_OPTION: 400,
+    ErrorCode.BAD_MULTIPART: 400,
+    ErrorCode.BAD_REQUEST: 400,
+    ErrorCode.NO_FILE: 400,
+    ErrorCode.EMPTY_FILE: 400,
+    ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.URL_REFUSED: 403,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.IDLE_TIMEOUT: 408,
+    ErrorCode.CONFLICT: 409,
+    ErrorCode.LENGTH_REQUIRED: 411,
+    ErrorCode.FILE_TOO_LARGE: 413,
+    ErrorCode.UNSUPPORTED_MEDIA: 415,
+    ErrorCode.RANGE_NOT_SATISFIABLE: 416,
+    ErrorCode.QUEUE_FULL: 429,
+    ErrorCode.INTERNAL: 500,
+    ErrorCode.DRAINING: 503,
+    ErrorCode.NOT_READY: 503,
+    ErrorCode.DISK_FULL: 507,
+}
+"""Errors that can be the answer to a request; the others are failures of a job."""
+
+_CODE_OF_STATUS = {
+    401: ErrorCode.UNAUTHORIZED,
+    404: ErrorCode.NOT_FOUND,
+    405: ErrorCode.METHOD_NOT_ALLOWED,
+    411: ErrorCode.LENGTH_REQUIRED,
+    413: ErrorCode.FILE_TOO_LARGE,
+    415: ErrorCode.UNSUPPORTED_MEDIA,
+    416: ErrorCode.RANGE_NOT_SATISFIABLE,
+}
+RETRY_AFTER_S = {429: 30, 503: 15}
+LINGER_BYTES = 2**20
+"""Bytes of an unwanted body that are still read, so that the client gets to see the answer before the reset."""
+LINGER_S = 2.0
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+def error_response(
+    code: ErrorCode,
+    message: str,
+    *,
+    param: str | None = None,
+    status: int | None = None,
+    more: Mapping[str, object] | None = None,
+) -> web.Response:
+    """The one shape of every error; `more` stands beside it in the JSON object."""
+    number = HTTP_STATUS[code] if status is None else status
+    error = {"code": code.value, "message": message, "type": _type_of(number), "param": param}
+    response = web.Response(
+        status=number, text=json.dumps({**(more or {}), "error": error}), content_type="application/json"
+    )
+    if number in RETRY_AFTER_S:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S[number])
+    if number == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _type_of(status: int) -> str:
+    names = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+    return names.get(status, "server_error" if status >= 500 else "invalid_request_error")
+
+
+def request_id_of(request: web.BaseRequest) -> str:
+    """The client's id where it is sane, else a new one; the same for the whole request."""
+    known = request.get(REQUEST_ID)
+    if known is None:
+        offered = request.headers.get("X-Request-Id", "")
+        known = request[REQUEST_ID] = offered if _SANE_ID.fullmatch(offered) else secrets.token_hex(8)
+    return known
+
+
+async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """on_response_prepare: the request's id, no version of anything, and nothing for a browser to guess."""
+    response.headers["X-Request-Id"] = request_id_of(request)
+    response.headers["Server"] = "btworker"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Cache-Control", "no-store")
+
+
+@web.middleware
+async def close_after_early_answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Where the body was not read: answer, read a bounded rest so that the client sees the answer, and close.
+
+    The rest of such a body is never looked at as a next request.
+    """
+    request[ROUTE_PATTERN] = _find_pattern(request)
+    response = await handler(request)
+    if not request.content.is_eof():
+        response.force_close()
+        await response.prepare(request)
+        await response.write_eof()
+        with contextlib.suppress(asyncio.TimeoutError, ConnectionError, web.RequestPayloadError, BtworkerError):
+            await asyncio.wait_for(_read_a_rest(request), LINGER_S)
+    return response
+
+
+async def _read_a_rest(request: web.Request) -> None:
+    left = LINGER_BYTES
+    while left > 0 and (chunk := await request.content.readany()):
+        left -= len(chunk)
+
+
+@web.middleware
+async def errors_to_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every exception becomes an answer in the one shape; an unexpected one is logged and says nothing of itself."""
+    structlog.contextvars.bind_contextvars(requestId=request_id_of(request))
+    try:
+        return await handler(request)
+    except Exception as error:
+        if request.writer.output_size > 0:
+            raise  # an answer has begun and cannot become another one: connection.py closes
+        return _answer_to(error, request)
+
+
+def _answer_to(error: Exception, request: web.Request) -> web.Response:
+    match error:
+        case BtworkerError():
+            return error_response(error.code, error.message, param=error.param)
+        case web.HTTPException():
+            return _from_aiohttp(error)
+        case ConnectionError() | web.RequestPayloadError():
+            return error_response(ErrorCode.BAD_REQUEST, "the request ended early or is not valid HTTP")
+    if is_full_disk(error):
+        log.warning("disk_full", exc_info=error)
+        return error_response(ErrorCode.DISK_FULL, "the worker's disk is full; try again once there is room")
+    log.error("request_failed", method=request.method, route=route_pattern(request), exc_info=error)
+    return error_response(ErrorCode.INTERNAL, "something went wrong in the worker; its log has the details")
+
+
+def _from_aiohttp(error: web.HTTPException) -> web.Response:
+    fallback = ErrorCode.INTERNAL if error.status >= 500 else ErrorCode.BAD_REQUEST
+    code = _CODE_OF_STATUS.get(error.status, fallback)
+    response = error_response(code, error.reason.lower(), status=error.status)
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """The disk, or the user's share of it, has no room left."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL_DISK
+    return isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error)
+
+
+def require_token(tokens: tuple[str, ...], open_paths: frozenset[str]) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """Middleware: every route wants a bearer token, but for `open_paths` (patterns of routes)."""
+    accepted = tuple(token.encode() for token in tokens)
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if route_pattern(request) not in open_paths and not _is_authorized(request, accepted):
+            raise BtworkerError(ErrorCode.UNAUTHORIZED, "send a valid token: Authorization: Bearer <token>")
+        return await handler(request)
+
+    return check
+
+
+def _is_authorized(request: web.Request, accepted: tuple[bytes, ...]) -> bool:
+    """Compares bytes, and all tokens every time: the time that it takes tells nothing."""
+    headers = request.headers.getall("Authorization", [])
+    scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
+    given = token.strip(" ").encode("utf-8", "surrogateescape")
+    matches = [hmac.compare_digest(given, one) for one in accepted]
+    return any(matches) and scheme.lower() == "bearer"
+
+
+def route_pattern(request: web.BaseRequest) -> str:
+    """The pattern of the route, for labels and logs; "other" for a path that is none of ours."""
+    pattern: str = request.get(ROUTE_PATTERN, "other")
+    return pattern
+
+
+def _find_pattern(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return "other" if resource is None or resource.canonical == CANONICAL else resource.canonical

@@ -1,0 +1,151 @@
+"""A client's options: form fields or one JSON object -> jobs.Options, or a BAD_OPTION that names the culprit.
+
+Pure, parent. Uploads are strict: an unknown option is an error, since a silent one would surprise much later.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+
+from btworker.config import Settings
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import DEFAULT_OUTPUTS, Options, OutputFormat
+from btworker.web.languages import language_code
+
+Fields = Sequence[tuple[str, str]]
+"""Form fields in the order in which they came."""
+JSON_FIELD = "options"
+REPEATABLE = "outputs"
+_LATER = {"callbackUrl": "callbackUrl is not supported by this version yet; ask GET /v1/jobs/{id} for the job's state"}
+_FORMATS = ", ".join(item.value for item in OutputFormat)
+_YES_NO = "true or false"
+_SPEAKERS = "a whole number from 1 to 50"
+
+
+class OptionsForm(BaseModel):
+    """The options by their wire names; a description says what is allowed, for the error message."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    model: str | None = Field(None, max_length=64, description="the name of a model")
+    language: str = Field("", max_length=40, description="a language's code or English name, or empty to detect it")
+    task: Literal["transcribe", "translate"] = Field("transcribe", description="transcribe or translate")
+    prompt: str = Field("", max_length=4000, description="text of at most 4000 characters")
+    temperature: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
+    beam_size: int | None = Field(None, ge=1, le=20, description="a whole number from 1 to 20")
+    decode: Literal["fast", "exact"] = Field("exact", description="fast or exact")
+    word_timestamps: bool = Field(default=True, description=_YES_NO)
+    vad_enabled: bool = Field(default=False, description=_YES_NO)
+    hallucination_detection: bool = Field(default=True, description=_YES_NO)
+    hallucination_sensitivity: int = Field(50, ge=0, le=100, description="a whole number from 0 to 100")
+    no_speech_threshold: float = Field(0.6, ge=0, le=1, description="a number from 0 to 1")
+    diarization_enabled: bool = Field(default=False, description=_YES_NO)
+    num_speakers: int | None = Field(None, ge=1, le=50, description=_SPEAKERS)
+    min_speakers: int | None = Field(None, ge=1, le=50, description=_SPEAKERS)
+    max_speakers: int | None = Field(None, ge=1, le=50, description=_SPEAKERS)
+    outputs: tuple[OutputFormat, ...] = Field(
+        DEFAULT_OUTPUTS, min_length=1, max_length=50, description=f"one or more of {_FORMATS}"
+    )
+    priority: int = Field(5, ge=0, le=9, description="a whole number from 0 (last) to 9 (first)")
+
+    @field_validator("outputs", mode="before")
+    @classmethod
+    def _split(cls, raw: object) -> object:
+        items = raw if isinstance(raw, list | tuple) else [raw]
+        words = [word for item in items for word in (item.split(",") if isinstance(item, str) else [item])]
+        return [word.strip().lower() if isinstance(word, str) else word for word in words]
+
+
+WIRE_NAMES = {field.alias or name: name for name, field in OptionsForm.model_fields.items()}
+"""Wire name -> field name."""
+
+
+def parse_options(fields: Fields, settings: Settings) -> Options:
+    """The options of an upload. Raises BAD_OPTION, with the option's name as `param`."""
+    values = _collect(fields)
+    for name, message in _LATER.items():
+        if name in values:
+            raise BtworkerError(ErrorCode.BAD_OPTION, message, param=name)
+    try:
+        form = OptionsForm.model_validate(values)
+    except ValidationError as error:
+        raise _explained(error) from None
+    return _checked(form, settings)
+
+
+def _collect(fields: Fields) -> dict[str, Any]:
+    """One value for each option, from form fields and from the JSON object; twice the same one is an error."""
+    values: dict[str, Any] = {}
+    for name, text in fields:
+        pairs = _json_object(text).items() if name == JSON_FIELD else [(name, text)]
+        for key, value in pairs:
+            if key == REPEATABLE and key in values:
+                values[key] = [*_as_list(values[key]), *_as_list(value)]
+                continue
+            if key in values:
+                raise BtworkerError(ErrorCode.BAD_OPTION, f"{_shown(key)} is given twice", param=_shown(key))
+            values[key] = value
+    return {key: value for key, value in values.items() if value not in ("", None)}
+
+
+def _as_list(value: object) -> list[object]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise BtworkerError(ErrorCode.BAD_OPTION, "options must be one JSON object", param=JSON_FIELD)
+    return value
+
+
+def _explained(error: ValidationError) -> BtworkerError:
+    """The first mistake as a sentence; values are not repeated."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    option = str(first["loc"][0])
+    if option not in WIRE_NAMES:
+        shown = _shown(option)
+        hint = "; send the file as a part with a filename" if option == "file" else ""
+        message = f"there is no option {shown!r}{hint}; there are {', '.join(WIRE_NAMES)}"
+        return BtworkerError(ErrorCode.BAD_OPTION, message, param=shown)
+    allowed = OptionsForm.model_fields[WIRE_NAMES[option]].description
+    return BtworkerError(ErrorCode.BAD_OPTION, f"{option} must be {allowed}", param=option)
+
+
+def _shown(name: str) -> str:
+    """A client's name for an option, short and printable."""
+    return "".join(c if c.isprintable() else "?" for c in name[:64])
+
+
+def _checked(form: OptionsForm, settings: Settings) -> Options:
+    model = form.model or settings.model
+    if model not in (allowed := settings.model_paths):
+        message = f"the model {_shown(model)!r} is not offered here; there are {', '.join(allowed)}"
+        raise BtworkerError(ErrorCode.BAD_OPTION, message, param="model")
+    language = language_code(form.language)
+    if language is None:
+        message = f"language must be {OptionsForm.model_fields['language'].description}, such as de or german"
+        raise BtworkerError(ErrorCode.BAD_OPTION, message, param="language")
+    _check_speakers(form)
+    plain = form.model_dump(exclude={"model", "language", "outputs"})
+    return Options(model=model, language=language, outputs=tuple(dict.fromkeys(form.outputs)), **plain)
+
+
+def _check_speakers(form: OptionsForm) -> None:
+    low, high, exact = form.min_speakers or 1, form.max_speakers or 50, form.num_speakers
+    if low > high:
+        raise BtworkerError(
+            ErrorCode.BAD_OPTION, "minSpeakers must not be greater than maxSpeakers", param="minSpeakers"
+        )
+    if exact is not None and not low <= exact <= high:
+        raise BtworkerError(
+            ErrorCode.BAD_OPTION, "numSpeakers must lie between minSpeakers and maxSpeakers", param="numSpeakers"
+        )

@@ -1,0 +1,106 @@
+"""One file on its way from the network to the disk: hashed while it is written, durable before it has its name. Parent.
+
+    add(bytes) --> gathered to a large buffer --> file executor: SHA-256 in one thread, the write in another
+                   (meanwhile the next ones are gathered; at most MAX_IN_FLIGHT buffers wait for the disk)
+
+A thread cannot be cancelled: whoever gives up waits for the write under way, and only then deletes.
+"""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Coroutine
+from pathlib import Path
+
+from aiofiles.threadpool import wrap
+
+from btworker.storage import DataFolder
+from btworker.web.direct_file import DirectFile
+
+MAX_IN_FLIGHT = 4
+"""Buffers handed over and not yet written: enough to go on receiving while the disk takes a breath."""
+
+
+class ReceivedFile:
+    """A file that is being received into `final` (under the name `final`.part until it is complete)."""
+
+    def __init__(self, data: DataFolder, final: Path, *, buffer_bytes: int, reserve_bytes: int) -> None:
+        self.size_bytes = 0
+        self._data = data
+        self._final = final
+        self._part = final.with_name(f"{final.name}.part")
+        self._buffer_bytes = buffer_bytes
+        self._reserve_bytes = reserve_bytes
+        self._buffer: list[bytes] = []
+        self._buffered_bytes = 0
+        self._file: DirectFile | None = None
+        self._writes: deque[asyncio.Task[None]] = deque()
+        self._sha256 = hashlib.sha256()
+
+    async def add(self, data: bytes) -> None:
+        """Take more bytes; waits only when the disk is MAX_IN_FLIGHT buffers behind."""
+        self._buffer.append(data)
+        self._buffered_bytes += len(data)
+        self.size_bytes += len(data)
+        if self._buffered_bytes >= self._buffer_bytes:
+            while len(self._writes) >= MAX_IN_FLIGHT:
+                await self._settle()
+            before = self._writes[-1] if self._writes else None
+            self._start(self._write(self._take(), before), name="upload-write")
+
+    async def finish(self) -> str:
+        """Everything is on the disk under its name when this returns; the SHA-256 in hex."""
+        while self._writes:
+            await self._settle()
+        self._start(self._data.run(self._finish, self._take()), name="upload-finish")
+        await self._settle()
+        return self._sha256.hexdigest()
+
+    async def abandon(self) -> None:
+        """Wait for the writes under way and close; deleting the folder is the caller's."""
+        if self._writes:
+            await asyncio.wait(self._writes)
+        for write in self._writes:
+            write.exception()  # seen: whoever gives up has its own reason
+        if self._file is not None:
+            await self._data.run(self._file.close)
+
+    async def _settle(self) -> None:
+        """Wait for the oldest write, without taking it along when this task is cancelled. Raises its error."""
+        await asyncio.wait({self._writes[0]})
+        self._writes.popleft().result()
+
+    def _start(self, work: Coroutine[None, None, None], *, name: str) -> None:
+        self._writes.append(asyncio.create_task(work, name=name))
+
+    async def _write(self, buffer: list[bytes], before: asyncio.Task[None] | None) -> None:
+        """Hash and write one buffer, after the one before it; its error is ours, too."""
+        if before is not None:
+            await asyncio.wait({before})
+            before.result()
+        if self._file is None:
+            self._file = await self._data.run(self._open)
+        writing = wrap(self._file, executor=self._data.executor).writelines(buffer)
+        results = await asyncio.gather(self._data.run(self._hash, buffer), writing, return_exceptions=True)
+        for error in results:
+            if error is not None:
+                raise error
+
+    def _hash(self, buffer: list[bytes]) -> None:
+        """Blocking; releases the GIL. Buffers are handed over one after the other, so their order holds."""
+        for data in buffer:
+            self._sha256.update(data)
+
+    def _take(self) -> list[bytes]:
+        buffer, self._buffer, self._buffered_bytes = self._buffer, [], 0
+        return buffer
+
+    def _open(self) -> DirectFile:
+        return DirectFile(self._part, buffer_bytes=self._buffer_bytes, reserve_bytes=self._reserve_bytes)
+
+    def _finish(self, rest: list[bytes]) -> None:
+        """Blocking: the last write and the publication in one hop, so that a small file costs a single one."""
+        file = self._file = self._file or self._open()
+        self._hash(rest)
+        file.writelines(rest)
+        file.publish(self._part, self._final)

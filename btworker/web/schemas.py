@@ -1,0 +1,217 @@
+"""What goes over the wire: a job as the rest of the world sees it, in camelCase, times in RFC 3339 UTC.
+
+Pure; routes, client and documentation agree on these models.
+"""
+
+from datetime import datetime, timezone
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from btworker.jobs import Input, Job, JobStatus, Options, Output, OutputFormat, Progress
+
+
+class Wire(BaseModel):
+    """Base of every model: frozen, camelCase outside, snake_case inside."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    def to_json(self) -> str:
+        """JSON text with the wire's names."""
+        return self.model_dump_json(by_alias=True)
+
+
+class ProgressWire(Wire):
+    """How far a job is; seconds are seconds of audio of the current file."""
+
+    percent: float
+    current_file_index: int
+    total_files: int
+    current_file: str | None
+    chunk_index: int
+    total_chunks: int
+    audio_seconds_done: float
+    audio_seconds_total: float
+
+
+class OptionsWire(Wire):
+    """The options as they were understood."""
+
+    model: str
+    language: str
+    task: str
+    prompt: str
+    temperature: float | None
+    beam_size: int | None
+    decode: str
+    word_timestamps: bool
+    vad_enabled: bool
+    hallucination_detection: bool
+    hallucination_sensitivity: int
+    no_speech_threshold: float
+    diarization_enabled: bool
+    num_speakers: int | None
+    min_speakers: int | None
+    max_speakers: int | None
+    outputs: tuple[OutputFormat, ...]
+    priority: int
+
+
+class InputWire(Wire):
+    """One file that came in."""
+
+    input_id: str
+    filename: str
+    size_bytes: int
+    sha256: str
+    duration_seconds: float | None
+
+
+class OutputWire(Wire):
+    """One file that came out; `url` is a path on this server."""
+
+    input_id: str
+    filename: str
+    type: str
+    size_bytes: int
+    sha256: str
+    url: str
+
+
+class LogWire(Wire):
+    """One line of the job's own log."""
+
+    at: str
+    level: str
+    message: str
+
+
+class ErrorWire(Wire):
+    """Why a job failed."""
+
+    code: str
+    message: str
+
+
+class JobWire(Wire):
+    """The one representation of a job."""
+
+    worker_job_id: str
+    controller_job_id: str | None
+    status: JobStatus
+    stage: str
+    stage_started_at: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    attempt: int
+    queue_position: int | None
+    eta_seconds: float | None
+    progress: ProgressWire
+    options: OptionsWire
+    inputs: tuple[InputWire, ...]
+    outputs: tuple[OutputWire, ...]
+    logs: tuple[LogWire, ...]
+    warnings: tuple[str, ...]
+    timings: dict[str, float]
+    gpu: str | None
+    error: ErrorWire | None
+
+
+class JobListWire(Wire):
+    """One page of jobs, newest first; `next_cursor` asks for the next page, null on the last."""
+
+    jobs: tuple[JobWire, ...]
+    next_cursor: str | None
+
+
+class OutputListWire(Wire):
+    """What a job produced."""
+
+    outputs: tuple[OutputWire, ...]
+
+
+def job_wire(job: Job, *, queue_position: int | None, now: float) -> JobWire:
+    """A job for the wire; `now` is seconds since the epoch."""
+    return JobWire(
+        worker_job_id=job.id,
+        controller_job_id=job.controller_job_id,
+        status=job.status,
+        stage=job.stage.value,
+        stage_started_at=rfc3339(job.stage_started_at),
+        created_at=rfc3339(job.created_at) or "",
+        started_at=rfc3339(job.started_at),
+        finished_at=rfc3339(job.finished_at),
+        attempt=job.attempt,
+        queue_position=queue_position,
+        eta_seconds=eta_seconds(job, now),
+        progress=_progress(job.progress),
+        options=_options(job.options),
+        inputs=tuple(_input(item) for item in job.inputs),
+        outputs=outputs_wire(job),
+        logs=tuple(LogWire(at=rfc3339(line.at) or "", level=line.level, message=line.message) for line in job.logs),
+        warnings=job.warnings,
+        timings=dict(job.timings),
+        gpu=job.gpu,
+        error=None if job.error is None else ErrorWire(code=job.error.code.value, message=job.error.message),
+    )
+
+
+def outputs_wire(job: Job) -> tuple[OutputWire, ...]:
+    """A job's outputs, with their addresses."""
+    return tuple(_output(job, item) for item in job.outputs)
+
+
+def rfc3339(moment: float | None) -> str | None:
+    """Seconds since the epoch as RFC 3339 in UTC, with milliseconds."""
+    if moment is None:
+        return None
+    text = datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def eta_seconds(job: Job, now: float) -> float | None:
+    """Seconds left at the pace so far; null before there is a pace."""
+    percent = job.progress.percent
+    if job.status is not JobStatus.RUNNING or job.started_at is None or percent < 1:
+        return None
+    return round(max(now - job.started_at, 0.0) * (100 - percent) / percent, 1)
+
+
+def _progress(progress: Progress) -> ProgressWire:
+    return ProgressWire(
+        percent=progress.percent,
+        current_file_index=progress.file_index,
+        total_files=progress.total_files,
+        current_file=progress.current_file,
+        chunk_index=progress.chunk_index,
+        total_chunks=progress.total_chunks,
+        audio_seconds_done=progress.audio_s_done,
+        audio_seconds_total=progress.audio_s_total,
+    )
+
+
+def _options(options: Options) -> OptionsWire:
+    return OptionsWire(**{name: getattr(options, name) for name in OptionsWire.model_fields})
+
+
+def _input(item: Input) -> InputWire:
+    return InputWire(
+        input_id=item.input_id,
+        filename=item.filename,
+        size_bytes=item.size_bytes,
+        sha256=item.sha256,
+        duration_seconds=item.duration_s,
+    )
+
+
+def _output(job: Job, item: Output) -> OutputWire:
+    return OutputWire(
+        input_id=item.input_id,
+        filename=item.filename,
+        type=item.type,
+        size_bytes=item.size_bytes,
+        sha256=item.sha256,
+        url=f"/v1/jobs/{job.id}/outputs/{quote(item.filename, safe='')}",
+    )

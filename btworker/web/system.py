@@ -1,0 +1,183 @@
+"""Health, ping, preflight and metrics: what machines ask about this worker. Parent, without side effects.
+
+What only a child can know (versions, the GPU, diarization) comes from its Ready or Unready; before the first of them
+the answer is "no", with the reason.
+"""
+
+import asyncio
+import sqlite3
+import time
+from typing import Any
+
+from aiohttp import web
+
+from btworker import __version__
+from btworker.errors import ErrorCode
+from btworker.jobs import JobStatus
+from btworker.messages import EngineInfo
+from btworker.metrics import CONTENT_TYPE
+from btworker.web.context import Context, StoreCheck, context_of
+from btworker.web.middlewares import error_response
+
+SERVICE_NAME = "bulk-transcribe-worker"
+STORE_CHECK_S = 1.0
+"""Seconds that a look at the store is good for: readiness is asked without a token, and a look costs a write."""
+DISK_WAIT_S = 1.0
+PREFLIGHT_CHECKS = ("numpy", "torch", "torch_cuda", "whisper", "diarization")
+CRITICAL = ("numpy", "torch", "whisper", "model")
+LOADING = "no worker is ready yet: the model is being loaded"
+
+
+async def health(request: web.Request) -> web.StreamResponse:
+    """GET /health"""
+    settings = context_of(request).settings
+    body = {"status": "ok", "service": SERVICE_NAME, "model": settings.model, "maxFileMB": settings.max_file_mb}
+    return web.json_response(body)
+
+
+async def live(_request: web.Request) -> web.StreamResponse:
+    """GET /health/live: the loop turns; also while draining."""
+    return web.json_response({"status": "ok"})
+
+
+async def ready(request: web.Request) -> web.StreamResponse:
+    """GET /health/ready: 200, or 503 with every reason."""
+    context = context_of(request)
+    found = [_drain_reason(context), _pool_reason(context), await _disk_reason(context), await _store_reason(context)]
+    reasons = [reason for reason in found if reason]
+    if not reasons:
+        return web.json_response({"status": "ready"})
+    code = ErrorCode.DRAINING if context.service.draining else ErrorCode.NOT_READY
+    return error_response(code, "; ".join(reasons), more={"status": "not_ready", "reasons": reasons})
+
+
+def _drain_reason(context: Context) -> str:
+    return "the worker is shutting down" if context.service.draining else ""
+
+
+def _pool_reason(context: Context) -> str:
+    if any(worker.ready for worker in context.service.workers()):
+        return ""
+    return "; ".join(_problems(context)) or LOADING
+
+
+async def _disk_reason(context: Context) -> str:
+    free = await free_bytes(context)
+    if free is None:
+        return "the data disk does not answer"
+    reserve = context.settings.disk_reserve_bytes
+    return "" if free > reserve else "the data disk is below its reserve (WORKER_DISK_RESERVE_MB)"
+
+
+async def _store_reason(context: Context) -> str:
+    last = context.store_check
+    if time.monotonic() - last.at >= STORE_CHECK_S:
+        last.at, last.problem = time.monotonic(), await _look_at_store(context)
+    return last.problem
+
+
+async def _look_at_store(context: Context) -> str:
+    try:
+        await context.service.check_store()
+    except sqlite3.Error:
+        return "the job table cannot be written"
+    return StoreCheck.OK
+
+
+async def free_bytes(context: Context) -> int | None:
+    """Bytes free on the data disk; None when the disk does not answer in time."""
+    data = context.service.data
+    try:
+        return await asyncio.wait_for(data.run(data.free_bytes), DISK_WAIT_S)
+    except asyncio.TimeoutError:
+        return None
+
+
+def _problems(context: Context) -> list[str]:
+    """What the workers say is wrong with them, each sentence once."""
+    found = [worker.problem.message for worker in context.service.workers() if worker.problem and not worker.ready]
+    return list(dict.fromkeys(found))
+
+
+def _infos(context: Context) -> list[EngineInfo]:
+    """What the children reported, those of ready workers first."""
+    workers = sorted(context.service.workers(), key=lambda worker: not worker.ready)
+    return [worker.info for worker in workers if worker.info is not None]
+
+
+async def ping(request: web.Request) -> web.StreamResponse:
+    """GET /v1/ping: always 200, whatever the children are doing."""
+    context = context_of(request)
+    settings, service = context.settings, context.service
+    body: dict[str, Any] = {
+        "status": "ok",
+        "version": __version__,
+        "identity": {
+            "gitCommit": settings.build_commit,
+            "buildTime": settings.build_time,
+            "declaredImageDigest": settings.image_digest,
+            "imageDigestSource": "env" if settings.image_digest else "none",
+        },
+        **_engine_part(context),
+        "models": list(settings.model_paths),
+        "maxFileMB": settings.max_file_mb,
+        "activeJobs": service.slots if service.draining else _active_jobs(context),
+        "maxConcurrentJobs": service.slots,
+    }
+    if warnings := _warnings(context):
+        body["warnings"] = warnings
+    return web.json_response(body)
+
+
+def _engine_part(context: Context) -> dict[str, Any]:
+    infos = _infos(context)
+    gpu = next((info for info in infos if info.cuda), None)
+    part: dict[str, Any] = {
+        "gpu": gpu is not None,
+        "gpuName": gpu.gpu_name if gpu else None,
+        "cuda": dict(gpu.versions).get("cuda") if gpu else None,
+        "diarization": any(info.diarization for info in infos),
+    }
+    if not part["diarization"]:
+        said = (info.diarization_error for info in infos if info.diarization_error)
+        part["diarizationError"] = next(said, "diarization is not available" if infos else LOADING)
+    return part
+
+
+def _active_jobs(context: Context) -> int:
+    return context.service.count(JobStatus.QUEUED) + context.service.count(JobStatus.RUNNING)
+
+
+def _warnings(context: Context) -> list[str]:
+    warnings = _problems(context)
+    if not warnings and not any(worker.ready for worker in context.service.workers()):
+        warnings.append(LOADING)
+    used = {worker.device.uuid for worker in context.service.workers()}
+    if idle := [gpu for gpu in context.machine.gpus if gpu.uuid not in used]:
+        names = ", ".join(f"{gpu.label} ({gpu.name})" for gpu in idle)
+        warnings.append(f"idle GPUs: {names}; raise WORKER_MAX_CONCURRENT_JOBS, or set it to auto")
+    if context.settings.worker_version is not None:
+        warnings.append("WORKER_VERSION is set: it is deprecated and has no effect")
+    return warnings
+
+
+async def preflight(request: web.Request) -> web.StreamResponse:
+    """GET /v1/preflight: the checks that the children made of their own environment."""
+    context = context_of(request)
+    infos = _infos(context)
+    info = infos[0] if infos else EngineInfo(errors=(("worker", "; ".join(_problems(context)) or LOADING),))
+    said = dict(info.checks)
+    checks = {**dict.fromkeys(PREFLIGHT_CHECKS, False), **said}
+    errors = dict(info.errors)
+    if infos and not any(worker.ready for worker in context.service.workers()):
+        errors.setdefault("worker", "; ".join(_problems(context)) or LOADING)
+    good = all(said.get(name, name == "model") for name in CRITICAL) and "worker" not in errors
+    body = {"status": "ok" if good else "error", "checks": checks, "versions": dict(info.versions), "errors": errors}
+    return web.json_response(body)
+
+
+async def metrics(request: web.Request) -> web.StreamResponse:
+    """GET /metrics"""
+    context = context_of(request)
+    text = context.metrics.scrape(disk_free_bytes=await free_bytes(context))
+    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})

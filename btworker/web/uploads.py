@@ -1,0 +1,242 @@
+"""POST /v1/jobs: files stream to the disk, options are gathered, the row is committed, then 201. Parent.
+
+admission.py says no before the body is read; parts.py takes the body apart; received.py writes; service.submit accepts.
+However an upload ends before that, nothing of it stays on the disk.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Input, Job, new_job_id, unique_stems
+from btworker.logs import get_logger
+from btworker.service import NewJob
+from btworker.storage import sync_folder
+from btworker.web import admission
+from btworker.web.context import Context, context_of
+from btworker.web.filenames import sent_filename
+from btworker.web.jobs import json_answer, to_wire
+from btworker.web.middlewares import request_id_of
+from btworker.web.options import JSON_FIELD, parse_options
+from btworker.web.parts import Body, PartHead, PartParser, boundary_of
+from btworker.web.received import ReceivedFile
+
+log = get_logger()
+MAX_FIELDS = 64
+MAX_FIELD_BYTES = 2**16
+MAX_JSON_BYTES = 2**18
+_AS_IT_IS = ("", "binary", "8bit", "7bit")
+
+
+async def create_job(request: web.Request) -> web.StreamResponse:
+    """Handler: 201 with the new job, or 200 with the one that this Idempotency-Key made before."""
+    context = context_of(request)
+    try:
+        job = await admission.admit(request, context)
+        created = False
+        if job is None:
+            job, created = await _receive(request, context)
+    except BtworkerError as error:
+        context.metrics.upload_done(_outcome(error, request))
+        raise
+    context.metrics.upload_done("accepted" if created else "known")
+    response = json_answer(to_wire(context, job), status=201 if created else 200)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return response
+
+
+def _outcome(error: BtworkerError, request: web.Request) -> str:
+    if request.transport is None or error.code is ErrorCode.IDLE_TIMEOUT:
+        return "aborted"
+    return "failed" if error.code in (ErrorCode.DISK_FULL, ErrorCode.INTERNAL) else "refused"
+
+
+async def _receive(request: web.Request, context: Context) -> tuple[Job, bool]:
+    await admission.invite_body(request)
+    upload = Upload(request, context)
+    with context.metrics.upload():
+        try:
+            await upload.read()
+            return await upload.submit()
+        finally:
+            await upload.close()
+
+
+@dataclass(slots=True)
+class _Field:
+    """A form field while it arrives."""
+
+    name: str
+    value: bytearray = field(default_factory=bytearray)
+
+    def add(self, data: bytes) -> None:
+        self.value += data
+        limit = MAX_JSON_BYTES if self.name == JSON_FIELD else MAX_FIELD_BYTES
+        if len(self.value) > limit:
+            message = f"the field is larger than {limit // 1024} KiB; a file needs a filename"
+            raise BtworkerError(ErrorCode.BAD_OPTION, message, param=self.name[:64])
+
+    def text(self) -> str:
+        try:
+            return self.value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise BtworkerError(ErrorCode.BAD_OPTION, "the field is not UTF-8", param=self.name[:64]) from None
+
+
+class Upload:
+    """One upload from its first byte to its job, or to nothing."""
+
+    def __init__(self, request: web.Request, context: Context) -> None:
+        self._request = request
+        self._context = context
+        self._data = context.service.data
+        self._job_id = new_job_id()
+        self._fields: list[tuple[str, str]] = []
+        self._files: list[Input] = []
+        self._filename = ""
+        self._part: ReceivedFile | _Field | None = None
+        self._has_folder = False
+        self._submitting: asyncio.Task[tuple[Job, bool]] | None = None
+        self._owed_bytes = request.content_length or 0
+        context.budget.promised_bytes += self._owed_bytes
+
+    async def read(self) -> None:
+        """Take the whole body in. Raises BtworkerError, OSError."""
+        settings = self._context.settings
+        stream = self._request.content
+        stream.set_read_chunk_size(settings.upload_chunk_kb * 1024)
+        parser = PartParser(
+            boundary_of(self._request.headers["Content-Type"]), max_parts=settings.max_files_per_job + MAX_FIELDS
+        )
+        body = Body(stream, idle_s=settings.body_idle_s, on_bytes=self._count)
+        try:
+            while chunk := await body.read():
+                for event in parser.feed(chunk):
+                    if isinstance(event, bytes):
+                        await self._add(event)
+                    elif event is None:
+                        await self._end_part()
+                    else:
+                        await self._begin_part(event)
+            parser.close()
+        finally:
+            body.close()
+
+    def _count(self, count: int) -> None:
+        self._context.metrics.upload_bytes(count)
+        paid = min(count, self._owed_bytes)
+        self._owed_bytes -= paid
+        self._context.budget.promised_bytes -= paid
+
+    async def _begin_part(self, head: PartHead) -> None:
+        _check_encoding(head)
+        filename = sent_filename(head)
+        if filename is None:
+            if len(self._fields) >= MAX_FIELDS:
+                raise BtworkerError(ErrorCode.BAD_MULTIPART, f"an upload has at most {MAX_FIELDS} fields")
+            self._part = _Field(head.name)
+            return
+        await self._begin_file(head, filename)
+
+    async def _begin_file(self, head: PartHead, filename: str) -> None:
+        settings = self._context.settings
+        if len(self._files) >= settings.max_files_per_job:
+            message = f"an upload has at most {settings.max_files_per_job} files here (WORKER_MAX_FILES_PER_JOB)"
+            raise BtworkerError(ErrorCode.BAD_MULTIPART, message)
+        if int(head.headers.get("Content-Length", "0")) > settings.max_file_bytes:
+            raise admission.too_large(self._context)
+        if not self._has_folder:
+            parse_options(self._fields, settings)  # what came before the first file is judged before it is read
+            self._has_folder = True
+            await self._data.run(self._data.create, self._job_id)
+        self._filename = filename
+        self._part = ReceivedFile(
+            self._data,
+            self._data.folder(self._job_id).input(len(self._files)),
+            buffer_bytes=settings.upload_chunk_kb * 1024,
+            reserve_bytes=settings.disk_reserve_bytes,
+        )
+
+    async def _add(self, data: bytes) -> None:
+        if isinstance(self._part, _Field):
+            self._part.add(data)
+        elif self._part is not None:
+            if self._part.size_bytes + len(data) > self._context.settings.max_file_bytes:
+                raise admission.too_large(self._context)
+            await self._part.add(data)
+
+    async def _end_part(self) -> None:
+        part = self._part
+        if isinstance(part, _Field):
+            self._fields.append((part.name, part.text()))
+        elif part is not None:
+            if part.size_bytes == 0:
+                raise BtworkerError(ErrorCode.EMPTY_FILE, f"the file {self._filename!r} is empty")
+            sha256 = await part.finish()
+            number = str(len(self._files))
+            self._files.append(Input(number, self._filename, "", part.size_bytes, sha256))
+        self._part = None
+
+    async def submit(self) -> tuple[Job, bool]:
+        """Make the job. Raises NO_FILE, BAD_OPTION, and what service.submit raises."""
+        if not self._files:
+            raise BtworkerError(ErrorCode.NO_FILE, "the upload has no file: send at least one part with a filename")
+        options = parse_options(self._fields, self._context.settings)
+        stems = unique_stems([item.filename for item in self._files])
+        inputs = tuple(
+            Input(item.input_id, item.filename, stem, item.size_bytes, item.sha256)
+            for item, stem in zip(self._files, stems, strict=True)
+        )
+        await self._data.run(self._sync_folders)
+        new = NewJob(
+            id=self._job_id,
+            options=options,
+            inputs=inputs,
+            idempotency_key=admission.idempotency_key(self._request),
+            request_id=request_id_of(self._request),
+        )
+        self._submitting = asyncio.create_task(self._context.service.submit(new), name="upload-submit")
+        await asyncio.wait({self._submitting})
+        return self._submitting.result()
+
+    def _sync_folders(self) -> None:
+        """Blocking: the new folders' own names are durable before the row is."""
+        folder = self._data.folder(self._job_id)
+        sync_folder(folder.path)
+        sync_folder(folder.path.parent)
+
+    async def close(self) -> None:
+        """Whatever happened: give back the promised room, and leave no file behind unless there is a job for it."""
+        self._context.budget.promised_bytes -= self._owed_bytes
+        self._owed_bytes = 0
+        if self._has_folder:
+            await asyncio.shield(asyncio.create_task(self._clean_up(), name="upload-clean-up"))
+
+    async def _clean_up(self) -> None:
+        try:
+            if isinstance(self._part, ReceivedFile):
+                await self._part.abandon()
+        finally:
+            if not await self._was_accepted():
+                await self._data.run(self._data.remove, self._job_id)
+
+    async def _was_accepted(self) -> bool:
+        if self._submitting is None:
+            return False
+        await asyncio.wait({self._submitting})
+        if self._submitting.exception() is not None:
+            return False
+        job, _ = self._submitting.result()
+        return job.id == self._job_id
+
+
+def _check_encoding(head: PartHead) -> None:
+    """A part's bytes are the file's bytes: no transfer encoding, no compression, no parts inside a part."""
+    if head.headers.get("Content-Transfer-Encoding", "").strip().lower() not in _AS_IT_IS:
+        raise BtworkerError(ErrorCode.BAD_MULTIPART, "send parts as they are, without a Content-Transfer-Encoding")
+    if head.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, "send parts without a Content-Encoding")
+    if head.headers.get("Content-Type", "").lower().startswith("multipart/"):
+        raise BtworkerError(ErrorCode.BAD_MULTIPART, "a part must not be multipart itself: send each file as a part")

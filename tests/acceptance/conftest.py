@@ -1,0 +1,160 @@
+"""The real command line against the real server: subprocesses, sockets, signals.
+
+`fake_worker` runs the scripted engine (tests/fake_engine.py) for what does not depend on speech.
+"""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from btworker.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "acceptance-token"
+DEADLINE_S = 60.0
+
+
+def until(true: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + deadline_s
+    while not true():
+        assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
+        time.sleep(0.01)
+
+
+def plain_environment(**more: str) -> dict[str, str]:
+    """This process's environment without any setting of btworker, and with `more`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WORKER_", "CUDA_", "HF_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **more}
+
+
+@dataclass
+class Worker:
+    """`python -m btworker serve`, with the scripted engine unless told otherwise."""
+
+    folder: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    url: str = ""
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def log(self) -> Path:
+        """Its output."""
+        return self.folder / "server.log"
+
+    def start(self) -> "Worker":
+        """Start it and wait until it listens; a second start keeps the port and the data."""
+        ready = self.folder / "ready.json"
+        ready.unlink(missing_ok=True)
+        environment = plain_environment(
+            WORKER_TOKEN=TOKEN,
+            WORKER_PORT=self.url.rpartition(":")[2] or "0",
+            WORKER_DATA_DIR=str(self.folder / "data"),
+            WORKER_DEVICE="cpu",
+            WORKER_DISK_RESERVE_MB="0",
+            WORKER_DRAIN_SECONDS="1",
+            **{"WORKER_ENGINE": "tests.fake_engine:load", **self.settings},
+        )
+        command = [sys.executable, "-m", "btworker", "serve", "--ready-file", str(ready)]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=ROOT)
+
+        def listening() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, self.log.read_text()
+            return ready.is_file() and ready.read_text().endswith("}")
+
+        until(listening, "the server listens")
+        self.url = json.loads(ready.read_text())["url"]
+        return self
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send it a signal; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@dataclass(frozen=True)
+class Cli:
+    """`python -m btworker …` as a user runs it."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def start(self, *words: str | Path, **settings: str) -> "subprocess.Popen[str]":
+        """Start a command in the test's folder."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "btworker", *map(str, words)],
+            env={**self.environment, **settings},
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *words: str | Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end, in this process: a start costs a second, and here are many."""
+        out, err = io.StringIO(), io.StringIO()
+        before = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            environment = mock.patch.dict(os.environ, {**self.environment, **settings}, clear=True)
+            with environment, redirect_stdout(out), redirect_stderr(err):
+                code = exit_code_of([str(word) for word in words])
+        finally:
+            os.chdir(before)
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def exit_code_of(words: list[str]) -> int:
+    """What the command would end with."""
+    try:
+        return main(words)
+    except SystemExit as end:  # argparse
+        return int(end.code or 0)
+
+
+@pytest.fixture(scope="module")
+def fake_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """One worker for a module's tests."""
+    worker = Worker(tmp_path_factory.mktemp("worker"), {"WORKER_MAX_FILE_MB": "64"}).start()
+    yield worker
+    assert worker.stop() == 0, worker.log.read_text()
+
+
+@pytest.fixture
+def lone_cli(tmp_path: Path) -> Cli:
+    """The command line with no worker set."""
+    return Cli(tmp_path, plain_environment())
+
+
+@pytest.fixture
+def cli(fake_worker: Worker, tmp_path: Path) -> Cli:
+    """The command line, told of the module's worker by the environment."""
+    return Cli(tmp_path, plain_environment(WORKER_URL=fake_worker.url, WORKER_TOKEN=TOKEN))
+
+
+def script(*steps: object) -> str:
+    """A prompt that tells the scripted engine what to do."""
+    return json.dumps({"steps": steps})
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """What the scripted engine takes for speech."""
+    path = tmp_path / "talk.mp3"
+    path.write_text("hello from the other side\n")
+    return path

@@ -1,0 +1,240 @@
+"""`btworker transcribe` and `btworker jobs` against the real server, with the scripted engine."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import DEADLINE_S, TOKEN, Cli, Worker, plain_environment, script, until
+
+
+def first_id(cli: Cli) -> str:
+    """The newest job."""
+    return str(json.loads(cli("jobs", "list", "--limit", "1", "--json").stdout)[0]["workerJobId"])
+
+
+def test_a_recording_becomes_files(cli: Cli, recording: Path) -> None:
+    """The results lie in the folder that was named, their paths are on stdout, and progress on stderr."""
+    done = cli("transcribe", recording, "--output-dir", "results")
+    assert done.returncode == 0, done.stderr
+    paths = done.stdout.splitlines()
+    assert paths == ["results/talk_transcript.json"]
+    assert "hello from the other side" in (cli.folder / paths[0]).read_text()
+    assert "talk.mp3: done" in done.stderr
+    assert "\x1b" not in done.stderr + done.stdout
+
+
+def test_results_of_equal_names_do_not_overwrite_each_other(cli: Cli, tmp_path: Path) -> None:
+    """a/talk.mp3 and b/talk.wav in one command: the second one's results get a folder of their own."""
+    for folder, name in (("a", "talk.mp3"), ("b", "talk.wav")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(f"from {folder}\n")
+    done = cli("transcribe", "a/talk.mp3", "b/talk.wav")
+    assert done.stdout.splitlines() == ["talk_transcript.json", "talk-2/talk_transcript.json"]
+    assert "from b" in (tmp_path / "talk-2" / "talk_transcript.json").read_text()
+
+
+def test_a_failed_job_is_1_and_the_others_go_on(cli: Cli, recording: Path) -> None:
+    """The reason is said, the exit code is 1."""
+    done = cli("transcribe", recording, "--prompt", script(["fail", "NO_AUDIO", "there is no sound in it"]))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "talk.mp3: failed: there is no sound in it"
+    assert done.stdout == ""
+
+
+def test_one_bad_file_does_not_stop_the_others(cli: Cli, recording: Path, tmp_path: Path) -> None:
+    """An empty file is refused; the next one is transcribed all the same."""
+    (tmp_path / "empty.mp3").touch()
+    done = cli("transcribe", "empty.mp3", recording)
+    assert done.returncode == 3
+    assert "empty.mp3: failed: " in done.stderr
+    assert done.stdout.splitlines() == ["talk_transcript.json"]
+
+
+def test_options_arrive(cli: Cli, recording: Path) -> None:
+    """Every argument becomes an option of the job, as the server understood it."""
+    words = "--language german --translate --temperature 0.4 --beam-size 3 --formats SRT,md --json"
+    done = cli("transcribe", recording, *words.split(), "--option", "priority=9", "--option", "decode=fast")
+    assert done.returncode == 0, done.stderr
+    options = json.loads(done.stdout)[0]["options"]
+    wanted = {"language": "de", "task": "translate", "temperature": 0.4, "beamSize": 3, "priority": 9, "decode": "fast"}
+    assert {name: options[name] for name in wanted} == wanted
+    assert options["outputs"] == ["srt", "md"]
+
+
+def test_an_option_that_the_server_refuses_is_3(cli: Cli, recording: Path) -> None:
+    """The server's own sentence is shown."""
+    done = cli("transcribe", recording, "--option", "colour=red")
+    assert done.returncode == 3
+    assert "colour" in done.stderr
+
+
+def test_a_file_above_the_limit_is_refused_before_it_is_sent(cli: Cli, tmp_path: Path) -> None:
+    """Terabytes that are not there cannot have been read: the length alone was enough."""
+    path = tmp_path / "huge.wav"
+    with open(path, "wb") as file:
+        file.truncate(2**42)
+    began_at = time.monotonic()
+    done = cli("transcribe", path)
+    assert done.returncode == 3
+    assert "64 MB" in done.stderr
+    assert time.monotonic() - began_at < 20
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "code", "said"),
+    [
+        (("transcribe", "missing.mp3"), {}, 2, "missing.mp3 does not exist"),
+        (("transcribe", "."), {}, 2, "no regular file"),
+        (("transcribe", "talk.mp3", "--formats", "doc"), {}, 2, "'doc' is none of json, md"),
+        (("transcribe", "talk.mp3", "--option", "x"), {}, 2, "'x' is not NAME=VALUE"),
+        (("transcribe", "talk.mp3"), {"WORKER_URL": ""}, 2, "which worker?"),
+        (("transcribe", "talk.mp3"), {"WORKER_TOKEN": ""}, 2, "wants a token"),
+        (("transcribe", "talk.mp3"), {"WORKER_TOKEN": "wrong"}, 3, "does not know this token"),
+        (
+            ("transcribe", "talk.mp3"),
+            {"WORKER_URL": "http://127.0.0.1:1"},
+            3,
+            "no worker answers at http://127.0.0.1:1",
+        ),
+        (("jobs", "list"), {"WORKER_URL": "http://127.0.0.1:1"}, 3, "connection refused"),
+        (("jobs", "show", "wk_000000000000"), {}, 3, "there is no such job"),
+        (("jobs", "rm", "wk_000000000000"), {}, 1, "there is no such job"),
+        (("jobs", "list", "--limit", "0"), {}, 2, "no number from 1"),
+        (("jobs",), {}, 2, "ACTION"),
+        (("unknown",), {}, 2, "invalid choice"),
+        (("jobs", "list", "--token-file", "nowhere"), {}, 2, "cannot be read as a token file"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    cli: Cli, recording: Path, words: tuple[str, ...], settings: dict[str, str], code: int, said: str
+) -> None:
+    """Whatever is wrong, stderr says it in a line at its end, and the exit code is the documented one."""
+    done = cli(*words, **settings)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr.splitlines()[-1]
+
+
+def test_the_token_may_come_from_a_file(cli: Cli, tmp_path: Path) -> None:
+    """--token-file wins over the environment."""
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    assert cli("jobs", "list", "--token-file", "token", WORKER_TOKEN="wrong").returncode == 0
+
+
+def test_a_job_is_looked_after(cli: Cli, recording: Path) -> None:
+    """list, show, fetch and rm, on one job."""
+    assert cli("transcribe", recording).returncode == 0
+    job_id = first_id(cli)
+    assert job_id in cli("jobs", "list", "--status", "complete").stdout
+    shown = cli("jobs", "show", job_id).stdout
+    assert "talk.mp3" in shown
+    assert "talk_transcript.json" in shown
+    fetched = cli("jobs", "fetch", job_id, "--output-dir", "again")
+    assert fetched.stdout.splitlines() == ["again/talk_transcript.json"]
+    assert cli("jobs", "rm", job_id).returncode == 0
+    assert cli("jobs", "show", job_id).returncode == 3
+
+
+def test_a_running_job_is_canceled(cli: Cli, recording: Path) -> None:
+    """rm is refused while it runs, cancel ends it, and `transcribe` says so with exit code 1."""
+    endless = script(["windows", 1], ["wait_file", str(cli.folder / "never")])
+    with cli.start("transcribe", recording, "--prompt", endless) as waiting:
+        until(lambda: "transcribing" in cli("jobs", "list", "--limit", "1").stdout, "the job runs")
+        job_id = first_id(cli)
+        assert cli("jobs", "rm", job_id).returncode == 1
+        assert cli("jobs", "cancel", job_id).returncode == 0
+        _, err = waiting.communicate(timeout=DEADLINE_S)
+    assert waiting.returncode == 1
+    assert "cancel" in err.splitlines()[-1]
+
+
+def test_ctrl_c_leaves_the_job_to_the_worker(cli: Cli, recording: Path) -> None:
+    """130, and a line that tells how to get at the job; the job itself completes."""
+    go = cli.folder / "go"
+    with cli.start("transcribe", recording, "--prompt", script(["windows", 1], ["wait_file", str(go)])) as waiting:
+        until(lambda: "transcribing" in cli("jobs", "list", "--limit", "1").stdout, "the job runs")
+        job_id = first_id(cli)
+        waiting.send_signal(signal.SIGINT)
+        out, err = waiting.communicate(timeout=DEADLINE_S)
+    go.touch()
+    assert waiting.returncode == 130
+    assert job_id in err
+    assert "Traceback" not in err
+    assert out == ""
+    until(lambda: "complete" in cli("jobs", "show", job_id).stdout, "the job completes")
+
+
+def test_delete_leaves_nothing_on_the_worker(cli: Cli, recording: Path) -> None:
+    """--delete removes the job once its results are here."""
+    done = cli("transcribe", recording, "--delete", "--json")
+    job_id = json.loads(done.stdout)[0]["workerJobId"]
+    assert (cli.folder / "talk_transcript.json").is_file()
+    assert cli("jobs", "show", job_id).returncode == 3
+
+
+def test_models_of_a_worker(cli: Cli, fake_worker: Worker) -> None:
+    """With --server, the worker's own list."""
+    assert "large-v3" in cli("models", "list", "--server", fake_worker.url).stdout.splitlines()
+
+
+def test_a_pipe_that_closes_early_is_no_error(cli: Cli, recording: Path) -> None:
+    """`btworker jobs list | head -0` ends quietly."""
+    assert cli("transcribe", recording).returncode == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "btworker", "jobs", "list", "--json"]
+    done = subprocess.run(command, env=cli.environment, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert done.stderr == b""
+
+
+def test_the_wait_survives_a_server_that_is_killed(tmp_path: Path, recording: Path) -> None:
+    """kill -9 of the server in the middle of the job, a new one on the same data: the command ends with the result."""
+    worker = Worker(tmp_path).start()
+    cli = Cli(tmp_path, plain_environment(WORKER_URL=worker.url, WORKER_TOKEN=TOKEN))
+    steps = script(["windows", 2], ["on_attempt", 1, ["sleep", 60]])
+    with cli.start("transcribe", recording, "--prompt", steps) as waiting:
+        until(lambda: "transcribing" in cli("jobs", "list").stdout, "the job runs")
+        worker.stop(signal.SIGKILL)
+        worker.start()
+        out, err = waiting.communicate(timeout=DEADLINE_S)
+    assert (waiting.returncode, out.splitlines()) == (0, ["talk_transcript.json"]), err
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("columns", [40, 200])
+def test_bars_on_a_terminal(cli: Cli, tmp_path: Path, columns: int) -> None:
+    """On a terminal there are bars, and a hostile file name cannot move the cursor."""
+    hostile = tmp_path / "a\x1b[2Jb.mp3"
+    hostile.write_text("hello\n")
+    text = on_terminal(cli, columns, "transcribe", str(hostile))
+    assert "━" in text
+    assert "done" in text
+    assert "[2Jb" in text
+    assert "\x1b[2J" not in text
+
+
+def on_terminal(cli: Cli, columns: int, *words: str) -> str:
+    """What a command writes to a terminal of that width."""
+    ours, theirs = pty.openpty()
+    environment = {**cli.environment, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "30"}
+    command = [sys.executable, "-m", "btworker", *words]
+    process = subprocess.Popen(command, env=environment, cwd=cli.folder, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    written = b""
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end and select.select([ours], [], [], DEADLINE_S)[0]:
+        try:
+            written += os.read(ours, 65_536)
+        except OSError:  # the other end is closed
+            break
+    os.close(ours)
+    assert process.wait(DEADLINE_S) == 0, written
+    return written.decode("utf-8", "replace")

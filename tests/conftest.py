@@ -1,0 +1,66 @@
+"""For every test: what a marked test needs, and nothing left behind.
+
+`system("strace", "root")` skips where a tool is missing, with a line that says what to install; under
+BTWORKER_REQUIRE_TOOLS=1 (CI) it fails instead. `full` runs under BTWORKER_FULL=1 only. `gpu` needs one.
+"""
+
+import asyncio
+import inspect
+import os
+import shutil
+import subprocess
+
+import pytest
+
+PACKAGES = {"promtool": "prometheus", "nginx": "nginx-light", "systemd-analyze": "systemd", "ps": "procps"}
+"""Debian's package, where it is not named like its tool."""
+FULL = os.environ.get("BTWORKER_FULL") == "1"
+"""Full counts (CI) instead of reduced ones."""
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or fail, what this machine cannot run."""
+    if item.get_closest_marker("full") and not FULL:
+        pytest.skip("runs with BTWORKER_FULL=1")
+    if item.get_closest_marker("gpu") and not has_gpu():
+        pytest.skip("needs an NVIDIA GPU and its driver")
+    missing = [tool for marker in item.iter_markers("system") for tool in marker.args if not there(tool)]
+    if not missing:
+        return
+    names = " ".join(PACKAGES.get(tool, tool) for tool in missing)
+    reason = "needs root" if missing == ["root"] else f"needs {', '.join(missing)}: apt-get install {names}"
+    if os.environ.get("BTWORKER_REQUIRE_TOOLS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def there(tool: str) -> bool:
+    """Whether a tool is installed, or we are root."""
+    return os.geteuid() == 0 if tool == "root" else shutil.which(tool) is not None
+
+
+def has_gpu() -> bool:
+    """Whether nvidia-smi names a GPU."""
+    if shutil.which("nvidia-smi") is None:
+        return False
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return "GPU" in listing.stdout
+
+
+@pytest.fixture(autouse=True)
+def no_task_left_behind(request: pytest.FixtureRequest):
+    """Fail an async test that leaves a task running (sync ones have no loop)."""
+    if not inspect.iscoroutinefunction(getattr(request, "function", None)):
+        yield
+        return
+    request.getfixturevalue("_task_watch")
+    yield
+
+
+@pytest.fixture
+async def _task_watch():
+    yield
+    own = asyncio.current_task()
+    leftover = [task for task in asyncio.all_tasks() if task is not own and not task.done()]
+    assert not leftover, f"tasks left behind: {leftover}"

@@ -1,0 +1,184 @@
+"""A scripted engine: the job's prompt says, in JSON, what to do. Loaded by import string like the real one; no torch.
+
+    {"steps": [["windows", 3], ["sleep", 0.5], ["on_attempt", 1, ["signal", "SIGKILL"]]]}
+
+Steps: windows N | wait_file PATH | sleep S | signal NAME | spin S (in C, holding the GIL) | fail CODE TEXT |
+raise TEXT | exit N | warn TEXT | spill MB (of output) | swap NAME | on_attempt N STEP. No JSON: one window, at once.
+The first line of the input is the "speech"; windows go to windows/0.jsonl and are not repeated by a later attempt.
+A model named "broken…" cannot be opened.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Output, Stage
+from btworker.messages import (
+    EngineInfo,
+    Finished,
+    JobEvent,
+    ModelLoaded,
+    Progressed,
+    RunTask,
+    Warned,
+    WindowDone,
+    WorkerSpec,
+)
+from btworker.storage import JobFolder, sync_folder, write_durably
+
+WINDOW_S = 30.0
+
+
+def load(spec: WorkerSpec) -> "FakeEngine":
+    """The factory that WorkerSpec.engine names."""
+    return FakeEngine(spec)
+
+
+class FakeEngine:
+    """Implements pool.engine_api.Engine by a script."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self.spec = spec
+        self.model = ""
+
+    @property
+    def info(self) -> EngineInfo:
+        """All is well, but nothing is there."""
+        checks = tuple((name, True) for name in ("numpy", "torch", "whisper"))
+        return EngineInfo(versions=(("fake", "1"),), checks=(*checks, ("torch_cuda", False), ("diarization", False)))
+
+    def open(self) -> None:
+        """Load the default model; "slow…" waits for the file <scratch>/go, "broken…" fails, "killed…" dies."""
+        name = self.spec.settings.default_model
+        if name.startswith("broken"):
+            raise BtworkerError(ErrorCode.MODEL_UNAVAILABLE, f"the model {name} is not in the cache")
+        if name.startswith("killed"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        while name.startswith("slow") and not (self.spec.settings.scratch / "go").exists():
+            time.sleep(0.01)
+        self.model = name
+
+    def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:
+        """Follow the script, then write one transcript per input."""
+        run = _Run(task, canceled)
+        for step in _steps(task):
+            yield from run.step(step)
+        yield run.finished()
+
+
+def _steps(task: RunTask) -> list[list[object]]:
+    try:
+        return list(json.loads(task.options.prompt)["steps"])
+    except (ValueError, KeyError, TypeError):
+        return [["windows", 1]]
+
+
+class _Run:
+    def __init__(self, task: RunTask, canceled: Callable[[], bool]) -> None:
+        self.task = task
+        self.canceled = canceled
+        self.folder = JobFolder(task.folder)
+        self.folder.windows.mkdir(exist_ok=True)
+        self.spill = b""
+
+    def step(self, step: list[object]) -> Iterator[JobEvent]:
+        """One step of the script."""
+        name, *rest = step
+        if name == "on_attempt":
+            if rest[0] == self.task.attempt:
+                yield from self.step(rest[1])  # type: ignore[arg-type]
+            return
+        if self.canceled():
+            raise BtworkerError(ErrorCode.CANCELED, "canceled")
+        yield from getattr(self, f"_{name}")(*rest)
+
+    def _windows(self, count: int) -> Iterator[JobEvent]:
+        path = self.folder.windows_of(0)
+        done = len(path.read_text().splitlines()) if path.exists() else 0
+        for index in range(done, count):
+            if self.canceled():
+                raise BtworkerError(ErrorCode.CANCELED, "canceled")
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"index": index, "attempt": self.task.attempt}) + "\n")
+            seconds = (WINDOW_S * (index + 1), WINDOW_S * count)
+            yield WindowDone(self.task.job_id, self.task.attempt, 0, index, *seconds)
+
+    def _sleep(self, seconds: float) -> Iterator[JobEvent]:
+        yield Progressed(self.task.job_id, self.task.attempt, Stage.TRANSCRIBING, 0, 0.0, 60.0)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.canceled():
+                raise BtworkerError(ErrorCode.CANCELED, "canceled")
+            time.sleep(0.005)
+
+    def _wait_file(self, path: str) -> Iterator[JobEvent]:
+        yield Progressed(self.task.job_id, self.task.attempt, Stage.TRANSCRIBING, 0, 0.0, 60.0)
+        while not Path(path).exists():
+            if self.canceled():
+                raise BtworkerError(ErrorCode.CANCELED, "canceled")
+            time.sleep(0.005)
+
+    def _signal(self, name: str) -> Iterator[JobEvent]:
+        os.kill(os.getpid(), signal.Signals[name])
+        yield from ()
+
+    def _spin(self, _seconds: float) -> Iterator[JobEvent]:
+        re.match(r"(a+)+$", "a" * 64 + "b")  # minutes in C without a look at anything
+        yield from ()
+
+    def _fail(self, code: str, text: str) -> Iterator[JobEvent]:
+        raise BtworkerError(ErrorCode(code), text)
+        yield
+
+    def _raise(self, text: str) -> Iterator[JobEvent]:
+        raise RuntimeError(text)
+        yield
+
+    def _exit(self, status: int) -> Iterator[JobEvent]:
+        os._exit(status)
+        yield
+
+    def _warn(self, text: str) -> Iterator[JobEvent]:
+        yield Warned(self.task.job_id, self.task.attempt, text)
+
+    def _swap(self, model: str) -> Iterator[JobEvent]:
+        yield ModelLoaded(self.task.job_id, self.task.attempt, model, 0.1)
+
+    def _spill(self, megabytes: int) -> Iterator[JobEvent]:
+        self.spill = b"x" * (megabytes << 20)
+        yield from ()
+
+    def finished(self) -> Finished:
+        """Durable outputs, as the real engine leaves them."""
+        shutil.rmtree(self.folder.outputs, ignore_errors=True)
+        part = self.folder.path / "out.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        outputs = tuple(self._output(part, index) for index in range(len(self.task.inputs)))
+        sync_folder(part)
+        part.rename(self.folder.outputs)
+        sync_folder(self.folder.path)
+        durations = (WINDOW_S,) * len(outputs)
+        return Finished(self.task.job_id, self.task.attempt, outputs, durations, (("transcribing", 0.001),))
+
+    def _output(self, part: Path, index: int) -> Output:
+        item = self.task.inputs[index]
+        with open(self.folder.input(index), "rb") as file:
+            first = file.readline(200).decode("utf-8", "replace").strip()
+        segment = {"id": 0, "seek": 0, "start": 0.0, "end": 1.0, "text": first}
+        body = {
+            "text": first,
+            "language": "en",
+            "segments": [segment],
+            "pid": os.getpid(),
+            "attempt": self.task.attempt,
+        }
+        data = json.dumps(body).encode() + self.spill
+        name = f"{item.stem}_transcript.json"
+        return Output(item.input_id, name, "json", len(data), write_durably(part / name, data))

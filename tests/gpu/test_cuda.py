@@ -1,0 +1,42 @@
+"""On an NVIDIA GPU: the worker uses it, says so, and transcribes as on the CPU. `make test-gpu` runs these."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from btworker.cli.wer import word_errors
+from tests.process.server_of import serving, until
+
+pytestmark = [pytest.mark.gpu, pytest.mark.speech, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).resolve().parents[2]
+HELD_OUT = ROOT / "tests" / "data" / "heldout"
+REAL = {
+    "WORKER_ENGINE": "btworker.engine.pipeline:load",
+    "WORKER_DEVICE": "cuda",
+    "WORKER_MODEL": "demo",
+    "WORKER_MODELS": f"demo={ROOT / 'btworker' / 'demo' / 'whisper-tiny-words.pt'}",
+    "WORKER_OFFLINE": "true",
+}
+
+
+def test_a_recording_is_transcribed_on_the_gpu(tmp_path: Path) -> None:
+    """The job names the GPU, ping and preflight know it, and the words are right."""
+    with serving(tmp_path, **REAL) as server:
+        job = server.ended(server.upload("talk.opus", (HELD_OUT / "20.opus").read_bytes()))
+        assert job["status"] == "complete", job["error"]
+        assert "NVIDIA" in job["gpu"]
+        ping = server.request("GET", "/v1/ping")[1]
+        assert ping["gpu"] is True and ping["gpuName"] == job["gpu"]
+        assert server.request("GET", "/v1/preflight")[1]["checks"]["torch_cuda"] is True
+        result = json.loads(server.output(job["workerJobId"], "talk_transcript.json"))
+        reference = json.loads((HELD_OUT / "20.json").read_text())
+        assert word_errors(reference=reference["text"], hypothesis=result["text"]).rate < 0.1
+
+
+def test_a_gpu_that_is_hidden_is_not_ready(tmp_path: Path) -> None:
+    """CUDA_VISIBLE_DEVICES="" with WORKER_DEVICE=cuda: not ready, with the reason; never the CPU in silence."""
+    with serving(tmp_path, **REAL, CUDA_VISIBLE_DEVICES="-1") as server:
+        until(lambda: server.request("GET", "/v1/preflight")[1]["versions"])
+        assert server.request("GET", "/health/ready")[0] == 503

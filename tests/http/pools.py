@@ -1,0 +1,94 @@
+"""An in-process pool for the HTTP tests: a real Pool that "transcribes" by writing small files; no child, no speech.
+
+What it does with a job is told by the job's prompt: "" completes at once, "hold" runs until it is canceled or released,
+"fail" fails, "odd names" produces files with awkward names.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+
+from btworker.errors import ErrorCode, ErrorInfo
+from btworker.jobs import JobId, Output
+from btworker.messages import Device, EngineInfo, Failed, Finished, RunTask, Started
+from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
+
+READY_INFO = EngineInfo(
+    versions=(("torch", "2.2.2"), ("whisper", "20231117")),
+    checks=(("numpy", True), ("torch", True), ("torch_cuda", False), ("whisper", True), ("diarization", False)),
+    diarization_error="HF_TOKEN is not set",
+)
+ODD_NAMES = ('a"b;c\\d.txt', "наївний 🎧.txt", "per%cent 100%.txt", "new\nline.txt")
+
+
+class LocalPool:
+    """One worker on the event loop."""
+
+    def __init__(self) -> None:
+        self.slots = 1
+        self.phase = Phase.IDLE
+        self.info: EngineInfo | None = READY_INFO
+        self.problem: ErrorInfo | None = None
+        self.release = asyncio.Event()
+        self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
+        self._running: dict[JobId, asyncio.Task[None]] = {}
+
+    def workers(self) -> tuple[WorkerState, ...]:
+        device = Device("cpu")
+        return (WorkerState(0, device, self.phase, pid=1, model="tiny", info=self.info, problem=self.problem),)
+
+    async def start(self) -> None:
+        self._events.put_nowait(RoomChanged())
+
+    def has_room(self) -> bool:
+        return self.phase is Phase.IDLE
+
+    def send(self, task: RunTask) -> WorkerState | None:
+        if self.phase is not Phase.IDLE:
+            return None
+        self.phase = Phase.BUSY
+        self._running[task.job_id] = asyncio.create_task(self._run(task), name=f"run-{task.job_id}")
+        return self.workers()[0]
+
+    def cancel(self, job_id: JobId, reason: str) -> None:
+        if job_id in self._running:
+            self._running[job_id].cancel()
+
+    async def events(self) -> AsyncIterator[PoolEvent]:
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    async def stop(self) -> None:
+        for running in self._running.values():
+            running.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        self._events.put_nowait(None)
+
+    async def _run(self, task: RunTask) -> None:
+        self._events.put_nowait(Started(task.job_id, task.attempt))
+        try:
+            self._events.put_nowait(await self._work(task))
+        except asyncio.CancelledError:
+            error = ErrorInfo(ErrorCode.CANCELED, "canceled")
+            self._events.put_nowait(Failed(task.job_id, task.attempt, error))
+        finally:
+            self._running.pop(task.job_id, None)
+            self.phase = Phase.IDLE
+            self._events.put_nowait(RoomChanged())
+
+    async def _work(self, task: RunTask) -> Finished | Failed:
+        if task.options.prompt == "hold":
+            await self.release.wait()
+        if task.options.prompt == "fail":
+            return Failed(task.job_id, task.attempt, ErrorInfo(ErrorCode.NO_AUDIO, "the file has no audio"))
+        folder = task.folder / "out"
+        folder.mkdir()
+        outputs = []
+        for item in task.inputs:
+            names = ODD_NAMES if task.options.prompt == "odd names" else (f"{item.stem}_transcript.json",)
+            for name in names:
+                text = f"transcript of {item.filename!r}, {item.size_bytes} bytes\n".encode()
+                (folder / name).write_bytes(text)
+                outputs.append(Output(item.input_id, name, "json", len(text), hashlib.sha256(text).hexdigest()))
+        durations = tuple(1.5 for _ in task.inputs)
+        return Finished(task.job_id, task.attempt, tuple(outputs), durations, (("transcribing", 0.5),))

@@ -1,0 +1,190 @@
+"""The real server process: start, signals, kill -9, and what a start does when something is wrong."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from btworker.errors import EXIT_BAD_SETTINGS, EXIT_DATA_FOLDER, EXIT_DATABASE, EXIT_PORT
+from tests.conftest import FULL
+from tests.process.pool_of import alive
+from tests.process.server_of import busy_port, serving, stop, until
+
+
+def test_listens_while_the_child_loads(tmp_path):
+    """Ping answers long before a slow model is there; ready says why not, and a job waits."""
+    with serving(tmp_path, WORKER_MODEL="slow", WORKER_MODELS="slow") as server:
+        status, ping = server.request("GET", "/v1/ping")
+        assert (status, ping["status"], ping["activeJobs"], ping["maxConcurrentJobs"]) == (200, "ok", 0, 1)
+        assert server.request("GET", "/health/ready")[0] == 503
+        assert server.request("GET", "/health/live")[0] == 200
+        job_id = server.submit()
+        assert server.job(job_id)["status"] == "queued"
+        (tmp_path / "data" / "scratch" / "go").touch()
+        assert server.ended(job_id)["status"] == "complete"
+        assert server.request("GET", "/health/ready")[0] == 200
+        assert stop(server) == 0
+
+
+def test_front_end_starts_quickly_and_holds_no_torch(tmp_path):
+    """It listens soon after its start (1.5 s by the benches; the deadline here is generous) and maps no torch."""
+    start = time.monotonic()
+    with serving(tmp_path) as server:
+        assert time.monotonic() - start < 15
+        server.ended(server.submit())
+        with open(f"/proc/{server.process.pid}/maps", encoding="utf-8") as file:
+            mapped = file.read()
+        assert "libc" in mapped
+        assert not [name for name in ("torch", "numpy", "whisper", "libcuda") if name in mapped]
+
+
+def test_model_that_does_not_exist(tmp_path):
+    """Ping is 200 with a warning, ready 503 with the reason, preflight says error, and jobs are still accepted."""
+    with serving(tmp_path, WORKER_MODEL="broken", WORKER_MODELS="broken") as server:
+        ping = until(lambda: (now := server.request("GET", "/v1/ping")[1]) and "broken" in str(now["warnings"]) and now)
+        assert ping["status"] == "ok"
+        status, ready = server.request("GET", "/health/ready")
+        assert status == 503 and "broken" in json.dumps(ready)
+        assert server.request("GET", "/v1/preflight")[1]["status"] == "error"
+        assert server.job(server.submit())["status"] == "queued"
+        assert stop(server) == 0
+
+
+def test_sigterm_drains(tmp_path):
+    """A running job gets its time and completes; exit 0; no process is left."""
+    gate = tmp_path / "gate"
+    with serving(tmp_path) as server:
+        job_id = server.submit(["wait_file", str(gate)])
+        until(lambda: server.job(job_id)["status"] == "running")
+        children = server.children()
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: server.request("GET", "/health/ready")[0] == 503)
+        assert server.request("GET", "/health/live")[0] == 200
+        status, refusal = server.request(
+            "POST", "/v1/jobs", b"x", **{"Content-Type": "multipart/form-data; boundary=b"}
+        )
+        assert (status, refusal["error"]["code"]) == (503, "DRAINING")
+        gate.touch()
+        assert server.process.wait(30) == 0
+        until(lambda: not any(alive(pid) for pid in children))
+    with serving(tmp_path) as server:
+        assert server.job(job_id)["status"] == "complete"
+
+
+@pytest.mark.parametrize("how", ["timeout", "second signal"])
+def test_what_is_not_done_after_the_drain_runs_again(tmp_path, how):
+    """The job goes back to the queue, keeps its windows and its attempts, and completes after the next start."""
+    gate = tmp_path / "gate"
+    with serving(tmp_path, WORKER_DRAIN_SECONDS="0.2" if how == "timeout" else "600") as server:
+        job_id = server.submit(["windows", 2], ["on_attempt", 1, ["wait_file", str(gate)]], ["windows", 3])
+        until(lambda: server.job(job_id)["progress"]["chunkIndex"] == 2)
+        server.process.send_signal(signal.SIGTERM)
+        if how == "second signal":
+            until(lambda: server.request("GET", "/health/ready")[0] == 503)
+            server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+    with serving(tmp_path) as server:
+        job = server.ended(job_id)
+        assert (job["status"], job["attempt"], job["progress"]["chunkIndex"]) == ("complete", 2, 3)
+
+
+def test_kill_of_the_server_loses_nothing(tmp_path):
+    """kill -9: no process is left over, and after a restart the queued and the running jobs complete."""
+    gate = tmp_path / "gate"
+    with serving(tmp_path, WORKER_KEEP_INPUTS="true") as server:
+        running = server.submit(["windows", 2], ["on_attempt", 1, ["wait_file", str(gate)]], ["windows", 3])
+        queued = server.submit()
+        until(lambda: server.job(running)["progress"]["chunkIndex"] == 2)
+        family = server.children()
+        assert family
+        server.process.kill()
+        server.process.wait()
+        until(lambda: not any(alive(pid) for pid in family), deadline_s=10)
+    with serving(tmp_path, WORKER_KEEP_INPUTS="true") as server:
+        first, second = server.ended(running), server.ended(queued)
+        assert (first["status"], first["attempt"], second["status"]) == ("complete", 2, "complete")
+        lines = (tmp_path / "data" / "jobs" / running / "windows" / "0.jsonl").read_text().splitlines()
+        assert [json.loads(line)["attempt"] for line in lines] == [1, 1, 2]
+
+
+@pytest.mark.timeout(300)
+def test_kill_of_the_server_during_its_start_leaves_no_process(tmp_path):
+    """Whenever in its first seconds the server is killed, its children go with it."""
+    for number in range(10 if FULL else 3):
+        with serving(tmp_path, wait=False) as server:
+            family = until(server.children)
+            time.sleep(0.05 * number)  # a moment of the start, not a wait for something
+            family = server.children()
+            server.process.kill()
+            server.process.wait()
+            until(lambda: not any(alive(pid) for pid in family), deadline_s=10)  # noqa: B023 - called at once
+
+
+def refused(tmp_path, **environment):
+    """Exit code and last words of a server that does not start."""
+    with serving(tmp_path, wait=False, **environment) as server:
+        code = server.process.wait(60)
+        return code, server.log.read_text()
+
+
+def test_wrong_settings_end_the_start(tmp_path):
+    """One message with all mistakes, exit code 64, no traceback."""
+    code, words = refused(tmp_path, WORKER_PORT="eighty", WORKER_TOKEN="")
+    assert code == EXIT_BAD_SETTINGS and "WORKER_PORT" in words and "WORKER_TOKEN" in words
+    assert "Traceback" not in words
+
+
+def test_busy_port_ends_the_start(tmp_path):
+    """The sentence names the address."""
+    with busy_port() as taken:
+        port = str(taken.getsockname()[1])
+        code, words = refused(tmp_path, WORKER_PORT=port)
+    assert code == EXIT_PORT and port in words and "Traceback" not in words
+
+
+def test_folder_in_use_ends_the_start(tmp_path):
+    """Two servers never share a folder."""
+    with serving(tmp_path):
+        code, words = refused(tmp_path)
+    assert code == EXIT_DATA_FOLDER and "in use" in words and "Traceback" not in words
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_folder_ends_the_start(tmp_path):
+    """The sentence says what to do."""
+    (tmp_path / "data").mkdir(mode=0o500)
+    code, words = refused(tmp_path)
+    assert code == EXIT_DATA_FOLDER and "WORKER_DATA_DIR" in words
+
+
+def test_damaged_database_ends_the_start(tmp_path):
+    """It is said, and kept."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "jobs.sqlite3").write_text("not a database, " * 500)
+    code, words = refused(tmp_path)
+    assert code == EXIT_DATABASE and "jobs.sqlite3" in words and "Traceback" not in words
+
+
+def test_log_lines_are_json_and_hold_no_secret(tmp_path):
+    """One event is one line with ts, level, event and message, from parent and child; the token is in none."""
+    with serving(tmp_path, WORKER_LOG_LEVEL="debug") as server:
+        server.ended(server.submit(["raise", "boom"]))
+        server.request("GET", "/nothing")
+        stop(server)
+        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+        events = {line["event"] for line in lines}
+        assert {
+            "listening",
+            "child_started",
+            "child_ready",
+            "job_accepted",
+            "job_started",
+            "job_failed",
+            "stopped",
+        } <= events
+        assert all({"ts", "level", "event", "message"} <= set(line) for line in lines)
+        raised = next(line for line in lines if line["event"] == "job_raised")
+        assert "boom" in raised["exception"] and raised["workerJobId"].startswith("wk_")
+        assert "a-token-for-tests" not in server.log.read_text()

@@ -1,0 +1,44 @@
+"""The spectrogram by windows equals openai-whisper's over the whole file."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import whisper
+
+from btworker.engine.asr import mel as mel_module
+from btworker.engine.asr.mel import LogMel, find_peak
+from tests.speech.conftest import noise_of
+
+pytestmark = pytest.mark.speech
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+@pytest.mark.parametrize("count", [0, 1, 150, 16_000, 16_000 * 40 + 77, 16_000 * 65])
+def test_every_window_equals_the_whole(count: int, n_mels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the mirrored beginning, in the middle, and in the silence after the end; the peak lies in a later chunk."""
+    monkeypatch.setattr(mel_module, "CHUNK_FRAMES", 1001)
+    samples = noise_of(count)
+    whole = whisper.log_mel_spectrogram(samples.astype(np.float32) / 32768.0, n_mels, padding=480_000)
+    mel = LogMel(samples, n_mels=n_mels, peak=find_peak(samples, n_mels=n_mels, check=lambda: None))
+    assert mel.content_frames == whole.shape[-1] - 3000
+    for start in {0, min(1, mel.content_frames), mel.content_frames // 2, mel.content_frames}:
+        difference = mel.frames(start, 3000) - whole[:, start : start + 3000]
+        assert float(difference.abs().max()) <= 1e-5
+
+
+def test_silence_is_silence() -> None:
+    """No logarithm of zero."""
+    samples = np.zeros(16_000, dtype=np.int16)
+    mel = LogMel(samples, n_mels=80, peak=find_peak(samples, n_mels=80, check=lambda: None))
+    assert torch.isfinite(mel.frames(0, 3000)).all()
+
+
+def test_the_first_pass_can_be_stopped(noise: npt.NDArray[np.int16]) -> None:
+    """It is minutes long for the longest recordings."""
+
+    def stop() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        find_peak(noise, n_mels=80, check=stop)

@@ -1,0 +1,269 @@
+"""One attempt at a job, through the engine as a child uses it: events, files, and nothing left behind."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from btworker.engine import pipeline
+from btworker.engine.pipeline import WhisperEngine, load
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Input, JobId, Options, OutputFormat, Stage
+from btworker.messages import (
+    Device,
+    Finished,
+    JobEvent,
+    LogSettings,
+    ModelLoaded,
+    Progressed,
+    RunTask,
+    Warned,
+    WindowDone,
+    WorkerSpec,
+)
+from btworker.transcript import Transcript
+from tests.speech.conftest import engine_settings
+
+pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
+
+OPTIONS = Options(model="random", temperature=0.0, word_timestamps=False, language="en", outputs=tuple(OutputFormat))
+
+
+def spec_for(checkpoint: Path, folder: Path, **changes: object) -> WorkerSpec:
+    """A child on the CPU."""
+    settings = engine_settings(checkpoint, folder, **changes)
+    return WorkerSpec(0, Device("cpu"), "btworker.engine.pipeline:load", settings, LogSettings("info", json=True))
+
+
+@pytest.fixture
+def engine(random_checkpoint: Path, tmp_path: Path) -> WhisperEngine:
+    """An opened engine."""
+    engine = load(spec_for(random_checkpoint, tmp_path))
+    engine.open()
+    return engine
+
+
+def task_for(folder: Path, *sources: Path, attempt: int = 1, options: Options = OPTIONS) -> RunTask:
+    """A job folder with these inputs."""
+    (folder / "in").mkdir(parents=True, exist_ok=True)
+    inputs = []
+    for number, source in enumerate(sources):
+        shutil.copy(source, folder / "in" / str(number))
+        sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+        inputs.append(Input(f"in_{number}", source.name, f"talk-{number}", source.stat().st_size, sha256))
+    return RunTask(JobId("wk_test"), attempt, folder, tuple(inputs), options)
+
+
+def run(engine: WhisperEngine, task: RunTask, canceled: Callable[[], bool] = lambda: False) -> list[JobEvent]:
+    """All events of an attempt."""
+    return list(engine.run(task, canceled))
+
+
+def test_a_job_ends_with_durable_files_that_are_what_they_say(
+    engine: WhisperEngine, original: Path, tmp_path: Path
+) -> None:
+    """Two inputs, every format; sizes and hashes are right; the scratch folder is empty again."""
+    events = run(engine, task_for(tmp_path / "job", original, original))
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    assert finished.durations_s == (12.0, 12.0)
+    assert {name for name, _ in finished.timings} == {"decode", "transcribe", "write"}
+    assert len(finished.outputs) == 2 * len(OutputFormat)
+    for output in finished.outputs:
+        data = (tmp_path / "job" / "out" / output.filename).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (output.size_bytes, output.sha256)
+    assert {path.name for path in (tmp_path / "job").iterdir()} == {"in", "out", "windows"}
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_progress_is_told_in_seconds_of_the_recording(engine: WhisperEngine, original: Path, tmp_path: Path) -> None:
+    """First decoding, then windows, each with its line in the journal."""
+    events = run(engine, task_for(tmp_path / "job", original))
+    stages = [event.stage for event in events if isinstance(event, Progressed)]
+    assert list(dict.fromkeys(stages)) == [Stage.INITIALIZING, Stage.TRANSCRIBING]
+    windows = [event for event in events if isinstance(event, WindowDone)]
+    lines = (tmp_path / "job" / "windows" / "0.jsonl").read_text().splitlines()
+    assert [window.index for window in windows] == list(range(len(lines)))
+    assert (windows[-1].seconds_done, windows[-1].seconds_total) == (12.0, 12.0)
+
+
+def test_the_json_says_where_it_came_from(
+    engine: WhisperEngine, original: Path, tmp_path: Path, random_checkpoint: Path
+) -> None:
+    """The very weights, versions, options and times."""
+    run(engine, task_for(tmp_path / "job", original))
+    shape = json.loads((tmp_path / "job" / "out" / "talk-0_transcript.json").read_text())
+    assert set(shape) == {"text", "language", "duration", "segments", "provenance"}
+    provenance = shape["provenance"]
+    assert provenance["modelSha256"] == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
+    assert provenance["options"]["wordTimestamps"] is False
+    assert {"torch", "openai-whisper", "ffmpeg", "btworker"} <= set(provenance["versions"])
+    assert set(provenance["timings"]) == {"decode", "transcribe"}
+    assert Transcript.from_dict(shape).duration_s == 12.0
+
+
+def test_a_second_attempt_repeats_no_window(engine: WhisperEngine, original: Path, tmp_path: Path) -> None:
+    """And clears away what the first one left: half its outputs and its decoded sound."""
+    job, scratch = tmp_path / "job", tmp_path / "scratch"
+    run(engine, task_for(job, original))
+    first = json.loads((job / "out" / "talk-0_transcript.json").read_text())
+    (job / "out").rename(job / "out.part")
+    (job / "out.part" / "junk").write_text("half")
+    scratch.mkdir(exist_ok=True)
+    (scratch / "wk_test.7.s16").write_bytes(b"left over")
+    (scratch / "wk_other.0.s16").write_bytes(b"not ours")
+    events = run(engine, task_for(job, original, attempt=2))
+    assert not any(isinstance(event, WindowDone) for event in events)
+    second = json.loads((job / "out" / "talk-0_transcript.json").read_text())
+    assert second["segments"] == first["segments"]
+    assert second["text"] == first["text"]
+    assert second["provenance"]["attempt"] == 2
+    assert not (job / "out" / "junk").exists()
+    assert [path.name for path in scratch.iterdir()] == ["wk_other.0.s16"]
+    run(engine, task_for(job, original, attempt=3))  # the out folder is there already: it gives way
+
+
+def test_cancel_between_windows(engine: WhisperEngine, original: Path, tmp_path: Path) -> None:
+    """No outputs, no scratch."""
+    canceled = False
+    events = engine.run(task_for(tmp_path / "job", original), lambda: canceled)
+    while not (isinstance(event := next(events), Progressed) and event.stage is Stage.TRANSCRIBING):
+        pass
+    canceled = True
+    with pytest.raises(BtworkerError) as caught:
+        next(events)
+    assert caught.value.code is ErrorCode.CANCELED
+    assert not (tmp_path / "job" / "out").exists()
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_what_is_not_there_yet_is_a_warning(engine: WhisperEngine, original: Path, tmp_path: Path) -> None:
+    """The transcript is delivered all the same."""
+    options = replace(OPTIONS, diarization_enabled=True, vad_enabled=True, decode="fast")
+    events = run(engine, task_for(tmp_path / "job", original, options=options))
+    assert len([event for event in events if isinstance(event, Warned)]) == 3
+    assert isinstance(events[-1], Finished)
+
+
+def test_a_bad_input_fails_the_job_with_its_code(engine: WhisperEngine, tmp_path: Path) -> None:
+    """And the engine takes the next job."""
+    text = tmp_path / "talk.mp3"
+    text.write_text("hello world\n" * 1000)
+    with pytest.raises(BtworkerError) as caught:
+        run(engine, task_for(tmp_path / "job", text))
+    assert caught.value.code is ErrorCode.CORRUPT_AUDIO
+
+
+def test_a_job_may_ask_for_another_model(random_checkpoint: Path, original: Path, tmp_path: Path) -> None:
+    """The child swaps, and says so; it does not swap back."""
+    models = (("random", random_checkpoint), ("other", random_checkpoint))
+    engine = load(spec_for(random_checkpoint, tmp_path, models=models))
+    engine.open()
+    events = run(engine, task_for(tmp_path / "job", original, options=replace(OPTIONS, model="other")))
+    loaded = [event for event in events if isinstance(event, ModelLoaded)]
+    assert [event.model for event in loaded] == ["other"]
+    assert engine.model == "other"
+    assert isinstance(events[-1], Finished)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [("unknown", "does not serve"), ("missing", "is missing"), ("tiny", "WORKER_OFFLINE"), ("broken", "no Whisper")],
+)
+def test_a_model_that_cannot_be_had_is_a_sentence(
+    model: str, words: str, random_checkpoint: Path, tmp_path: Path
+) -> None:
+    """With what to do about it; the engine lives on."""
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(b"no checkpoint")
+    models = (("tiny", None), ("missing", tmp_path / "missing.pt"), ("broken", broken))
+    engine = load(spec_for(random_checkpoint, tmp_path, default_model=model, models=models))
+    with pytest.raises(BtworkerError) as caught:
+        engine.open()
+    assert caught.value.code is ErrorCode.MODEL_UNAVAILABLE
+    assert words in caught.value.message
+    assert dict(engine.info.errors)["model"] == caught.value.message
+    assert engine.model == ""
+
+
+def test_a_failing_download_is_a_sentence(
+    random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing half-done stays in the cache."""
+    import whisper
+
+    monkeypatch.setitem(whisper._MODELS, "tiny", f"file://{random_checkpoint.parent}/{'0' * 64}/tiny.pt")
+    engine = load(spec_for(random_checkpoint, tmp_path, default_model="tiny", offline=False))
+    with pytest.raises(BtworkerError) as caught:
+        engine.open()
+    assert caught.value.code is ErrorCode.MODEL_UNAVAILABLE
+    assert "could not be downloaded" in caught.value.message
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["tiny.lock"]
+
+
+def test_a_model_is_downloaded_at_first_use(
+    random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checked against the hash in its address, and found in the cache the second time."""
+    import whisper
+
+    sha256 = hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
+    served = tmp_path / "www" / sha256
+    served.mkdir(parents=True)
+    shutil.copy(random_checkpoint, served / "tiny.pt")
+    monkeypatch.setitem(whisper._MODELS, "tiny", f"file://{served}/tiny.pt")
+    monkeypatch.setitem(whisper._ALIGNMENT_HEADS, "tiny", whisper._ALIGNMENT_HEADS["tiny"])
+    monkeypatch.delitem(whisper._ALIGNMENT_HEADS, "tiny")  # they are those of another shape
+    for offline in (False, True):
+        engine = load(spec_for(random_checkpoint, tmp_path, default_model="tiny", offline=offline))
+        engine.open()
+        assert engine.model == "tiny"
+    (tmp_path / "cache" / "tiny.pt").write_bytes(b"half")
+    with pytest.raises(BtworkerError):
+        engine.open()
+
+
+def test_info_tells_what_the_child_stands_on(engine: WhisperEngine) -> None:
+    """For ping and preflight."""
+    info = engine.info
+    checks = dict(info.checks)
+    assert set(checks) == {"numpy", "torch", "torch_cuda", "whisper", "diarization", "model"}
+    assert checks["numpy"]
+    assert checks["torch"]
+    assert checks["whisper"]
+    assert checks["model"]
+    assert not info.diarization
+    assert info.diarization_error == dict(info.errors)["diarization"]
+    assert all(version for _, version in info.versions)
+
+
+def test_a_gpu_that_torch_cannot_use_is_an_error(random_checkpoint: Path, tmp_path: Path) -> None:
+    """Never a silent fall to the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU that torch can use")
+    spec = replace(spec_for(random_checkpoint, tmp_path), device=Device("cuda", "GPU-0", "Some GPU", 0))
+    engine = load(spec)
+    with pytest.raises(BtworkerError) as caught:
+        engine.open()
+    assert caught.value.code is ErrorCode.GPU_ERROR
+    assert "finds no CUDA device" in caught.value.message
+
+
+def test_a_broken_package_is_a_sentence(
+    random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child starts, says what is wrong, and ends its opening with an error."""
+    import sys
+
+    monkeypatch.setitem(sys.modules, "whisper", None)
+    engine = pipeline.load(spec_for(random_checkpoint, tmp_path))
+    assert not dict(engine.info.checks)["whisper"]
+    with pytest.raises(BtworkerError) as caught:
+        engine.open()
+    assert "whisper cannot be imported" in caught.value.message

@@ -1,0 +1,185 @@
+"""The rules of ARCHITECTURE.md that import-linter cannot express, read from the source itself."""
+
+import ast
+import configparser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeGuard
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "btworker"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 40
+MAX_BROAD_EXCEPTS = 5
+READS = {"environ", "environb", "getenv", "getenvb"}
+WRITES = {"putenv", "unsetenv"}
+CHANGERS = {"clear", "pop", "popitem", "setdefault", "update", "__setitem__", "__delitem__"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def parsed() -> Iterator[tuple[str, ast.Module]]:
+    for path in SOURCES:
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def os_names(tree: ast.Module) -> Iterator[ast.Attribute | ast.alias]:
+    """Every `os.x` and every x of `from os import x`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+            yield node
+        elif isinstance(node, ast.ImportFrom) and node.module == "os":
+            yield from node.names
+
+
+def name_of(node: ast.Attribute | ast.alias) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.name
+
+
+def environment_reads(tree: ast.Module) -> list[int]:
+    """Lines that look at the environment; those that only set it are counted apart."""
+    setting = {id(target) for target in environment_targets(tree)}
+    return [node.lineno for node in os_names(tree) if name_of(node) in READS and id(node) not in setting]
+
+
+def environment_targets(tree: ast.Module) -> Iterator[ast.AST]:
+    """The `os.environ` of each assignment, deletion or changing method call."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AugAssign | ast.Assign):
+            yield from (target for target in targets_of(node) if is_environ(target))
+        elif is_change(node):
+            yield node.value
+
+
+def is_change(node: ast.AST) -> TypeGuard[ast.Subscript | ast.Attribute]:
+    """`os.environ[...] = `, `del os.environ[...]` or `os.environ.update`."""
+    stored = isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del)
+    called = isinstance(node, ast.Attribute) and node.attr in CHANGERS
+    return (stored or called) and is_environ(node.value)
+
+
+def targets_of(node: ast.AugAssign | ast.Assign) -> list[ast.expr]:
+    return [node.target] if isinstance(node, ast.AugAssign) else node.targets
+
+
+def is_environ(node: ast.AST) -> bool:
+    return (isinstance(node, ast.Attribute) and node.attr in {"environ", "environb"}) or (
+        isinstance(node, ast.Name) and node.id in {"environ", "environb"}
+    )
+
+
+def environment_writes(tree: ast.Module) -> list[int]:
+    calls = [node.lineno for node in os_names(tree) if name_of(node) in WRITES]
+    return calls + [target.lineno for target in environment_targets(tree) if hasattr(target, "lineno")]
+
+
+def broad_handlers(tree: ast.Module) -> list[int]:
+    def is_broad(kind: ast.expr | None) -> bool:
+        if isinstance(kind, ast.Tuple):
+            return any(is_broad(part) for part in kind.elts)
+        return kind is None or (isinstance(kind, ast.Name) and kind.id in {"Exception", "BaseException"})
+
+    return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and is_broad(node.type)]
+
+
+def body_lines(function: Function) -> int:
+    """Lines of the body, from the first statement after the docstring to the last."""
+    statements = function.body[1:] if ast.get_docstring(function, clean=False) is not None else function.body
+    if not statements:
+        return 0
+    return (statements[-1].end_lineno or 0) - statements[0].lineno + 1
+
+
+def functions(tree: ast.Module) -> Iterator[Function]:
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def test_only_config_reads_the_environment() -> None:
+    """A setting that is read anywhere else is a setting that nobody finds."""
+    found = [
+        f"{name}:{line}" for name, tree in parsed() if name != "btworker/config.py" for line in environment_reads(tree)
+    ]
+    assert found == []
+
+
+def test_only_the_child_sets_the_environment() -> None:
+    """CUDA_VISIBLE_DEVICES and friends are set in the child, before the engine is loaded, and nowhere else."""
+    allowed = "btworker/pool/child.py"
+    found = [f"{name}:{line}" for name, tree in parsed() if name != allowed for line in environment_writes(tree)]
+    assert found == []
+
+
+def test_broad_excepts_stay_at_the_edges() -> None:
+    """At most five places catch everything; each is an edge where a process or a request ends."""
+    found = [f"{name}:{line}" for name, tree in parsed() for line in broad_handlers(tree)]
+    assert len(found) <= MAX_BROAD_EXCEPTS, found
+
+
+def test_no_file_is_long() -> None:
+    """A file over 300 lines is usually two things."""
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES
+    }
+    assert {name: length for name, length in lengths.items() if length > MAX_FILE_LINES} == {}
+
+
+def test_no_function_is_long() -> None:
+    """No function's body is over 40 lines."""
+    found = {
+        f"{name}:{function.lineno} {function.name}": body_lines(function)
+        for name, tree in parsed()
+        for function in functions(tree)
+        if body_lines(function) > MAX_FUNCTION_LINES
+    }
+    assert found == {}
+
+
+def test_every_module_is_under_the_import_contract() -> None:
+    """The contract that keeps torch out of the front end names every part of the package but the engine."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    listed = settings["importlinter:contract:speech-only-in-the-engine"]["source_modules"].split()
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in SOURCES} - {
+        "__init__",
+        "engine",
+        "demo",
+    }
+    assert sorted(listed) == sorted(f"btworker.{part}" for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("source", "reads", "writes"),
+    [
+        ("import os\nos.environ['A'] = 'b'", 0, 1),
+        ("import os\ndel os.environ['A']", 0, 1),
+        ("import os\nos.environ.update(A='b')", 0, 1),
+        ("import os\nos.putenv('A', 'b')", 0, 1),
+        ("import os\nprint(os.environ['A'])", 1, 0),
+        ("import os\nprint(os.environ.get('A'), os.getenv('B'))", 2, 0),
+        ("from os import environ", 1, 0),
+        ("import os\nchild = {**os.environ}", 1, 0),
+        ("import os\nos.getpid()", 0, 0),
+    ],
+)
+def test_environment_rules_see_what_they_must(source: str, reads: int, writes: int) -> None:
+    """A rule that finds nothing proves nothing, so it is shown what it must find."""
+    tree = ast.parse(source)
+    assert (len(environment_reads(tree)), len(environment_writes(tree))) == (reads, writes)
+
+
+@pytest.mark.parametrize(
+    ("handler", "broad"),
+    [("except:", 1), ("except Exception:", 1), ("except (OSError, BaseException):", 1), ("except OSError:", 0)],
+)
+def test_broad_except_rule_sees_what_it_must(handler: str, broad: int) -> None:
+    """As above, for the handlers."""
+    assert len(broad_handlers(ast.parse(f"try:\n    pass\n{handler}\n    pass"))) == broad
+
+
+def test_function_length_leaves_out_the_docstring() -> None:
+    """Only what runs counts."""
+    tree = ast.parse('def f():\n    """One.\n\n    Two.\n    """\n    a = 1\n    return a\n')
+    assert [body_lines(function) for function in functions(tree)] == [2]

@@ -1,0 +1,207 @@
+"""The command line's own logic: wording, arguments, the doctor's judgements, and what a command imports."""
+
+import argparse
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from btworker.cli import checks, gpu_check, transcribe
+from btworker.cli.board import summary
+from btworker.cli.checks import Verdict
+from btworker.cli.main import COMMANDS, build_parser, main
+from btworker.cli.model_files import describe, model_files
+from btworker.cli.wording import clock, megabytes, printable, shortened, times
+from btworker.client.model import read_job
+from btworker.config import Settings
+from btworker.messages import Device
+
+LOCKS = Path(__file__).resolve().parents[2] / "locks"
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(0, "0 KB"), (2**19, "512 KB"), (2**20, "1.0 MB"), (12 * 2**20, "12 MB"), (6 * 2**30, "6.0 GB")],
+)
+def test_megabytes(size_bytes: int, text: str) -> None:
+    """Sizes have two or three figures that count."""
+    assert megabytes(size_bytes) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(-1, "0:00"), (7.9, "0:07"), (754, "12:34"), (3723, "1:02:03")])
+def test_clock(seconds: float, text: str) -> None:
+    """Hours only where there are any."""
+    assert clock(seconds) == text
+
+
+def test_names() -> None:
+    """Control characters are replaced, long names keep their end."""
+    assert printable("a\x1b[2J\nb\u202e") == "a\ufffd[2J\ufffdb\ufffd"
+    assert shortened("a" * 30 + ".mp3", 12) == "aaaaaa…a.mp3"
+    assert shortened("short", 12) == "short"
+    assert len(shortened("x" * 99, 12)) == 12
+    assert (times(0.84), times(25.4)) == ("0.8x", "25x")
+
+
+def test_summary_needs_both_ends() -> None:
+    """How fast a job was, and nothing where that is not known."""
+    began = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    wire = {
+        "workerJobId": "wk_0", "status": "complete", "startedAt": began.isoformat(),
+        "finishedAt": (began + timedelta(seconds=2)).isoformat(),
+        "inputs": [{"filename": "a", "durationSeconds": 70.0}],
+    }  # fmt: skip
+    assert summary(read_job(wire)) == "1:10 in 2.0 s, 35x real time"
+    assert summary(read_job({**wire, "startedAt": None})) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("beamSize=5", ("beamSize", 5)),
+        ("prompt=a=b", ("prompt", "a=b")),
+        ('outputs=["srt"]', ("outputs", ["srt"])),
+        ("x=", ("x", "")),
+    ],
+)
+def test_options_of_any_kind(text: str, value: tuple[str, object]) -> None:
+    """JSON where it is JSON, else text."""
+    args = parsed("transcribe", "f", "--option", text)
+    assert args.option == [value]
+
+
+def test_only_what_was_said_is_sent() -> None:
+    """Every default is the worker's; --option wins over an argument of the same name."""
+    assert transcribe.wire_options(parsed("transcribe", "f")) == {}
+    assert transcribe.wire_options(parsed("transcribe", "f", "--model", "a", "--option", "model=b")) == {"model": "b"}
+    assert transcribe.wire_options(parsed("transcribe", "f", "--formats", "SRT, md")) == {"outputs": ["srt", "md"]}
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    """The arguments of a command."""
+    return build_parser(words[0]).parse_args(words)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--help works for each, and no line is wider than 100 columns."""
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: btworker {command}")
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_no_arguments_print_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """The list of commands, as a usage error."""
+    assert main([]) == 2
+    assert "transcribe" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "modules"),
+    [
+        ("version", ("aiohttp", "pydantic", "rich", "asyncio", "btworker.config", "btworker.client")),
+        ("serve", ("btworker.client", "rich.progress", "torch", "numpy")),
+        ("transcribe", ("btworker.web", "btworker.service", "torch", "numpy")),
+        ("doctor", ("btworker.client", "btworker.web", "torch", "numpy", "whisper")),
+    ],
+)
+def test_a_command_imports_what_it_needs(command: str, modules: tuple[str, ...]) -> None:
+    """The parser of one command loads nothing of the others."""
+    code = (
+        "import sys\nfrom btworker.cli.main import build_parser\n"
+        f"build_parser({command!r})\nprint(*[name for name in {modules!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("stack", checks.STACKS)
+def test_the_doctor_knows_the_locks(stack: str) -> None:
+    """The versions that it compares with are the ones that are locked."""
+    pins = dict(
+        line.split(" ")[0].split("==")
+        for line in (LOCKS / f"{stack}.txt").read_text().splitlines()
+        if line[:1].isalpha()
+    )
+    for name, version in checks.STACKS[stack].items():
+        assert pins[name.replace(".", "-")].partition("+")[0] == version
+    assert checks.stack_check(dict(checks.STACKS[stack])).verdict is Verdict.OK
+
+
+def test_a_mixture_of_stacks_fails() -> None:
+    """One package of the other stack, or none, is a failure that says how to mend it."""
+    mixed = checks.stack_check({**checks.STACKS["cu121"], "torch": "2.11.0"})
+    absent = checks.stack_check({**checks.STACKS["cu121"], "torch": None})
+    assert (mixed.verdict, absent.verdict) == (Verdict.FAIL, Verdict.FAIL)
+    assert "torch missing" in absent.found
+    assert "make setup" in absent.mend
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"),
+    [
+        ("ext4", Verdict.OK), ("overlay", Verdict.OK), ("nfs4", Verdict.FAIL), ("cifs", Verdict.FAIL),
+        ("fuse.sshfs", Verdict.FAIL), ("9p", Verdict.WARN),
+    ],
+)  # fmt: skip
+def test_file_systems(tmp_path: Path, kind: str, verdict: Verdict) -> None:
+    """Network file systems fail, a host's shared folder warns; the innermost and latest mount counts."""
+    point = str(tmp_path).replace(" ", "\\040")
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        f"/dev/sda / ext4 rw 0 0\nold {point} tmpfs rw 0 0\nnew {point} {kind} rw 0 0\nx {point}x nfs rw 0 0\n"
+    )
+    check = checks.file_system_check(tmp_path / "not" / "there", mounts)
+    assert check.verdict is verdict
+    assert kind in check.found
+
+
+def test_a_mount_point_with_a_space(tmp_path: Path) -> None:
+    """/proc/mounts writes a space as \\040."""
+    mounts = tmp_path / "mounts"
+    mounts.write_text("/dev/sda / ext4 rw 0 0\nserver:/x /my\\040data nfs rw 0 0\n")
+    assert checks.mount_of(Path("/my data/jobs"), mounts) == (Path("/my data"), "nfs")
+    assert checks.mount_of(Path("/my"), mounts) == (Path("/"), "ext4")
+    assert checks.mount_of(Path("/x"), tmp_path / "none") == (Path("/"), "")
+
+
+def test_models_are_found(tmp_path: Path) -> None:
+    """In the cache under whisper's file names, at the operator's own path, or to be downloaded."""
+    (tmp_path / "large-v3.pt").write_bytes(b"x" * 2**20)
+    cached = Settings(WORKER_TOKEN="t", WORKER_MODEL_CACHE=str(tmp_path), WORKER_MODEL="large")
+    found = {model.name: describe(model, offline=False) for model in model_files(cached)}
+    assert found["large"].strip() == found["large-v3"].strip() == f"1.0 MB  {tmp_path / 'large-v3.pt'}"
+    assert found["tiny"] == "is downloaded when first used"
+    own = Settings(WORKER_TOKEN="t", WORKER_MODELS="mine=/no/such.pt", WORKER_MODEL="mine")
+    assert [describe(model, offline=False) for model in model_files(own)] == ["is missing: /no/such.pt"]
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "verdicts"),
+    [("cpu", None, {Verdict.OK}), ("cuda", "none", {Verdict.FAIL}), ("auto", "none", {Verdict.WARN, Verdict.FAIL})],
+)
+def test_gpu_that_is_not_to_be_had(device: str, visible: str | None, verdicts: set[Verdict]) -> None:
+    """Not asked for: fine. Asked for, or hidden by a wrong CUDA_VISIBLE_DEVICES: a failure that says so."""
+    settings = Settings(WORKER_TOKEN="t", WORKER_DEVICE=device, CUDA_VISIBLE_DEVICES=visible)
+    (check,) = gpu_check.gpu_checks(settings)
+    assert check.verdict in verdicts
+    assert check.mend or check.verdict is Verdict.OK
+
+
+@pytest.mark.speech
+def test_torch_is_asked_in_a_process_of_its_own() -> None:
+    """A GPU that torch does not see is said in a few words."""
+    assert gpu_check.probe(Device("cuda", "GPU-00000000-0000-0000-0000-000000000000", "none", 0)) == "torch sees no GPU"
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_runs_a_kernel() -> None:
+    """Driver and every GPU pass."""
+    verdicts = [check.verdict for check in gpu_check.gpu_checks(Settings(WORKER_TOKEN="t", WORKER_DEVICE="cuda"))]
+    assert len(verdicts) > 1
+    assert set(verdicts) == {Verdict.OK}

@@ -1,0 +1,196 @@
+"""The job table: durable transitions, fencing by attempt, keys, and what a start makes of a bad file."""
+
+import os
+import sqlite3
+
+import pytest
+
+from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, ErrorCode, ErrorInfo, StartupError
+from btworker.jobs import JobStatus, LogLine, Output, OutputFormat, Stage
+from btworker.storage import DataFolder
+from btworker.store import Store
+from tests.unit.test_jobs import a_job
+
+
+@pytest.fixture
+async def store(tmp_path):
+    """An open store on an empty folder."""
+    opened = Store.open(tmp_path / "jobs.sqlite3")
+    yield opened
+    await opened.close()
+
+
+def running(job):
+    """The job in its next attempt."""
+    return job.evolve(status=JobStatus.RUNNING, attempt=job.attempt + 1)
+
+
+async def test_a_job_comes_back_as_it_was(store):
+    """Every field survives the row."""
+    job = a_job(
+        outputs=(Output("0", "talk_transcript.json", "json", 3, "ab"),),
+        logs=(LogLine(1.5, "info", "naïve 🎉"),),
+        warnings=("careful",),
+        timings=(("transcribing", 1.25),),
+        error=ErrorInfo(ErrorCode.NO_AUDIO, "nothing"),
+        stage=Stage.TRANSCRIBING,
+        idempotency_key="k",
+    )
+    assert await store.insert(job) == (job, True)
+    assert await store.get(job.id) == job
+    assert job.options.outputs == (OutputFormat.JSON, OutputFormat.MD)
+
+
+async def test_transitions_are_fenced_by_attempt(store):
+    """A late end of an attempt that is over changes nothing; only one end wins."""
+    job, _ = await store.insert(a_job())
+    first = running(job)
+    assert await store.start_attempt(first)
+    assert not await store.start_attempt(first)
+    queued = first.evolve(status=JobStatus.QUEUED)
+    assert await store.requeue(queued, lost=True)
+    second = running(queued)
+    assert await store.start_attempt(second)
+    assert not await store.finish(first.evolve(status=JobStatus.COMPLETE), was=JobStatus.RUNNING)
+    assert await store.finish(second.evolve(status=JobStatus.COMPLETE), was=JobStatus.RUNNING)
+    assert not await store.finish(second.evolve(status=JobStatus.FAILED), was=JobStatus.RUNNING)
+    stored = await store.get(job.id)
+    assert (stored.status, stored.attempt, await store.losses(job.id)) == (JobStatus.COMPLETE, 2, 1)
+
+
+async def test_idempotency_key(store):
+    """The same key gives the same job; a failed or canceled one gives way to a new one."""
+    first, created = await store.insert(a_job(idempotency_key="k"))
+    assert created and await store.insert(a_job(idempotency_key="k")) == (first, False)
+    assert (await store.by_key("k")).id == first.id
+    assert await store.finish(first.evolve(status=JobStatus.CANCELED), was=JobStatus.QUEUED)
+    assert await store.by_key("k") is None
+    second, created = await store.insert(a_job(idempotency_key="k"))
+    assert created and second.id != first.id
+
+
+async def test_pages_go_from_new_to_old(store):
+    """Every job once, newest first, over several pages; a status filters."""
+    jobs = [(await store.insert(a_job()))[0] for _ in range(5)]
+    seen, cursor = [], None
+    while True:
+        page, cursor = await store.page(status=None, limit=2, before=cursor)
+        seen += page
+        if cursor is None:
+            break
+    assert [job.id for job in seen] == [job.id for job in reversed(jobs)]
+    assert (await store.page(status=JobStatus.RUNNING, limit=2, before=None)) == ([], None)
+
+
+async def test_unfinished_ids_expiry_and_delete(store):
+    """What a start and the retention ask."""
+    old = a_job()
+    await store.insert(old)
+    await store.finish(old.evolve(status=JobStatus.CANCELED, finished_at=5.0), was=JobStatus.QUEUED)
+    young, _ = await store.insert(a_job())
+    assert [job.id for job in await store.unfinished()] == [young.id]
+    assert await store.ids() == {old.id, young.id}
+    assert await store.finished_before(6.0, 10) == [old.id] and await store.finished_before(5.0, 10) == []
+    await store.delete(old.id)
+    assert await store.get(old.id) is None
+    await store.check_writable()
+
+
+async def test_data_survives_a_reopen(tmp_path):
+    """And an empty file is a new database."""
+    path = tmp_path / "jobs.sqlite3"
+    path.touch()
+    store = Store.open(path)
+    job, _ = await store.insert(a_job())
+    await store.close()
+    store = Store.open(path)
+    assert await store.get(job.id) == job
+    await store.close()
+
+
+def damage_truncated(path):
+    """Half the file is missing."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def damage_zeroed(path):
+    """A page of zeros where the table was."""
+    with open(path, "r+b") as file:
+        file.seek(4096)
+        file.write(b"\0" * 4096)
+
+
+def damage_text(path):
+    """Not a database at all."""
+    path.write_text("hello, world. " * 1000)
+
+
+def damage_foreign(path):
+    """Somebody else's database."""
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE notes (t TEXT)")
+    db.close()
+
+
+def damage_newer(path):
+    """Written by a later version."""
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+
+
+@pytest.mark.parametrize("damage", [damage_truncated, damage_zeroed, damage_text, damage_foreign, damage_newer])
+async def test_a_bad_database_is_said_and_kept(tmp_path, damage):
+    """The start ends with one sentence and its exit code, and the file is left as it was."""
+    path = tmp_path / "jobs.sqlite3"
+    store = Store.open(path)
+    for _ in range(50):
+        await store.insert(a_job())
+    await store.close()
+    damage(path)
+    before = path.read_bytes()
+    with pytest.raises(StartupError) as caught:
+        Store.open(path)
+    assert caught.value.exit_code == EXIT_DATABASE and str(path) in caught.value.message
+    assert path.read_bytes() == before
+
+
+async def test_second_server_on_one_folder(tmp_path):
+    """The lock on the data folder keeps a second server out, and the database is exclusive as well."""
+    data = DataFolder.open(tmp_path)
+    with pytest.raises(StartupError, match="in use by another btworker") as caught:
+        DataFolder.open(tmp_path)
+    assert caught.value.exit_code == EXIT_DATA_FOLDER
+    store = Store.open(data.database)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        sqlite3.connect(data.database, timeout=0).execute("SELECT * FROM jobs")
+    await store.close()
+    data.close()
+    DataFolder.open(tmp_path).close()
+
+
+async def test_unusable_folder(tmp_path):
+    """A file in the way of the data folder is said."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StartupError, match="cannot be used"):
+        DataFolder.open(tmp_path / "file" / "data")
+
+
+async def test_sweep_removes_what_no_row_speaks_of(tmp_path):
+    """Orphans of an upload that never became a job go; jobs stay."""
+    data = DataFolder.open(tmp_path)
+    keep, orphan = a_job().id, a_job().id
+    data.create(keep).input(0).write_text("x")
+    data.create(orphan).input(0).write_text("x")
+    assert await data.run(data.sweep, frozenset({keep})) == 1
+    assert list(data.names()) == [keep]
+    (tmp_path / f"{orphan}.0.s16").write_text("x")
+    (tmp_path / "other").write_text("x")
+    data.sweep_scratch(tmp_path)
+    assert not (tmp_path / f"{orphan}.0.s16").exists()
+    assert (tmp_path / "other").exists()
+    data.remove(keep)
+    data.remove(keep)
+    assert list(data.names()) == []
+    data.close()

@@ -1,0 +1,84 @@
+"""Write docs/configuration.md from the settings' own documentation in btworker/config.py.
+
+python tools/configuration_doc.py          # write it
+python tools/configuration_doc.py --check  # exit 1 when it is not what would be written
+"""
+
+import argparse
+import ast
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from btworker import config
+from btworker.config import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "docs" / "configuration.md"
+DEFAULTS = {
+    "data_dir": "the user's state folder; /var/lib/btworker in the image and the unit",
+    "model_cache": "~/.cache/whisper",
+}
+HEAD = """\
+# Settings
+
+All settings are environment variables. They are read once, at start; all mistakes are reported together, and end the
+start with exit code 64. A megabyte is 2^20 bytes. This page is made from `btworker/config.py` by
+`tools/configuration_doc.py`.
+
+| variable | default | meaning |
+|---|---|---|
+"""
+
+
+def docstrings() -> dict[str, str]:
+    """Field name -> the text under it in the class body."""
+    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
+    found = {}
+    for field, text in pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return found
+
+
+def default(name: str, field: FieldInfo) -> str:
+    """The default as an operator would write it."""
+    if name in DEFAULTS:
+        return DEFAULTS[name]
+    value = field.default
+    if value in (None, (), PydanticUndefined):
+        return "not set"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def row(name: str, field: FieldInfo, text: str) -> str:
+    """One line of the table."""
+    names = " or ".join(f"`{choice}`" for choice in field.validation_alias.choices)  # type: ignore[union-attr]
+    return f"| {names} | {default(name, field)} | {text.replace('|', chr(92) + '|')} |\n"
+
+
+def document() -> str:
+    """The whole page. Raises KeyError for a setting without documentation."""
+    texts = docstrings()
+    return HEAD + "".join(row(name, field, texts[name]) for name, field in Settings.model_fields.items())
+
+
+def main() -> int:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    text = document()
+    if parser.parse_args().check:
+        return int(not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text)
+    TARGET.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
