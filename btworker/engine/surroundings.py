@@ -109,7 +109,7 @@ def _look_at_gpu(device: Device) -> tuple[str | None, str | None]:
         return None, "this worker computes on the CPU"
     try:
         if not torch.cuda.is_available():
-            return None, f"torch {torch.__version__} finds no CUDA device; look at the driver and at the stack's torch"
+            return None, f"torch {torch.__version__} finds no NVIDIA GPU; look at its driver and at the stack's torch"
         float((torch.ones(8, device="cuda:0") * 2).sum())
         return torch.cuda.get_device_name(0), None
     except RuntimeError as error:

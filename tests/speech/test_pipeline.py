@@ -252,7 +252,7 @@ def test_a_gpu_that_torch_cannot_use_is_an_error(random_checkpoint: Path, tmp_pa
     with pytest.raises(BtworkerError) as caught:
         engine.open()
     assert caught.value.code is ErrorCode.GPU_ERROR
-    assert "finds no CUDA device" in caught.value.message
+    assert "finds no NVIDIA GPU" in caught.value.message
 
 
 def test_a_broken_package_is_a_sentence(

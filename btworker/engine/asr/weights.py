@@ -52,7 +52,7 @@ def load_model(name: str, settings: EngineSettings, device: torch.device) -> Mod
     own = models[name]
     path = own if own is not None else _official(name, settings)
     if not path.is_file():
-        raise _unavailable(f"the checkpoint of model {name!r} is missing; see WORKER_MODELS")
+        raise _unavailable(f"the checkpoint of model {name!r} ({path.name}) is missing; see WORKER_MODELS")
     sha256 = file_sha256(path)
     network = _read_checkpoint(name, path, device)
     heads = _alignment_heads(sha256)
