@@ -17,7 +17,7 @@ from btworker import __version__, logs
 from btworker.config import Settings, load_settings
 from btworker.messages import LogSettings
 from btworker.metrics import Metrics
-from btworker.pool.supervisor import Supervisor, worker_specs
+from btworker.pool.supervisor import Supervisor
 from btworker.service import JobService
 from btworker.storage import DataFolder
 from btworker.store import Store
@@ -86,7 +86,7 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metric
         store = Store.open(data.database)
         try:
             settings.scratch_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
-            pool = Supervisor(worker_specs(settings))
+            pool = Supervisor(settings)
             service = JobService(settings=settings, store=store, pool=pool, data=data)
             try:
                 yield service, Metrics(service)
