@@ -6,8 +6,9 @@ import signal
 
 import pytest
 
-from btworker.errors import ErrorCode
-from btworker.jobs import JobStatus
+from btworker.errors import ErrorCode, ErrorInfo
+from btworker.jobs import Job, JobStatus, Output, Stage
+from btworker.messages import Failed, Finished, Warned, WindowDone, WorkerLost
 from btworker.pool import Phase
 from tests.conftest import FULL
 from tests.process.memory_group import memory_group
@@ -39,6 +40,34 @@ async def test_a_job_that_always_hangs_is_timeout(tmp_path):
         assert service.counters.jobs["failed", "timeout"] == 1
         assert (await ended(service, good)).status is JobStatus.COMPLETE
         assert not alive(pid)
+
+
+async def test_a_late_word_of_an_earlier_attempt_changes_nothing(tmp_path):
+    """Whatever comes of an attempt that is over, its result included, the second attempt's job stays as it is."""
+    async with running_service(tmp_path) as service:
+        gate = tmp_path / "gate"
+        script = (["windows", 1], ["on_attempt", 1, ["signal", "SIGKILL"]], ["wait_file", str(gate)])
+        job = await submit(service, *script)
+
+        async def second_attempt() -> Job | None:
+            now = await service.get(job.id)
+            return now if now.attempt == 2 and now.stage is Stage.TRANSCRIBING else None
+
+        before = await until(second_attempt)
+        output = Output("0", "talk_transcript.json", "json", 3, "0" * 64)
+        for late in (
+            Finished(job.id, 1, (output,), (30.0,), ()),
+            Failed(job.id, 1, ErrorInfo(ErrorCode.CORRUPT_AUDIO, "late")),
+            WorkerLost(job.id, 1, "was killed by SIGKILL"),
+            WindowDone(job.id, 1, 0, 7, 1.0, 2.0),
+            Warned(job.id, 1, "late"),
+        ):
+            await service._runs.on_event(late)
+            assert await service.get(job.id) == before
+        gate.touch()
+        done = await ended(service, job)
+        assert (done.status, done.attempt) == (JobStatus.COMPLETE, 2)
+        assert done.outputs != (output,)
 
 
 async def test_healthy_slow_work_survives(tmp_path):
