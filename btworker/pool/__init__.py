@@ -48,7 +48,8 @@ class WorkerState:
     pid: int | None = None
     model: str = ""
     job_id: JobId | None = None
-    restarts: int = 0
+    restarts: tuple[tuple[str, int], ...] = ()
+    """(reason, children lost for it) since the start; the reasons are RESTART_REASONS."""
     last_progress_at: float | None = None
     info: EngineInfo | None = None
     problem: ErrorInfo | None = None
@@ -57,6 +58,11 @@ class WorkerState:
     def ready(self) -> bool:
         """It can take jobs, now or after the one that it has."""
         return self.phase in (Phase.IDLE, Phase.BUSY)
+
+
+RESTART_REASONS = ("worker_crash", "gpu_oom", "gpu_error", "canceled", "internal")
+"""Why a child had to be replaced, in the words of errors.FAILURE_REASONS: it died by itself, asked for its end after an
+error of the GPU, did not stop when its job was canceled and was killed, or could not load (`internal`, or the GPU)."""
 
 
 @dataclass(frozen=True, slots=True)

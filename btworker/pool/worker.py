@@ -7,9 +7,10 @@ STARTING --Ready--> IDLE --RunTask--> BUSY --Finished|Failed--> IDLE
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 
-from btworker.errors import ErrorCode, ErrorInfo
+from btworker.errors import FAILURE_REASONS, ErrorCode, ErrorInfo
 from btworker.jobs import JobId
 from btworker.logs import get_logger
 from btworker.messages import (
@@ -25,7 +26,7 @@ from btworker.messages import (
     WorkerLost,
     WorkerSpec,
 )
-from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
+from btworker.pool import RESTART_REASONS, Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.backoff import Backoff
 from btworker.pool.process import ChildProcess, Gone
 
@@ -52,7 +53,8 @@ class Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._info: EngineInfo | None = None
         self._problem: ErrorInfo | None = None
-        self._restarts = 0
+        self._restarts: Counter[str] = Counter()
+        self._ends_for: ErrorCode | None = None
         self._last_progress_at: float | None = None
         self._stopping = False
 
@@ -66,7 +68,7 @@ class Worker:
             pid=None if self._child is None else self._child.pid,
             model=self.model,
             job_id=None if self.task is None else self.task.job_id,
-            restarts=self._restarts,
+            restarts=tuple(self._restarts.items()),
             last_progress_at=self._last_progress_at,
             info=self._info,
             problem=self._problem,
@@ -75,6 +77,7 @@ class Worker:
     def start(self) -> None:
         """Spawn a child. Main thread only."""
         self._gone.clear()
+        self._ends_for = None
         self.phase = Phase.STARTING
         self._child = ChildProcess(self.spec, self._on_event)
         log.info("child_started", worker=self.spec.index, childPid=self._child.pid, gpu=self.spec.device.label)
@@ -108,6 +111,7 @@ class Worker:
     def _kill_if_still(self, task: RunTask, child: ChildProcess) -> None:
         if self.task is task and self._child is child:
             log.warning("child_killed", worker=self.spec.index, workerJobId=task.job_id, reason="cancel took too long")
+            self._ends_for = ErrorCode.CANCELED
             child.kill()
 
     def _on_event(self, event: "ChildEvent | Gone") -> None:
@@ -118,6 +122,7 @@ class Worker:
                 self._on_ready(event)
             case Unready():
                 self._problem, self._info = event.error, event.info
+                self._ends_for = event.error.code
                 log.error(
                     "child_unready", worker=self.spec.index, code=event.error.code.value, message=event.error.message
                 )
@@ -139,8 +144,10 @@ class Worker:
         ended = isinstance(event, Finished | Failed)
         if ended:
             self.task = None
-            usable = not (isinstance(event, Failed) and event.fatal)
-            self.phase = Phase.IDLE if usable else Phase.STARTING
+            if isinstance(event, Failed) and event.fatal:
+                self.phase, self._ends_for = Phase.STARTING, event.error.code
+            else:
+                self.phase = Phase.IDLE
             if isinstance(event, Finished):
                 self._backoff.worked()
         self._emit(event)
@@ -157,9 +164,15 @@ class Worker:
         if not loaded and self._problem is None:
             sentence = f"the worker process {event.sentence} while it loaded"
             self._problem = ErrorInfo(ErrorCode.WORKER_CRASHED, sentence)
-        self._restarts += 1
+        self._restarts[_restart_reason(self._ends_for)] += 1
         delay_s = self._backoff.after_death(loaded=loaded)
         log.error("child_lost", worker=self.spec.index, message=f"a child {event.sentence}", restartInSeconds=delay_s)
         self._timer = asyncio.get_running_loop().call_later(delay_s, self.start)
         if task is not None:
             self._emit(WorkerLost(task.job_id, task.attempt, event.sentence))
+
+
+def _restart_reason(code: ErrorCode | None) -> str:
+    """One of RESTART_REASONS, for what a child said before it went; None when it died without a word."""
+    reason = FAILURE_REASONS.get(code or ErrorCode.WORKER_CRASHED, "internal")
+    return reason if reason in RESTART_REASONS else "internal"
