@@ -5,6 +5,7 @@ GPUs are told to children by UUID, so that neither their order nor a GPU that di
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -97,7 +98,8 @@ def read_gpus(devices: Sequence[Device]) -> tuple[GpuReading, ...]:
     try:
         return tuple(_read(device) for device in devices)
     finally:
-        pynvml.nvmlShutdown()
+        with suppress(pynvml.NVMLError):  # a driver that was unloaded meanwhile
+            pynvml.nvmlShutdown()
 
 
 def gpus_down(devices: Sequence[Device]) -> tuple[GpuReading, ...]:

@@ -64,6 +64,9 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     monkeypatch.setattr(pynvml, "nvmlInit", init)
     yield asked
     release.set()
+    for thread in threading.enumerate():
+        if thread.name == "gpu-watch":
+            thread.join(10)
 
 
 @pytest.mark.parametrize(("stale_s", "up"), [(3600.0, True), (0.0, False)])
