@@ -2,16 +2,18 @@
 
     python bench/scrape.py [--scrapes 300] [--clients 8] [--queue 1000]
 
-The queue is filled first with jobs that wait behind one that does not end. Then clients go on to submit tiny jobs as
-fast as they are accepted, each with its own connection, while /metrics is read every 50 ms over another one.
+The queue is filled first with jobs that wait behind one that does not end. Then clients (in a process of their own) go
+on to submit tiny jobs as fast as they are accepted, while /metrics is read every 50 ms.
 """
 
 import argparse
 import asyncio
 import json
+import multiprocessing
 import statistics
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -47,11 +49,28 @@ async def fill(session: aiohttp.ClientSession, jobs: int, gate: Path) -> None:
     await asyncio.gather(*(client() for _ in range(16)))
 
 
-async def load(at: Server) -> None:
-    """Submit for ever."""
-    async with aiohttp.ClientSession(at.url, headers=at.authorization) as session:
-        while True:
-            await submit(session)
+async def submit_for_ever(at: Server, clients: int) -> None:
+    """Jobs from several clients, each with its own connection."""
+
+    async def client() -> None:
+        async with aiohttp.ClientSession(at.url, headers=at.authorization) as session:
+            while True:
+                await submit(session)
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+
+
+@contextmanager
+def load(at: Server, clients: int) -> Iterator[None]:
+    """Clients are at work, in a process of their own: their time is not the scrape's."""
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=lambda: asyncio.run(submit_for_ever(at, clients)))
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
 
 
 async def scrapes(session: aiohttp.ClientSession, count: int) -> tuple[list[float], str]:
@@ -72,12 +91,8 @@ async def measure(at: Server, options: argparse.Namespace) -> None:
     async with aiohttp.ClientSession(at.url, headers=at.authorization) as session:
         idle, _ = await scrapes(session, options.scrapes)
         await fill(session, options.queue, gate)
-        clients = [asyncio.create_task(load(at), name=f"client-{n}") for n in range(options.clients)]
-        busy, text = await scrapes(session, options.scrapes)
-        for client in clients:
-            client.cancel()
-            with suppress(asyncio.CancelledError):
-                await client
+        with load(at, options.clients):
+            busy, text = await scrapes(session, options.scrapes)
     gate.touch()
     series = sum(not line.startswith("#") for line in text.splitlines())
     result = {
