@@ -7,7 +7,7 @@ STACK ?= $(DEFAULT_STACK)
 VENV ?= $(if $(filter $(DEFAULT_STACK),$(STACK)),.venv,.venv-$(STACK))
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
-BENCH ?= jobs upload
+BENCH ?= jobs scrape upload
 DEMO_MODEL := btworker/demo/whisper-tiny-words.pt
 export PYTHONUNBUFFERED := 1
 # Where it is set, every start compiles all of torch again: the second start of the demo would be as slow as the first.

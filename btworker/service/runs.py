@@ -64,7 +64,8 @@ class Runs:
             await self._table.requeue(running, "no worker was free", lost=False)
             return
         self._table.live[job.id] = running.evolve(gpu=worker.device.name)
-        self._table.counters.queue_s.observe(self._table.clock() - job.created_at)
+        if running.attempt == 1:  # a later attempt waited for its own predecessor, not for its turn
+            self._table.counters.queue_s.observe(self._table.clock() - job.created_at)
         log.info("job_started", workerJobId=job.id, attempt=running.attempt, worker=worker.index, childPid=worker.pid)
 
     async def pump(self) -> None:
