@@ -85,17 +85,24 @@ async def scrapes(session: aiohttp.ClientSession, count: int) -> tuple[list[floa
     return times, text
 
 
+def cpu_s(text: str) -> float:
+    """What the server says that it has used of its CPU so far, in seconds."""
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("process_cpu_seconds_total "))
+
+
 async def measure(at: Server, options: argparse.Namespace) -> None:
     """Idle, then under load."""
     gate = at.folder / "gate"
     async with aiohttp.ClientSession(at.url, headers=at.authorization) as session:
-        idle, _ = await scrapes(session, options.scrapes)
+        _, before = await scrapes(session, 1)
+        idle, after = await scrapes(session, options.scrapes)
         await fill(session, options.queue, gate)
         with load(at, options.clients):
             busy, text = await scrapes(session, options.scrapes)
     gate.touch()
     series = sum(not line.startswith("#") for line in text.splitlines())
     result = {
+        "cpu_ms": (cpu_s(after) - cpu_s(before)) / options.scrapes * 1000,
         "idle_p50_ms": statistics.median(idle),
         "idle_max_ms": max(idle),
         "load_p50_ms": statistics.median(busy),
@@ -104,6 +111,7 @@ async def measure(at: Server, options: argparse.Namespace) -> None:
         "series": float(series),
     }
     rows = [
+        ("the server's CPU for a scrape, idle", f"{result['cpu_ms']:8.1f} ms"),
         ("scrape, idle, p50 / max", f"{result['idle_p50_ms']:8.1f} / {result['idle_max_ms']:.1f} ms"),
         (f"scrape, {options.clients} clients upload, p50", f"{result['load_p50_ms']:8.1f} ms"),
         ("the same, p99", f"{result['load_p99_ms']:8.1f} ms"),

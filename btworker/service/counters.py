@@ -8,7 +8,7 @@ from btworker.jobs import Job, JobStatus
 
 JOB_BUCKETS_S = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 28_800)
 """Seconds; from a tiny job to a day's recording on a slow box."""
-MAX_STAGES = 12
+MAX_STAGES = 8
 """Stages that are counted by name, the rest as "other": the names are the engine's, the bound is ours."""
 REALTIME_BUCKETS = (0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 

@@ -108,6 +108,7 @@ async def test_promtool_has_nothing_to_say(client: aiohttp.ClientSession, server
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.timeout(300)
 async def test_neither_clients_nor_jobs_make_series(client: aiohttp.ClientSession, server: Running) -> None:
     """Under 500 series after all routes, 1,000 random paths, and 10,000 jobs with every end and odd stages."""
     for number in range(1000):
