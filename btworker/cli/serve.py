@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from btworker import __version__, logs
-from btworker.config import Settings, load_settings
+from btworker.cli.notify import Notifier
+from btworker.config import Settings, child_environment, load_settings
 from btworker.messages import LogSettings
 from btworker.metrics import Metrics
 from btworker.pool.supervisor import Supervisor, worker_specs
@@ -59,14 +60,16 @@ def _run_loop(main: Coroutine[None, None, None]) -> None:
 
 async def _serve(settings: Settings, ready_file: Path | None) -> None:
     signals = _signals()
-    async with _service(settings) as (service, metrics):
+    systemd = Notifier(child_environment())
+    async with systemd.beating(), _service(settings) as (service, metrics):
         listener = bind(settings)
         server = Server(build_app(settings, service, metrics), listener, settings)
         await service.start()
         url = await server.start()
         log.info("listening", url=url, pid=os.getpid(), version=__version__, slots=service.slots)
+        systemd.ready(url)
         _tell(ready_file, url)
-        await _until_stopped(service, signals, settings)
+        await _until_stopped(service, signals, settings, systemd)
         await server.stop()
     log.info("stopped")
 
@@ -106,7 +109,9 @@ def _signals() -> asyncio.Queue[signal.Signals]:
     return received
 
 
-async def _until_stopped(service: JobService, signals: asyncio.Queue[signal.Signals], settings: Settings) -> None:
+async def _until_stopped(
+    service: JobService, signals: asyncio.Queue[signal.Signals], settings: Settings, systemd: Notifier
+) -> None:
     """Wait for a signal, then drain; a second signal ends the drain. A failed task of the service raises here."""
     first = asyncio.create_task(signals.get(), name="first-signal")
     failed = asyncio.ensure_future(service.failed)
@@ -114,6 +119,7 @@ async def _until_stopped(service: JobService, signals: asyncio.Queue[signal.Sign
     if failed.done():
         first.cancel()
         failed.result()
+    systemd.stopping(drain_s=settings.drain_s)
     log.info("stopping", signal=first.result().name, drainSeconds=settings.drain_s)
     drain = asyncio.create_task(service.drain(grace_s=settings.drain_s), name="drain")
     second = asyncio.create_task(signals.get(), name="second-signal")
