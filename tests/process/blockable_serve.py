@@ -1,4 +1,4 @@
-"""`btworker serve`, whose event loop a test can stop: SIGUSR1 holds the main thread until the file named first is there.
+"""`btworker serve`, whose event loop a test can stop: SIGUSR1 holds the main thread until the first file is there.
 
 Python runs a signal's handler in the main thread between two steps of the program, so that the loop stands still as
 it would in any call that blocks, while the process and its other threads live on.
