@@ -3,7 +3,8 @@
     {"steps": [["windows", 3], ["sleep", 0.5], ["on_attempt", 1, ["signal", "SIGKILL"]]]}
 
 Steps: windows N | wait_file PATH | sleep S | signal NAME | spin S (in C, holding the GIL) | fail CODE TEXT |
-raise TEXT | exit N | warn TEXT | spill MB (of output) | swap NAME | on_attempt N STEP. No JSON: one window, at once.
+raise TEXT | exit N | warn TEXT | python_warning TEXT | thread_raises TEXT | spill MB (of output) | swap NAME |
+on_attempt N STEP. No JSON: one window, at once.
 The first line of the input is the "speech"; windows go to windows/0.jsonl and are not repeated by a later attempt.
 A model named "broken…" cannot be opened.
 """
@@ -13,7 +14,9 @@ import os
 import re
 import shutil
 import signal
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -146,6 +149,19 @@ class _Run:
 
     def _warn(self, text: str) -> Iterator[JobEvent]:
         yield Warned(self.task.job_id, self.task.attempt, text)
+
+    def _python_warning(self, text: str) -> Iterator[JobEvent]:
+        warnings.warn(text, RuntimeWarning, stacklevel=1)
+        yield from ()
+
+    def _thread_raises(self, text: str) -> Iterator[JobEvent]:
+        def fail() -> None:
+            raise RuntimeError(text)
+
+        thread = threading.Thread(target=fail, name="fails")
+        thread.start()
+        thread.join()
+        yield from ()
 
     def _swap(self, model: str) -> Iterator[JobEvent]:
         yield ModelLoaded(self.task.job_id, self.task.attempt, model, 0.1)

@@ -14,7 +14,7 @@ set -euo pipefail
 readonly APP=/opt/btworker CONFIG=/etc/btworker UNIT=/etc/systemd/system/btworker.service SYSTEMD_MINIMUM=250
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 checkout=$(cd "$here/../.." && pwd)
-python=python3
+python=/usr/bin/python3
 stack=
 dry_run=false
 
@@ -60,6 +60,11 @@ check() {
     ((EUID == 0)) || fail "needs root; --dry-run shows what it would do"
     local version
     version=$(systemctl --version | awk 'NR == 1 { print $2 }') || fail "there is no systemd here"
+    # Root's PATH may lead to one in root's own home, where the service must not look (ProtectHome=).
+    local home
+    home=$("$python" -c 'import os, sys; print(os.path.realpath(sys.base_prefix))')
+    [[ $home != /root/* && $home != /home/* && $home != /run/user/* ]] ||
+        fail "$python lives in $home, which the service cannot see; --python names one outside of home folders"
     ((${version%%[^0-9]*} >= SYSTEMD_MINIMUM)) || fail "needs systemd $SYSTEMD_MINIMUM or newer, this is $version"
 }
 
