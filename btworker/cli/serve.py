@@ -12,10 +12,12 @@ import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from btworker import __version__, logs
 from btworker.cli.notify import Notifier
 from btworker.config import Settings, child_environment, load_settings
+from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.messages import LogSettings
 from btworker.metrics import Metrics
 from btworker.pool.supervisor import Supervisor, worker_specs
@@ -88,7 +90,7 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metric
     try:
         store = Store.open(data.database)
         try:
-            settings.scratch_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+            _make_scratch(settings.scratch_dir)
             pool = Supervisor(worker_specs(settings))
             service = JobService(settings=settings, store=store, pool=pool, data=data)
             try:
@@ -99,6 +101,20 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metric
             await store.close()
     finally:
         data.close()
+
+
+def _make_scratch(folder: Path) -> None:
+    """The folder of decoded audio, tried out: it may lie on a disk of its own. Raises StartupError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StartupError(
+            f"the scratch folder {folder} cannot be used: {error.strerror}; "
+            "give it to the user that runs btworker, or set WORKER_TMP_DIR",
+            exit_code=EXIT_DATA_FOLDER,
+        ) from None
 
 
 def _signals() -> asyncio.Queue[signal.Signals]:
