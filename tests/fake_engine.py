@@ -54,7 +54,8 @@ class FakeEngine:
     def info(self) -> EngineInfo:
         """All is well, but nothing is there."""
         checks = tuple((name, True) for name in ("numpy", "torch", "whisper"))
-        return EngineInfo(versions=(("fake", "1"),), checks=(*checks, ("torch_cuda", False), ("diarization", False)))
+        versions = (("fake", "1"), ("HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "")))
+        return EngineInfo(versions=versions, checks=(*checks, ("torch_cuda", False), ("diarization", False)))
 
     def open(self) -> None:
         """Load the default model; "slow…" waits for the file <scratch>/go, "broken…" fails, "killed…" dies."""

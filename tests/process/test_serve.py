@@ -39,6 +39,14 @@ def test_front_end_starts_quickly_and_holds_no_torch(tmp_path):
         assert not [name for name in ("torch", "numpy", "whisper", "libcuda") if name in mapped]
 
 
+@pytest.mark.parametrize(("offline", "seen"), [("true", "1"), ("false", "")])
+def test_offline_binds_the_libraries_too(tmp_path, offline, seen):
+    """What a child imports may ask the hub by itself: it is told not to before it is imported."""
+    with serving(tmp_path, WORKER_OFFLINE=offline, HF_HUB_OFFLINE="") as server:
+        until(lambda: server.request("GET", "/health/ready")[0] == 200)
+        assert server.request("GET", "/v1/preflight")[1]["versions"]["HF_HUB_OFFLINE"] == seen
+
+
 def test_model_that_does_not_exist(tmp_path):
     """Ping is 200 with a warning, ready 503 with the reason, preflight says error, and jobs are still accepted."""
     with serving(tmp_path, WORKER_MODEL="broken", WORKER_MODELS="broken") as server:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from btworker.config import Settings
 from tests.process.server_of import busy_port, serving, stop, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,6 +154,15 @@ def test_the_unit_leaves_cuda_and_torch_alone():
     assert int(settings["TimeoutStopSec"]) > 30 + 60
     devices = {line.split("=", 1)[1].split()[0] for line in lines if line.startswith("DeviceAllow=")}
     assert {"char-nvidiactl", "char-nvidia-caps", "char-nvidia-frontend", "char-nvidia-uvm"} <= devices
+
+
+def test_the_example_has_every_setting():
+    """Each variable once, commented out, so that the file as it is changes nothing."""
+    lines = (ROOT / "deploy" / "systemd" / "btworker.env.example").read_text().splitlines()
+    assert all(not line or line.startswith("#") for line in lines)
+    offered = [line[1:].partition("=")[0] for line in lines if re.match("#[A-Z_]+=", line)]
+    fields = Settings.model_fields.values()
+    assert offered == [field.validation_alias.choices[0] for field in fields]
 
 
 def test_the_installer_says_what_it_would_do():
