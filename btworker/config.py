@@ -86,6 +86,18 @@ class Settings(BaseSettings):
     """Hours of decoded audio per input, counted while decoding: a small file can hold a week of silence."""
     max_attempts: int = Field(2, ge=1, le=10, validation_alias=_env("WORKER_MAX_ATTEMPTS"))
     """Starts that a job gets before it is failed with WORKER_CRASHED; a poison job must end."""
+    load_timeout_s: float = Field(3600.0, gt=0, le=86_400, validation_alias=_env("WORKER_LOAD_TIMEOUT_SECONDS"))
+    """Seconds that a child gets to load a model before it counts as hung; 3 GB at 1 MB/s take 50 minutes."""
+    decode_stall_s: float = Field(120.0, gt=0, le=86_400, validation_alias=_env("WORKER_DECODE_STALL_SECONDS"))
+    """Seconds without a sample from ffmpeg after which a job fails with TIMEOUT."""
+    window_timeout_s: float = Field(0.0, ge=0, le=86_400, validation_alias=_env("WORKER_WINDOW_TIMEOUT_SECONDS"))
+    """Seconds that 30 s of audio may take before the child counts as hung; 0 = 600 on a GPU, 3600 on the CPU."""
+    recycle_jobs: int = Field(1000, ge=0, validation_alias=_env("WORKER_RECYCLE_JOBS"))
+    """Jobs after which a child gives way to a fresh one; only a new process gives all memory back. 0 = never."""
+    recycle_growth_mb: int = Field(4096, ge=0, validation_alias=_env("WORKER_RECYCLE_GROWTH_MB"))
+    """MB that a child may grow after its start before the same happens. 0 = never."""
+    quarantine_minutes: float = Field(30.0, ge=0.01, le=10_080, validation_alias=_env("WORKER_QUARANTINE_MINUTES"))
+    """Minutes that a GPU is left alone after it failed three different jobs in a row."""
     queue_limit: int = Field(1000, ge=1, le=100_000, validation_alias=_env("WORKER_QUEUE_LIMIT"))
     """Jobs waiting at once; more get 429 QUEUE_FULL with Retry-After."""
     drain_s: float = Field(30.0, ge=0, le=86_400, validation_alias=_env("WORKER_DRAIN_SECONDS"))

@@ -3,8 +3,8 @@
     {"steps": [["windows", 3], ["sleep", 0.5], ["on_attempt", 1, ["signal", "SIGKILL"]]]}
 
 Steps: windows N | wait_file PATH | sleep S | signal NAME | spin S (in C, holding the GIL) | fail CODE TEXT |
-raise TEXT | exit N | warn TEXT | python_warning TEXT | thread_raises TEXT | spill MB (of output) | swap NAME |
-on_attempt N STEP. No JSON: one window, at once.
+raise TEXT | exit N | warn TEXT | python_warning TEXT | thread_raises TEXT | spill MB (of output) |
+leak MB (kept by the child) | eat MB (until memory ends) | swap NAME | on_attempt N STEP. No JSON: one window, at once.
 The first line of the input is the "speech"; windows go to windows/0.jsonl and are not repeated by a later attempt.
 A model named "broken…" cannot be opened.
 """
@@ -36,6 +36,8 @@ from btworker.messages import (
 from btworker.storage import JobFolder, sync_folder, write_durably
 
 WINDOW_S = 30.0
+LEAKED: list[bytes] = []
+"""Memory that this process never gives back."""
 
 
 def load(spec: WorkerSpec) -> "FakeEngine":
@@ -169,6 +171,14 @@ class _Run:
 
     def _spill(self, megabytes: int) -> Iterator[JobEvent]:
         self.spill = b"x" * (megabytes << 20)
+        yield from ()
+
+    def _leak(self, megabytes: int) -> Iterator[JobEvent]:
+        LEAKED.append(b"x" * (megabytes << 20))
+        yield from ()
+
+    def _eat(self, megabytes: int) -> Iterator[JobEvent]:
+        _eaten = [bytearray(b"x" * (16 << 20)) for _ in range(megabytes // 16)]  # written to, so really there
         yield from ()
 
     def finished(self) -> Finished:

@@ -20,7 +20,7 @@ from btworker.config import Settings, child_environment, load_settings
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.messages import LogSettings
 from btworker.metrics import Metrics
-from btworker.pool.supervisor import Supervisor, worker_specs
+from btworker.pool.supervisor import Supervisor
 from btworker.service import JobService
 from btworker.storage import DataFolder
 from btworker.store import Store
@@ -91,7 +91,7 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metric
         store = Store.open(data.database)
         try:
             _make_scratch(settings.scratch_dir)
-            pool = Supervisor(worker_specs(settings))
+            pool = Supervisor(settings)
             service = JobService(settings=settings, store=store, pool=pool, data=data)
             try:
                 yield service, Metrics(service)

@@ -193,7 +193,7 @@ class _Attempt:
 
         source = self._folder.input(index)
         target = scratch_file(self._settings.scratch, self._task.job_id, index)
-        limits = Limits(self._settings.max_audio_s)
+        limits = Limits(self._settings.max_audio_s, stall_s=self._settings.decode_stall_s)
         return (yield from relay(decode(source, target, limits=limits, canceled=self._canceled), event))
 
     def _recognize(self, index: int, source: Input, audio: "Audio") -> Generator[JobEvent, None, "Recognition"]:

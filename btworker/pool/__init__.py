@@ -13,6 +13,8 @@ Rules
 - Death is an event (end of the event queue, then the sentinel), never a missed ping. Every event that the child sent
   before it died is delivered first.
 - EOF on the control pipe means that the parent died: the child ends itself at once.
+- A child that says nothing for longer than its stage may take (limits.py) is killed, and a GPU that fails job after job
+  is left alone for a while. A child that has done much work, or has grown, gives way to a fresh one between two jobs.
 - A child that cannot load says Unready with a sentence, and is tried again with a long back-off; the service stays up.
 - Down the stack are calls, up the stack is one stream of events.
 """
@@ -35,6 +37,8 @@ class Phase(str, Enum):
     BUSY = "busy"
     WAITING = "waiting"
     """Between a death and the next start."""
+    QUARANTINED = "quarantined"
+    """Its GPU failed job after job, and gets a rest."""
     STOPPED = "stopped"
 
 

@@ -1,16 +1,18 @@
 """One worker: a place for a child on a device, which outlives the children that take it. Runs in the parent's loop.
 
 STARTING --Ready--> IDLE --RunTask--> BUSY --Finished|Failed--> IDLE
-    |                 |                 |
-    +---- Unready, death ---------------+--> WAITING --back-off--> STARTING
+    ^ |               |                 |
+    | +-- Unready, death, silence ------+--> WAITING | QUARANTINED --time--> STARTING
+    +---- worn out, between two jobs ---+
 """
 
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from btworker.errors import ErrorCode, ErrorInfo
-from btworker.jobs import JobId
+from btworker.jobs import JobId, Stage
 from btworker.logs import get_logger
 from btworker.messages import (
     Cancel,
@@ -19,14 +21,18 @@ from btworker.messages import (
     Failed,
     Finished,
     ModelLoaded,
+    Progressed,
     Ready,
     RunTask,
+    Stop,
     Unready,
+    WindowDone,
     WorkerLost,
     WorkerSpec,
 )
 from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.backoff import Backoff
+from btworker.pool.limits import STRIKES, ChildLimits, Strikes
 from btworker.pool.process import ChildProcess, Gone
 
 log = get_logger()
@@ -39,8 +45,9 @@ STOP_GRACE_S = 2.0
 class Worker:
     """See the module's docstring. `emit` takes what the service should hear."""
 
-    def __init__(self, spec: WorkerSpec, emit: Callable[[PoolEvent], None]) -> None:
+    def __init__(self, spec: WorkerSpec, limits: ChildLimits, emit: Callable[[PoolEvent], None]) -> None:
         self.spec = spec
+        self._limits = limits
         self.phase = Phase.WAITING
         self.model = ""
         self.task: RunTask | None = None
@@ -54,6 +61,8 @@ class Worker:
         self._problem: ErrorInfo | None = None
         self._restarts = 0
         self._last_progress_at: float | None = None
+        self._life = _Life()
+        self._strikes = Strikes()
         self._stopping = False
 
     @property
@@ -76,7 +85,14 @@ class Worker:
         """Spawn a child. Main thread only."""
         self._gone.clear()
         self.phase = Phase.STARTING
-        self._child = ChildProcess(self.spec, self._on_event)
+        self._life = _Life()
+        try:
+            self._child = ChildProcess(self.spec, self._on_event)
+        except OSError as error:  # no memory, processes or descriptors left: that may change
+            self._gone.set()
+            self._restarts += 1
+            self._start_later(f"could not be started: {error.strerror}", self._life)
+            return
         log.info("child_started", worker=self.spec.index, childPid=self._child.pid, gpu=self.spec.device.label)
 
     def send(self, task: RunTask) -> None:
@@ -85,7 +101,8 @@ class Worker:
             raise RuntimeError(f"worker {self.spec.index} is {self.phase.value}, not idle")
         self.task = task
         self.phase = Phase.BUSY
-        self._last_progress_at = time.time()
+        self._life.stage = Stage.INITIALIZING
+        self._heard()
         self._child.send(task)
 
     def cancel(self, job_id: JobId, reason: str) -> None:
@@ -95,6 +112,22 @@ class Worker:
             return
         child.cancel(Cancel(job_id, reason))
         asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._kill_if_still, task, child)
+
+    def look(self) -> None:
+        """Kill a child that has been silent for too long. Called again and again; a single late look kills nothing."""
+        if self._child is None or self.phase not in (Phase.STARTING, Phase.BUSY) or self._stopping:
+            return
+        life = self._life
+        limit_s = self._limits.silence_s(life.stage)
+        if time.monotonic() - life.heard_at < limit_s:
+            life.suspected = False
+        elif not life.suspected:  # our own loop may have stood still: what was said meanwhile is heard before the next
+            life.suspected = True
+        elif not life.hung:
+            doing = "loading" if life.stage is None else life.stage.value.replace("_", " ")
+            life.hung = f"was killed after {limit_s:g} s without a sign of life while {doing}"
+            log.error("child_killed", worker=self.spec.index, childPid=self._child.pid, reason=f"it {life.hung}")
+            self._child.kill()
 
     async def stop(self) -> None:
         """End the child by the ladder, and start no other."""
@@ -126,6 +159,8 @@ class Worker:
 
     def _on_ready(self, event: Ready) -> None:
         self.phase, self.model, self._info, self._problem = Phase.IDLE, event.model, event.info, None
+        self._life.loaded = True
+        self._life.rss_bytes = 0 if self._child is None else self._child.rss_bytes()
         seconds = round(event.load_s, 2)
         log.info("child_ready", worker=self.spec.index, childPid=event.pid, model=event.model, seconds=seconds)
         self._emit(RoomChanged())
@@ -133,33 +168,111 @@ class Worker:
     def _on_job_event(self, event: ChildEvent) -> None:
         if isinstance(event, Ready | Unready):
             raise TypeError("handled before")
-        self._last_progress_at = time.time()
+        self._heard()
         if isinstance(event, ModelLoaded):
             self.model = event.model
-        ended = isinstance(event, Finished | Failed)
-        if ended:
-            self.task = None
-            usable = not (isinstance(event, Failed) and event.fatal)
-            self.phase = Phase.IDLE if usable else Phase.STARTING
-            if isinstance(event, Finished):
-                self._backoff.worked()
+        elif isinstance(event, Progressed):
+            self._life.stage = event.stage
+        elif isinstance(event, WindowDone):
+            self._life.stage = Stage.TRANSCRIBING
+        if isinstance(event, Finished | Failed):
+            self._on_end(event)
         self._emit(event)
-        if ended:
+        if self.phase is Phase.IDLE:
             self._emit(RoomChanged())
 
+    def _on_end(self, event: Finished | Failed) -> None:
+        self.task = None
+        self._life.jobs += 1
+        if isinstance(event, Finished):
+            self._backoff.worked()
+            self._strikes.clear()
+        elif event.fatal:  # the child ends by itself
+            self.phase = Phase.STARTING
+            self._life.gpu_error = event.error.message
+            self._life.struck = self._strikes.strike(event.job_id)
+            return
+        self.phase = Phase.IDLE
+        if (why := self._worn_out()) is not None:
+            self._recycle(why)
+
+    def _worn_out(self) -> str | None:
+        rss = 0 if self._child is None else self._child.rss_bytes()
+        return self._limits.worn_out(jobs=self._life.jobs, growth_bytes=rss - self._life.rss_bytes)
+
+    def _recycle(self, why: str) -> None:
+        """Let the child go between two jobs; `_on_gone` starts the next at once."""
+        if (child := self._child) is None:
+            return
+        log.info("child_recycled", worker=self.spec.index, childPid=child.pid, reason=why)
+        self.phase, self._life.recycled = Phase.STARTING, True
+        child.send(Stop())
+        asyncio.get_running_loop().call_later(STOP_GRACE_S, child.kill)
+
+    def _heard(self) -> None:
+        self._last_progress_at = time.time()
+        self._life.heard_at, self._life.suspected = time.monotonic(), False
+
     def _on_gone(self, event: Gone) -> None:
-        was, task = self.phase, self.task
-        self._child, self.task, self.phase, self.model = None, None, Phase.WAITING, ""
+        task, life = self.task, self._life
+        self._child, self.task, self.model = None, None, ""
         self._gone.set()
         if self._stopping:
             return
-        loaded = was is not Phase.STARTING
-        if not loaded and self._problem is None:
-            sentence = f"the worker process {event.sentence} while it loaded"
-            self._problem = ErrorInfo(ErrorCode.WORKER_CRASHED, sentence)
         self._restarts += 1
-        delay_s = self._backoff.after_death(loaded=loaded)
-        log.error("child_lost", worker=self.spec.index, message=f"a child {event.sentence}", restartInSeconds=delay_s)
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self.start)
+        if life.recycled:
+            self.start()
+            return
+        sentence = life.sentence(event)
+        if task is not None and life.hung and self.spec.device.kind == "cuda":
+            life.struck = self._strikes.strike(task.job_id)
+        self._start_later(sentence, life)
         if task is not None:
-            self._emit(WorkerLost(task.job_id, task.attempt, event.sentence))
+            code = ErrorCode.TIMEOUT if life.hung else ErrorCode.WORKER_CRASHED
+            self._emit(WorkerLost(task.job_id, task.attempt, sentence, code))
+
+    def _start_later(self, sentence: str, life: "_Life") -> None:
+        delay_s = self._backoff.after_death(loaded=life.loaded)
+        self.phase = Phase.QUARANTINED if life.struck else Phase.WAITING
+        if life.struck:
+            delay_s = self._limits.quarantine_s
+            self._problem = ErrorInfo(ErrorCode.GPU_ERROR, self._quarantine_sentence(sentence))
+            log.error("gpu_quarantined", worker=self.spec.index, message=self._problem.message)
+        elif not life.loaded and self._problem is None:
+            self._problem = ErrorInfo(ErrorCode.WORKER_CRASHED, f"the worker process {sentence}")
+        log.error("child_lost", worker=self.spec.index, message=f"a child {sentence}", restartInSeconds=delay_s)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self.start)
+
+    def _quarantine_sentence(self, sentence: str) -> str:
+        device, rest_s = self.spec.device, self._limits.quarantine_s
+        return (
+            f"GPU {device.label} ({device.name or 'unnamed'}) failed {STRIKES} different jobs in a row and is left "
+            f"alone for {rest_s / 60:g} minutes; look at nvidia-smi and the kernel's log; last, its process {sentence}"
+        )
+
+
+@dataclass(slots=True)
+class _Life:
+    """What is known of the one child that has the place now."""
+
+    stage: Stage | None = None
+    """None while it starts."""
+    heard_at: float = field(default_factory=time.monotonic)
+    suspected: bool = False
+    hung: str = ""
+    """Why it was killed; empty when it was not."""
+    gpu_error: str = ""
+    """What it said of a broken CUDA context before it ended."""
+    struck: bool = False
+    """It was the last of several: the GPU gets a rest."""
+    recycled: bool = False
+    loaded: bool = False
+    jobs: int = 0
+    rss_bytes: int = 0
+    """When it became ready."""
+
+    def sentence(self, event: Gone) -> str:
+        """How it ended; follows a subject."""
+        if self.gpu_error:
+            return f"ended itself, since {self.gpu_error}"
+        return self.hung or (event.sentence if self.loaded else f"{event.sentence} while it loaded")

@@ -123,7 +123,7 @@ class Runs:
         if job.id in self._table.canceling:
             await self._table.end_canceled(job)
         elif losses >= self._settings.max_attempts:
-            error = ErrorInfo(ErrorCode.WORKER_CRASHED, progress.lost_sentence(event, losses))
+            error = ErrorInfo(event.code, progress.lost_sentence(event, losses))
             await self._table.end(job, JobStatus.FAILED, error)
         else:
             await self._table.requeue(job, f"its process {event.message}", lost=True)

@@ -129,6 +129,23 @@ def test_kill_of_the_server_during_its_start_leaves_no_process(tmp_path):
             until(lambda: not any(alive(pid) for pid in family), deadline_s=10)  # noqa: B023 - called at once
 
 
+@pytest.mark.timeout(300)
+def test_kill_of_the_server_at_work_leaves_no_process(tmp_path):
+    """Whatever its children do (stuck in C, stopped, at work, idle), they go with a server that is killed -9."""
+    steps = ["spin", 60], ["signal", "SIGSTOP"], ["sleep", 60], ["windows", 1]
+    for number in range(20 if FULL else 4):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with serving(folder, WORKER_MAX_CONCURRENT_JOBS="2") as server:
+            job_id = server.submit(["windows", 1], steps[number % 4])
+            until(lambda: server.job(job_id)["progress"]["chunkIndex"] >= 1)  # noqa: B023 - called at once
+            family = server.children()
+            assert len(family) >= 2
+            server.process.kill()
+            server.process.wait()
+            until(lambda: not any(alive(pid) for pid in family), deadline_s=10)  # noqa: B023
+
+
 def refused(tmp_path, **environment):
     """Exit code and last words of a server that does not start."""
     with serving(tmp_path, wait=False, **environment) as server:
