@@ -165,7 +165,7 @@ def jobs_of(worker: Worker) -> list[Path]:
 
 
 async def test_a_refusal_before_the_body_was_read_reaches_the_client(session: aiohttp.ClientSession) -> None:
-    """The worker answers and closes while nginx still sends. It reads a megabyte of the rest, so that this is no 502."""
+    """The worker answers while nginx still sends, and reads a megabyte of the rest, so that this is no 502."""
     wrong = {"Authorization": "Bearer wrong"}
     async with session.post("/v1/jobs", data=form(MIB // 2), headers=wrong) as answer:
         assert answer.status == 401
