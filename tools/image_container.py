@@ -132,8 +132,8 @@ class Container:
 
 
 def owned_folder(folder: Path, uid: int) -> Path:
-    """A new folder to mount, which belongs to that user."""
-    folder.mkdir(parents=True, mode=0o755)
+    """A new folder to mount, which belongs to that user and is closed to others."""
+    folder.mkdir(parents=True, mode=0o700)
     os.chown(folder, uid, uid)
     return folder
 
