@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-gpu coverage lint format bench locks check-locks clean
+.PHONY: help setup demo serve test test-gpu coverage lint format bench image-test locks check-locks clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -42,6 +42,9 @@ test: setup ## run the tests (PYTEST_ARGS="-m speech" for a part; BTWORKER_FULL=
 
 test-gpu: setup ## run everything that needs an NVIDIA GPU
 	@$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS)
+
+image-test: setup ## build worker/Dockerfile without a registry and run it (root; 30 GB of disk; IMAGE_TEST_ARGS)
+	@$(BIN)/python tools/image_test.py --stack $(STACK) $(IMAGE_TEST_ARGS)
 
 coverage: setup ## run the tests and report coverage, children included
 	@$(BIN)/coverage erase
