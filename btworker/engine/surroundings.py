@@ -15,8 +15,8 @@ from btworker.messages import Device, EngineInfo
 PACKAGES = ("numpy", "torch", "torchaudio", "openai-whisper", "pyannote.audio", "silero-vad")
 CRITICAL = ("numpy", "torch", "whisper")
 NO_DIARIZATION = "diarization is not part of this version yet"
-BROKEN = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
-"""What an import of a broken or mismatched binary package has been seen to raise."""
+BROKEN = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError, NameError, SystemError)
+"""What an import of a broken or mismatched binary package has been seen to raise; torch without numpy: a NameError."""
 
 
 @dataclass(frozen=True, slots=True)
