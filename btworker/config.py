@@ -100,6 +100,8 @@ class Settings(BaseSettings):
     """Seconds a client has to send a request's headers; slow-loris protection."""
     body_idle_s: float = Field(60.0, gt=0, le=3600, validation_alias=_env("WORKER_BODY_IDLE_SECONDS"))
     """Seconds without a byte after which an upload is given up with IDLE_TIMEOUT."""
+    file_threads: int = Field(8, ge=1, le=64, validation_alias=_env("WORKER_FILE_THREADS"))
+    """Threads for file work: enough to keep a few disks busy, few enough that a stuck disk costs little."""
     upload_chunk_kb: int = Field(1024, ge=16, le=16_384, validation_alias=_env("WORKER_UPLOAD_CHUNK_KB"))
     """KiB gathered before each write to disk; large writes keep the thread hops few."""
     ping_public: bool = Field(False, validation_alias=_env("WORKER_PING_PUBLIC"))

@@ -27,9 +27,6 @@ from btworker.jobs import JobId
 P = ParamSpec("P")
 T = TypeVar("T")
 
-FILE_THREADS = 8
-"""Threads for file work: enough to keep a few disks busy, few enough that a stuck disk costs little."""
-
 
 @dataclass(frozen=True, slots=True)
 class JobFolder:
@@ -64,16 +61,16 @@ class JobFolder:
 class DataFolder:
     """The data folder, locked for this process from `open` to `close`."""
 
-    def __init__(self, root: Path, lock: IO[str]) -> None:
+    def __init__(self, root: Path, lock: IO[str], threads: int) -> None:
         self.root = root
         self.database = root / "jobs.sqlite3"
         self._jobs = root / "jobs"
         self._lock = lock
-        self.executor = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
+        self.executor = ThreadPoolExecutor(threads, thread_name_prefix="files")
 
     @classmethod
-    def open(cls, root: Path) -> "DataFolder":
-        """Create the folder where it is missing, and lock it. Raises StartupError."""
+    def open(cls, root: Path, *, threads: int = 8) -> "DataFolder":
+        """Create the folder where it is missing, and lock it; `threads` do its file work. Raises StartupError."""
         try:
             (root / "jobs").mkdir(parents=True, exist_ok=True, mode=0o750)
             lock = open(root / "lock", "w", encoding="ascii")  # noqa: SIM115 - held until close()
@@ -91,7 +88,7 @@ class DataFolder:
                 f"the data folder {root} is in use by another btworker; stop it, or set another WORKER_DATA_DIR",
                 exit_code=EXIT_DATA_FOLDER,
             ) from None
-        return cls(root, lock)
+        return cls(root, lock, threads)
 
     def close(self) -> None:
         """Give the lock back."""

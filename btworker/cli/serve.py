@@ -81,7 +81,7 @@ def _tell(ready_file: Path | None, url: str) -> None:
 
 @asynccontextmanager
 async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metrics]]:
-    data = DataFolder.open(settings.data_dir)
+    data = DataFolder.open(settings.data_dir, threads=settings.file_threads)
     try:
         store = Store.open(data.database)
         try:
