@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
-from btworker.jobs import JobId
+from btworker.jobs import Job, JobId
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -114,9 +114,18 @@ class DataFolder:
         """Delete a job's folder, if it is there; it is renamed first, so that half a deletion is never seen."""
         path = self.folder(job_id).path
         doomed = path.with_name(f"{path.name}.deleted")
-        with suppress(FileNotFoundError):
+        try:
             os.rename(path, doomed)
+        except FileNotFoundError:
+            return
+        except OSError:  # a failing disk: rather half a deletion than none
+            doomed = path
         shutil.rmtree(doomed, ignore_errors=True)
+
+    def has_inputs(self, job: Job) -> bool:
+        """Whether every input of a job is there; they were durable before its row was."""
+        folder = self.folder(job.id)
+        return all(folder.input(index).exists() for index in range(len(job.inputs)))
 
     def remove_inputs(self, job_id: JobId) -> None:
         """Delete what nobody reads once the job has ended: inputs and windows."""
@@ -136,6 +145,12 @@ class DataFolder:
         for name in orphans:
             shutil.rmtree(self._jobs / name, ignore_errors=True)
         return len(orphans)
+
+    def sweep_inputs(self, finished: frozenset[JobId]) -> None:
+        """Delete the inputs of jobs that have ended: a crash may have come between a job's end and their deletion."""
+        for name in self.names():
+            if name in finished:
+                self.remove_inputs(JobId(name))
 
     def sweep_scratch(self, scratch: Path) -> None:
         """Delete the decoded audio that jobs of an earlier run left. Only safe at start."""

@@ -1,6 +1,7 @@
 """The job table: one SQLite file, one connection, one thread. Runs in the parent; service.py is its only caller.
 
-Every change of a job's state is one transaction that is durable when the call returns (synchronous=FULL). The database
+Every change of a job's state is one transaction that is durable when the call returns (synchronous=FULL). A new job
+that the disk does not take is an error; a change of a job that was accepted waits until the disk takes it. The database
 is opened with locking_mode=EXCLUSIVE before WAL, so that no second process can open it. Progress is not stored: it
 lives in the service, and the finished windows lie in the job's folder.
 """
@@ -9,16 +10,23 @@ import asyncio
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from btworker.errors import EXIT_DATABASE, StartupError
 from btworker.jobs import Job, JobId, JobStatus
+from btworker.logs import get_logger
 from btworker.store_rows import job_from_json, job_to_json
 
 T = TypeVar("T")
+log = get_logger()
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
+"""Seconds between two attempts to write a change that the disk did not take."""
+DISK_TROUBLE = ("disk is full", "disk I/O error", "unable to open database file", "readonly database")
+"""How SQLite names what is the disk's fault. (Error numbers come with Python 3.11.)"""
 APPLICATION_ID = 0x62747731
 """PRAGMA application_id: "btw1"; a foreign SQLite file is refused."""
 MIGRATIONS = (
@@ -39,6 +47,11 @@ MIGRATIONS = (
     """,
 )
 """Scripts from user_version n to n + 1; never edit one that was released."""
+
+
+def is_disk_trouble(error: BaseException) -> bool:
+    """The disk did not take a transaction, and may take it later."""
+    return isinstance(error, sqlite3.OperationalError) and any(words in str(error) for words in DISK_TROUBLE)
 
 
 class Store:
@@ -91,15 +104,15 @@ class Store:
 
     async def start_attempt(self, job: Job) -> bool:
         """queued -> running with the attempt already counted in `job`; False when it was not queued any more."""
-        return await self._run(self._transition, job, JobStatus.QUEUED, job.attempt - 1)
+        return await self._change(job, JobStatus.QUEUED, job.attempt - 1)
 
     async def requeue(self, job: Job, *, lost: bool) -> bool:
         """running -> queued, fenced by attempt; `lost` spends one of the job's attempts."""
-        return await self._run(self._transition, job, JobStatus.RUNNING, job.attempt, int(lost))
+        return await self._change(job, JobStatus.RUNNING, job.attempt, int(lost))
 
     async def finish(self, job: Job, *, was: JobStatus) -> bool:
         """Publish a job's end in one transaction; False when a newer attempt or another end was first."""
-        return await self._run(self._transition, job, was, job.attempt)
+        return await self._change(job, was, job.attempt)
 
     async def losses(self, job_id: JobId) -> int:
         """How many children died with this job in them."""
@@ -116,7 +129,11 @@ class Store:
 
     async def ids(self) -> frozenset[JobId]:
         """Every id that the table knows."""
-        return await self._run(self._ids)
+        return await self._run(self._ids, "SELECT id FROM jobs")
+
+    async def finished_ids(self) -> frozenset[JobId]:
+        """The ids of all jobs that have ended."""
+        return await self._run(self._ids, "SELECT id FROM jobs WHERE finished_at IS NOT NULL")
 
     async def finished_before(self, moment: float, limit: int) -> list[JobId]:
         """Ids of jobs that ended before `moment` (seconds since the epoch), oldest first."""
@@ -129,8 +146,36 @@ class Store:
     async def _run(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
+    async def _change(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:
+        """A change of an accepted job is never given up: where the disk does not take it, again until it does."""
+        delay_s = FIRST_RETRY_S
+        while True:
+            try:
+                return await self._run(self._transition, job, was, attempt, losses)
+            except sqlite3.OperationalError as error:
+                if not is_disk_trouble(error):
+                    raise
+                log.error("store_waits_for_disk", workerJobId=job.id, status=job.status.value, detail=str(error))
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, LONGEST_RETRY_S)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One durable transaction, or none.
+
+        A commit whose fsync failed lies in the log, whole, and would come true after a crash: it is written over.
+        """
+        try:
+            with self._db:
+                yield
+        except sqlite3.Error:
+            with suppress(sqlite3.Error):
+                self._db.rollback()
+                self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            raise
+
     def _execute(self, sql: str, values: Iterable[object]) -> int:
-        with self._db:
+        with self._transaction():
             return self._db.execute(sql, tuple(values)).rowcount
 
     def _one(self, sql: str, values: tuple[object, ...]) -> Job | None:
@@ -145,7 +190,7 @@ class Store:
         return self._one(sql, (key,))
 
     def _insert(self, job: Job) -> tuple[Job, bool]:
-        with self._db:
+        with self._transaction():
             if job.idempotency_key is not None:
                 known = self._by_key(job.idempotency_key)
                 if known is not None:
@@ -175,8 +220,8 @@ class Store:
         row = self._db.execute("SELECT losses FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def _ids(self) -> frozenset[JobId]:
-        return frozenset(JobId(row[0]) for row in self._db.execute("SELECT id FROM jobs"))
+    def _ids(self, sql: str) -> frozenset[JobId]:
+        return frozenset(JobId(row[0]) for row in self._db.execute(sql))
 
     def _finished_before(self, moment: float, limit: int) -> list[JobId]:
         sql = "SELECT id FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"

@@ -20,6 +20,8 @@ KIND = f"multipart/form-data; boundary={BOUNDARY}"
 PATIENCE_S = 60
 SLOW = {"WORKER_MODEL": "slow", "WORKER_MODELS": "slow"}
 """Settings: no child becomes ready before `let_go`, so nothing but uploads happens in the server."""
+KEEP = {"WORKER_KEEP_INPUTS": "true", "WORKER_FILE_THREADS": "1"}
+"""Settings: what a job left can be counted afterwards, and one thread does all file work, as strace.py wants it."""
 
 
 def body_of(content: bytes, *, filename: str = "talk.wav", **fields: str) -> bytes:
@@ -147,7 +149,7 @@ class Ledger:
             assert job["inputs"][0]["sha256"] == hashlib.sha256(self.content(number)).hexdigest()
             place = folder / "data" / "jobs" / job["workerJobId"]
             lines = [json.loads(line) for line in (place / "windows" / "0.jsonl").read_text().splitlines()]
-            assert [line["index"] for line in lines] == list(range(len(lines))), lines
+            assert [line["index"] for line in lines] == [0, 1, 2], lines
             [output] = job["outputs"]
             data = (place / "out" / output["filename"]).read_bytes()
             assert hashlib.sha256(data).hexdigest() == output["sha256"]

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import FULL
-from tests.faults.clients import SLOW, Ledger, let_go
+from tests.faults.clients import KEEP, SLOW, Ledger, let_go
 from tests.faults.strace import injected, recorded
 from tests.process.pool_of import alive
 from tests.process.server_of import serving, until
@@ -24,7 +24,6 @@ from tests.process.server_of import serving, until
 SIGNALS = 50 if FULL else 6
 SIDE_BY_SIDE = 2
 """Servers at once, each with its own folder: one waits for its start while the other works."""
-KEEP = {"WORKER_KEEP_INPUTS": "true", "WORKER_FILE_THREADS": "1"}
 
 
 def side_by_side(work):
