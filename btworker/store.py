@@ -7,6 +7,7 @@ lives in the service, and the finished windows lie in the job's folder.
 """
 
 import asyncio
+import os
 import shutil
 import sqlite3
 import time
@@ -25,6 +26,8 @@ T = TypeVar("T")
 log = get_logger()
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
 """Seconds between two attempts to write a change that the disk did not take."""
+LOG_ROOM_BYTES = 8 * 2**20
+"""Disk space that the write-ahead log takes at the start: jobs can end, and be deleted, on a disk that is full."""
 DISK_TROUBLE = ("disk is full", "disk I/O error", "unable to open database file", "readonly database")
 """How SQLite names what is the disk's fault. (Error numbers come with Python 3.11.)"""
 APPLICATION_ID = 0x62747731
@@ -238,10 +241,22 @@ def _connect(path: Path) -> sqlite3.Connection:
         for pragma in ("journal_mode = WAL", "synchronous = FULL"):
             db.execute(f"PRAGMA {pragma}").fetchall()
         _migrate(db, path, keep_copy=existed)
+        _take_room(path.with_name(f"{path.name}-wal"))
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _take_room(wal: Path) -> None:
+    """SQLite writes from the log's beginning, again and again, and ends reading where no valid frame follows."""
+    descriptor = os.open(wal, os.O_RDWR | os.O_CREAT, 0o640)
+    try:
+        os.posix_fallocate(descriptor, 0, LOG_ROOM_BYTES)
+    except OSError as error:  # full already, or a file system that cannot: a precaution less
+        log.warning("no_room_for_the_log", detail=error.strerror)
+    finally:
+        os.close(descriptor)
 
 
 def _verify(db: sqlite3.Connection, path: Path) -> None:

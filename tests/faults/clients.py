@@ -9,6 +9,7 @@ import http.client
 import json
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tests.process.server_of import TOKEN, Server, until
 
 BOUNDARY = "a-boundary-of-the-faults"
 KIND = f"multipart/form-data; boundary={BOUNDARY}"
-PATIENCE_S = 60
+PATIENCE_S = 30
 SLOW = {"WORKER_MODEL": "slow", "WORKER_MODELS": "slow"}
 """Settings: no child becomes ready before `let_go`, so nothing but uploads happens in the server."""
 KEEP = {"WORKER_KEEP_INPUTS": "true", "WORKER_FILE_THREADS": "1"}
@@ -38,11 +39,14 @@ def post(server: Server, body: bytes, **headers: str) -> tuple[int, Any] | None:
     connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
-        connection.request(
-            "POST", "/v1/jobs", body, {"Authorization": f"Bearer {TOKEN}", "Content-Type": KIND, **named}
-        )
+        with suppress(BrokenPipeError, ConnectionResetError):  # an early refusal may be read all the same
+            connection.request(
+                "POST", "/v1/jobs", body, {"Authorization": f"Bearer {TOKEN}", "Content-Type": KIND, **named}
+            )
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
+    except TimeoutError as error:
+        raise AssertionError(f"no answer in {PATIENCE_S} s") from error
     except (OSError, http.client.HTTPException):
         return None
     finally:

@@ -3,7 +3,7 @@
 Three traps, and how they are avoided here. `-P folder` matches no file below the folder: calls are chosen by number
 instead. `when=K` counts per thread: strace is attached to one thread only, the one whose call it is, and the server runs
 with WORKER_FILE_THREADS=1, so that the same thread does the same work again. An injection that never fires proves
-nothing: `injected` fails the test when it did not (unless a caller says that it may not).
+nothing: `Injection.fired` says so, and tests count it (a table that grew a page makes two calls more the next time).
 """
 
 import re
@@ -58,17 +58,24 @@ def recorded(pid: int, names: Sequence[str] = CALLS) -> Iterator[Recording]:
         recording.calls += _parsed(output.read_text(errors="replace"))
 
 
+@dataclass
+class Injection:
+    """Whether the fault was met; known after the block."""
+
+    fired: bool = False
+
+
 @contextmanager
-def injected(call: Call, fault: str, *, when: str | None = None, sure: bool = True) -> Iterator[None]:
+def injected(call: Call, fault: str, *, when: str | None = None) -> Iterator[Injection]:
     """Let this call of this thread, the next time that it is made, meet the fault: error=EIO, signal=SIGKILL, …"""
+    injection = Injection()
     rule = f"inject={call.name}:{fault}:when={when or call.number}"
     with TemporaryDirectory() as folder:
         output = Path(folder, "calls")
         with _attached(call.thread, "-e", f"trace={call.name}", "-e", rule, "-o", str(output)):
-            yield
+            yield injection
         seen = output.read_text(errors="replace")
-    fired = "(INJECTED)" in seen or "killed by" in seen or "(DELAYED)" in seen
-    assert fired or not sure, f"{rule} did not fire on {call.path}: {seen}"
+    injection.fired = any(mark in seen for mark in ("(INJECTED)", "(DELAYED)", "killed by SIGKILL"))
 
 
 @contextmanager

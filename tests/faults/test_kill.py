@@ -45,7 +45,7 @@ def killed_before_call(folder, ledger, number):
         calls = [call for call in recording.calls if call.name != "mkdir" or "ENOENT" not in call.text]
         if number >= len(calls):
             return 0
-        with injected(calls[number], "signal=SIGKILL", sure=False):
+        with injected(calls[number], "signal=SIGKILL"):
             ledger.submit(server)
             try:
                 died = server.process.wait(1 if number == 0 else 5) == -signal.SIGKILL
