@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from btworker.errors import EXIT_BAD_SETTINGS, StartupError
 
 MIB = 2**20
+PCM_BYTES_PER_S = 32_000
+"""Decoded audio: 16,000 samples of 2 bytes a second, 115 MB an hour."""
 OFFICIAL_MODELS = (
     "tiny.en", "tiny", "base.en", "base", "small.en", "small", "medium.en", "medium",
     "large-v1", "large-v2", "large-v3", "large",
@@ -92,6 +94,9 @@ class Settings(BaseSettings):
     """Seconds that running jobs get after SIGTERM; what is not done then goes back to the queue."""
     disk_reserve_mb: int = Field(1024, ge=0, validation_alias=_env("WORKER_DISK_RESERVE_MB"))
     """MB that stay free on the data disk; uploads that would go below are refused with DISK_FULL."""
+    decoded_factor: float = Field(8.0, ge=0, le=1000, validation_alias=_env("WORKER_DECODED_FACTOR"))
+    """Bytes of decoded audio to expect for each byte of an upload, when its room is looked for: 8 is a recording at
+    32 kbit/s, and WORKER_MAX_AUDIO_HOURS are the most. An upload that could then not be decoded is refused."""
     retention_hours: float = Field(72.0, gt=0, validation_alias=_env("WORKER_RETENTION_HOURS"))
     """Hours that a finished job's results are kept."""
     keep_inputs: bool = Field(False, validation_alias=_env("WORKER_KEEP_INPUTS"))
@@ -207,6 +212,11 @@ class Settings(BaseSettings):
     def disk_reserve_bytes(self) -> int:
         """WORKER_DISK_RESERVE_MB in bytes."""
         return self.disk_reserve_mb * MIB
+
+    def decoded_bytes(self, size_bytes: int) -> int:
+        """Room that the sound of an input of this size is expected to take while its job runs. An estimate: how long
+        a recording is, is known only once it is decoded."""
+        return int(min(size_bytes * self.decoded_factor, self.max_audio_hours * 3600 * PCM_BYTES_PER_S))
 
 
 class ClientSettings(BaseSettings):

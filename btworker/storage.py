@@ -157,6 +157,12 @@ class DataFolder:
         for path in scratch.glob("wk_*"):
             path.unlink(missing_ok=True)
 
+    def free_for(self, scratch: Path) -> tuple[int, int | None]:
+        """Free bytes for the data, and for scratch files: None where both share one disk."""
+        if os.stat(scratch).st_dev == os.stat(self.root).st_dev:
+            return self.free_bytes(), None
+        return self.free_bytes(), shutil.disk_usage(scratch).free
+
     def free_bytes(self) -> int:
         """Bytes that this user may still write on the data disk."""
         return shutil.disk_usage(self.root).free

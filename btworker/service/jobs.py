@@ -1,6 +1,7 @@
 """JobService: what the web asks for. Submit, look up, list, cancel, delete, and the life of the service's own tasks."""
 
 import asyncio
+import heapq
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -216,6 +217,14 @@ class JobService:
     def counters(self) -> JobCounters:
         """Totals since the start."""
         return self._table.counters
+
+    def decoding_bytes(self, largest_bytes: int) -> int:
+        """Scratch room that decoding takes at worst, once an input of this size is accepted as well.
+
+        Every slot decodes one input at a time: at worst, the largest ones at once.
+        """
+        jobs = (max((item.size_bytes for item in job.inputs), default=0) for job in self._table.live.values())
+        return sum(map(self.settings.decoded_bytes, heapq.nlargest(self.slots, (largest_bytes, *jobs))))
 
     def workers(self) -> tuple[WorkerState, ...]:
         """The pool's workers."""

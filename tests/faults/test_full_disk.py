@@ -122,3 +122,22 @@ def test_a_start_on_a_full_disk_answers(tmp_path):
             assert (job["status"], job["attempt"]) == ("complete", 2)
             fill(disk)
             assert stop(server) == 0
+
+
+def test_no_upload_is_accepted_that_could_not_be_decoded(tmp_path):
+    """The room for the sound of the jobs at work counts: on the data's disk or, where it is another, on the scratch's;
+    for uploads with a length before they are read, for the others before they are accepted."""
+    with small_disk(tmp_path / "data"), serving(tmp_path, **SLOW) as server:
+        status, answer = post(server, body_of(bytes(10 * MIB)))
+        assert (status, answer["error"]["code"]) == (507, "DISK_FULL")
+        got = post_chunked(server, 10)
+        assert got is not None and (got[0], got[1]["error"]["code"]) == (507, "DISK_FULL")
+        assert folders_of(tmp_path) == set()
+        assert post(server, body_of(bytes(4 * MIB)))[0] == 201
+        assert post_chunked(server, 4)[0] == 201  # one slot decodes one at a time
+    with small_disk(tmp_path / "tmp"), serving(tmp_path, **SLOW, WORKER_TMP_DIR=str(tmp_path / "tmp")) as server:
+        status, answer = post(server, body_of(bytes(10 * MIB)))
+        assert (status, answer["error"]["code"]) == (507, "DISK_FULL")
+        assert post(server, body_of(bytes(4 * MIB)))[0] == 201
+    with small_disk(tmp_path / "data"), serving(tmp_path, **SLOW, WORKER_MAX_AUDIO_HOURS="0.1") as server:
+        assert post(server, body_of(bytes(20 * MIB)))[0] == 201  # no more than 0.1 hours would be decoded
