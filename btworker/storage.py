@@ -158,7 +158,7 @@ class DataFolder:
 
     def free_for(self, scratch: Path) -> tuple[int, int | None]:
         """Free bytes for the data, and for scratch files: None where both share one disk."""
-        if os.stat(scratch).st_dev == os.stat(self.root).st_dev:
+        if scratch.stat().st_dev == self.root.stat().st_dev:
             return self.free_bytes(), None
         return self.free_bytes(), shutil.disk_usage(scratch).free
 

@@ -158,7 +158,7 @@ class Store:
             except sqlite3.OperationalError as error:
                 if not is_disk_trouble(error):
                     raise
-                log.error("store_waits_for_disk", workerJobId=job.id, status=job.status.value, detail=str(error))
+                log.warning("store_waits_for_disk", workerJobId=job.id, status=job.status.value, detail=str(error))
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LONGEST_RETRY_S)
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from btworker import __version__, logs
+from btworker.cli.checks import Verdict, file_system_check
 from btworker.config import Settings, load_settings
 from btworker.messages import LogSettings
 from btworker.metrics import Metrics
@@ -82,6 +83,7 @@ def _tell(ready_file: Path | None, url: str) -> None:
 @asynccontextmanager
 async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metrics]]:
     data = DataFolder.open(settings.data_dir, threads=settings.file_threads)
+    _look_at_file_system(settings.data_dir)
     try:
         store = Store.open(data.database)
         try:
@@ -96,6 +98,13 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metric
             await store.close()
     finally:
         data.close()
+
+
+def _look_at_file_system(data_dir: Path) -> None:
+    """Say at once where SQLite's log cannot be trusted; the operator may know better, so the start goes on."""
+    check = file_system_check(data_dir, Path("/proc/mounts"))
+    if check.verdict is not Verdict.OK:
+        log.warning("data_folder_not_local", message=f"{check.found}; {check.mend}")
 
 
 def _signals() -> asyncio.Queue[signal.Signals]:

@@ -37,7 +37,7 @@ class Retention:
             except sqlite3.OperationalError as error:
                 if not is_disk_trouble(error):
                     raise
-                log.error("retention_failed", detail=str(error))
+                log.warning("retention_failed", detail=str(error))
             await asyncio.sleep(INTERVAL_S)
 
     async def _expire(self) -> None:

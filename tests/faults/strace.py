@@ -1,7 +1,7 @@
 """strace as a tool of tests: record the system calls of one upload, and make a chosen one of them fail, wait or kill.
 
-Three traps, and how they are avoided here. `-P folder` matches no file below the folder: calls are chosen by number
-instead. `when=K` counts per thread: strace is attached to one thread only, the one whose call it is, and the server runs
+Three traps, and how they are avoided here. `-P folder` matches no file below the folder: calls are chosen by number.
+`when=K` counts per thread: strace is attached to one thread only, the one whose call it is, and the server runs
 with WORKER_FILE_THREADS=1, so that the same thread does the same work again. An injection that never fires proves
 nothing: `Injection.fired` says so, and tests count it (a table that grew a page makes two calls more the next time).
 """
@@ -53,7 +53,7 @@ def recorded(pid: int, names: Sequence[str] = CALLS) -> Iterator[Recording]:
     recording = Recording()
     with TemporaryDirectory() as folder:
         output = Path(folder, "calls")
-        with _attached(pid, "-f", "-y", "-s", "64", "-e", f"trace={','.join(names)}", "-o", str(output)):
+        with _attached(pid, "-f", "-y", "-s", "600", "-e", f"trace={','.join(names)}", "-o", str(output)):
             yield recording
         recording.calls += _parsed(output.read_text(errors="replace"))
 

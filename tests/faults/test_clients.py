@@ -9,6 +9,7 @@ import random
 import socket
 import struct
 import time
+from pathlib import Path
 
 import pytest
 
@@ -45,7 +46,7 @@ async def connection(server):
 
 def descriptors(server):
     """How many descriptors the server has."""
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
 
 async def eventually(condition, *, within_s=120.0):
@@ -72,7 +73,7 @@ async def end_early(server, body, cut, ending):
 
 @pytest.mark.timeout(300)
 async def test_uploads_that_end_early_leave_nothing(tmp_path):
-    """R13: closed, reset or silent, at any byte, many at once: no file, no folder, no descriptor, the room given back."""
+    """R13: closed, reset or silent, at any byte, many at once: no file, no folder and no descriptor stays."""
     with serving(tmp_path, **SLOW, WORKER_BODY_IDLE_SECONDS="1") as server:
         assert post(server, body_of(b"warm"))[0] == 201
         kept = folders_of(tmp_path)
@@ -189,7 +190,7 @@ async def flood(server, numbers):
 
 @pytest.mark.timeout(600)
 async def test_back_pressure_is_explicit(tmp_path):
-    """R25: 10,000 submissions: the queue takes as many as it may, the others get 429 with Retry-After; memory is flat."""
+    """R25: 10,000 submissions: the queue takes what it may, the others get 429 with Retry-After; memory is flat."""
     count, limit = (10_000, 1000) if FULL else (1500, 100)
     with serving(tmp_path, **SLOW, WORKER_QUEUE_LIMIT=str(limit)) as server:
         assert post(server, body_of(b"warm"))[0] == 201
