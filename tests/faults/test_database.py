@@ -26,8 +26,8 @@ exec "$@"
 
 @pytest.mark.timeout(300)
 def test_damage_ends_the_start_and_the_file_is_kept(tmp_path):
-    """Truncated, a page of zeros, no database, another program's, a newer version's: exit code, one sentence, as it was;
-    with the good file back, every job is there. And while it runs, a second server is turned away."""
+    """Truncated, a page of zeros, no database, another program's, a newer version's: exit code, one sentence, file
+    kept; with the good file back, every job is there. And while it runs, a second server is turned away."""
     path = tmp_path / "data" / "jobs.sqlite3"
     with serving(tmp_path, **SLOW) as server:
         for number in range(30):

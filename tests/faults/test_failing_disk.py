@@ -116,20 +116,19 @@ def test_the_end_of_a_job_waits_for_a_disk_that_takes_it(tmp_path, error):
 @pytest.mark.system("strace", "root")
 @pytest.mark.timeout(300)
 def test_a_stuck_disk_blocks_only_uploads(tmp_path):
-    """R18: every fsync of an upload takes 5 s; with more uploads waiting than file threads, health, ping, the list and
-    a job are answered meanwhile, and all uploads are accepted in the end."""
+    """R18: an upload's fsync takes 5 s; with more uploads waiting than file threads, health, ping and the list of jobs
+    are answered meanwhile, and all uploads are accepted in the end."""
     with serving(tmp_path, **SLOW, **KEEP) as server:
         call = next(call for call in calls_on_files(server, tmp_path) if call.name == "fsync")
-        with ThreadPoolExecutor(3) as clients, injected(call, "delay_enter=5s", when="1+") as injection:
-            uploads = [clients.submit(post, server, ONE_FILE) for _ in range(2 if FULL else 1)]
+        with ThreadPoolExecutor(3) as clients, injected(call, "delay_enter=5s") as injection:
+            uploads = [clients.submit(post, server, ONE_FILE) for _ in range(3)]
             waits = []
-            for _ in range(300 if FULL else 60):
+            while not any(upload.done() for upload in uploads):
                 began = time.monotonic()
                 for path in ("/health", "/health/live", "/v1/ping", "/v1/jobs"):
                     assert server.request("GET", path)[0] == 200
                 waits.append((time.monotonic() - began) / 4)
-            assert not any(upload.done() for upload in uploads), "the disk was not stuck"
-            print(f"stuck disk: p99 of a request {sorted(waits)[-len(waits) // 100] * 1000:.0f} ms")
-            assert max(waits) < 4
+            print(f"stuck disk: {4 * len(waits)} requests, the slowest four took {max(waits) * 4000:.0f} ms")
+            assert sum(waits) > 1 and max(waits) < 1
         assert [upload.result()[0] for upload in uploads] == [201] * len(uploads)
         assert injection.fired
