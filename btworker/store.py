@@ -1,7 +1,6 @@
 """The job table: one SQLite file, one connection, one thread. Runs in the parent; service.py is its only caller.
 
-Every change of a job's state is one transaction that is durable when the call returns (synchronous=FULL). A new job
-that the disk does not take is an error; a change of a job that was accepted waits until the disk takes it. The database
+Every change of a job's state is one transaction that is durable when the call returns (synchronous=FULL). The database
 is opened with locking_mode=EXCLUSIVE before WAL, so that no second process can open it. Progress is not stored: it
 lives in the service, and the finished windows lie in the job's folder.
 """
@@ -19,13 +18,9 @@ from typing import TypeVar
 
 from btworker.errors import EXIT_DATABASE, StartupError
 from btworker.jobs import Job, JobId, JobStatus
-from btworker.logs import get_logger
 from btworker.store_rows import job_from_json, job_to_json
 
 T = TypeVar("T")
-log = get_logger()
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
-"""Seconds between two attempts to write a change that the disk did not take."""
 LOG_ROOM_BYTES = 8 * 2**20
 """Disk space that the write-ahead log takes at the start: jobs can end, and be deleted, on a disk that is full."""
 DISK_TROUBLE = ("disk is full", "disk I/O error", "unable to open database file", "readonly database")
@@ -107,15 +102,15 @@ class Store:
 
     async def start_attempt(self, job: Job) -> bool:
         """queued -> running with the attempt already counted in `job`; False when it was not queued any more."""
-        return await self._change(job, JobStatus.QUEUED, job.attempt - 1)
+        return await self._run(self._transition, job, JobStatus.QUEUED, job.attempt - 1)
 
     async def requeue(self, job: Job, *, lost: bool) -> bool:
         """running -> queued, fenced by attempt; `lost` spends one of the job's attempts."""
-        return await self._change(job, JobStatus.RUNNING, job.attempt, int(lost))
+        return await self._run(self._transition, job, JobStatus.RUNNING, job.attempt, int(lost))
 
     async def finish(self, job: Job, *, was: JobStatus) -> bool:
         """Publish a job's end in one transaction; False when a newer attempt or another end was first."""
-        return await self._change(job, was, job.attempt)
+        return await self._run(self._transition, job, was, job.attempt)
 
     async def losses(self, job_id: JobId) -> int:
         """How many children died with this job in them."""
@@ -148,19 +143,6 @@ class Store:
 
     async def _run(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
-
-    async def _change(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:
-        """A change of an accepted job is never given up: where the disk does not take it, again until it does."""
-        delay_s = FIRST_RETRY_S
-        while True:
-            try:
-                return await self._run(self._transition, job, was, attempt, losses)
-            except sqlite3.OperationalError as error:
-                if not is_disk_trouble(error):
-                    raise
-                log.warning("store_waits_for_disk", workerJobId=job.id, status=job.status.value, detail=str(error))
-            await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, LONGEST_RETRY_S)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -253,8 +235,8 @@ def _take_room(wal: Path) -> None:
     descriptor = os.open(wal, os.O_RDWR | os.O_CREAT, 0o640)
     try:
         os.posix_fallocate(descriptor, 0, LOG_ROOM_BYTES)
-    except OSError as error:  # full already, or a file system that cannot: a precaution less
-        log.warning("no_room_for_the_log", detail=error.strerror)
+    except OSError:  # full already, or a file system that cannot: a precaution less
+        pass
     finally:
         os.close(descriptor)
 
