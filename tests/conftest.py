@@ -12,7 +12,13 @@ import subprocess
 
 import pytest
 
-PACKAGES = {"promtool": "prometheus", "nginx": "nginx-light", "systemd-analyze": "systemd", "ps": "procps"}
+PACKAGES = {
+    "promtool": "prometheus",
+    "nginx": "nginx-light",
+    "systemd-analyze": "systemd",
+    "ps": "procps",
+    "unshare": "util-linux",
+}
 """Debian's package, where it is not named like its tool."""
 FULL = os.environ.get("BTWORKER_FULL") == "1"
 """Full counts (CI) instead of reduced ones."""
