@@ -115,10 +115,10 @@ class DataFolder:
         doomed = path.with_name(f"{path.name}.deleted")
         try:
             os.rename(path, doomed)
-        except FileNotFoundError:
-            return
+        except FileNotFoundError:  # another call was first, and may not have come to its end
+            pass
         except OSError:  # a failing disk: rather half a deletion than none
-            doomed = path
+            shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(doomed, ignore_errors=True)
 
     def has_inputs(self, job: Job) -> bool:
