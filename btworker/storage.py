@@ -158,9 +158,11 @@ class DataFolder:
 
     def free_for(self, scratch: Path) -> tuple[int, int | None]:
         """Free bytes for the data, and for scratch files: None where both share one disk."""
-        if scratch.stat().st_dev == self.root.stat().st_dev:
+        try:
+            elsewhere = scratch.stat().st_dev != self.root.stat().st_dev
+            return self.free_bytes(), shutil.disk_usage(scratch).free if elsewhere else None
+        except FileNotFoundError:  # somebody removed it: the jobs will say so
             return self.free_bytes(), None
-        return self.free_bytes(), shutil.disk_usage(scratch).free
 
     def free_bytes(self) -> int:
         """Bytes that this user may still write on the data disk."""
