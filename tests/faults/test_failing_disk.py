@@ -38,10 +38,14 @@ def fails_once(server, folder, call, error, *, key):
     """One upload with a fault in this call, and then the same without; False when the call was not made again."""
     kept = {job["workerJobId"] for job in jobs_of(server)}
     with injected(call, f"error={error}") as injection:
-        status, answer = post(server, ONE_FILE, Idempotency_Key=key)
+        answered = post(server, ONE_FILE, Idempotency_Key=key)
     if only_a_log(call) or not injection.fired:
-        assert status == 201, (call, answer)
+        # The same thread writes the answers: where its count shifts by one, the fault breaks the connection instead
+        status, answer = answered or post(server, ONE_FILE, Idempotency_Key=key)
+        assert status in (200, 201), (call, answer)
         return injection.fired
+    assert answered is not None, call
+    status, answer = answered
     assert status >= 500, (call, answer)
     assert error == "EIO" or status in (503, 507), (call, answer)
     assert {job["workerJobId"] for job in jobs_of(server)} == kept == folders_of(folder), call
