@@ -60,6 +60,11 @@ def official(name: str) -> Official | None:
     return None if address is None else Official(name, address)
 
 
+def official_names() -> tuple[str, ...]:
+    """Every name that the installed openai-whisper knows, the aliases included; none where it is not installed."""
+    return tuple(_table())
+
+
 @cache
 def _table() -> dict[str, str]:
     """Name -> address; empty where openai-whisper is not installed."""

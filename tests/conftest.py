@@ -14,7 +14,13 @@ import pytest
 
 from tests.process.memory_group import parent_folder
 
-PACKAGES = {"promtool": "prometheus", "nginx": "nginx-light", "systemd-analyze": "systemd", "ps": "procps"}
+PACKAGES = {
+    "promtool": "prometheus",
+    "nginx": "nginx-light",
+    "systemd-analyze": "systemd",
+    "ps": "procps",
+    "unshare": "util-linux",
+}
 """Debian's package, where it is not named like its tool."""
 RIGHTS = frozenset({"root", "memory cgroup"})
 """What no package brings: a test that wants it is skipped, in CI too, where the machine does not give it."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from btworker import __version__, logs
+from btworker.cli.checks import Verdict, file_system_check
 from btworker.cli.notify import Notifier
 from btworker.config import Settings, child_environment, load_settings
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
@@ -86,7 +87,8 @@ def _tell(ready_file: Path | None, url: str) -> None:
 
 @asynccontextmanager
 async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metrics]]:
-    data = DataFolder.open(settings.data_dir)
+    data = DataFolder.open(settings.data_dir, threads=settings.file_threads)
+    _look_at_file_system(settings.data_dir)
     try:
         store = Store.open(data.database)
         try:
@@ -115,6 +117,13 @@ def _make_scratch(folder: Path) -> None:
             "give it to the user that runs btworker, or set WORKER_TMP_DIR",
             exit_code=EXIT_DATA_FOLDER,
         ) from None
+
+
+def _look_at_file_system(data_dir: Path) -> None:
+    """Say at once where SQLite's log cannot be trusted; the operator may know better, so the start goes on."""
+    check = file_system_check(data_dir, Path("/proc/mounts"))
+    if check.verdict is not Verdict.OK:
+        log.warning("data_folder_not_local", message=f"{check.found}; {check.mend}")
 
 
 def _signals() -> asyncio.Queue[signal.Signals]:

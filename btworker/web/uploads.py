@@ -195,6 +195,8 @@ class Upload:
             Input(item.input_id, item.filename, stem, item.size_bytes, item.sha256)
             for item, stem in zip(self._files, stems, strict=True)
         )
+        largest_bytes = max(item.size_bytes for item in inputs)
+        await admission.check_room(self._context, incoming_bytes=0, largest_bytes=largest_bytes)
         await self._data.run(self._sync_folders)
         new = NewJob(
             id=self._job_id,
