@@ -4,7 +4,8 @@
 
 Steps: windows N | wait_file PATH | sleep S | signal NAME | spin S (in C, holding the GIL) | fail CODE TEXT |
 raise TEXT | exit N | warn TEXT | spill MB (of output) | leak MB (kept by the child) | eat MB (until memory ends) |
-swap NAME | on_attempt N STEP. No JSON: one window, at once.
+swap NAME | on_attempt N STEP | tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
+tool_left S (the same, not waited for). No JSON: one window, at once.
 The first line of the input is the "speech"; windows go to windows/0.jsonl and are not repeated by a later attempt.
 A model named "broken…" cannot be opened.
 """
@@ -14,10 +15,13 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import btworker
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Output, Stage
 from btworker.messages import (
@@ -34,8 +38,9 @@ from btworker.messages import (
 from btworker.storage import JobFolder, sync_folder, write_durably
 
 WINDOW_S = 30.0
-LEAKED: list[bytes] = []
-"""Memory that this process never gives back."""
+raise TEXT | exit N | warn TEXT | spill MB (of output) | leak MB (kept by the child) | eat MB (until memory ends) |
+swap NAME | on_attempt N STEP | tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
+tool_left S (the same, not waited for). No JSON: one window, at once.
 
 
 def load(spec: WorkerSpec) -> "FakeEngine":
@@ -69,7 +74,7 @@ class FakeEngine:
 
     def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:
         """Follow the script, then write one transcript per input."""
-        run = _Run(task, canceled)
+        run = _Run(task, canceled, self.spec.settings.scratch)
         for step in _steps(task):
             yield from run.step(step)
         yield run.finished()
@@ -83,8 +88,9 @@ def _steps(task: RunTask) -> list[list[object]]:
 
 
 class _Run:
-    def __init__(self, task: RunTask, canceled: Callable[[], bool]) -> None:
+    def __init__(self, task: RunTask, canceled: Callable[[], bool], scratch: Path) -> None:
         self.task = task
+        self.scratch = scratch / f"{task.job_id}.0.s16"
         self.canceled = canceled
         self.folder = JobFolder(task.folder)
         self.folder.windows.mkdir(exist_ok=True)
@@ -157,14 +163,9 @@ class _Run:
         self.spill = b"x" * (megabytes << 20)
         yield from ()
 
-    def _leak(self, megabytes: int) -> Iterator[JobEvent]:
-        LEAKED.append(b"x" * (megabytes << 20))
-        yield from ()
-
-    def _eat(self, megabytes: int) -> Iterator[JobEvent]:
-        _eaten = [bytearray(b"x" * (16 << 20)) for _ in range(megabytes // 16)]  # written to, so really there
-        yield from ()
-
+raise TEXT | exit N | warn TEXT | spill MB (of output) | leak MB (kept by the child) | eat MB (until memory ends) |
+swap NAME | on_attempt N STEP | tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
+tool_left S (the same, not waited for). No JSON: one window, at once.
     def finished(self) -> Finished:
         """Durable outputs, as the real engine leaves them."""
         shutil.rmtree(self.folder.outputs, ignore_errors=True)
@@ -178,6 +179,10 @@ class _Run:
         durations = (WINDOW_S,) * len(outputs)
         return Finished(self.task.job_id, self.task.attempt, outputs, durations, (("transcribing", 0.001),))
 
+    def _window_lines(self, index: int) -> list[object]:
+        path = self.folder.windows_of(index)
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
     def _output(self, part: Path, index: int) -> Output:
         item = self.task.inputs[index]
         with open(self.folder.input(index), "rb") as file:
@@ -189,6 +194,7 @@ class _Run:
             "segments": [segment],
             "pid": os.getpid(),
             "attempt": self.task.attempt,
+            "windows": self._window_lines(index),
         }
         data = json.dumps(body).encode() + self.spill
         name = f"{item.stem}_transcript.json"
