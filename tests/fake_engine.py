@@ -38,9 +38,10 @@ from btworker.messages import (
 from btworker.storage import JobFolder, sync_folder, write_durably
 
 WINDOW_S = 30.0
-raise TEXT | exit N | warn TEXT | spill MB (of output) | leak MB (kept by the child) | eat MB (until memory ends) |
-swap NAME | on_attempt N STEP | tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
-tool_left S (the same, not waited for). No JSON: one window, at once.
+LEAKED: list[bytes] = []
+"""Memory that this process never gives back."""
+SANDBOX = Path(btworker.__file__).parent / "engine" / "sandbox.py"
+"""What the real engine starts ffmpeg with; standard library only."""
 
 
 def load(spec: WorkerSpec) -> "FakeEngine":
@@ -163,9 +164,38 @@ class _Run:
         self.spill = b"x" * (megabytes << 20)
         yield from ()
 
-raise TEXT | exit N | warn TEXT | spill MB (of output) | leak MB (kept by the child) | eat MB (until memory ends) |
-swap NAME | on_attempt N STEP | tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
-tool_left S (the same, not waited for). No JSON: one window, at once.
+    def _leak(self, megabytes: int) -> Iterator[JobEvent]:
+        LEAKED.append(b"x" * (megabytes << 20))
+        yield from ()
+
+    def _eat(self, megabytes: int) -> Iterator[JobEvent]:
+        _eaten = [bytearray(b"x" * (16 << 20)) for _ in range(megabytes // 16)]  # written to, so really there
+        yield from ()
+
+    def _tool(self, seconds: float) -> Iterator[JobEvent]:
+        tool = self._start_tool(seconds)
+        try:
+            while tool.poll() is None:
+                if self.canceled():
+                    raise BtworkerError(ErrorCode.CANCELED, "canceled")
+                time.sleep(0.01)
+        finally:
+            tool.kill()
+            tool.wait()
+            self.scratch.unlink(missing_ok=True)
+        if tool.returncode:
+            raise BtworkerError(ErrorCode.PROCESSING_ERROR, f"the tool ended with {tool.returncode}")
+        yield from ()
+
+    def _tool_left(self, seconds: float) -> Iterator[JobEvent]:
+        self._start_tool(seconds)
+        yield from ()
+
+    def _start_tool(self, seconds: float) -> "subprocess.Popen[bytes]":
+        self.scratch.write_bytes(b"sound" * 1000)
+        sleep = shutil.which("sleep") or "/bin/sleep"
+        sandbox = [sys.executable, "-I", "-S", str(SANDBOX), str(os.getpid()), str(2**30), "60"]
+        return subprocess.Popen([*sandbox, sleep, str(seconds)], start_new_session=True)
     def finished(self) -> Finished:
         """Durable outputs, as the real engine leaves them."""
         shutil.rmtree(self.folder.outputs, ignore_errors=True)

@@ -44,7 +44,7 @@ def main() -> int:
 
 async def _go(folder: Path, seed: int, shape: Shape, options: argparse.Namespace) -> bool:
     run = Run(folder, seed=seed, shape=shape, min_faults=options.min_faults)
-    sampler = Sampler(run.server, warm_up_s=options.warm_up_seconds)
+    sampler = Sampler(run.server, folder / "samples.jsonl", warm_up_s=options.warm_up_seconds)
     soak = options.soak_hours is not None
     await run.go(*([sampler.run()] if soak else []))
     _print_table(run.table() + (sampler.table() if soak else []))

@@ -14,7 +14,7 @@ from tests.chaos.ledger import ENDED, number_of
 from tests.chaos.plan import JobPlan
 from tests.chaos.server import ServerProcess
 
-QUIET_DEADLINE_S = 600.0
+QUIET_DEADLINE_S = 180.0
 CLEAN_DEADLINE_S = 20.0
 DESCRIPTORS_SLACK = 6
 """Descriptors that may be more than at the start: threads of the file executor that were not there yet, a log."""

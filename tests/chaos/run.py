@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "WORKER_MAX_ATTEMPTS": str(MAX_ATTEMPTS),
     "WORKER_DRAIN_SECONDS": str(DRAIN_S),
     "WORKER_MAX_FILE_MB": "100",
+    "WORKER_QUARANTINE_MINUTES": "0.01",  # its half hour is right for a GPU, and too long for a run that kills children
 }
 
 

@@ -1,8 +1,9 @@
 """What a long run measures: memory and descriptors of the parent, and their growth per hour."""
 
 import asyncio
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.chaos.checks import descriptors
@@ -23,8 +24,9 @@ class Sample:
 class Sampler:
     """Looks at the parent every few seconds, from the end of the warm-up on."""
 
-    def __init__(self, server: ServerProcess, *, warm_up_s: float) -> None:
+    def __init__(self, server: ServerProcess, kept: Path, *, warm_up_s: float) -> None:
         self.samples: list[Sample] = []
+        self._kept = kept
         self._server = server
         self._warm_up_s = warm_up_s
 
@@ -34,8 +36,15 @@ class Sampler:
         started = time.monotonic()
         while True:
             at_s = time.monotonic() - started
-            self.samples.append(Sample(at_s, rss_mb(self._server.pid), descriptors(self._server.pid)))
+            self._take(at_s)
             await asyncio.sleep(SAMPLE_EVERY_S - at_s % SAMPLE_EVERY_S)
+
+    def _take(self, at_s: float) -> None:
+        """Kept on disk as well: a run that is cut short has measured something all the same."""
+        sample = Sample(at_s, rss_mb(self._server.pid), descriptors(self._server.pid))
+        self.samples.append(sample)
+        with open(self._kept, "a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(sample)) + "\n")
 
     @property
     def hours(self) -> float:
