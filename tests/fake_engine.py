@@ -196,6 +196,7 @@ class _Run:
         sleep = shutil.which("sleep") or "/bin/sleep"
         sandbox = [sys.executable, "-I", "-S", str(SANDBOX), str(os.getpid()), str(2**30), "60"]
         return subprocess.Popen([*sandbox, sleep, str(seconds)], start_new_session=True)
+
     def finished(self) -> Finished:
         """Durable outputs, as the real engine leaves them."""
         shutil.rmtree(self.folder.outputs, ignore_errors=True)

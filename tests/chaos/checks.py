@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from tests.chaos.server import ServerProcess
 
 QUIET_DEADLINE_S = 180.0
 CLEAN_DEADLINE_S = 20.0
+UNENDED = ("queued", "running")
 DESCRIPTORS_SLACK = 6
 """Descriptors that may be more than at the start: threads of the file executor that were not there yet, a log."""
 
@@ -26,9 +26,7 @@ async def quiet(server: ServerProcess) -> bool:
     while time.monotonic() < deadline:
         await server.up.wait()
         try:
-            pages = [
-                await request(server.url, "GET", f"/v1/jobs?limit=1&status={status}") for status in ("queued", "running")
-            ]
+            pages = [await request(server.url, "GET", f"/v1/jobs?limit=1&status={status}") for status in UNENDED]
         except NO_ANSWER:
             pages = []
         if pages and all(page.status == 200 and not page.body["jobs"] for page in pages):
@@ -81,7 +79,7 @@ def _wrong_with(out: Path, job: Any, plans: Mapping[int, JobPlan]) -> list[str]:
 
 def windows_of(plan: JobPlan) -> int:
     """How many windows a job's script has."""
-    return max(step[1] for step in plan.steps if step[0] == "windows")
+    return max(int(step[1]) for step in plan.steps if step[0] == "windows")
 
 
 async def leftover_files(data: Path, jobs: Mapping[str, Any]) -> list[str]:
@@ -97,17 +95,21 @@ def _leftover_files(data: Path, jobs: Mapping[str, Any]) -> list[str]:
             left.append(f"jobs/{folder.name}: of no job")
             continue
         allowed = {"out"} if job["status"] == "complete" else set()
-        left += [f"jobs/{folder.name}/{name} ({job['status']})" for name in set(os.listdir(folder)) - allowed]
+        left += [f"jobs/{folder.name}/{name} ({job['status']})" for name in _names(folder) - allowed]
         out = folder / "out"
         named = {output["filename"] for output in job["outputs"]}
         if out.is_dir():
-            left += [f"jobs/{folder.name}/out/{name}" for name in set(os.listdir(out)) - named]
+            left += [f"jobs/{folder.name}/out/{name}" for name in _names(out) - named]
     return left
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def descriptors(pid: int) -> int:
     """Open descriptors of a process."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return len(_names(Path(f"/proc/{pid}/fd")))
 
 
 async def leaked_descriptors(server: ServerProcess, *, before: int) -> list[str]:

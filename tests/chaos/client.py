@@ -109,7 +109,8 @@ async def upload(url: str, body: Body, *, pause_s: float = 0.0, broken: Break | 
 
 def _head(method: str, path: str, url: str, **headers: str) -> bytes:
     lines = {"Host": urlsplit(url).netloc, "Authorization": f"Bearer {TOKEN}", "Connection": "close", **headers}
-    return f"{method} {path} HTTP/1.1\r\n{''.join(f'{k}: {v}{chr(13)}{chr(10)}' for k, v in lines.items())}\r\n".encode()
+    text = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in lines.items()), "", ""]
+    return "\r\n".join(text).encode()
 
 
 async def _exchange(

@@ -1,8 +1,9 @@
 """The faults, one at a time. Each method of Faults is a kind of plan.py; it says whether it hit anything.
 
 Writes are made to fail by strace, attached to the parent's threads one by one (-f would follow into new children as
-well). Not `write` as such: the event loop wakes itself up by a write, and libuv aborts when that fails. So pwrite64, fsync and
-fdatasync everywhere (the job table, the end of an upload), and `write` only on the file of an upload that is under way.
+well). Not `write` as such: the event loop wakes itself up by a write, and libuv aborts when that fails. So pwrite64,
+fsync and fdatasync everywhere (the job table, the end of an upload), and `write` only on the file of an upload that is
+under way.
 """
 
 import asyncio
@@ -229,7 +230,7 @@ async def _until(condition: Callable[[], bool], tracer: "subprocess.Popen[bytes]
 
 def _threads(pid: int) -> list[int]:
     try:
-        return [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+        return [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
     except OSError:
         return []
 

@@ -155,10 +155,9 @@ def _judge_doubled(verdict: Verdict, told: _Told, final: Mapping[str, Any], plan
         if len(ids - gave_up) > 1 or (len(ids) > 1 and plans[number].key is None):
             verdict.doubled.append(f"submission {number} made {sorted(ids)}")
     for job_id, seen in told.ends.items():
-        if job_id in final:
-            seen = [*seen, end_of(final[job_id])]
-        if len({json.dumps([one[name] for name in END_FIELDS]) for one in seen}) > 1:
-            verdict.doubled.append(f"{job_id}: more than one end was seen: {seen}")
+        ends = [*seen, end_of(final[job_id])] if job_id in final else seen
+        if len({json.dumps([one[name] for name in END_FIELDS]) for one in ends}) > 1:
+            verdict.doubled.append(f"{job_id}: more than one end was seen: {ends}")
 
 
 END_FIELDS = ("status", "finished_at", "attempt", "results")
