@@ -66,8 +66,10 @@ async def _serve(settings: Settings, ready_file: Path | None) -> None:
         url = await server.start()
         log.info("listening", url=url, pid=os.getpid(), version=__version__, slots=service.slots)
         _tell(ready_file, url)
-        await _until_stopped(service, signals, settings)
-        await server.stop()
+        try:
+            await _until_stopped(service, signals, settings)
+        finally:  # also where a task of the service has failed: nobody is to be answered from a store that is closed
+            await server.stop()
     log.info("stopped")
 
 

@@ -17,8 +17,8 @@ GIVE_UP_S = 240.0
 REFUSALS = (429, 503, 507)
 """Answers that say: not accepted, come again. (After a 500, only a client with a key may come again.)"""
 LOOK_EVERY_S = 1.0
-LOOK_AT = 100
-"""Jobs that a look covers, newest first."""
+LOOK_AT = 50
+"""Ended jobs of each sort that a look covers, newest first."""
 
 
 class Load:
@@ -126,12 +126,12 @@ class Load:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             await self._server.up.wait()
-            try:
-                page = await request(self._server.url, "GET", f"/v1/jobs?limit={LOOK_AT}")
-            except NO_ANSWER:
-                continue
-            for job in page.body["jobs"] if page.status == 200 else ():
-                if job["status"] in ENDED:
+            for status in ENDED:
+                try:
+                    page = await request(self._server.url, "GET", f"/v1/jobs?limit={LOOK_AT}&status={status}")
+                except NO_ANSWER:
+                    continue
+                for job in page.body["jobs"] if page.status == 200 else ():
                     await self._saw_end(job, again=rng.random() < 0.02)
 
     async def _saw_end(self, job: Any, *, again: bool) -> None:
