@@ -110,7 +110,7 @@ def test_slope_of_a_straight_line():
     assert slope([(0, 1)]) == 0
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_nothing_is_lost_in_a_short_run(tmp_path):
     """Every kind of fault under load: nothing lost, doubled, wrong or left over. `make chaos` is the long form."""
     minutes, faults = ("1", "25") if FULL else ("0.5", "15")
