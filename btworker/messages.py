@@ -28,8 +28,8 @@ class Device:
 
     @property
     def label(self) -> str:
-        """The value of the `gpu` label in metrics: the index, or "cpu" (or "cuda" where NVML names none)."""
-        return self.kind if self.index is None else str(self.index)
+        """The value of the `gpu` label in metrics: its index, its UUID (MIG), "cpu", or "cuda" where none is there."""
+        return self.uuid or self.kind if self.index is None else str(self.index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,14 @@ class JobFolder:
         return self.windows / f"{index}.jsonl"
 
 
+@dataclass(frozen=True, slots=True)
+class DiskSpace:
+    """Room on the data disk: what this user may still write, and the whole of it."""
+
+    free_bytes: int
+    size_bytes: int
+
+
 class DataFolder:
     """The data folder, locked for this process from `open` to `close`."""
 
@@ -156,7 +164,12 @@ class DataFolder:
 
     def free_bytes(self) -> int:
         """Bytes that this user may still write on the data disk."""
-        return shutil.disk_usage(self.root).free
+        return self.disk_space().free_bytes
+
+    def disk_space(self) -> DiskSpace:
+        """Room on the data disk."""
+        usage = shutil.disk_usage(self.root)
+        return DiskSpace(usage.free, usage.total)
 
 
 def sync_folder(path: Path) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from btworker.errors import EXIT_DATABASE, StartupError
+from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, StartupError
 from btworker.jobs import Job, JobId, JobStatus
 from btworker.store_rows import job_from_json, job_to_json
 
@@ -54,8 +54,14 @@ class Store:
         executor = ThreadPoolExecutor(1, thread_name_prefix="store")
         try:
             return cls(executor.submit(_connect, path).result(), executor)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             executor.shutdown(wait=False)
+            if isinstance(error, OSError | sqlite3.OperationalError) and not _is_damage(error):
+                raise StartupError(
+                    f"the job database {path} cannot be used ({error}): look at the rights of the folder, the room on "
+                    "its disk, and whether another program has the file open",
+                    exit_code=EXIT_DATA_FOLDER,
+                ) from None
             raise StartupError(
                 f"the job database {path} is damaged or not a database of btworker ({error}); it was left as it is: "
                 "restore it from a backup, or move it away to start with an empty one",
@@ -181,6 +187,12 @@ class Store:
     def _finished_before(self, moment: float, limit: int) -> list[JobId]:
         sql = "SELECT id FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
         return [JobId(row[0]) for row in self._db.execute(sql, (moment, limit))]
+
+
+def _is_damage(error: Exception) -> bool:
+    """SQLite tells some damage (a table that is missing, a schema that makes no sense) as an operational error."""
+    environment = ("unable to open", "locked", "readonly", "disk", "permission")
+    return isinstance(error, sqlite3.OperationalError) and not any(word in str(error).lower() for word in environment)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -3,8 +3,9 @@
     {"steps": [["windows", 3], ["sleep", 0.5], ["on_attempt", 1, ["signal", "SIGKILL"]]]}
 
 Steps: windows N | wait_file PATH | sleep S | signal NAME | spin S (in C, holding the GIL) | fail CODE TEXT |
-raise TEXT | exit N | warn TEXT | spill MB (of output) | leak MB (kept by the child) | eat MB (until memory ends) |
-swap NAME | on_attempt N STEP | tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
+raise TEXT | exit N | warn TEXT | python_warning TEXT | thread_raises TEXT | spill MB (of output) |
+leak MB (kept by the child) | eat MB (until memory ends) | swap NAME | on_attempt N STEP |
+tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
 tool_left S (the same, not waited for). No JSON: one window, at once.
 The first line of the input is the "speech"; windows go to windows/0.jsonl and are not repeated by a later attempt.
 A model named "broken…" cannot be opened.
@@ -17,7 +18,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,7 +63,8 @@ class FakeEngine:
     def info(self) -> EngineInfo:
         """All is well, but nothing is there."""
         checks = tuple((name, True) for name in ("numpy", "torch", "whisper"))
-        return EngineInfo(versions=(("fake", "1"),), checks=(*checks, ("torch_cuda", False), ("diarization", False)))
+        versions = (("fake", "1"), ("HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "")))
+        return EngineInfo(versions=versions, checks=(*checks, ("torch_cuda", False), ("diarization", False)))
 
     def open(self) -> None:
         """Load the default model; "slow…" waits for the file <scratch>/go, "broken…" fails, "killed…" dies."""
@@ -156,6 +160,19 @@ class _Run:
 
     def _warn(self, text: str) -> Iterator[JobEvent]:
         yield Warned(self.task.job_id, self.task.attempt, text)
+
+    def _python_warning(self, text: str) -> Iterator[JobEvent]:
+        warnings.warn(text, RuntimeWarning, stacklevel=1)
+        yield from ()
+
+    def _thread_raises(self, text: str) -> Iterator[JobEvent]:
+        def fail() -> None:
+            raise RuntimeError(text)
+
+        thread = threading.Thread(target=fail, name="fails")
+        thread.start()
+        thread.join()
+        yield from ()
 
     def _swap(self, model: str) -> Iterator[JobEvent]:
         yield ModelLoaded(self.task.job_id, self.task.attempt, model, 0.1)

@@ -52,7 +52,8 @@ class WorkerState:
     pid: int | None = None
     model: str = ""
     job_id: JobId | None = None
-    restarts: int = 0
+    restarts: tuple[tuple[str, int], ...] = ()
+    """(reason, children lost for it) since the start; the reasons are RESTART_REASONS."""
     last_progress_at: float | None = None
     info: EngineInfo | None = None
     problem: ErrorInfo | None = None
@@ -61,6 +62,12 @@ class WorkerState:
     def ready(self) -> bool:
         """It can take jobs, now or after the one that it has."""
         return self.phase in (Phase.IDLE, Phase.BUSY)
+
+
+RESTART_REASONS = ("worker_crash", "gpu_oom", "gpu_error", "timeout", "canceled", "internal", "recycled")
+"""Why a child had to be replaced, in the words of errors.FAILURE_REASONS: it died by itself, asked for its end after an
+error of the GPU, hung, did not stop when its job was canceled and was killed, could not load (`internal`, or the GPU),
+or had done enough (`recycled`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ STARTING --Ready--> IDLE --RunTask--> BUSY --Finished|Failed--> IDLE
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from btworker.errors import ErrorCode, ErrorInfo
+from btworker.errors import FAILURE_REASONS, ErrorCode, ErrorInfo
 from btworker.jobs import JobId, Stage
 from btworker.logs import get_logger
 from btworker.messages import (
@@ -30,7 +31,7 @@ from btworker.messages import (
     WorkerLost,
     WorkerSpec,
 )
-from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
+from btworker.pool import RESTART_REASONS, Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.backoff import Backoff
 from btworker.pool.limits import STRIKES, ChildLimits, Strikes
 from btworker.pool.process import ChildProcess, Gone
@@ -59,7 +60,7 @@ class Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._info: EngineInfo | None = None
         self._problem: ErrorInfo | None = None
-        self._restarts = 0
+        self._restarts: Counter[str] = Counter()
         self._last_progress_at: float | None = None
         self._life = _Life()
         self._strikes = Strikes()
@@ -75,7 +76,7 @@ class Worker:
             pid=None if self._child is None else self._child.pid,
             model=self.model,
             job_id=None if self.task is None else self.task.job_id,
-            restarts=self._restarts,
+            restarts=tuple(self._restarts.items()),
             last_progress_at=self._last_progress_at,
             info=self._info,
             problem=self._problem,
@@ -90,7 +91,7 @@ class Worker:
             self._child = ChildProcess(self.spec, self._on_event)
         except OSError as error:  # no memory, processes or descriptors left: that may change
             self._gone.set()
-            self._restarts += 1
+            self._restarts["internal"] += 1
             self._start_later(f"could not be started: {error.strerror}", self._life)
             return
         log.info("child_started", worker=self.spec.index, childPid=self._child.pid, gpu=self.spec.device.label)
@@ -125,6 +126,7 @@ class Worker:
             life.suspected = True
         elif not life.hung:
             doing = "loading" if life.stage is None else life.stage.value.replace("_", " ")
+            life.ends_for = ErrorCode.TIMEOUT
             life.hung = f"was killed after {limit_s:g} s without a sign of life while {doing}"
             log.error("child_killed", worker=self.spec.index, childPid=self._child.pid, reason=f"it {life.hung}")
             self._child.kill()
@@ -141,6 +143,7 @@ class Worker:
     def _kill_if_still(self, task: RunTask, child: ChildProcess) -> None:
         if self.task is task and self._child is child:
             log.warning("child_killed", worker=self.spec.index, workerJobId=task.job_id, reason="cancel took too long")
+            self._life.ends_for = ErrorCode.CANCELED
             child.kill()
 
     def _on_event(self, event: "ChildEvent | Gone") -> None:
@@ -151,6 +154,7 @@ class Worker:
                 self._on_ready(event)
             case Unready():
                 self._problem, self._info = event.error, event.info
+                self._life.ends_for = event.error.code
                 log.error(
                     "child_unready", worker=self.spec.index, code=event.error.code.value, message=event.error.message
                 )
@@ -189,7 +193,7 @@ class Worker:
             self._strikes.clear()
         elif event.fatal:  # the child ends by itself
             self.phase = Phase.STARTING
-            self._life.gpu_error = event.error.message
+            self._life.ends_for, self._life.gpu_error = event.error.code, event.error.message
             self._life.struck = self._strikes.strike(event.job_id)
             return
         self.phase = Phase.IDLE
@@ -219,7 +223,7 @@ class Worker:
         self._gone.set()
         if self._stopping:
             return
-        self._restarts += 1
+        self._restarts[life.restart_reason] += 1
         if life.recycled:
             self.start()
             return
@@ -261,6 +265,8 @@ class _Life:
     suspected: bool = False
     hung: str = ""
     """Why it was killed; empty when it was not."""
+    ends_for: ErrorCode | None = None
+    """What it said before it went, or what we killed it for; None: it died without a word."""
     gpu_error: str = ""
     """What it said of a broken CUDA context before it ended."""
     struck: bool = False
@@ -270,6 +276,14 @@ class _Life:
     jobs: int = 0
     rss_bytes: int = 0
     """When it became ready."""
+
+    @property
+    def restart_reason(self) -> str:
+        """One of RESTART_REASONS."""
+        if self.recycled:
+            return "recycled"
+        reason = FAILURE_REASONS.get(self.ends_for or ErrorCode.WORKER_CRASHED, "internal")
+        return reason if reason in RESTART_REASONS else "internal"
 
     def sentence(self, event: Gone) -> str:
         """How it ended; follows a subject."""
