@@ -140,6 +140,15 @@ class DataFolder:
         shutil.rmtree(folder.inputs, ignore_errors=True)
         shutil.rmtree(folder.windows, ignore_errors=True)
 
+    def remove_remains(self, job_id: JobId, scratch: Path, *, with_outputs: bool) -> None:
+        """Delete what the last attempt left: a child that was killed clears nothing away, and no other comes for it."""
+        for path in scratch.glob(f"{job_id}.*"):
+            path.unlink(missing_ok=True)
+        folder = self.folder(job_id)
+        shutil.rmtree(folder.path / "out.part", ignore_errors=True)
+        if with_outputs:
+            shutil.rmtree(folder.outputs, ignore_errors=True)
+
     def names(self) -> Iterator[str]:
         """The names in the jobs folder: ids, and leftovers."""
         with os.scandir(self._jobs) as entries:

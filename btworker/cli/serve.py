@@ -72,8 +72,10 @@ async def _serve(settings: Settings, ready_file: Path | None) -> None:
         log.info("listening", url=url, pid=os.getpid(), version=__version__, slots=service.slots)
         systemd.ready(url)
         _tell(ready_file, url)
-        await _until_stopped(service, signals, settings, systemd)
-        await server.stop()
+        try:
+            await _until_stopped(service, signals, settings, systemd)
+        finally:  # also where a task of the service has failed: nobody is to be answered from a store that is closed
+            await server.stop()
     log.info("stopped")
 
 

@@ -64,7 +64,9 @@ class JobService:
         """Gets the exception when one of the service's own tasks fails: the service must then stop."""
         self._pool = pool
         self._store = store
-        self._table = JobTable(store=store, data=data, keep_inputs=settings.keep_inputs, clock=clock)
+        self._table = JobTable(
+            store=store, data=data, scratch=settings.scratch_dir, keep_inputs=settings.keep_inputs, clock=clock
+        )
         self._runs = Runs(table=self._table, pool=pool, data=data, settings=settings)
         self._table.changed = self._runs.wake
         self._recovery = Recovery(table=self._table, data=data, settings=settings)

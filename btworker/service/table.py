@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, JobStatus, Stage
@@ -32,7 +33,13 @@ class JobTable:
     """Queued and running jobs in memory, as they are in the store, plus their progress, which is not stored."""
 
     def __init__(
-        self, *, store: Store, data: DataFolder, keep_inputs: bool, clock: Callable[[], float] = time.time
+        self,
+        *,
+        store: Store,
+        data: DataFolder,
+        scratch: Path,
+        keep_inputs: bool,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -43,6 +50,7 @@ class JobTable:
         self.changed: Callable[[], None] = lambda: None
         """Called after each change: the dispatcher may have something to do."""
         self._data = data
+        self._scratch = scratch
         self._keep_inputs = keep_inputs
 
     def running(self) -> list[Job]:
@@ -101,6 +109,8 @@ class JobTable:
         self.live.pop(job.id, None)
         self.canceling.pop(job.id, None)
         self.changed()
+        incomplete = status is not JobStatus.COMPLETE
+        await self._data.run(self._data.remove_remains, job.id, self._scratch, with_outputs=incomplete)
         if not self._keep_inputs:
             await self._data.run(self._data.remove_inputs, job.id)
 

@@ -86,6 +86,19 @@ async def test_poison_job_ends_and_the_queue_goes_on(tmp_path):
         assert service.counters.jobs["failed", "worker_crash"] == 1
 
 
+async def test_a_child_that_died_leaves_nothing_in_the_end(tmp_path):
+    """After the last attempt no other comes to clear away: scratch sound and half the results go with the job's end."""
+    async with running_service(tmp_path, max_attempts=1) as service:
+        job = await submit(service, ["windows", 1], ["tool_left", 60], ["wait_file", str(tmp_path / "never")])
+        scratch = service.settings.scratch_dir
+        await until(lambda: list(scratch.iterdir()))
+        (service.data.folder(job.id).path / "out.part").mkdir()
+        os.kill(service.workers()[0].pid, signal.SIGKILL)
+        assert (await ended(service, job)).error.code is ErrorCode.WORKER_CRASHED
+        await until(lambda: not list(scratch.iterdir()))
+        await until(lambda: not list(service.data.folder(job.id).path.iterdir()))
+
+
 async def test_failure_keeps_the_child(tmp_path):
     """An error that has a code fails the job with it; an unforeseen one is PROCESSING_ERROR; the child stays."""
     async with running_service(tmp_path) as service:
