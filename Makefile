@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-gpu coverage lint format bench locks check-locks clean
+.PHONY: help setup demo serve test test-gpu fuzz coverage lint format bench locks check-locks clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -42,6 +42,9 @@ test: setup ## run the tests (PYTEST_ARGS="-m speech" for a part; BTWORKER_FULL=
 
 test-gpu: setup ## run everything that needs an NVIDIA GPU
 	@$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS)
+
+fuzz: setup ## send mutated uploads to a real server (MINUTES=10)
+	@$(BIN)/python -m tests.security.fuzz --minutes $(or $(MINUTES),10)
 
 coverage: setup ## run the tests and report coverage, children included
 	@$(BIN)/coverage erase
