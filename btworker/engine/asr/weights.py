@@ -9,7 +9,6 @@ import hashlib
 import os
 import pickle
 import urllib.request
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -72,9 +71,11 @@ def file_sha256(path: Path) -> str:
 
 def _read_checkpoint(name: str, path: Path, device: torch.device) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch on the default of weights_only, whisper's business
-            return whisper.load_model(str(path), device=device)
+        # weights_only, which whisper's own load_model does not ask for: a pickle may run any code
+        checkpoint = torch.load(path, map_location=device, weights_only=True)
+        network = whisper.model.Whisper(whisper.model.ModelDimensions(**checkpoint["dims"]))
+        network.load_state_dict(checkpoint["model_state_dict"])
+        return network.to(device)
     except (pickle.UnpicklingError, KeyError, TypeError, EOFError, ValueError, AttributeError) as error:
         raise _unavailable(f"{path.name} is no Whisper checkpoint, so model {name!r} cannot be loaded") from error
     except RuntimeError as error:
