@@ -61,7 +61,7 @@ def hostile_values(count: int) -> list[bytes]:
 
 
 def test_no_bytes_as_a_token_are_anything_but_401(app: Server, port: int) -> None:
-    """2,000 headers (300 reduced), of every byte that HTTP allows there; the service notices none of them as an error."""
+    """2,000 headers (300 reduced), of every byte that HTTP allows there; the service takes none for an error."""
     values = hostile_values(HEADERS)
     assert set(b"".join(values)) >= set(LEGAL)
     errors_before = app.log.read_bytes().count(b"request_failed")

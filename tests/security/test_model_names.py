@@ -11,10 +11,11 @@ from tests.process.server_of import Server
 from tests.security.wire import field_part, file_part, form, upload
 
 NAMES = [
-    "/etc/passwd", "../tiny.pt", "./tiny", "tiny.pt", "tiny.en/../tiny", "file:///tmp/tiny.pt", "http://127.0.0.1/tiny.pt",
-    "https://example.org/tiny.pt", "openai/whisper-tiny", "hf://openai/whisper-tiny", "pyannote/speaker-diarization",
-    "github:openai/whisper", "C:\\tiny.pt", "\\\\host\\tiny.pt", "~/.cache/whisper/tiny.pt", "fake/../fake", "fake ", "FAKE",
-    "fake\0", "fake\n", "fake=/tmp/x.pt", "fake,/tmp/x.pt", "large-v3", "tiny", "__class__", "${HOME}/x.pt", "fake.pt",
+    "/etc/passwd", "../tiny.pt", "./tiny", "tiny.pt", "tiny.en/../tiny", "file:///tmp/tiny.pt",
+    "http://127.0.0.1/tiny.pt", "https://example.org/tiny.pt", "openai/whisper-tiny", "hf://openai/whisper-tiny",
+    "pyannote/speaker-diarization", "github:openai/whisper", "C:\\tiny.pt", "\\\\host\\tiny.pt",
+    "~/.cache/whisper/tiny.pt", "fake/../fake", "fake ", "FAKE", "fake\0", "fake\n", "fake=/tmp/x.pt",
+    "fake,/tmp/x.pt", "large-v3", "tiny", "__class__", "${HOME}/x.pt", "fake.pt",
 ]  # fmt: skip
 
 

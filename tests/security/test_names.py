@@ -16,16 +16,18 @@ from tests.security.wire import exchange, file_part, form, head, part, upload
 COUNT = 300 if FULL else 80
 FILES_PER_JOB = 50
 BY_HAND = [
-    "../../../../etc/passwd", "..", ".", "/", "/etc/passwd", "//host/share/x.wav", "..\\..\\boot.ini", "C:\\talk.wav",
-    "\\\\host\\share\\talk.wav", "...", ".hidden", ".bashrc", "-rf", "--help.wav", "-i", "~root/x.wav", "$(id).wav",
-    "`id`.wav", "a;b.wav", "a|b.wav", "a&b.wav", "%00.wav", "%2e%2e%2fetc%2fpasswd", "..%2f..%2fx", "..%c0%af", "a%0d%0ab",
-    "CON", "NUL.wav", "aux.mp3", "talk.wav:stream", "talk.wav.", "talk.wav ", " talk.wav", "talk\t.wav", "a\x1b[31mb.wav",
-    "\u202egnp.wav", "\u2066a\u2069.wav", "\ufeff.wav", "\u200b.wav", "e\u0301.wav", "\u00e9.wav", "\uff0e\uff0e\uff0fetc",
-    "\u2215etc\u2215passwd", "\U0001f3a7.wav", "\u0000.wav", "\x7f.wav", "\u0085.wav", "\u2028x.wav", "a" * 255 + ".wav",
-    "\U0001f3a7" * 120, "a" * 4000, "0", "0.part", "windows", "out", "out.part", "jobs.db", "jobs.db-wal", "state.json",
-    "_transcript.json", "talk_transcript.json", "talk-2.wav", "talk.wav", "TALK.WAV", "talk.WAV", "<script>.wav", "'; DROP.wav",
-    "concat:a|b", "file:///etc/passwd", "http://127.0.0.1/x.wav", "pipe:0", "data:audio/wav;base64,AA", "image%03d.png",
-    "a; filename*=UTF-8''evil.wav", "a=b", "name*0=x", "*", "?", "a/b/c/../d.wav", "NaN", "null", "{}", "[]", "{0}", "%s%n",
+    "../../../../etc/passwd", "..", ".", "/", "/etc/passwd", "//host/share/x.wav", "..\\..\\boot.ini",
+    "C:\\talk.wav", "\\\\host\\share\\talk.wav", "...", ".hidden", ".bashrc", "-rf", "--help.wav", "-i",
+    "~root/x.wav", "$(id).wav", "`id`.wav", "a;b.wav", "a|b.wav", "a&b.wav", "%00.wav", "%2e%2e%2fetc%2fpasswd",
+    "..%2f..%2fx", "..%c0%af", "a%0d%0ab", "CON", "NUL.wav", "aux.mp3", "talk.wav:stream", "talk.wav.", "talk.wav ",
+    " talk.wav", "talk\t.wav", "a\x1b[31mb.wav", "\u202egnp.wav", "\u2066a\u2069.wav", "\ufeff.wav", "\u200b.wav",
+    "e\u0301.wav", "\u00e9.wav", "\uff0e\uff0e\uff0fetc", "\u2215etc\u2215passwd", "\U0001f3a7.wav", "\u0000.wav",
+    "\x7f.wav", "\u0085.wav", "\u2028x.wav", "a" * 255 + ".wav", "\U0001f3a7" * 120, "a" * 4000, "0", "0.part",
+    "windows", "out", "out.part", "jobs.db", "jobs.db-wal", "state.json", "_transcript.json",
+    "talk_transcript.json", "talk-2.wav", "talk.wav", "TALK.WAV", "talk.WAV", "<script>.wav", "'; DROP.wav",
+    "concat:a|b", "file:///etc/passwd", "http://127.0.0.1/x.wav", "pipe:0", "data:audio/wav;base64,AA",
+    "image%03d.png", "a; filename*=UTF-8''evil.wav", "a=b", "name*0=x", "*", "?", "a/b/c/../d.wav", "NaN", "null",
+    "{}", "[]", "{0}", "%s%n",
 ]  # fmt: skip
 
 

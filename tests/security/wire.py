@@ -1,4 +1,4 @@
-"""Bytes to a server and bytes back, with a deadline and without a client library's opinions; and the server's memory."""
+"""Bytes to a server and back, with a deadline and without a client library's opinions; and the server's memory."""
 
 import re
 import select
