@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-gpu chaos soak coverage lint format bench image-test locks check-locks clean
+.PHONY: help setup demo serve test test-gpu chaos soak fuzz coverage lint format bench image-test locks check-locks clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -42,6 +42,9 @@ test: setup ## run the tests (PYTEST_ARGS="-m speech" for a part; BTWORKER_FULL=
 
 test-gpu: setup ## run everything that needs an NVIDIA GPU
 	@$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS)
+
+fuzz: setup ## send mutated uploads to a real server (MINUTES=10)
+	@$(BIN)/python -m tests.security.fuzz --minutes $(or $(MINUTES),10)
 
 chaos: setup ## faults of every kind under load, then a look at what was lost (MINUTES=20, SEED=… replays one)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)

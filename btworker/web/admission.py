@@ -42,8 +42,8 @@ def check_expectation(request: web.Request) -> None:
 
 def check_content_type(request: web.Request) -> None:
     """multipart/form-data with a boundary and no Content-Encoding. Raises UNSUPPORTED_MEDIA, BAD_MULTIPART."""
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-    if encoding != "identity":
+    codings = request.headers.getall(hdrs.CONTENT_ENCODING, [])
+    if any(coding.strip().lower() != "identity" for coding in codings):
         raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, "send the body without a Content-Encoding")
     raw = request.headers.get(hdrs.CONTENT_TYPE, "")
     kind = raw.partition(";")[0].strip().lower()

@@ -6,7 +6,6 @@ is checked against the hash in its address, so that half a download is never loa
 
 import pickle
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,9 +58,11 @@ def load_model(name: str, settings: EngineSettings, device: torch.device) -> Mod
 
 def _read_checkpoint(name: str, path: Path, device: torch.device) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch on the default of weights_only, whisper's business
-            return whisper.load_model(str(path), device=device)
+        # weights_only, which whisper's own load_model does not ask for: a pickle may run any code
+        checkpoint = torch.load(path, map_location=device, weights_only=True)
+        network = whisper.model.Whisper(whisper.model.ModelDimensions(**checkpoint["dims"]))
+        network.load_state_dict(checkpoint["model_state_dict"])
+        return network.to(device)
     except (pickle.UnpicklingError, KeyError, TypeError, EOFError, ValueError, AttributeError) as error:
         raise _unavailable(f"{path.name} is no Whisper checkpoint, so model {name!r} cannot be loaded") from error
     except RuntimeError as error:
