@@ -45,7 +45,7 @@ ROUTES = (
     Route("DELETE", "/v1/jobs/{job_id}", jobs.delete_job),
     Route("POST", "/v1/jobs/{job_id}/cancel", jobs.cancel_job),
     Route("GET", "/v1/jobs/{job_id}/outputs", jobs.list_outputs),
-    Route("GET", "/v1/jobs/{job_id}/outputs/{name}", jobs.get_output),
+    Route("GET", "/v1/jobs/{job_id}/outputs/{name:[^/]+}", jobs.get_output),
     Route("*", fallback.PATTERN, fallback.refuse),
 )
 """The last one takes every request that none above took: 404 or 405, behind the token like the rest."""
