@@ -14,10 +14,9 @@ from tests.security.secrets_of_test import SECOND_TOKEN, THIRD_TOKEN
 from tests.security.wire import exchange, form, head
 
 HEADERS = 2000 if FULL else 300
-BATCH = 100
 OPEN = {"/health", "/health/live", "/health/ready", "/metrics"}
 """The written list. Who adds to it means it."""
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "BREW")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 LEGAL = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
 """What may stand in a header's value."""
 
@@ -65,13 +64,10 @@ def test_no_bytes_as_a_token_are_anything_but_401(app: Server, port: int) -> Non
     values = hostile_values(HEADERS)
     assert set(b"".join(values)) >= set(LEGAL)
     errors_before = app.log.read_bytes().count(b"request_failed")
-    for start in range(0, len(values), BATCH):
-        batch = values[start : start + BATCH]
-        answer = exchange(port, [ping(value, value is batch[-1]) for value in batch])
-        assert answer.statuses == [401] * len(batch), [
-            (value, status) for value, status in zip(batch, answer.statuses, strict=False) if status != 401
-        ]
-        assert answer.raw.count(b"WWW-Authenticate: Bearer") == len(batch)
+    for value in values:
+        answer = exchange(port, [ping(value, last=True)])
+        assert answer.statuses == [401], (value, answer.raw[:200])
+        assert "WWW-Authenticate: Bearer" in answer.head
     assert app.log.read_bytes().count(b"request_failed") == errors_before
 
 
@@ -121,7 +117,9 @@ def test_every_other_route_and_method_wants_a_token(port: int) -> None:
     paths = {route.path for route in ROUTES} - OPEN
     assert len(paths) >= 8
     concrete = [
-        path.replace("{job_id}", "wk_0123456789abcdef").replace("{name}", "a.json").replace("{path:.*}", "nothing")
+        path.replace("{job_id}", "wk_0123456789abcdef")
+        .replace("{name:[^/]+}", "a.json")
+        .replace("{path:.*}", "nothing")
         for path in sorted(paths)
     ]
     for path in concrete:

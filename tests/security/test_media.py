@@ -107,7 +107,7 @@ def test_the_canaries_work(canary: Path, listeners: tuple[int, Callable[[], bool
 def test_hostile_files_are_refused_and_reach_nothing(
     canary: Path, listeners: tuple[int, Callable[[], bool]], tmp_path: Path
 ) -> None:
-    """A hundred and more (every fifth reduced), in the sandbox and, for the whitelists' sake, also without it."""
+    """Over a hundred (every fifth reduced), in the sandbox and, for the whitelists' sake, also without it."""
     port, called = listeners
     files = list(hostile_files(canary, port))
     assert len(files) >= 100
@@ -117,10 +117,14 @@ def test_hostile_files_are_refused_and_reach_nothing(
     for number, (name, content) in enumerate(files[::EVERY]):
         path = tmp_path / ("-i.mp3" if number % 2 else "list.mp3")
         path.write_bytes(content)
-        with pytest.raises(BtworkerError) as caught:
-            run(path, tmp_path / "scratch" / "x.s16")
-        assert caught.value.code in REFUSALS, name
-        assert str(tmp_path) not in caught.value.message
+        try:
+            audio = run(path, tmp_path / "scratch" / "x.s16")
+        except BtworkerError as error:
+            assert error.code in REFUSALS, (name, error.code)
+            assert str(tmp_path) not in error.message
+        else:  # a QuickTime file whose reference is ignored: its own few bytes are its sound
+            assert name.startswith("mov "), name
+            assert audio.sample_count < len(content), name
         if not name.startswith(("magic", "zip", "gzip", "png", "mov compressed")):
             plain = subprocess.run(decode_command(ffmpeg, path), capture_output=True, timeout=60, check=False)
             assert plain.stdout == b"", name
