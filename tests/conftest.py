@@ -8,6 +8,7 @@ import asyncio
 import inspect
 import os
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -27,6 +28,11 @@ RIGHTS = frozenset({"root", "memory cgroup"})
 FULL = os.environ.get("BTWORKER_FULL") == "1"
 """Full counts (CI) instead of reduced ones."""
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works in what the tests start, also where a shell started them in the background and so ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

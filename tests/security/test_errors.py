@@ -33,7 +33,9 @@ def concrete_paths() -> list[str]:
     """Every pattern of the router with every kind of id."""
     found = set()
     for route, job_id in itertools.product(ROUTES, IDS):
-        found.add(route.path.replace("{job_id}", job_id).replace("{name}", job_id).replace("{path:.*}", f"no/{job_id}"))
+        found.add(
+            route.path.replace("{job_id}", job_id).replace("{name:[^/]+}", job_id).replace("{path:.*}", f"no/{job_id}")
+        )
     return sorted(found)
 
 

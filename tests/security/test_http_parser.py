@@ -70,6 +70,7 @@ REFUSED: dict[str, bytes] = {
     "a target of 100 KB": head("GET", f"/health?{LONG}"),
     "ten thousand headers": head("GET", "/health", *[f"X-{number}: y" for number in range(10_000)]),
     "a trailer of 100 KB": in_chunks(b"0\r\nX: ", LONG.encode(), b"\r\n\r\n"),
+    "another version": b"GET /health HTTP/3.0\r\nHost: t\r\n\r\n",
     "a version that goes on": b"GET /health HTTP/1.10\r\nHost: t\r\n\r\n",
     "a version in other digits": b"GET /health HTTP/\xd9\xa1.1\r\nHost: t\r\n\r\n",
     "a method with a control character": b"GE\x01T /health HTTP/1.1\r\nHost: t\r\n\r\n",
