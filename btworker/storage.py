@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -154,6 +155,15 @@ class DataFolder:
         with os.scandir(self._jobs) as entries:
             for entry in entries:
                 yield entry.name
+
+    def set_aside(self) -> Path | None:
+        """Give what lies in the jobs folder another place, and its name; None when nothing does. Only safe at start."""
+        if next(self.names(), None) is None:
+            return None
+        aside = self._jobs.with_name(f"jobs.without-table.{int(time.time())}")
+        os.rename(self._jobs, aside)
+        self._jobs.mkdir(mode=0o750)
+        return aside
 
     def sweep(self, known: frozenset[JobId]) -> int:
         """Delete every job folder that no row speaks of; returns how many. Only safe at start."""

@@ -55,7 +55,9 @@ def is_disk_trouble(error: BaseException) -> bool:
 class Store:
     """The job table. Methods may be called from any task; they run one after the other."""
 
-    def __init__(self, connection: sqlite3.Connection, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, connection: sqlite3.Connection, executor: ThreadPoolExecutor, *, is_new: bool) -> None:
+        self.is_new = is_new
+        """The file was not there before: jobs of which there are folders are not unknown, but forgotten."""
         self._db = connection
         self._executor = executor
 
@@ -63,8 +65,9 @@ class Store:
     def open(cls, path: Path) -> "Store":
         """Open or create the database. Raises StartupError when it is damaged, foreign or newer; the file is kept."""
         executor = ThreadPoolExecutor(1, thread_name_prefix="store")
+        is_new = not path.exists()
         try:
-            return cls(executor.submit(_connect, path).result(), executor)
+            return cls(executor.submit(_connect, path).result(), executor, is_new=is_new)
         except (sqlite3.DatabaseError, OSError) as error:
             executor.shutdown(wait=False)
             if isinstance(error, OSError | sqlite3.OperationalError) and not _is_damage(error):

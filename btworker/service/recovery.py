@@ -27,6 +27,11 @@ class Recovery:
 
     async def take_up(self) -> list[Job]:
         """Remove orphans and queue what waits; returns the jobs whose rows have to change, for `requeue`."""
+        if self._table.store.is_new and (aside := await self._data.run(self._data.set_aside)) is not None:
+            # Somebody moved a damaged table away, as its error says: their results must not go with it
+            log.warning(
+                "jobs_without_table", message=f"the job table is new, so the files of earlier jobs are in {aside}"
+            )
         swept = await self._data.run(self._data.sweep, await self._table.store.ids())
         await self._data.run(self._data.sweep_scratch, self._settings.scratch_dir)
         unfinished = await self._table.store.unfinished()

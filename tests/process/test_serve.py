@@ -212,6 +212,22 @@ def test_damaged_database_ends_the_start(tmp_path):
     assert code == EXIT_DATABASE and "jobs.sqlite3" in words and "Traceback" not in words
 
 
+def test_a_new_job_table_costs_no_results(tmp_path):
+    """Where a damaged table was moved away, as its error says, the files of its jobs are kept beside the new ones."""
+    with serving(tmp_path) as server:
+        job_id = server.submit()
+        server.ended(job_id)
+        assert stop(server) == 0
+    (tmp_path / "data" / "jobs.sqlite3").unlink()
+    with serving(tmp_path) as server:
+        assert server.request("GET", f"/v1/jobs/{job_id}")[0] == 404
+        kept = [path for path in (tmp_path / "data").iterdir() if path.name.startswith("jobs.without-table.")]
+        assert len(kept) == 1
+        assert (kept[0] / job_id / "out" / "talk_transcript.json").is_file()
+        assert str(kept[0]) in server.log.read_text()
+        assert server.ended(server.submit())["status"] == "complete"
+
+
 def test_log_lines_are_json_and_hold_no_secret(tmp_path):
     """One event is one line with ts, level, event and message, from parent and child; the token is in none."""
     with serving(tmp_path, WORKER_LOG_LEVEL="debug") as server:
