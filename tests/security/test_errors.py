@@ -65,3 +65,19 @@ def test_errors_are_generic(app: Server, port: int) -> None:
         assert version not in answer.raw.decode("latin-1"), where
         assert str(app.log.parent) not in answer.raw.decode("latin-1"), where
     assert {400, 404, 405, 415} <= seen.keys(), seen
+
+
+def test_what_is_no_request_is_answered_in_the_same_way(port: int) -> None:
+    """The parser's own refusals: they come before any route, and from another place in the code."""
+    for junk in (
+        b"HELO there\r\n\r\n",
+        b"\x16\x03\1\r\n\r\n",
+        head("GET", "/health", "X: \0"),
+        b"GET /\0 HTTP/1.1\r\n\r\n",
+    ):
+        answer = exchange(port, [junk])
+        assert answer.status == 400, answer.raw[:300]
+        assert "server: btworker" in answer.head.lower().split("\r\n")
+        assert "x-request-id: " in answer.head.lower()
+        assert set(json.loads(answer.body)["error"]) == {"code", "message", "type", "param"}
+        assert not TELLTALE.search(answer.body.decode())
