@@ -158,8 +158,7 @@ def test_a_compressed_body_is_never_unpacked(port: int) -> None:
             answer = exchange(
                 port, [head("POST", "/v1/jobs", kind, *headers, "Content-Length: 3", "Connection: close"), b"abc"]
             )
-            assert answer.status in (400, 415), (headers, answer.raw[:300])
-            assert answer.status == 415 or len(headers) == 2
+            assert answer.status == 415, (headers, answer.raw[:300])
     answer = exchange(port, [post("Transfer-Encoding: gzip, chunked", "Connection: close"), EMPTY_CHUNK])
     assert answer.status in (400, 404)
 
