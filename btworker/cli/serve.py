@@ -77,6 +77,7 @@ async def _serve(settings: Settings, ready_file: Path | None) -> None:
         finally:  # also where a task of the service has failed: nobody is to be answered from a store that is closed
             await server.stop()
     log.info("stopped")
+    _hear_no_more()
 
 
 def _tell(ready_file: Path | None, url: str) -> None:
@@ -134,6 +135,13 @@ def _signals() -> asyncio.Queue[signal.Signals]:
     for number in SIGNALS:
         loop.add_signal_handler(number, received.put_nowait, number)
     return received
+
+
+def _hear_no_more() -> None:
+    """The loop takes its handlers along when it closes; one more SIGTERM would make a clean stop look like a death."""
+    for number in SIGNALS:
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 async def _until_stopped(

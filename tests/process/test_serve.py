@@ -97,6 +97,16 @@ def test_what_is_not_done_after_the_drain_runs_again(tmp_path, how):
         assert (job["status"], job["attempt"], job["progress"]["chunkIndex"]) == ("complete", 2, 3)
 
 
+def test_a_stop_is_clean_however_often_it_is_asked_for(tmp_path):
+    """SIGTERM again and again, until the process is gone: exit code 0, not -15."""
+    with serving(tmp_path) as server:
+        while server.process.poll() is None:
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.02)  # between two signals, not a wait for something
+        assert server.process.returncode == 0
+        assert '"stopped"' in server.log.read_text()
+
+
 def test_kill_of_the_server_loses_nothing(tmp_path):
     """kill -9: no process is left over, and after a restart the queued and the running jobs complete."""
     gate = tmp_path / "gate"
