@@ -7,14 +7,14 @@ STACK ?= $(DEFAULT_STACK)
 VENV ?= $(if $(filter $(DEFAULT_STACK),$(STACK)),.venv,.venv-$(STACK))
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
-BENCH ?= jobs upload
+BENCH ?= jobs scrape upload
 DEMO_MODEL := btworker/demo/whisper-tiny-words.pt
 export PYTHONUNBUFFERED := 1
 # Where it is set, every start compiles all of torch again: the second start of the demo would be as slow as the first.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-gpu coverage lint format bench image-test locks check-locks clean
+.PHONY: help setup demo serve test test-gpu chaos soak fuzz coverage lint format bench image-test locks check-locks clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -42,6 +42,15 @@ test: setup ## run the tests (PYTEST_ARGS="-m speech" for a part; BTWORKER_FULL=
 
 test-gpu: setup ## run everything that needs an NVIDIA GPU
 	@$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS)
+
+fuzz: setup ## send mutated uploads to a real server (MINUTES=10)
+	@$(BIN)/python -m tests.security.fuzz --minutes $(or $(MINUTES),10)
+
+chaos: setup ## faults of every kind under load, then a look at what was lost (MINUTES=20, SEED=… replays one)
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
+
+soak: setup ## modest load with 1 % faults for HOURS=1; memory and descriptors of the server
+	@$(BIN)/python -m tests.chaos --soak-hours $(or $(HOURS),1) --jobs-per-second 1.5 $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
 
 image-test: setup ## build worker/Dockerfile without a registry and run it (root; 30 GB of disk; IMAGE_TEST_ARGS)
 	@$(BIN)/python tools/image_test.py --stack $(STACK) $(IMAGE_TEST_ARGS)

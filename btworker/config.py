@@ -13,15 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from btworker.checkpoints import official_names
 from btworker.errors import EXIT_BAD_SETTINGS, StartupError
 
 MIB = 2**20
-OFFICIAL_MODELS = (
-    "tiny.en", "tiny", "base.en", "base", "small.en", "small", "medium.en", "medium",
-    "large-v1", "large-v2", "large-v3", "large",
-)  # fmt: skip
-"""Names that openai-whisper 20231117 knows (20250625 adds large-v3-turbo and turbo, see TURBO_MODELS)."""
-TURBO_MODELS = ("large-v3-turbo", "turbo")
+PCM_BYTES_PER_S = 32_000
+"""Decoded audio: 16,000 samples of 2 bytes a second, 115 MB an hour."""
 MISSING_CREDENTIAL = "WORKER_TOKEN is required (or WORKER_TOKEN_FILE): clients send it as a bearer token"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
@@ -86,12 +83,27 @@ class Settings(BaseSettings):
     """Hours of decoded audio per input, counted while decoding: a small file can hold a week of silence."""
     max_attempts: int = Field(2, ge=1, le=10, validation_alias=_env("WORKER_MAX_ATTEMPTS"))
     """Starts that a job gets before it is failed with WORKER_CRASHED; a poison job must end."""
+    load_timeout_s: float = Field(3600.0, gt=0, le=86_400, validation_alias=_env("WORKER_LOAD_TIMEOUT_SECONDS"))
+    """Seconds that a child gets to load a model before it counts as hung; 3 GB at 1 MB/s take 50 minutes."""
+    decode_stall_s: float = Field(120.0, gt=0, le=86_400, validation_alias=_env("WORKER_DECODE_STALL_SECONDS"))
+    """Seconds without a sample from ffmpeg after which a job fails with TIMEOUT."""
+    window_timeout_s: float = Field(0.0, ge=0, le=86_400, validation_alias=_env("WORKER_WINDOW_TIMEOUT_SECONDS"))
+    """Seconds that 30 s of audio may take before the child counts as hung; 0 = 600 on a GPU, 3600 on the CPU."""
+    recycle_jobs: int = Field(1000, ge=0, validation_alias=_env("WORKER_RECYCLE_JOBS"))
+    """Jobs after which a child gives way to a fresh one; only a new process gives all memory back. 0 = never."""
+    recycle_growth_mb: int = Field(4096, ge=0, validation_alias=_env("WORKER_RECYCLE_GROWTH_MB"))
+    """MB that a child may grow after its start before the same happens. 0 = never."""
+    quarantine_minutes: float = Field(30.0, ge=0.01, le=10_080, validation_alias=_env("WORKER_QUARANTINE_MINUTES"))
+    """Minutes that a GPU is left alone after it failed three different jobs in a row."""
     queue_limit: int = Field(1000, ge=1, le=100_000, validation_alias=_env("WORKER_QUEUE_LIMIT"))
     """Jobs waiting at once; more get 429 QUEUE_FULL with Retry-After."""
     drain_s: float = Field(30.0, ge=0, le=86_400, validation_alias=_env("WORKER_DRAIN_SECONDS"))
     """Seconds that running jobs get after SIGTERM; what is not done then goes back to the queue."""
     disk_reserve_mb: int = Field(1024, ge=0, validation_alias=_env("WORKER_DISK_RESERVE_MB"))
     """MB that stay free on the data disk; uploads that would go below are refused with DISK_FULL."""
+    decoded_factor: float = Field(8.0, ge=0, le=1000, validation_alias=_env("WORKER_DECODED_FACTOR"))
+    """Bytes of decoded audio to expect for each byte of an upload, when its room is looked for: 8 is a recording at
+    32 kbit/s, and WORKER_MAX_AUDIO_HOURS are the most. An upload that could then not be decoded is refused."""
     retention_hours: float = Field(72.0, gt=0, validation_alias=_env("WORKER_RETENTION_HOURS"))
     """Hours that a finished job's results are kept."""
     keep_inputs: bool = Field(False, validation_alias=_env("WORKER_KEEP_INPUTS"))
@@ -100,6 +112,8 @@ class Settings(BaseSettings):
     """Seconds a client has to send a request's headers; slow-loris protection."""
     body_idle_s: float = Field(60.0, gt=0, le=3600, validation_alias=_env("WORKER_BODY_IDLE_SECONDS"))
     """Seconds without a byte after which an upload is given up with IDLE_TIMEOUT."""
+    file_threads: int = Field(8, ge=1, le=64, validation_alias=_env("WORKER_FILE_THREADS"))
+    """Threads for file work: enough to keep a few disks busy, few enough that a stuck disk costs little."""
     upload_chunk_kb: int = Field(1024, ge=16, le=16_384, validation_alias=_env("WORKER_UPLOAD_CHUNK_KB"))
     """KiB gathered before each write to disk; large writes keep the thread hops few."""
     ping_public: bool = Field(False, validation_alias=_env("WORKER_PING_PUBLIC"))
@@ -189,7 +203,7 @@ class Settings(BaseSettings):
         """Every name that a job may ask for, and the operator's checkpoint behind it (None: an official model)."""
         if self.models:
             return dict(self.models)
-        return dict.fromkeys((*OFFICIAL_MODELS, *(TURBO_MODELS if _knows_turbo() else ())))
+        return dict.fromkeys(official_names())
 
     @property
     def scratch_dir(self) -> Path:
@@ -205,6 +219,11 @@ class Settings(BaseSettings):
     def disk_reserve_bytes(self) -> int:
         """WORKER_DISK_RESERVE_MB in bytes."""
         return self.disk_reserve_mb * MIB
+
+    def decoded_bytes(self, size_bytes: int) -> int:
+        """Room that the sound of an input of this size is expected to take while its job runs. An estimate: how long
+        a recording is, is known only once it is decoded."""
+        return int(min(size_bytes * self.decoded_factor, self.max_audio_hours * 3600 * PCM_BYTES_PER_S))
 
 
 class ClientSettings(BaseSettings):
@@ -244,16 +263,6 @@ def _read_tokens(path: Path | None) -> tuple[str, ...]:
     if any(not _TOKEN.fullmatch(line) for line in lines):
         raise ValueError(f"{path}: a token must be 1 to 1024 printable ASCII characters")
     return tuple(lines)
-
-
-def _knows_turbo() -> bool:
-    """Whether the installed openai-whisper offers turbo (it came with 20240930); asked without importing it."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("openai-whisper") >= "20240930"
-    except PackageNotFoundError:
-        return False
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -122,7 +122,7 @@ class StartupError(Exception):
 EXIT_BAD_SETTINGS = 64
 """EX_USAGE of sysexits.h: wrong or missing settings."""
 EXIT_DATA_FOLDER = 73
-"""EX_CANTCREAT: the data folder cannot be written or is in use."""
+"""EX_CANTCREAT: the data folder, the scratch folder or the ready file cannot be written, or is in use."""
 EXIT_DATABASE = 65
 """EX_DATAERR: the job database is damaged or not ours."""
 EXIT_PORT = 69

@@ -3,12 +3,17 @@
     get_logger().info("job_started", workerJobId=job.id)
     {"ts": …, "level": "info", "event": "job_started", "message": "job started", "workerJobId": …}
 
-Children write to the same stdout; each line is one write, short enough that lines do not mix.
+Warnings, other packages' log lines and exceptions that nobody caught are events as well. Names and texts come from
+strangers: whatever is in them, it stays inside its value. Children write to the same stdout; each line is one write.
 """
 
 import logging
+import math
+import os
 import sys
-from collections.abc import MutableMapping
+import threading
+from collections.abc import Mapping, MutableMapping
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -18,11 +23,13 @@ from btworker.messages import LogSettings
 MAX_VALUE_CHARS = 2000
 """Longer values are cut: a client's 1 MB header must not become a 1 MB log line."""
 MAX_TRACEBACK_CHARS = 8000
+MAX_ITEMS = 50
+"""Of a list or a mapping as a value."""
 Event = MutableMapping[str, Any]
 
 
 def set_up(settings: LogSettings) -> None:
-    """Configure this process: structlog, the standard library's loggers, and warnings."""
+    """Configure this process: structlog, the standard library's loggers, warnings, and what nobody catches."""
     level = getattr(logging, settings.level.upper())
     structlog.configure(
         processors=[*_shared(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -30,7 +37,7 @@ def set_up(settings: LogSettings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _OneWrite(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_foreign_event, *_shared()],
@@ -41,6 +48,9 @@ def set_up(settings: LogSettings) -> None:
     for chatty in ("aiohttp.access", "asyncio", "numba", "matplotlib", "urllib3"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
     logging.captureWarnings(True)
+    sys.excepthook = last_words
+    sys.unraisablehook = _unraisable
+    threading.excepthook = _thread_failed
 
 
 def wants_json(log_format: str) -> bool:
@@ -53,6 +63,39 @@ def get_logger() -> Any:
     return structlog.get_logger()
 
 
+def last_words(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    """Log the exception that ends this process; has the signature of sys.excepthook and of ExitStack.push."""
+    if isinstance(error, Exception):
+        get_logger().critical("uncaught_exception", exc_info=(kind, error, trace))
+
+
+def _unraisable(problem: "sys.UnraisableHookArgs") -> None:
+    where = f"{problem.err_msg or 'exception ignored in'} {problem.object!r}"
+    exc_info = (problem.exc_type, problem.exc_value, problem.exc_traceback)
+    get_logger().error("ignored_exception", detail=where, exc_info=exc_info)
+
+
+def _thread_failed(problem: threading.ExceptHookArgs) -> None:
+    if isinstance(problem.exc_value, Exception):
+        name = problem.thread.name if problem.thread else "?"
+        exc_info = (problem.exc_type, problem.exc_value, problem.exc_traceback)
+        get_logger().critical("uncaught_exception", thread=name, exc_info=exc_info)
+
+
+class _OneWrite(logging.StreamHandler[Any]):
+    """Each line is one system call where the stream is a file: lines of several processes do not mix."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            data = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+            descriptor = self.stream.fileno()
+            self.stream.flush()
+            while data:
+                data = data[os.write(descriptor, data) :]
+        except (OSError, ValueError):  # no file at all, or closed, or nobody reads it any more
+            self.handleError(record)
+
+
 def _shared() -> list[Any]:
     return [
         structlog.contextvars.merge_contextvars,
@@ -60,19 +103,24 @@ def _shared() -> list[Any]:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         _with_message,
         structlog.processors.format_exc_info,
-        _bounded,
+        _plain,
     ]
 
 
 def _renderers(settings: LogSettings) -> list[Any]:
     if settings.json:
         return [structlog.processors.JSONRenderer(ensure_ascii=True, default=repr)]
-    return [_without_message, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), timestamp_key="ts")]
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stdout.isatty(), timestamp_key="ts", exception_formatter=structlog.dev.plain_traceback
+    )
+    return [_for_people, console]
 
 
 def _foreign_event(_logger: Any, _name: str, event: Event) -> Event:
-    """A line of the standard library's logging has a text and no name."""
-    return {**event, "event": "log", "message": str(event.get("event", ""))}
+    """A line of the standard library's logging has a text and no name; warnings come this way, too."""
+    record: logging.LogRecord = event["_record"]
+    name = "warning" if record.name == "py.warnings" else "log"
+    return {**event, "event": name, "message": str(event.get("event", "")).strip(), "logger": record.name}
 
 
 def _with_message(_logger: Any, _name: str, event: Event) -> Event:
@@ -80,17 +128,44 @@ def _with_message(_logger: Any, _name: str, event: Event) -> Event:
     return event
 
 
-def _without_message(_logger: Any, _name: str, event: Event) -> Event:
-    if event["message"] == str(event["event"]).replace("_", " "):
-        del event["message"]
-    return event
+def _for_people(_logger: Any, _name: str, event: Event) -> Event:
+    """No message that only repeats the event; nothing that moves a cursor; a traceback that looks like no event."""
+    seen = {key: _escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+    if seen["event"] in ("log", "warning"):
+        seen["event"] = seen.pop("message")
+    elif seen["message"] == seen["event"].replace("_", " "):
+        del seen["message"]
+    if "exception" in event:
+        seen["exception"] = "\n".join(f"    {_escaped(line)}" for line in event["exception"].splitlines())
+    return seen
 
 
-def _bounded(_logger: Any, _name: str, event: Event) -> Event:
-    return {key: _cut(value, key) if isinstance(value, str) else value for key, value in event.items()}
+def _escaped(text: str) -> str:
+    """Control and direction characters as backslash escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def _cut(value: str, key: str) -> str:
-    if key == "exception":
-        return value[-MAX_TRACEBACK_CHARS:]
-    return value if len(value) <= MAX_VALUE_CHARS else value[:MAX_VALUE_CHARS] + "…"
+def _plain(_logger: Any, _name: str, event: Event) -> Event:
+    """Values of bounded size that every reader of JSON takes."""
+    kept = {key: value for key, value in event.items() if key.startswith("_")}  # structlog's own, removed later
+    return {**{key: _value(value, key) for key, value in event.items() if key not in kept}, **kept}
+
+
+def _value(value: Any, key: str = "") -> Any:
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if isinstance(value, Mapping):
+        return {str(name)[:MAX_VALUE_CHARS]: _value(item) for name, item in list(value.items())[:MAX_ITEMS]}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_value(item) for item in list(value)[:MAX_ITEMS]]
+    text = value if isinstance(value, str) else repr(value)
+    return _cut(text, MAX_TRACEBACK_CHARS if key == "exception" else MAX_VALUE_CHARS)
+
+
+def _cut(text: str, most: int) -> str:
+    """At most so many characters, beginning and end; half characters (lone surrogates) become escapes."""
+    if len(text) > most:
+        text = f"{text[: most // 2]} … {text[-most // 2 :]}"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

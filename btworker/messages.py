@@ -11,7 +11,7 @@ Enum, Path or another message. Paths cross; payloads stay on disk.
 from dataclasses import dataclass
 from pathlib import Path
 
-from btworker.errors import ErrorInfo
+from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Input, JobId, Options, Output, Stage
 
 
@@ -28,8 +28,8 @@ class Device:
 
     @property
     def label(self) -> str:
-        """The value of the `gpu` label in metrics: the index, or "cpu" (or "cuda" where NVML names none)."""
-        return self.kind if self.index is None else str(self.index)
+        """The value of the `gpu` label in metrics: its index, its UUID (MIG), "cpu", or "cuda" where none is there."""
+        return self.uuid or self.kind if self.index is None else str(self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ class EngineSettings:
     """Folder for decoded audio."""
     offline: bool = False
     max_audio_s: float = 12 * 3600.0
+    decode_stall_s: float = 120.0
+    """Seconds without a sample from ffmpeg after which it is given up."""
     threads: int = 0
     """CPU threads of the child; 0 = torch's own choice."""
     diarization_device: str = "auto"
@@ -206,11 +208,12 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """Inferred by the parent: the child died with this job in it."""
+    """Inferred by the parent: the child died with this job in it, or hung and was killed (`code` is then TIMEOUT)."""
 
     job_id: JobId
     attempt: int
     message: str
+    code: ErrorCode = ErrorCode.WORKER_CRASHED
 
 
 JobEvent = Started | Progressed | WindowDone | ModelLoaded | Warned | Finished | Failed | WorkerLost

@@ -14,21 +14,18 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
-from btworker.jobs import JobId
+from btworker.jobs import Job, JobId
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-FILE_THREADS = 8
-"""Threads for file work: enough to keep a few disks busy, few enough that a stuck disk costs little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +58,27 @@ class JobFolder:
         return self.windows / f"{index}.jsonl"
 
 
+@dataclass(frozen=True, slots=True)
+class DiskSpace:
+    """Room on the data disk: what this user may still write, and the whole of it."""
+
+    free_bytes: int
+    size_bytes: int
+
+
 class DataFolder:
     """The data folder, locked for this process from `open` to `close`."""
 
-    def __init__(self, root: Path, lock: IO[str]) -> None:
+    def __init__(self, root: Path, lock: IO[str], threads: int) -> None:
         self.root = root
         self.database = root / "jobs.sqlite3"
         self._jobs = root / "jobs"
         self._lock = lock
-        self.executor = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="files")
+        self.executor = ThreadPoolExecutor(threads, thread_name_prefix="files")
 
     @classmethod
-    def open(cls, root: Path) -> "DataFolder":
-        """Create the folder where it is missing, and lock it. Raises StartupError."""
+    def open(cls, root: Path, *, threads: int = 8) -> "DataFolder":
+        """Create the folder where it is missing, and lock it; `threads` do its file work. Raises StartupError."""
         try:
             (root / "jobs").mkdir(parents=True, exist_ok=True, mode=0o750)
             lock = open(root / "lock", "w", encoding="ascii")  # noqa: SIM115 - held until close()
@@ -91,7 +96,7 @@ class DataFolder:
                 f"the data folder {root} is in use by another btworker; stop it, or set another WORKER_DATA_DIR",
                 exit_code=EXIT_DATA_FOLDER,
             ) from None
-        return cls(root, lock)
+        return cls(root, lock, threads)
 
     def close(self) -> None:
         """Give the lock back."""
@@ -117,9 +122,18 @@ class DataFolder:
         """Delete a job's folder, if it is there; it is renamed first, so that half a deletion is never seen."""
         path = self.folder(job_id).path
         doomed = path.with_name(f"{path.name}.deleted")
-        with suppress(FileNotFoundError):
+        try:
             os.rename(path, doomed)
+        except FileNotFoundError:  # another call was first, and may not have come to its end
+            pass
+        except OSError:  # a failing disk: rather half a deletion than none
+            shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(doomed, ignore_errors=True)
+
+    def has_inputs(self, job: Job) -> bool:
+        """Whether every input of a job is there; they were durable before its row was."""
+        folder = self.folder(job.id)
+        return all(folder.input(index).exists() for index in range(len(job.inputs)))
 
     def remove_inputs(self, job_id: JobId) -> None:
         """Delete what nobody reads once the job has ended: inputs and windows."""
@@ -127,11 +141,29 @@ class DataFolder:
         shutil.rmtree(folder.inputs, ignore_errors=True)
         shutil.rmtree(folder.windows, ignore_errors=True)
 
+    def remove_remains(self, job_id: JobId, scratch: Path, *, with_outputs: bool) -> None:
+        """Delete what the last attempt left: a child that was killed clears nothing away, and no other comes for it."""
+        for path in scratch.glob(f"{job_id}.*"):
+            path.unlink(missing_ok=True)
+        folder = self.folder(job_id)
+        shutil.rmtree(folder.path / "out.part", ignore_errors=True)
+        if with_outputs:
+            shutil.rmtree(folder.outputs, ignore_errors=True)
+
     def names(self) -> Iterator[str]:
         """The names in the jobs folder: ids, and leftovers."""
         with os.scandir(self._jobs) as entries:
             for entry in entries:
                 yield entry.name
+
+    def set_aside(self) -> Path | None:
+        """Give what lies in the jobs folder another place, and its name; None when nothing does. Only safe at start."""
+        if next(self.names(), None) is None:
+            return None
+        aside = self._jobs.with_name(f"jobs.without-table.{int(time.time())}")
+        os.rename(self._jobs, aside)
+        self._jobs.mkdir(mode=0o750)
+        return aside
 
     def sweep(self, known: frozenset[JobId]) -> int:
         """Delete every job folder that no row speaks of; returns how many. Only safe at start."""
@@ -140,14 +172,33 @@ class DataFolder:
             shutil.rmtree(self._jobs / name, ignore_errors=True)
         return len(orphans)
 
+    def sweep_inputs(self, finished: frozenset[JobId]) -> None:
+        """Delete the inputs of jobs that have ended: a crash may have come between a job's end and their deletion."""
+        for name in self.names():
+            if name in finished:
+                self.remove_inputs(JobId(name))
+
     def sweep_scratch(self, scratch: Path) -> None:
         """Delete the decoded audio that jobs of an earlier run left. Only safe at start."""
         for path in scratch.glob("wk_*"):
             path.unlink(missing_ok=True)
 
+    def free_for(self, scratch: Path) -> tuple[int, int | None]:
+        """Free bytes for the data, and for scratch files: None where both share one disk."""
+        try:
+            elsewhere = scratch.stat().st_dev != self.root.stat().st_dev
+            return self.free_bytes(), shutil.disk_usage(scratch).free if elsewhere else None
+        except FileNotFoundError:  # somebody removed it: the jobs will say so
+            return self.free_bytes(), None
+
     def free_bytes(self) -> int:
         """Bytes that this user may still write on the data disk."""
-        return shutil.disk_usage(self.root).free
+        return self.disk_space().free_bytes
+
+    def disk_space(self) -> DiskSpace:
+        """Room on the data disk."""
+        usage = shutil.disk_usage(self.root)
+        return DiskSpace(usage.free, usage.total)
 
 
 def sync_folder(path: Path) -> None:

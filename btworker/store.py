@@ -6,19 +6,25 @@ lives in the service, and the finished windows lie in the job's folder.
 """
 
 import asyncio
+import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from btworker.errors import EXIT_DATABASE, StartupError
+from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, StartupError
 from btworker.jobs import Job, JobId, JobStatus
 from btworker.store_rows import job_from_json, job_to_json
 
 T = TypeVar("T")
+LOG_ROOM_BYTES = 8 * 2**20
+"""Disk space that the write-ahead log takes at the start: jobs can end, and be deleted, on a disk that is full."""
+DISK_TROUBLE = ("disk is full", "disk I/O error", "unable to open database file", "readonly database")
+"""How SQLite names what is the disk's fault. (Error numbers come with Python 3.11.)"""
 APPLICATION_ID = 0x62747731
 """PRAGMA application_id: "btw1"; a foreign SQLite file is refused."""
 MIGRATIONS = (
@@ -41,10 +47,17 @@ MIGRATIONS = (
 """Scripts from user_version n to n + 1; never edit one that was released."""
 
 
+def is_disk_trouble(error: BaseException) -> bool:
+    """The disk did not take a transaction, and may take it later."""
+    return isinstance(error, sqlite3.OperationalError) and any(words in str(error) for words in DISK_TROUBLE)
+
+
 class Store:
     """The job table. Methods may be called from any task; they run one after the other."""
 
-    def __init__(self, connection: sqlite3.Connection, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, connection: sqlite3.Connection, executor: ThreadPoolExecutor, *, is_new: bool) -> None:
+        self.is_new = is_new
+        """The file was not there before: jobs of which there are folders are not unknown, but forgotten."""
         self._db = connection
         self._executor = executor
 
@@ -52,10 +65,17 @@ class Store:
     def open(cls, path: Path) -> "Store":
         """Open or create the database. Raises StartupError when it is damaged, foreign or newer; the file is kept."""
         executor = ThreadPoolExecutor(1, thread_name_prefix="store")
+        is_new = not path.exists()
         try:
-            return cls(executor.submit(_connect, path).result(), executor)
-        except sqlite3.DatabaseError as error:
+            return cls(executor.submit(_connect, path).result(), executor, is_new=is_new)
+        except (sqlite3.DatabaseError, OSError) as error:
             executor.shutdown(wait=False)
+            if isinstance(error, OSError | sqlite3.OperationalError) and not _is_damage(error):
+                raise StartupError(
+                    f"the job database {path} cannot be used ({error}): look at the rights of the folder, the room on "
+                    "its disk, and whether another program has the file open",
+                    exit_code=EXIT_DATA_FOLDER,
+                ) from None
             raise StartupError(
                 f"the job database {path} is damaged or not a database of btworker ({error}); it was left as it is: "
                 "restore it from a backup, or move it away to start with an empty one",
@@ -116,7 +136,11 @@ class Store:
 
     async def ids(self) -> frozenset[JobId]:
         """Every id that the table knows."""
-        return await self._run(self._ids)
+        return await self._run(self._ids, "SELECT id FROM jobs")
+
+    async def finished_ids(self) -> frozenset[JobId]:
+        """The ids of all jobs that have ended."""
+        return await self._run(self._ids, "SELECT id FROM jobs WHERE finished_at IS NOT NULL")
 
     async def finished_before(self, moment: float, limit: int) -> list[JobId]:
         """Ids of jobs that ended before `moment` (seconds since the epoch), oldest first."""
@@ -129,8 +153,23 @@ class Store:
     async def _run(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One durable transaction, or none.
+
+        A commit whose fsync failed lies in the log, whole, and would come true after a crash: it is written over.
+        """
+        try:
+            with self._db:
+                yield
+        except sqlite3.Error:
+            with suppress(sqlite3.Error):
+                self._db.rollback()
+                self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            raise
+
     def _execute(self, sql: str, values: Iterable[object]) -> int:
-        with self._db:
+        with self._transaction():
             return self._db.execute(sql, tuple(values)).rowcount
 
     def _one(self, sql: str, values: tuple[object, ...]) -> Job | None:
@@ -145,7 +184,7 @@ class Store:
         return self._one(sql, (key,))
 
     def _insert(self, job: Job) -> tuple[Job, bool]:
-        with self._db:
+        with self._transaction():
             if job.idempotency_key is not None:
                 known = self._by_key(job.idempotency_key)
                 if known is not None:
@@ -175,12 +214,18 @@ class Store:
         row = self._db.execute("SELECT losses FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def _ids(self) -> frozenset[JobId]:
-        return frozenset(JobId(row[0]) for row in self._db.execute("SELECT id FROM jobs"))
+    def _ids(self, sql: str) -> frozenset[JobId]:
+        return frozenset(JobId(row[0]) for row in self._db.execute(sql))
 
     def _finished_before(self, moment: float, limit: int) -> list[JobId]:
         sql = "SELECT id FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
         return [JobId(row[0]) for row in self._db.execute(sql, (moment, limit))]
+
+
+def _is_damage(error: Exception) -> bool:
+    """SQLite tells some damage (a table that is missing, a schema that makes no sense) as an operational error."""
+    environment = ("unable to open", "locked", "readonly", "disk", "permission")
+    return isinstance(error, sqlite3.OperationalError) and not any(word in str(error).lower() for word in environment)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -193,10 +238,22 @@ def _connect(path: Path) -> sqlite3.Connection:
         for pragma in ("journal_mode = WAL", "synchronous = FULL"):
             db.execute(f"PRAGMA {pragma}").fetchall()
         _migrate(db, path, keep_copy=existed)
+        _take_room(path.with_name(f"{path.name}-wal"))
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _take_room(wal: Path) -> None:
+    """SQLite writes from the log's beginning, again and again, and ends reading where no valid frame follows."""
+    descriptor = os.open(wal, os.O_RDWR | os.O_CREAT, 0o640)
+    try:
+        os.posix_fallocate(descriptor, 0, LOG_ROOM_BYTES)
+    except OSError:  # full already, or a file system that cannot: a precaution less
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def _verify(db: sqlite3.Connection, path: Path) -> None:

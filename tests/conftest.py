@@ -8,15 +8,31 @@ import asyncio
 import inspect
 import os
 import shutil
+import signal
 import subprocess
 
 import pytest
 
-PACKAGES = {"promtool": "prometheus", "nginx": "nginx-light", "systemd-analyze": "systemd", "ps": "procps"}
+from tests.process.memory_group import parent_folder
+
+PACKAGES = {
+    "promtool": "prometheus",
+    "nginx": "nginx-light",
+    "systemd-analyze": "systemd",
+    "ps": "procps",
+    "unshare": "util-linux",
+}
 """Debian's package, where it is not named like its tool."""
+RIGHTS = frozenset({"root", "memory cgroup"})
+"""What no package brings: a test that wants it is skipped, in CI too, where the machine does not give it."""
 FULL = os.environ.get("BTWORKER_FULL") == "1"
 """Full counts (CI) instead of reduced ones."""
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works in what the tests start, also where a shell started them in the background and so ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -28,16 +44,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = [tool for marker in item.iter_markers("system") for tool in marker.args if not there(tool)]
     if not missing:
         return
-    names = " ".join(PACKAGES.get(tool, tool) for tool in missing)
-    reason = "needs root" if missing == ["root"] else f"needs {', '.join(missing)}: apt-get install {names}"
-    if os.environ.get("BTWORKER_REQUIRE_TOOLS") == "1":
+    names = " ".join(PACKAGES.get(tool, tool) for tool in missing if tool not in RIGHTS)
+    reason = f"needs {', '.join(missing)}" + (f": apt-get install {names}" if names else "")
+    if os.environ.get("BTWORKER_REQUIRE_TOOLS") == "1" and names:
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def there(tool: str) -> bool:
-    """Whether a tool is installed, or we are root."""
-    return os.geteuid() == 0 if tool == "root" else shutil.which(tool) is not None
+    """Whether a tool is installed, we are root, or may make a memory cgroup."""
+    if tool == "root":
+        return os.geteuid() == 0
+    if tool == "memory cgroup":
+        folder = parent_folder()
+        return folder is not None and os.access(folder, os.W_OK)
+    return shutil.which(tool) is not None
 
 
 def has_gpu() -> bool:

@@ -3,7 +3,10 @@
     {"steps": [["windows", 3], ["sleep", 0.5], ["on_attempt", 1, ["signal", "SIGKILL"]]]}
 
 Steps: windows N | wait_file PATH | sleep S | signal NAME | spin S (in C, holding the GIL) | fail CODE TEXT |
-raise TEXT | exit N | warn TEXT | spill MB (of output) | swap NAME | on_attempt N STEP. No JSON: one window, at once.
+raise TEXT | exit N | warn TEXT | python_warning TEXT | thread_raises TEXT | spill MB (of output) |
+leak MB (kept by the child) | eat MB (until memory ends) | swap NAME | on_attempt N STEP |
+tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
+tool_left S (the same, not waited for). No JSON: one window, at once.
 The first line of the input is the "speech"; windows go to windows/0.jsonl and are not repeated by a later attempt.
 A model named "broken…" cannot be opened.
 """
@@ -13,10 +16,15 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import btworker
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Output, Stage
 from btworker.messages import (
@@ -33,6 +41,10 @@ from btworker.messages import (
 from btworker.storage import JobFolder, sync_folder, write_durably
 
 WINDOW_S = 30.0
+LEAKED: list[bytes] = []
+"""Memory that this process never gives back."""
+SANDBOX = Path(btworker.__file__).parent / "engine" / "sandbox.py"
+"""What the real engine starts ffmpeg with; standard library only."""
 
 
 def load(spec: WorkerSpec) -> "FakeEngine":
@@ -51,7 +63,8 @@ class FakeEngine:
     def info(self) -> EngineInfo:
         """All is well, but nothing is there."""
         checks = tuple((name, True) for name in ("numpy", "torch", "whisper"))
-        return EngineInfo(versions=(("fake", "1"),), checks=(*checks, ("torch_cuda", False), ("diarization", False)))
+        versions = (("fake", "1"), ("HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "")))
+        return EngineInfo(versions=versions, checks=(*checks, ("torch_cuda", False), ("diarization", False)))
 
     def open(self) -> None:
         """Load the default model; "slow…" waits for the file <scratch>/go, "broken…" fails, "killed…" dies."""
@@ -66,7 +79,7 @@ class FakeEngine:
 
     def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:
         """Follow the script, then write one transcript per input."""
-        run = _Run(task, canceled)
+        run = _Run(task, canceled, self.spec.settings.scratch)
         for step in _steps(task):
             yield from run.step(step)
         yield run.finished()
@@ -80,8 +93,9 @@ def _steps(task: RunTask) -> list[list[object]]:
 
 
 class _Run:
-    def __init__(self, task: RunTask, canceled: Callable[[], bool]) -> None:
+    def __init__(self, task: RunTask, canceled: Callable[[], bool], scratch: Path) -> None:
         self.task = task
+        self.scratch = scratch / f"{task.job_id}.0.s16"
         self.canceled = canceled
         self.folder = JobFolder(task.folder)
         self.folder.windows.mkdir(exist_ok=True)
@@ -147,12 +161,58 @@ class _Run:
     def _warn(self, text: str) -> Iterator[JobEvent]:
         yield Warned(self.task.job_id, self.task.attempt, text)
 
+    def _python_warning(self, text: str) -> Iterator[JobEvent]:
+        warnings.warn(text, RuntimeWarning, stacklevel=1)
+        yield from ()
+
+    def _thread_raises(self, text: str) -> Iterator[JobEvent]:
+        def fail() -> None:
+            raise RuntimeError(text)
+
+        thread = threading.Thread(target=fail, name="fails")
+        thread.start()
+        thread.join()
+        yield from ()
+
     def _swap(self, model: str) -> Iterator[JobEvent]:
         yield ModelLoaded(self.task.job_id, self.task.attempt, model, 0.1)
 
     def _spill(self, megabytes: int) -> Iterator[JobEvent]:
         self.spill = b"x" * (megabytes << 20)
         yield from ()
+
+    def _leak(self, megabytes: int) -> Iterator[JobEvent]:
+        LEAKED.append(b"x" * (megabytes << 20))
+        yield from ()
+
+    def _eat(self, megabytes: int) -> Iterator[JobEvent]:
+        _eaten = [bytearray(b"x" * (16 << 20)) for _ in range(megabytes // 16)]  # written to, so really there
+        yield from ()
+
+    def _tool(self, seconds: float) -> Iterator[JobEvent]:
+        tool = self._start_tool(seconds)
+        try:
+            while tool.poll() is None:
+                if self.canceled():
+                    raise BtworkerError(ErrorCode.CANCELED, "canceled")
+                time.sleep(0.01)
+        finally:
+            tool.kill()
+            tool.wait()
+            self.scratch.unlink(missing_ok=True)
+        if tool.returncode:
+            raise BtworkerError(ErrorCode.PROCESSING_ERROR, f"the tool ended with {tool.returncode}")
+        yield from ()
+
+    def _tool_left(self, seconds: float) -> Iterator[JobEvent]:
+        self._start_tool(seconds)
+        yield from ()
+
+    def _start_tool(self, seconds: float) -> "subprocess.Popen[bytes]":
+        self.scratch.write_bytes(b"sound" * 1000)
+        sleep = shutil.which("sleep") or "/bin/sleep"
+        sandbox = [sys.executable, "-I", "-S", str(SANDBOX), str(os.getpid()), str(2**30), "60"]
+        return subprocess.Popen([*sandbox, sleep, str(seconds)], start_new_session=True)
 
     def finished(self) -> Finished:
         """Durable outputs, as the real engine leaves them."""
@@ -167,6 +227,10 @@ class _Run:
         durations = (WINDOW_S,) * len(outputs)
         return Finished(self.task.job_id, self.task.attempt, outputs, durations, (("transcribing", 0.001),))
 
+    def _window_lines(self, index: int) -> list[object]:
+        path = self.folder.windows_of(index)
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
     def _output(self, part: Path, index: int) -> Output:
         item = self.task.inputs[index]
         with open(self.folder.input(index), "rb") as file:
@@ -178,6 +242,7 @@ class _Run:
             "segments": [segment],
             "pid": os.getpid(),
             "attempt": self.task.attempt,
+            "windows": self._window_lines(index),
         }
         data = json.dumps(body).encode() + self.spill
         name = f"{item.stem}_transcript.json"

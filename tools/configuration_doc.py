@@ -1,12 +1,14 @@
-"""Write docs/configuration.md from the settings' own documentation in btworker/config.py.
+"""Write what lists all settings, from their own documentation in btworker/config.py: docs/configuration.md, and
+deploy/systemd/btworker.env.example, which an operator copies and edits.
 
-python tools/configuration_doc.py          # write it
-python tools/configuration_doc.py --check  # exit 1 when it is not what would be written
+python tools/configuration_doc.py          # write both
+python tools/configuration_doc.py --check  # exit 1 when one is not what would be written
 """
 
 import argparse
 import ast
 import sys
+import textwrap
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from btworker import config
 from btworker.config import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "docs" / "configuration.md"
+PAGE = ROOT / "docs" / "configuration.md"
+EXAMPLE = ROOT / "deploy" / "systemd" / "btworker.env.example"
 DEFAULTS = {
     "data_dir": "the user's state folder; /var/lib/btworker in the image and the unit",
     "model_cache": "~/.cache/whisper",
@@ -32,6 +35,17 @@ start with exit code 64. A megabyte is 2^20 bytes. This page is made from `btwor
 | variable | default | meaning |
 |---|---|---|
 """
+
+EXAMPLE_HEAD = """\
+# Settings of btworker under systemd: copy to /etc/btworker/btworker.env, uncomment what you change, then
+# `systemctl restart btworker`. A megabyte is 2^20 bytes. `btworker doctor` checks what you wrote. Made from
+# btworker/config.py by tools/configuration_doc.py.
+#
+# Secrets do not belong here: the unit hands /etc/btworker/token over as a credential, and sets WORKER_TOKEN_FILE and
+# WORKER_DATA_DIR itself (docs/install-systemd.md).
+"""
+EXAMPLE_DEFAULTS = {"data_dir": "/var/lib/btworker", "model_cache": "/var/cache/btworker/whisper"}
+COMMENT_WIDTH = 110
 
 
 def docstrings() -> dict[str, str]:
@@ -63,6 +77,19 @@ def row(name: str, field: FieldInfo, text: str) -> str:
     return f"| {names} | {default(name, field)} | {text.replace('|', chr(92) + '|')} |\n"
 
 
+def entry(name: str, field: FieldInfo, text: str) -> str:
+    """One setting of the example: its meaning, then the variable with its default, commented out."""
+    variable = field.validation_alias.choices[0]  # type: ignore[union-attr]
+    value = EXAMPLE_DEFAULTS.get(name) or default(name, field).strip("`").replace("not set", "")
+    return f"\n{textwrap.indent(textwrap.fill(text, COMMENT_WIDTH), '# ')}\n#{variable}={value}\n"
+
+
+def example() -> str:
+    """The whole environment file."""
+    texts = docstrings()
+    return EXAMPLE_HEAD + "".join(entry(name, field, texts[name]) for name, field in Settings.model_fields.items())
+
+
 def document() -> str:
     """The whole page. Raises KeyError for a setting without documentation."""
     texts = docstrings()
@@ -73,10 +100,11 @@ def main() -> int:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true")
-    text = document()
+    made = {PAGE: document(), EXAMPLE: example()}
     if parser.parse_args().check:
-        return int(not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text)
-    TARGET.write_text(text, encoding="utf-8")
+        return int(any(not path.exists() or path.read_text(encoding="utf-8") != text for path, text in made.items()))
+    for path, text in made.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

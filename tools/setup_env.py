@@ -39,20 +39,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stack", choices=sorted(SUPPORTED), required=True)
     parser.add_argument("--venv", type=Path, required=True, help="folder of the environment")
+    parser.add_argument("--runtime-only", action="store_true", help="without the tools for working on btworker")
     args = parser.parse_args(argv)
+    names = [args.stack] if args.runtime_only else [args.stack, "dev"]
     try:
         with one_at_a_time():
-            prepare(args.stack, args.venv.absolute())
+            prepare(args.stack, args.venv.absolute(), names)
     except SetupError as error:
         print(f"make: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def prepare(stack: str, venv: Path) -> None:
+def prepare(stack: str, venv: Path, lock_names: Sequence[str]) -> None:
     """Create or update the environment, unless its stamp says that it is already right."""
     check_python(stack)
-    stamp, wanted = venv / "stamp", fingerprint(stack, venv)
+    stamp, wanted = venv / "stamp", fingerprint(lock_names, venv)
     if stamp.is_file() and stamp.read_text() == wanted:
         return
     started_s = time.monotonic()
@@ -61,7 +63,7 @@ def prepare(stack: str, venv: Path) -> None:
     create(venv)
     stamp.unlink(missing_ok=True)
     environment = installer_environment(os.environ, pip_settings(venv))
-    locks = [LOCKS / f"{stack}.txt", LOCKS / "dev.txt"]
+    locks = [LOCKS / f"{name}.txt" for name in lock_names]
     installer = install_locks(venv, locks, environment)
     # The lock has the setuptools that builds it.
     command = [*installer, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
@@ -79,12 +81,12 @@ def check_python(stack: str) -> None:
         raise SetupError(f"stack {stack} is for Python {span}, this is {asked}: PYTHON=/path/to/python make ...")
 
 
-def fingerprint(stack: str, venv: Path) -> str:
+def fingerprint(lock_names: Sequence[str], venv: Path) -> str:
     """Hash of what the environment is made from: locks, metadata, interpreter, place."""
     digest = hashlib.sha256()
     digest.update("\n".join((sys.version, platform.machine(), str(venv), str(ROOT))).encode())
-    names = (f"locks/{stack}.txt", "locks/dev.txt", "locks/build-constraints.txt", "locks/uv.txt", "pyproject.toml")
-    for name in names:
+    locks = [f"locks/{name}.txt" for name in (*lock_names, "build-constraints", "uv")]
+    for name in (*locks, "pyproject.toml"):
         digest.update((ROOT / name).read_bytes())
     return digest.hexdigest() + "\n"
 

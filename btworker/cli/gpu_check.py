@@ -12,19 +12,12 @@ import pynvml
 
 from btworker.cli.checks import Check, Verdict
 from btworker.config import Settings, child_environment
+from btworker.gpu_support import Problem, TorchFacts, ask_driver, judge
 from btworker.messages import Device
 from btworker.pool.devices import find_gpus
 
-PROBE = """
-import json, torch
-for index in range(torch.cuda.device_count()):
-    line = {"index": index, "name": torch.cuda.get_device_name(index), "error": None}
-    try:
-        assert (torch.arange(8, device=f"cuda:{index}") * 2).sum().item() == 56
-    except Exception as error:
-        line["error"] = str(error).splitlines()[0]
-    print(json.dumps(line), flush=True)
-"""
+PROBE = "btworker.engine.gpu_probe"
+"""Named, not imported: the command line holds no torch."""
 PROBE_TIMEOUT_S = 120.0
 NO_GPU = "none: the CPU does the work, which is fine for small models and slow for large-v3"
 
@@ -55,31 +48,30 @@ def _without(settings: Settings) -> Check:
 def _torch_on(gpus: Sequence[Device]) -> Iterator[Check]:
     """What torch makes of the GPUs, each seen alone as a worker's child sees it."""
     for gpu in gpus:
-        label = f"GPU {gpu.label}"
-        error = probe(gpu)
-        if error is None:
+        label, answer = f"GPU {gpu.label}", probe(gpu)
+        problem = Problem(answer, "make setup") if isinstance(answer, str) else judge(answer, ask_driver(gpu.uuid))
+        if problem is None:
             yield Check(label, Verdict.OK, f"{gpu.name}: torch ran a kernel on it")
         else:
-            mend = "is the driver new enough for this stack, the GPU too new for it? STACK=cu130 is for Blackwell"
-            yield Check(label, Verdict.FAIL, f"{gpu.name}: torch cannot use it: {error}", mend)
+            yield Check(label, Verdict.FAIL, f"{gpu.name}: {problem.found}", problem.mend)
 
 
-def probe(gpu: Device) -> str | None:
-    """Run one kernel; None when it came out right, else why not."""
+def probe(gpu: Device) -> TorchFacts | str:
+    """Run one kernel in a process that sees this GPU alone: torch's facts, or why there are none."""
     environment = {**child_environment(), **({"CUDA_VISIBLE_DEVICES": gpu.uuid} if gpu.uuid else {})}
-    command = [sys.executable, "-c", PROBE]
+    command = [sys.executable, "-m", PROBE]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, env=environment
         )
     except subprocess.TimeoutExpired:
-        return f"no answer within {PROBE_TIMEOUT_S:.0f} s"
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode != 0:
-        return (done.stderr.strip().splitlines() or [f"the probe died with {done.returncode}"])[-1]
-    if not lines:
-        return "torch sees no GPU"
-    return next((str(line["error"]) for line in lines if line["error"]), None)
+        return f"torch gave no answer within {PROBE_TIMEOUT_S:.0f} s"
+    line = next((line for line in done.stdout.splitlines() if line.startswith("{")), None)
+    if line is None or done.returncode != 0:
+        words = (done.stderr.strip().splitlines() or [f"it died with {done.returncode}"])[-1]
+        return f"torch cannot be asked: {words}"
+    said = json.loads(line)
+    return TorchFacts(**{**said, "architectures": tuple(said["architectures"])})
 
 
 def _driver() -> str:

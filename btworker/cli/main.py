@@ -20,7 +20,7 @@ COMMANDS = {
     "demo": "transcribe a sample recording through a real worker",
     "transcribe": "send recordings to a worker and save their transcripts",
     "jobs": "list, show, cancel, remove or fetch a worker's jobs",
-    "models": "show the models that jobs may ask for",
+    "models": "list, fetch or verify the models that jobs may ask for",
     "doctor": "check this machine, and say how to mend what is wrong",
     "version": "print the versions of btworker and what it runs on",
 }
@@ -31,7 +31,7 @@ exit codes:
   0    all is well
   1    a job failed, or a check did
   2    wrong arguments
-  3    the worker cannot be reached, or refused
+  3    the worker cannot be reached, or refused; a model cannot be downloaded
   64   serve: wrong or missing settings        65  serve: the job database is damaged
   69   serve: the address is in use            73  serve: the data folder cannot be used
   130  stopped with Ctrl-C

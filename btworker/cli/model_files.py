@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from btworker.checkpoints import Official, official
 from btworker.cli.wording import megabytes
 from btworker.config import Settings
-
-CACHED_AS = {"large": "large-v3", "turbo": "large-v3-turbo"}
-"""Where the file in the cache is named otherwise than the model (whisper._MODELS)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +18,8 @@ class ModelFile:
     """None where the file is not there."""
     own: bool
     """The operator's own checkpoint: never downloaded."""
+    official: Official | None
+    """Where it comes from, and its hash; None for one's own, and for a name that whisper does not know."""
 
 
 def model_files(settings: Settings) -> list[ModelFile]:
@@ -37,6 +37,7 @@ def describe(model: ModelFile, *, offline: bool) -> str:
 
 
 def _look(settings: Settings, name: str, path: Path | None) -> ModelFile:
-    file = path or settings.model_cache / f"{CACHED_AS.get(name, name)}.pt"
+    source = None if path is not None else official(name)
+    file = path or settings.model_cache / (f"{name}.pt" if source is None else source.filename)
     size_bytes = file.stat().st_size if file.is_file() else None
-    return ModelFile(name, file, size_bytes, own=path is not None)
+    return ModelFile(name, file, size_bytes, own=path is not None, official=source)

@@ -12,12 +12,16 @@ import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from btworker import __version__, logs
-from btworker.config import Settings, load_settings
+from btworker.cli.checks import Verdict, file_system_check
+from btworker.cli.notify import Notifier
+from btworker.config import Settings, child_environment, load_settings
+from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.messages import LogSettings
 from btworker.metrics import Metrics
-from btworker.pool.supervisor import Supervisor, worker_specs
+from btworker.pool.supervisor import Supervisor
 from btworker.service import JobService
 from btworker.storage import DataFolder
 from btworker.store import Store
@@ -59,15 +63,19 @@ def _run_loop(main: Coroutine[None, None, None]) -> None:
 
 async def _serve(settings: Settings, ready_file: Path | None) -> None:
     signals = _signals()
-    async with _service(settings) as (service, metrics):
+    systemd = Notifier(child_environment())
+    async with systemd.beating(), _service(settings) as (service, metrics):
         listener = bind(settings)
         server = Server(build_app(settings, service, metrics), listener, settings)
         await service.start()
         url = await server.start()
         log.info("listening", url=url, pid=os.getpid(), version=__version__, slots=service.slots)
+        systemd.ready(url)
         _tell(ready_file, url)
-        await _until_stopped(service, signals, settings)
-        await server.stop()
+        try:
+            await _until_stopped(service, signals, settings, systemd)
+        finally:  # also where a task of the service has failed: nobody is to be answered from a store that is closed
+            await server.stop()
     log.info("stopped")
 
 
@@ -81,12 +89,13 @@ def _tell(ready_file: Path | None, url: str) -> None:
 
 @asynccontextmanager
 async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metrics]]:
-    data = DataFolder.open(settings.data_dir)
+    data = DataFolder.open(settings.data_dir, threads=settings.file_threads)
+    _look_at_file_system(settings.data_dir)
     try:
         store = Store.open(data.database)
         try:
-            settings.scratch_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
-            pool = Supervisor(worker_specs(settings))
+            _make_scratch(settings.scratch_dir)
+            pool = Supervisor(settings)
             service = JobService(settings=settings, store=store, pool=pool, data=data)
             try:
                 yield service, Metrics(service)
@@ -98,6 +107,27 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metric
         data.close()
 
 
+def _make_scratch(folder: Path) -> None:
+    """The folder of decoded audio, tried out: it may lie on a disk of its own. Raises StartupError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StartupError(
+            f"the scratch folder {folder} cannot be used: {error.strerror}; "
+            "give it to the user that runs btworker, or set WORKER_TMP_DIR",
+            exit_code=EXIT_DATA_FOLDER,
+        ) from None
+
+
+def _look_at_file_system(data_dir: Path) -> None:
+    """Say at once where SQLite's log cannot be trusted; the operator may know better, so the start goes on."""
+    check = file_system_check(data_dir, Path("/proc/mounts"))
+    if check.verdict is not Verdict.OK:
+        log.warning("data_folder_not_local", message=f"{check.found}; {check.mend}")
+
+
 def _signals() -> asyncio.Queue[signal.Signals]:
     received: asyncio.Queue[signal.Signals] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -106,7 +136,9 @@ def _signals() -> asyncio.Queue[signal.Signals]:
     return received
 
 
-async def _until_stopped(service: JobService, signals: asyncio.Queue[signal.Signals], settings: Settings) -> None:
+async def _until_stopped(
+    service: JobService, signals: asyncio.Queue[signal.Signals], settings: Settings, systemd: Notifier
+) -> None:
     """Wait for a signal, then drain; a second signal ends the drain. A failed task of the service raises here."""
     first = asyncio.create_task(signals.get(), name="first-signal")
     failed = asyncio.ensure_future(service.failed)
@@ -114,6 +146,7 @@ async def _until_stopped(service: JobService, signals: asyncio.Queue[signal.Sign
     if failed.done():
         first.cancel()
         failed.result()
+    systemd.stopping(drain_s=settings.drain_s)
     log.info("stopping", signal=first.result().name, drainSeconds=settings.drain_s)
     drain = asyncio.create_task(service.drain(grace_s=settings.drain_s), name="drain")
     second = asyncio.create_task(signals.get(), name="second-signal")

@@ -44,6 +44,8 @@ class Limits:
     """What decoding one input may cost."""
 
     max_audio_s: float
+    stall_s: float = 120.0
+    """Seconds without a sample: a disk that does not answer, an ffmpeg that hangs."""
 
     @property
     def wall_s(self) -> float:
@@ -117,6 +119,7 @@ class _Decoding:
         self._canceled = canceled
         self._bytes = 0
         self._checked_bytes = -DISK_CHECK_BYTES
+        self._last_sample_at = time.monotonic()
         self.log = BoundedLog()
 
     @property
@@ -164,6 +167,7 @@ class _Decoding:
             if shutil.disk_usage(self._target.parent).free < DISK_RESERVE_BYTES:
                 raise _disk_full()
         self._bytes += len(data)
+        self._last_sample_at = time.monotonic()
         while data:
             data = data[out.write(data) :]
 
@@ -176,8 +180,12 @@ class _Decoding:
                 f"the recording is longer than the {_hours(self._limits.max_audio_s)} that this worker takes; "
                 "split it, or have WORKER_MAX_AUDIO_HOURS raised",
             )
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise BtworkerError(ErrorCode.TIMEOUT, "decoding the recording took too long and was given up")
+        if now - self._last_sample_at > self._limits.stall_s:
+            message = f"decoding the recording stood still for {self._limits.stall_s:g} s and was given up"
+            raise BtworkerError(ErrorCode.TIMEOUT, message)
 
     def _progress(self) -> DecodeProgress:
         done = self.sample_count / SAMPLE_RATE

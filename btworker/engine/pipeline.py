@@ -16,6 +16,7 @@ from btworker.engine.results import StageClock, camel_case, remove_scratch, scra
 from btworker.engine.surroundings import Surroundings, look_around
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, Stage
+from btworker.logs import get_logger
 from btworker.messages import (
     EngineInfo,
     Finished,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 StepT = TypeVar("StepT")
 ResultT = TypeVar("ResultT")
 
+log = get_logger()
 NO_SPEAKERS = "speakers are not told apart yet in this version: the transcript has none"
 NO_VAD = "voice activity detection is not part of this version yet: the whole recording was transcribed"
 NO_FAST_MODE = "fast decoding is not part of this version yet: the recording was decoded exactly"
@@ -136,6 +138,7 @@ class _Attempt:
             transcripts = []
             for index, source in enumerate(task.inputs):
                 transcripts.append((yield from self._transcribe(index, source)))
+                log.info("file_processed", filename=source.filename, fileIndex=index, totalFiles=len(task.inputs))
         with self._clock.stage("write"):
             outputs = write_outputs(self._folder, task.options, task.inputs, transcripts)
         durations_s = tuple(transcript.duration_s for transcript in transcripts)
@@ -155,8 +158,10 @@ class _Attempt:
             return
         yield self._progressed(Stage.LOADING_MODEL, 0, 0.0, 0.0)
         clock = StageClock()
+        log.info("model_load_started", model=name)
         with clock.stage("loadModel"), self._clock.stage("loadModel"):
             self._engine.use(name)
+        log.info("model_load_finished", model=name, seconds=round(clock.timings[0][1], 3))
         yield ModelLoaded(task.job_id, task.attempt, name, clock.timings[0][1])
 
     def _transcribe(self, index: int, source: Input) -> Generator[JobEvent, None, Transcript]:
@@ -165,8 +170,12 @@ class _Attempt:
             audio = yield from self._decode(index)
         for warning in audio.warnings:
             yield self._warned(f"{source.filename}: {warning}" if len(self._task.inputs) > 1 else warning)
+        about = {"filename": source.filename, "fileIndex": index, "totalFiles": len(self._task.inputs)}
+        duration_s = round(audio.duration_s, 3)
+        log.info("transcribe_started", **about, durationSec=duration_s, sizeMB=round(source.size_bytes / 2**20, 3))
         with clock.stage("transcribe"), self._clock.stage("transcribe"):
             recognition = yield from self._recognize(index, source, audio)
+        log.info("transcribe_finished", **about, segmentCount=len(recognition.segments))
         audio.discard()
         return Transcript(
             text=recognition.text,
@@ -184,7 +193,7 @@ class _Attempt:
 
         source = self._folder.input(index)
         target = scratch_file(self._settings.scratch, self._task.job_id, index)
-        limits = Limits(self._settings.max_audio_s)
+        limits = Limits(self._settings.max_audio_s, stall_s=self._settings.decode_stall_s)
         return (yield from relay(decode(source, target, limits=limits, canceled=self._canceled), event))
 
     def _recognize(self, index: int, source: Input, audio: "Audio") -> Generator[JobEvent, None, "Recognition"]:

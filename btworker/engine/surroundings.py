@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 from btworker.ffmpeg import ffmpeg_version, find_ffmpeg
+from btworker.gpu_support import ask_driver, judge
 from btworker.messages import Device, EngineInfo
 
 PACKAGES = ("numpy", "torch", "torchaudio", "openai-whisper", "pyannote.audio", "silero-vad")
 CRITICAL = ("numpy", "torch", "whisper")
 NO_DIARIZATION = "diarization is not part of this version yet"
-BROKEN = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
-"""What an import of a broken or mismatched binary package has been seen to raise."""
+BROKEN = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError, NameError, SystemError)
+"""What an import of a broken or mismatched binary package has been seen to raise; torch without numpy: a NameError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +103,14 @@ def _cuda_version() -> str:
 
 
 def _look_at_gpu(device: Device) -> tuple[str | None, str | None]:
-    """(name, what is wrong). Computes something: a GPU that torch was not built for is there but cannot be used."""
-    import torch
-
+    """(name, what is wrong and what to do). Computes something: to be seen is not to be usable."""
     if device.kind != "cuda":
         return None, "this worker computes on the CPU"
-    try:
-        if not torch.cuda.is_available():
-            return None, f"torch {torch.__version__} finds no NVIDIA GPU; look at its driver and at the stack's torch"
-        float((torch.ones(8, device="cuda:0") * 2).sum())
-        return torch.cuda.get_device_name(0), None
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0][:200]
-        return None, f"torch {torch.__version__} cannot use the GPU {device.name or ''}: {reason}"
+    from btworker.engine.gpu_probe import probe
+
+    facts = probe()
+    problem = judge(facts, ask_driver(device.uuid))
+    return facts.name, None if problem is None else problem.sentence
 
 
 def _mismatch(versions: dict[str, str]) -> str | None:

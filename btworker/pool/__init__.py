@@ -13,6 +13,8 @@ Rules
 - Death is an event (end of the event queue, then the sentinel), never a missed ping. Every event that the child sent
   before it died is delivered first.
 - EOF on the control pipe means that the parent died: the child ends itself at once.
+- A child that says nothing for longer than its stage may take (limits.py) is killed, and a GPU that fails job after job
+  is left alone for a while. A child that has done much work, or has grown, gives way to a fresh one between two jobs.
 - A child that cannot load says Unready with a sentence, and is tried again with a long back-off; the service stays up.
 - Down the stack are calls, up the stack is one stream of events.
 """
@@ -35,6 +37,8 @@ class Phase(str, Enum):
     BUSY = "busy"
     WAITING = "waiting"
     """Between a death and the next start."""
+    QUARANTINED = "quarantined"
+    """Its GPU failed job after job, and gets a rest."""
     STOPPED = "stopped"
 
 
@@ -48,7 +52,8 @@ class WorkerState:
     pid: int | None = None
     model: str = ""
     job_id: JobId | None = None
-    restarts: int = 0
+    restarts: tuple[tuple[str, int], ...] = ()
+    """(reason, children lost for it) since the start; the reasons are RESTART_REASONS."""
     last_progress_at: float | None = None
     info: EngineInfo | None = None
     problem: ErrorInfo | None = None
@@ -57,6 +62,12 @@ class WorkerState:
     def ready(self) -> bool:
         """It can take jobs, now or after the one that it has."""
         return self.phase in (Phase.IDLE, Phase.BUSY)
+
+
+RESTART_REASONS = ("worker_crash", "gpu_oom", "gpu_error", "timeout", "canceled", "internal", "recycled")
+"""Why a child had to be replaced, in the words of errors.FAILURE_REASONS: it died by itself, asked for its end after an
+error of the GPU, hung, did not stop when its job was canceled and was killed, could not load (`internal`, or the GPU),
+or had done enough (`recycled`)."""
 
 
 @dataclass(frozen=True, slots=True)

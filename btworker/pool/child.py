@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -41,13 +43,22 @@ def main(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connection) -
     logs.set_up(spec.logs)
     structlog.contextvars.bind_contextvars(worker=spec.index, childPid=os.getpid())
     _set_environment(spec)
-    canceled = _listen(control)
-    engine = _open(spec, events.put)
-    if engine is None:
-        return
-    for command in iter(tasks.get, Stop()):
-        if not _run(engine, command, events.put, canceled):
-            break
+    with ExitStack() as edge:
+        edge.push(_end)
+        canceled = _listen(control)
+        engine = _open(spec, events.put)
+        if engine is None:
+            return
+        for command in iter(tasks.get, Stop()):
+            if not _run(engine, command, events.put, canceled):
+                break
+
+
+def _end(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    """An error that nobody foresaw ends the child: a log line, in place of multiprocessing's traceback on stderr."""
+    logs.last_words(kind, error, trace)
+    if isinstance(error, Exception):
+        raise SystemExit(1) from None
 
 
 def _bind_to_parent() -> None:

@@ -4,8 +4,10 @@ GPUs are told to children by UUID, so that neither their order nor a GPU that di
 """
 
 import os
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import pynvml
 
@@ -13,6 +15,28 @@ from btworker.messages import Device
 
 CPU = Device("cpu")
 DeviceChoice = Literal["auto", "cuda", "cpu"]
+T = TypeVar("T")
+_NOT_TOLD = (
+    pynvml.NVMLError_NotSupported,
+    pynvml.NVMLError_InvalidArgument,
+    pynvml.NVMLError_NoPermission,
+    pynvml.NVMLError_FunctionNotFound,
+)
+"""What NVML says of a value that this GPU does not have (a MIG instance has no utilisation of its own)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """What NVML says of one GPU now; None where it does not tell."""
+
+    label: str
+    up: bool
+    """The driver answers for it. A GPU that fell off the bus is down."""
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    utilization: float | None = None
+    """0 to 1, over the driver's own last sample (up to a second)."""
+    temperature_c: int | None = None
 
 
 def find_gpus(selection: str | None) -> tuple[Device, ...]:
@@ -63,6 +87,51 @@ def places(*, choice: DeviceChoice, gpus: Sequence[Device], slots: int | Literal
 def threads_per_child(*, wanted: int, children: int) -> int:
     """CPU threads of each child: what the operator said, else the cores that we may use, shared out."""
     return wanted or max(1, len(os.sched_getaffinity(0)) // max(1, children))
+
+
+def read_gpus(devices: Sequence[Device]) -> tuple[GpuReading, ...]:
+    """One reading for each GPU. Blocking, and for ever where the driver hangs: gpu_watch.py calls it in a thread."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return gpus_down(devices)
+    try:
+        return tuple(_read(device) for device in devices)
+    finally:
+        with suppress(pynvml.NVMLError):  # a driver that was unloaded meanwhile
+            pynvml.nvmlShutdown()
+
+
+def gpus_down(devices: Sequence[Device]) -> tuple[GpuReading, ...]:
+    """The readings where the driver says nothing."""
+    return tuple(GpuReading(device.label, up=False) for device in devices)
+
+
+def _read(device: Device) -> GpuReading:
+    if device.uuid is None:  # a GPU was asked for and none was found
+        return GpuReading(device.label, up=False)
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(device.uuid)
+        memory = _told(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
+        rates = _told(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
+        temperature_c = _told(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+    except pynvml.NVMLError:
+        return GpuReading(device.label, up=False)
+    return GpuReading(
+        device.label,
+        up=True,
+        memory_used_bytes=None if memory is None else memory.used,
+        memory_total_bytes=None if memory is None else memory.total,
+        utilization=None if rates is None else rates.gpu / 100,
+        temperature_c=temperature_c,
+    )
+
+
+def _told(question: Callable[[], T]) -> T | None:
+    try:
+        return question()
+    except _NOT_TOLD:
+        return None
 
 
 def _gpu(index: int) -> Device:

@@ -7,6 +7,7 @@ event queue; every event, and then Gone, reaches `deliver` in the event loop, in
 
 import asyncio
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from multiprocessing.connection import Connection
 from btworker.messages import Cancel, ChildCommand, ChildEvent, Stop, WorkerSpec
 from btworker.pool import child
 
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
@@ -69,6 +71,14 @@ class ChildProcess:
     def pid(self) -> int | None:
         """The child's process id."""
         return self._process.pid
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the child; 0 when it cannot be read (no Linux, or it is gone)."""
+        try:
+            with open(f"/proc/{self.pid}/statm", encoding="ascii") as file:
+                return int(file.read().split()[1]) * PAGE_BYTES
+        except (OSError, ValueError, IndexError):
+            return 0
 
     def send(self, command: ChildCommand) -> None:
         """Put a task or Stop on the child's queue. A child that is gone does not hear it; Gone tells of that."""

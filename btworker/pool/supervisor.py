@@ -1,7 +1,7 @@
 """The local pool: workers over the GPUs of this box, and their events as one stream. Runs in the parent's loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from btworker.config import Settings
 from btworker.jobs import JobId
@@ -9,15 +9,23 @@ from btworker.logs import wants_json
 from btworker.messages import EngineSettings, LogSettings, RunTask, WorkerSpec
 from btworker.pool import Phase, PoolEvent, WorkerState
 from btworker.pool.devices import find_gpus, places, threads_per_child
+from btworker.pool.limits import child_limits
 from btworker.pool.worker import Worker
+
+WATCH_INTERVAL_S = 1.0
+"""Seconds between two looks for a hung child; it takes two to kill one."""
 
 
 class Supervisor:
     """Implements pool.Pool with spawned processes."""
 
-    def __init__(self, specs: Sequence[WorkerSpec]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
-        self._workers = tuple(Worker(spec, self._events.put_nowait) for spec in specs)
+        self._workers = tuple(
+            Worker(spec, child_limits(settings, spec.device), self._events.put_nowait)
+            for spec in worker_specs(settings)
+        )
+        self._watch: asyncio.Task[None] | None = None
 
     @property
     def slots(self) -> int:
@@ -32,6 +40,7 @@ class Supervisor:
         """Spawn the children; they report when they are ready."""
         for worker in self._workers:
             worker.start()
+        self._watch = asyncio.create_task(self._look_for_hung(), name="pool-watch")
 
     def has_room(self) -> bool:
         """Some worker is idle."""
@@ -58,8 +67,17 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop all children at the same time."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
         await asyncio.gather(*(worker.stop() for worker in self._workers))
         self._events.put_nowait(None)
+
+    async def _look_for_hung(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            for worker in self._workers:
+                worker.look()
 
 
 def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
@@ -73,6 +91,7 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
         scratch=settings.scratch_dir,
         offline=settings.offline,
         max_audio_s=settings.max_audio_hours * 3600,
+        decode_stall_s=settings.decode_stall_s,
         threads=threads_per_child(wanted=settings.cpu_threads, children=len(devices)),
         diarization_device=settings.diarization_device,
         hf_token=settings.huggingface_token,

@@ -3,11 +3,13 @@
 from bisect import bisect_left
 from collections import Counter
 
-from btworker.errors import FAILURE_REASONS
+from btworker.errors import FAILURE_REASONS, ErrorCode
 from btworker.jobs import Job, JobStatus
 
 JOB_BUCKETS_S = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 28_800)
 """Seconds; from a tiny job to a day's recording on a slow box."""
+MAX_STAGES = 8
+"""Stages that are counted by name, the rest as "other": the names are the engine's, the bound is ours."""
 REALTIME_BUCKETS = (0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -25,11 +27,19 @@ class Histogram:
         self.sum += value
 
 
+JOB_ENDS = (
+    (JobStatus.COMPLETE.value, ""),
+    (JobStatus.CANCELED.value, FAILURE_REASONS[ErrorCode.CANCELED]),
+    *((JobStatus.FAILED.value, reason) for reason in sorted({*FAILURE_REASONS.values()} - {"canceled"})),
+)
+"""Every (outcome, reason) there is. All count from 0, since rate() cannot see the 1 with which a series begins."""
+
+
 class JobCounters:
     """Totals since the start of this process."""
 
     def __init__(self) -> None:
-        self.jobs: Counter[tuple[str, str]] = Counter()
+        self.jobs: Counter[tuple[str, str]] = Counter(dict.fromkeys(JOB_ENDS, 0))
         """(outcome, reason) -> jobs; reason is "" for complete ones."""
         self.audio_s = 0.0
         self.queue_s = Histogram(JOB_BUCKETS_S)
@@ -41,7 +51,8 @@ class JobCounters:
         reason = "" if job.error is None else FAILURE_REASONS.get(job.error.code, "internal")
         self.jobs[job.status.value, reason] += 1
         for stage, seconds in job.timings:
-            self.stage_s.setdefault(stage, Histogram(JOB_BUCKETS_S)).observe(seconds)
+            name = stage if stage in self.stage_s or len(self.stage_s) < MAX_STAGES else "other"
+            self.stage_s.setdefault(name, Histogram(JOB_BUCKETS_S)).observe(seconds)
         if job.status is JobStatus.COMPLETE:
             self._count_audio(job)
 

@@ -1,26 +1,28 @@
 """JobService: what the web asks for. Submit, look up, list, cancel, delete, and the life of the service's own tasks."""
 
 import asyncio
+import heapq
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from btworker.config import Settings
-from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
+from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, Job, JobId, JobStatus, Options, Progress
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.counters import JobCounters
+from btworker.service.recovery import Recovery
+from btworker.service.retention import Retention
 from btworker.service.runs import Runs
 from btworker.service.table import JobTable
 from btworker.storage import DataFolder
 from btworker.store import Store
 
 log = get_logger()
-MAX_INTERRUPTIONS = 10
-"""Starts beyond WORKER_MAX_ATTEMPTS for a job under which the service itself died: bounds one that kills the box."""
-RETENTION_INTERVAL_S = 600.0
-RETENTION_BATCH = 100
+RECOVERY = "service-recovery"
+LAST_WORD_S = 5.0
+"""Seconds that the disk has, at the end of the service, to take the state of a job that was interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +64,26 @@ class JobService:
         """Gets the exception when one of the service's own tasks fails: the service must then stop."""
         self._pool = pool
         self._store = store
-        self._table = JobTable(store=store, data=data, keep_inputs=settings.keep_inputs, clock=clock)
+        self._table = JobTable(
+            store=store, data=data, scratch=settings.scratch_dir, keep_inputs=settings.keep_inputs, clock=clock
+        )
         self._runs = Runs(table=self._table, pool=pool, data=data, settings=settings)
         self._table.changed = self._runs.wake
+        self._recovery = Recovery(table=self._table, data=data, settings=settings)
+        self._retention = Retention(table=self._table, data=data, settings=settings)
         self._tasks: list[asyncio.Task[None]] = []
 
     # life
 
     async def start(self) -> None:
         """Take up what an earlier run left, start the pool and the service's own tasks."""
-        await self._recover()
+        interrupted = await self._recovery.take_up()
         await self._pool.start()
-        for loop in (self._runs.pump, self._runs.dispatch, self._retain):
-            task = asyncio.create_task(loop(), name=f"service-{loop.__name__.strip('_')}")
+        requeue = asyncio.create_task(self._recovery.requeue(interrupted), name=RECOVERY)
+        requeue.add_done_callback(self._on_task_end)
+        self._tasks.append(requeue)
+        for loop in (self._runs.pump, self._runs.dispatch, self._retention.run):
+            task = asyncio.create_task(loop(), name=f"service-{loop.__qualname__}")
             task.add_done_callback(self._on_task_end)
             self._tasks.append(task)
 
@@ -101,31 +110,20 @@ class JobService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for job in self._table.running():
-            await self._table.requeue(job, "the service stopped", lost=False)
+            try:
+                await asyncio.wait_for(self._table.requeue(job, "the service stopped", lost=False), LAST_WORD_S)
+            except asyncio.TimeoutError:
+                return  # the disk does not take it: the next start finds the job running, and queues it
 
     async def _wait_until_idle(self) -> None:
         while self._table.running():
             await self._runs.wait_for_change()
 
-    async def _recover(self) -> None:
-        swept = await self.data.run(self.data.sweep, await self._store.ids())
-        await self.data.run(self.data.sweep_scratch, self.settings.scratch_dir)
-        unfinished = await self._store.unfinished()
-        for job in unfinished:
-            self._table.live[job.id] = job
-            if job.status is JobStatus.QUEUED:
-                self._table.enqueue(job)
-            elif job.attempt >= self.settings.max_attempts + MAX_INTERRUPTIONS:
-                message = f"the service itself died {job.attempt} times while this job ran; it is not tried again"
-                await self._table.end(job, JobStatus.FAILED, ErrorInfo(ErrorCode.WORKER_CRASHED, message))
-            else:
-                await self._table.requeue(job, "the service was interrupted", lost=False)
-        if unfinished or swept:
-            log.info("jobs_recovered", unfinished=len(unfinished), orphansRemoved=swept)
-
     def _on_task_end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or self.draining or self.failed.done():
             return
+        if task.get_name() == RECOVERY and task.exception() is None:
+            return  # the only one that comes to an end
         self.failed.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended"))
 
     # what clients ask
@@ -196,7 +194,7 @@ class JobService:
         job = await self.get(job_id)
         if not job.status.finished:
             raise BtworkerError(ErrorCode.CONFLICT, f"the job is {job.status.value}; cancel it first, then delete it")
-        await self._forget(job.id)
+        await self._retention.forget(job.id)
 
     def queue_position(self, job_id: JobId) -> int | None:
         """How many jobs start before this one; None when it does not wait."""
@@ -222,6 +220,14 @@ class JobService:
         """Totals since the start."""
         return self._table.counters
 
+    def decoding_bytes(self, largest_bytes: int) -> int:
+        """Scratch room that decoding takes at worst, once an input of this size is accepted as well.
+
+        Every slot decodes one input at a time: at worst, the largest ones at once.
+        """
+        jobs = (max((item.size_bytes for item in job.inputs), default=0) for job in self._table.live.values())
+        return sum(map(self.settings.decoded_bytes, heapq.nlargest(self.slots, (largest_bytes, *jobs))))
+
     def workers(self) -> tuple[WorkerState, ...]:
         """The pool's workers."""
         return self._pool.workers()
@@ -238,17 +244,3 @@ class JobService:
     async def check_store(self) -> None:
         """Raises sqlite3.Error when the job table cannot be written."""
         await self._store.check_writable()
-
-    # retention
-
-    async def _retain(self) -> None:
-        while True:
-            horizon = self._table.clock() - self.settings.retention_hours * 3600
-            for job_id in await self._store.finished_before(horizon, RETENTION_BATCH):
-                await self._forget(job_id)
-                log.info("job_expired", workerJobId=job_id)
-            await asyncio.sleep(RETENTION_INTERVAL_S)
-
-    async def _forget(self, job_id: JobId) -> None:
-        await self._store.delete(job_id)
-        await self.data.run(self.data.remove, job_id)

@@ -64,8 +64,16 @@ class Runs:
             await self._table.requeue(running, "no worker was free", lost=False)
             return
         self._table.live[job.id] = running.evolve(gpu=worker.device.name)
-        self._table.counters.queue_s.observe(self._table.clock() - job.created_at)
-        log.info("job_started", workerJobId=job.id, attempt=running.attempt, worker=worker.index, childPid=worker.pid)
+        if running.attempt == 1:  # a later attempt waited for its own predecessor, not for its turn
+            self._table.counters.queue_s.observe(self._table.clock() - job.created_at)
+        log.info(
+            "job_started",
+            workerJobId=job.id,
+            requestId=job.request_id,
+            attempt=running.attempt,
+            worker=worker.index,
+            childPid=worker.pid,
+        )
 
     async def pump(self) -> None:
         """Handle the pool's events one after the other, until the pool has stopped."""
@@ -93,9 +101,15 @@ class Runs:
 
     def _log(self, event: JobEvent) -> None:
         if isinstance(event, Warned):
-            log.warning("job_warning", workerJobId=event.job_id, message=event.message)
+            log.warning("job_warning", workerJobId=event.job_id, attempt=event.attempt, message=event.message)
         elif isinstance(event, WindowDone) and self._settings.log_progress:
-            log.info("window_done", workerJobId=event.job_id, index=event.index, secondsDone=event.seconds_done)
+            log.info(
+                "window_done",
+                workerJobId=event.job_id,
+                attempt=event.attempt,
+                index=event.index,
+                secondsDone=event.seconds_done,
+            )
 
     async def _on_failed(self, job: Job, event: Failed) -> None:
         if event.error.code is ErrorCode.CANCELED:
@@ -110,7 +124,7 @@ class Runs:
         if job.id in self._table.canceling:
             await self._table.end_canceled(job)
         elif losses >= self._settings.max_attempts:
-            error = ErrorInfo(ErrorCode.WORKER_CRASHED, progress.lost_sentence(event, losses))
+            error = ErrorInfo(event.code, progress.lost_sentence(event, losses))
             await self._table.end(job, JobStatus.FAILED, error)
         else:
             await self._table.requeue(job, f"its process {event.message}", lost=True)

@@ -1,11 +1,15 @@
 """The live jobs and every change of their state: memory and row together, the row first.
 
+A change of an accepted job is never given up: where the disk does not take it, it waits until the disk does.
 Used by the event loop only. Each change is fenced by the attempt that it speaks of, so that a late word of an attempt
 that is over changes nothing.
 """
 
+import asyncio
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, JobStatus, Stage
@@ -13,9 +17,11 @@ from btworker.logs import get_logger
 from btworker.service.counters import JobCounters
 from btworker.service.waiting import WaitingJobs
 from btworker.storage import DataFolder
-from btworker.store import Store
+from btworker.store import Store, is_disk_trouble
 
 log = get_logger()
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
+"""Seconds between two attempts to write a change that the disk did not take."""
 _END_EVENTS = {
     JobStatus.COMPLETE: "job_complete",
     JobStatus.FAILED: "job_failed",
@@ -27,7 +33,13 @@ class JobTable:
     """Queued and running jobs in memory, as they are in the store, plus their progress, which is not stored."""
 
     def __init__(
-        self, *, store: Store, data: DataFolder, keep_inputs: bool, clock: Callable[[], float] = time.time
+        self,
+        *,
+        store: Store,
+        data: DataFolder,
+        scratch: Path,
+        keep_inputs: bool,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -38,6 +50,7 @@ class JobTable:
         self.changed: Callable[[], None] = lambda: None
         """Called after each change: the dispatcher may have something to do."""
         self._data = data
+        self._scratch = scratch
         self._keep_inputs = keep_inputs
 
     def running(self) -> list[Job]:
@@ -60,7 +73,7 @@ class JobTable:
             started_at=job.started_at or now,
             attempt=job.attempt + 1,
         )
-        if not await self.store.start_attempt(running):
+        if not await _insist(running, lambda: self.store.start_attempt(running)):
             return None
         self.live[job.id] = running
         return running
@@ -70,7 +83,7 @@ class JobTable:
         now = self.clock()
         queued = job.evolve(status=JobStatus.QUEUED, stage=Stage.QUEUED, stage_started_at=now, gpu=None)
         queued = queued.with_log(now, "warning", f"attempt {job.attempt} ended early: {why}; queued again")
-        if not await self.store.requeue(queued, lost=lost):
+        if not await _insist(queued, lambda: self.store.requeue(queued, lost=lost)):
             return
         log.warning("job_requeued", workerJobId=job.id, attempt=job.attempt, reason=why)
         if job.id in self.canceling:
@@ -88,7 +101,7 @@ class JobTable:
         """Publish a job's end in one transaction, then forget what only a live job needs."""
         now = self.clock()
         ended = job.evolve(status=status, error=error, stage=Stage.COMPLETE, stage_started_at=now, finished_at=now)
-        if await self.store.finish(ended, was=job.status):
+        if await _insist(ended, lambda: self.store.finish(ended, was=job.status)):
             self.counters.ended(ended)
             detail = {} if error is None else {"code": error.code.value, "message": error.message}
             seconds = round(now - job.created_at, 3)
@@ -96,5 +109,21 @@ class JobTable:
         self.live.pop(job.id, None)
         self.canceling.pop(job.id, None)
         self.changed()
+        incomplete = status is not JobStatus.COMPLETE
+        await self._data.run(self._data.remove_remains, job.id, self._scratch, with_outputs=incomplete)
         if not self._keep_inputs:
             await self._data.run(self._data.remove_inputs, job.id)
+
+
+async def _insist(job: Job, write: Callable[[], Awaitable[bool]]) -> bool:
+    """Write a change until the disk takes it; what the store says then."""
+    delay_s = FIRST_RETRY_S
+    while True:
+        try:
+            return await write()
+        except sqlite3.OperationalError as error:
+            if not is_disk_trouble(error):
+                raise
+            log.warning("store_waits_for_disk", workerJobId=job.id, status=job.status.value, detail=str(error))
+        await asyncio.sleep(delay_s)
+        delay_s = min(2 * delay_s, LONGEST_RETRY_S)

@@ -28,7 +28,8 @@ async def admit(request: web.Request, context: Context) -> Job | None:
         return known
     context.service.check_accepts()
     check_length(request, context)
-    await check_room(request, context)
+    length = request.content_length or 0
+    await check_room(context, incoming_bytes=length, largest_bytes=min(length, context.settings.max_file_bytes))
     return None
 
 
@@ -41,8 +42,8 @@ def check_expectation(request: web.Request) -> None:
 
 def check_content_type(request: web.Request) -> None:
     """multipart/form-data with a boundary and no Content-Encoding. Raises UNSUPPORTED_MEDIA, BAD_MULTIPART."""
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-    if encoding != "identity":
+    codings = request.headers.getall(hdrs.CONTENT_ENCODING, [])
+    if any(coding.strip().lower() != "identity" for coding in codings):
         raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, "send the body without a Content-Encoding")
     raw = request.headers.get(hdrs.CONTENT_TYPE, "")
     kind = raw.partition(";")[0].strip().lower()
@@ -81,12 +82,17 @@ def too_large(context: Context) -> BtworkerError:
     return BtworkerError(ErrorCode.FILE_TOO_LARGE, message)
 
 
-async def check_room(request: web.Request, context: Context) -> None:
-    """Raise DISK_FULL when the body, and the rest of the uploads under way, would go below the disk's reserve."""
-    free = await context.service.data.run(context.service.data.free_bytes)
-    needed = (request.content_length or 0) + context.budget.promised_bytes
-    if free - needed < context.settings.disk_reserve_bytes:
-        raise BtworkerError(ErrorCode.DISK_FULL, "the worker's disk has no room for this upload; try again later")
+async def check_room(context: Context, *, incoming_bytes: int, largest_bytes: int) -> None:
+    """Raise DISK_FULL when this upload, with the rest of those under way, would go below the disk's reserve, or could
+    not be decoded beside the jobs that were accepted before: `largest_bytes` is the size of its largest file.
+    """
+    settings, data = context.settings, context.service.data
+    free, scratch_free = await data.run(data.free_for, settings.scratch_dir)
+    decoded = context.service.decoding_bytes(largest_bytes)
+    needed = incoming_bytes + context.budget.promised_bytes + (decoded if scratch_free is None else 0)
+    if free - needed < settings.disk_reserve_bytes or (scratch_free is not None and scratch_free < decoded):
+        message = "the worker's disk has no room for this upload and the sound that is in it; try again later"
+        raise BtworkerError(ErrorCode.DISK_FULL, message)
 
 
 async def invite_body(request: web.Request) -> None:

@@ -5,6 +5,7 @@ bound before the service starts, so that a busy port is said at once.
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 
@@ -14,6 +15,7 @@ from btworker.config import Settings
 from btworker.errors import EXIT_PORT, StartupError
 from btworker.metrics import Metrics
 from btworker.pool.devices import find_gpus
+from btworker.pool.gpu_watch import GpuWatch
 from btworker.service import JobService
 from btworker.web import middlewares
 from btworker.web.admission import defer_continue
@@ -47,8 +49,11 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
 
 
 async def _background(app: web.Application) -> AsyncIterator[None]:
-    """What goes on beside the requests: the loop's lateness is measured, and GPUs are counted once."""
+    """What goes on beside the requests: lateness of the loop, log lines, GPUs; all of it for the metrics and ping."""
     context = app[CONTEXT]
+    logging.getLogger().addHandler(context.metrics.log_lines)
+    watch = context.machine.gpu_watch = GpuWatch(worker.device for worker in context.service.workers())
+    watch.start()
     tasks = (
         asyncio.create_task(_measure_lag(context.metrics), name="loop-lag"),
         asyncio.create_task(_find_gpus(context), name="find-gpus"),
@@ -57,6 +62,8 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    watch.stop()
+    logging.getLogger().removeHandler(context.metrics.log_lines)
 
 
 async def _find_gpus(context: Context) -> None:

@@ -8,6 +8,7 @@ from aiohttp import web
 from btworker.config import Settings
 from btworker.messages import Device
 from btworker.metrics import Metrics
+from btworker.pool.gpu_watch import GpuWatch
 from btworker.service import JobService
 
 
@@ -32,6 +33,8 @@ class Machine:
     """What was found out about this box after the start."""
 
     gpus: tuple[Device, ...] = ()
+    gpu_watch: GpuWatch = field(default_factory=lambda: GpuWatch(()))
+    """Readings of the workers' GPUs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,9 @@ def sent_filename(head: PartHead) -> str | None:
 
 
 def _decode(charset: str, text: str) -> str:
-    try:
-        return unquote(text, encoding=charset, errors="replace")
-    except LookupError:
-        return unquote(text, errors="replace")
+    """Only what RFC 8187 and its predecessor name: Python's other codecs unescape, run long, or raise as they like."""
+    encoding = "iso-8859-1" if charset.lower() == "iso-8859-1" else "utf-8"
+    return unquote(text, encoding=encoding, errors="replace")
 
 
 def clean_filename(raw: str) -> str:

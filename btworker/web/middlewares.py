@@ -18,6 +18,7 @@ from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
+from btworker.store import is_disk_trouble
 from btworker.web.context import REQUEST_ID, ROUTE_PATTERN
 from btworker.web.fallback import CANONICAL
 
@@ -154,6 +155,9 @@ def _answer_to(error: Exception, request: web.Request) -> web.Response:
     if is_full_disk(error):
         log.warning("disk_full", exc_info=error)
         return error_response(ErrorCode.DISK_FULL, "the worker's disk is full; try again once there is room")
+    if is_disk_trouble(error):
+        log.error("store_failed", exc_info=error)
+        return error_response(ErrorCode.NOT_READY, "the worker's job table cannot be written; try again later")
     log.error("request_failed", method=request.method, route=route_pattern(request), exc_info=error)
     return error_response(ErrorCode.INTERNAL, "something went wrong in the worker; its log has the details")
 

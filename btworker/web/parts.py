@@ -18,7 +18,7 @@ from aiohttp import StreamReader, web
 from btworker.errors import BtworkerError, ErrorCode
 
 MAX_IDLE_BYTES = 2**16
-"""Bytes of a body that may belong to no part: before the first boundary and after the last."""
+"""Bytes of a body that may belong to no part: before the first boundary and after the last, however they arrive."""
 MAX_HEADER_BYTES = 8192
 MAX_HEADERS = 16
 MAX_BOUNDARY_CHARS = 200
@@ -92,21 +92,22 @@ class PartParser:
             max_header_count=MAX_HEADERS,
             max_segment_count=max_parts,
         )
-        self._in_part = False
-        self._idle_bytes = 0
+        self._boundary_bytes = len(boundary) + len("\r\n--\r\n")
+        self._outside_bytes = 0
 
     def feed(self, chunk: bytes) -> Iterator[PartEvent]:
         """The events of one more chunk; use them all before the next. Raises BAD_MULTIPART."""
-        silent = not self._in_part
+        self._outside_bytes += len(chunk)
         try:
             for event in self._parser.parse(chunk):
-                silent = False
-                self._in_part = event is not None
+                if isinstance(event, bytes):
+                    self._outside_bytes -= len(event)
+                elif event is not None:
+                    self._outside_bytes -= self._boundary_bytes + _head_bytes(event)
                 yield event if event is None or isinstance(event, bytes) else _head(event)
         except multipart.MultipartError as error:
             raise BtworkerError(ErrorCode.BAD_MULTIPART, f"the multipart body is not valid: {_plain(error)}") from None
-        self._idle_bytes = self._idle_bytes + len(chunk) if silent else 0
-        if self._idle_bytes > MAX_IDLE_BYTES:
+        if self._outside_bytes > MAX_IDLE_BYTES:
             raise BtworkerError(ErrorCode.BAD_MULTIPART, "the multipart body has too many bytes outside of its parts")
 
     def close(self) -> None:
@@ -121,6 +122,11 @@ class PartParser:
 
 def _head(segment: Any) -> PartHead:
     return PartHead(segment.name or "", segment.filename, dict(segment.headerlist))
+
+
+def _head_bytes(segment: Any) -> int:
+    """About the bytes that a part's head took on the wire."""
+    return sum(len(name) + len(value.encode()) + len(": \r\n") for name, value in segment.headerlist) + len("\r\n")
 
 
 def _plain(error: Exception) -> str:

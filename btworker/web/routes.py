@@ -45,10 +45,13 @@ ROUTES = (
     Route("DELETE", "/v1/jobs/{job_id}", jobs.delete_job),
     Route("POST", "/v1/jobs/{job_id}/cancel", jobs.cancel_job),
     Route("GET", "/v1/jobs/{job_id}/outputs", jobs.list_outputs),
-    Route("GET", "/v1/jobs/{job_id}/outputs/{name}", jobs.get_output),
+    Route("GET", "/v1/jobs/{job_id}/outputs/{name:[^/]+}", jobs.get_output),
     Route("*", fallback.PATTERN, fallback.refuse),
 )
-"""The last one takes every request that none above took: 404 or 405, behind the token like the rest."""
+"""The last one takes every request that none above took: 404 or 405, behind the token like the rest.
+
+A plain {name} would match no name that has a brace in it.
+"""
 
 
 def open_paths(settings: Settings) -> frozenset[str]:

@@ -15,7 +15,8 @@ from btworker import __version__
 from btworker.errors import ErrorCode
 from btworker.jobs import JobStatus
 from btworker.messages import EngineInfo
-from btworker.metrics import CONTENT_TYPE
+from btworker.metrics import CONTENT_TYPE, Machine
+from btworker.storage import DiskSpace
 from btworker.web.context import Context, StoreCheck, context_of
 from btworker.web.middlewares import error_response
 
@@ -43,12 +44,17 @@ async def live(_request: web.Request) -> web.StreamResponse:
 async def ready(request: web.Request) -> web.StreamResponse:
     """GET /health/ready: 200, or 503 with every reason."""
     context = context_of(request)
-    found = [_drain_reason(context), _pool_reason(context), await _disk_reason(context), await _store_reason(context)]
-    reasons = [reason for reason in found if reason]
+    reasons = await _reasons(context, await _disk_space(context))
     if not reasons:
         return web.json_response({"status": "ready"})
     code = ErrorCode.DRAINING if context.service.draining else ErrorCode.NOT_READY
     return error_response(code, "; ".join(reasons), more={"status": "not_ready", "reasons": reasons})
+
+
+async def _reasons(context: Context, disk: DiskSpace | None) -> list[str]:
+    """Why this worker is not ready, as sentences; empty where it is."""
+    found = (_drain_reason(context), _pool_reason(context), _disk_reason(context, disk), await _store_reason(context))
+    return [reason for reason in found if reason]
 
 
 def _drain_reason(context: Context) -> str:
@@ -61,12 +67,11 @@ def _pool_reason(context: Context) -> str:
     return "; ".join(_problems(context)) or LOADING
 
 
-async def _disk_reason(context: Context) -> str:
-    free = await free_bytes(context)
-    if free is None:
+def _disk_reason(context: Context, disk: DiskSpace | None) -> str:
+    if disk is None:
         return "the data disk does not answer"
     reserve = context.settings.disk_reserve_bytes
-    return "" if free > reserve else "the data disk is below its reserve (WORKER_DISK_RESERVE_MB)"
+    return "" if disk.free_bytes > reserve else "the data disk is below its reserve (WORKER_DISK_RESERVE_MB)"
 
 
 async def _store_reason(context: Context) -> str:
@@ -78,17 +83,19 @@ async def _store_reason(context: Context) -> str:
 
 async def _look_at_store(context: Context) -> str:
     try:
-        await context.service.check_store()
+        await asyncio.wait_for(context.service.check_store(), DISK_WAIT_S)
     except sqlite3.Error:
         return "the job table cannot be written"
+    except asyncio.TimeoutError:
+        return "the job table does not answer"
     return StoreCheck.OK
 
 
-async def free_bytes(context: Context) -> int | None:
-    """Bytes free on the data disk; None when the disk does not answer in time."""
+async def _disk_space(context: Context) -> DiskSpace | None:
+    """Room on the data disk; None when the disk does not answer in time."""
     data = context.service.data
     try:
-        return await asyncio.wait_for(data.run(data.free_bytes), DISK_WAIT_S)
+        return await asyncio.wait_for(data.run(data.disk_space), DISK_WAIT_S)
     except asyncio.TimeoutError:
         return None
 
@@ -179,5 +186,8 @@ async def preflight(request: web.Request) -> web.StreamResponse:
 async def metrics(request: web.Request) -> web.StreamResponse:
     """GET /metrics"""
     context = context_of(request)
-    text = context.metrics.scrape(disk_free_bytes=await free_bytes(context))
+    disk = await _disk_space(context)
+    ready_now = disk is not None and not await _reasons(context, disk)
+    machine = Machine(ready=ready_now, disk=disk, gpus=context.machine.gpu_watch.readings())
+    text = context.metrics.scrape(machine)
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})

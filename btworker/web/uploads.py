@@ -33,15 +33,21 @@ _AS_IT_IS = ("", "binary", "8bit", "7bit")
 async def create_job(request: web.Request) -> web.StreamResponse:
     """Handler: 201 with the new job, or 200 with the one that this Idempotency-Key made before."""
     context = context_of(request)
+    outcome = "failed"
     try:
         job = await admission.admit(request, context)
         created = False
         if job is None:
             job, created = await _receive(request, context)
+        outcome = "accepted" if created else "known"
     except BtworkerError as error:
-        context.metrics.upload_done(_outcome(error, request))
+        outcome = _outcome(error, request)
         raise
-    context.metrics.upload_done("accepted" if created else "known")
+    except (asyncio.CancelledError, ConnectionError):
+        outcome = "aborted"
+        raise
+    finally:
+        context.metrics.upload_done(outcome)
     response = json_answer(to_wire(context, job), status=201 if created else 200)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return response
@@ -189,6 +195,8 @@ class Upload:
             Input(item.input_id, item.filename, stem, item.size_bytes, item.sha256)
             for item, stem in zip(self._files, stems, strict=True)
         )
+        largest_bytes = max(item.size_bytes for item in inputs)
+        await admission.check_room(self._context, incoming_bytes=0, largest_bytes=largest_bytes)
         await self._data.run(self._sync_folders)
         new = NewJob(
             id=self._job_id,

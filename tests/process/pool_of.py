@@ -10,7 +10,7 @@ from typing import Any
 
 from btworker.config import Settings
 from btworker.jobs import Input, Job, Options, new_job_id
-from btworker.pool.supervisor import Supervisor, worker_specs
+from btworker.pool.supervisor import Supervisor
 from btworker.service import JobService, NewJob
 from btworker.storage import DataFolder
 from btworker.store import Store
@@ -41,7 +41,7 @@ async def running_service(folder: Path, **changes: Any) -> AsyncIterator[JobServ
     data = DataFolder.open(settings.data_dir)
     store = Store.open(data.database)
     settings.scratch_dir.mkdir(parents=True, exist_ok=True)
-    service = JobService(settings=settings, store=store, pool=Supervisor(worker_specs(settings)), data=data)
+    service = JobService(settings=settings, store=store, pool=Supervisor(settings), data=data)
     await service.start()
     try:
         yield service

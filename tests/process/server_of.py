@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,9 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, *, wait: bool = True, **environment: str) -> Iterator[Server]:
+def serving(
+    folder: Path, *, wait: bool = True, program: Sequence[str] = ("-m", "btworker", "serve"), **environment: str
+) -> Iterator[Server]:
     """Start the server on a free port; it is killed at the end if the test has not stopped it."""
     ready = folder / f"ready-{uuid.uuid4().hex}.json"
     log = folder / "server.log"
@@ -95,7 +97,7 @@ def serving(folder: Path, *, wait: bool = True, **environment: str) -> Iterator[
         "WORKER_LOG_FORMAT": "json",
         **environment,
     }
-    command = [sys.executable, "-m", "btworker", "serve", "--ready-file", str(ready)]
+    command = [sys.executable, *program, "--ready-file", str(ready)]
     with open(log, "ab") as output:
         process = subprocess.Popen(command, env={**os.environ, **values}, stdout=output, stderr=output)
     server = Server(process, "", log)

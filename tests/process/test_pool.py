@@ -86,6 +86,19 @@ async def test_poison_job_ends_and_the_queue_goes_on(tmp_path):
         assert service.counters.jobs["failed", "worker_crash"] == 1
 
 
+async def test_a_child_that_died_leaves_nothing_in_the_end(tmp_path):
+    """After the last attempt no other comes to clear away: scratch sound and half the results go with the job's end."""
+    async with running_service(tmp_path, max_attempts=1) as service:
+        job = await submit(service, ["windows", 1], ["tool_left", 60], ["wait_file", str(tmp_path / "never")])
+        scratch = service.settings.scratch_dir
+        await until(lambda: list(scratch.iterdir()))
+        (service.data.folder(job.id).path / "out.part").mkdir()
+        os.kill(service.workers()[0].pid, signal.SIGKILL)
+        assert (await ended(service, job)).error.code is ErrorCode.WORKER_CRASHED
+        await until(lambda: not list(scratch.iterdir()))
+        await until(lambda: not list(service.data.folder(job.id).path.iterdir()))
+
+
 async def test_failure_keeps_the_child(tmp_path):
     """An error that has a code fails the job with it; an unforeseen one is PROCESSING_ERROR; the child stays."""
     async with running_service(tmp_path) as service:
@@ -103,7 +116,7 @@ async def test_broken_gpu_context_gets_a_new_child(tmp_path):
     async with running_service(tmp_path) as service:
         job = await ended(service, await submit(service, ["on_attempt", 1, ["fail", "GPU_ERROR", "illegal address"]]))
         assert (job.status, job.attempt) == (JobStatus.COMPLETE, 2)
-        assert service.workers()[0].restarts == 1
+        assert service.workers()[0].restarts == (("gpu_error", 1),)
 
 
 async def test_large_last_word_before_death_is_read(tmp_path):
@@ -157,8 +170,11 @@ async def test_model_preference(tmp_path):
             assert transcript(service, plain)["pid"] != pid
 
 
-@pytest.mark.parametrize(("model", "sentence"), [("broken-model", "not in the cache"), ("killed-model", "SIGKILL")])
-async def test_child_that_cannot_load_says_why(tmp_path, model, sentence):
+@pytest.mark.parametrize(
+    ("model", "sentence", "reason"),
+    [("broken-model", "not in the cache", "internal"), ("killed-model", "SIGKILL", "worker_crash")],
+)
+async def test_child_that_cannot_load_says_why(tmp_path, model, sentence, reason):
     """The service stays up, accepts jobs, and tells the reason; there is no loop of restarts."""
     async with running_service(tmp_path, model=model, models=model) as service:
         await until(lambda: service.workers()[0].phase is Phase.WAITING)
@@ -166,7 +182,7 @@ async def test_child_that_cannot_load_says_why(tmp_path, model, sentence):
         assert sentence in state.problem.message and not state.ready
         job = await submit(service)
         assert (await service.get(job.id)).status is JobStatus.QUEUED
-        assert service.workers()[0].restarts == 1
+        assert service.workers()[0].restarts == ((reason, 1),)
 
 
 async def test_stop_leaves_no_process_and_no_descriptor(tmp_path):

@@ -1,7 +1,6 @@
 """The real server process: start, signals, kill -9, and what a start does when something is wrong."""
 
 import json
-import os
 import signal
 import time
 
@@ -38,6 +37,14 @@ def test_front_end_starts_quickly_and_holds_no_torch(tmp_path):
             mapped = file.read()
         assert "libc" in mapped
         assert not [name for name in ("torch", "numpy", "whisper", "libcuda") if name in mapped]
+
+
+@pytest.mark.parametrize(("offline", "seen"), [("true", "1"), ("false", "")])
+def test_offline_binds_the_libraries_too(tmp_path, offline, seen):
+    """What a child imports may ask the hub by itself: it is told not to before it is imported."""
+    with serving(tmp_path, WORKER_OFFLINE=offline, HF_HUB_OFFLINE="") as server:
+        until(lambda: server.request("GET", "/health/ready")[0] == 200)
+        assert server.request("GET", "/v1/preflight")[1]["versions"]["HF_HUB_OFFLINE"] == seen
 
 
 def test_model_that_does_not_exist(tmp_path):
@@ -122,6 +129,23 @@ def test_kill_of_the_server_during_its_start_leaves_no_process(tmp_path):
             until(lambda: not any(alive(pid) for pid in family), deadline_s=10)  # noqa: B023 - called at once
 
 
+@pytest.mark.timeout(300)
+def test_kill_of_the_server_at_work_leaves_no_process(tmp_path):
+    """Whatever its children do (stuck in C, stopped, at work, idle), they go with a server that is killed -9."""
+    steps = ["spin", 60], ["signal", "SIGSTOP"], ["sleep", 60], ["windows", 1]
+    for number in range(20 if FULL else 4):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with serving(folder, WORKER_MAX_CONCURRENT_JOBS="2") as server:
+            job_id = server.submit(["windows", 1], steps[number % 4])
+            until(lambda: server.job(job_id)["progress"]["chunkIndex"] >= 1)  # noqa: B023 - called at once
+            family = server.children()
+            assert len(family) >= 2
+            server.process.kill()
+            server.process.wait()
+            until(lambda: not any(alive(pid) for pid in family), deadline_s=10)  # noqa: B023
+
+
 def refused(tmp_path, **environment):
     """Exit code and last words of a server that does not start."""
     with serving(tmp_path, wait=False, **environment) as server:
@@ -151,12 +175,33 @@ def test_folder_in_use_ends_the_start(tmp_path):
     assert code == EXIT_DATA_FOLDER and "in use" in words and "Traceback" not in words
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_unwritable_folder_ends_the_start(tmp_path):
-    """The sentence says what to do."""
-    (tmp_path / "data").mkdir(mode=0o500)
+@pytest.mark.parametrize("name", ["WORKER_DATA_DIR", "WORKER_TMP_DIR"])
+def test_unusable_folder_ends_the_start(tmp_path, name):
+    """The sentence says what to do. Nobody, root included, makes a folder in /proc, or below a file."""
+    (tmp_path / "file").write_text("in the way")
+    for folder in ("/proc/nowhere", str(tmp_path / "file" / "below")):
+        code, words = refused(tmp_path, **{name: folder})
+        assert code == EXIT_DATA_FOLDER and name in words and folder in words
+        assert "Traceback" not in words
+
+
+def test_database_that_cannot_be_opened_ends_the_start(tmp_path):
+    """Not damaged, and not said to be: here a folder stands in its place."""
+    (tmp_path / "data" / "jobs.sqlite3").mkdir(parents=True)
     code, words = refused(tmp_path)
-    assert code == EXIT_DATA_FOLDER and "WORKER_DATA_DIR" in words
+    assert code == EXIT_DATA_FOLDER and "jobs.sqlite3" in words
+    assert "damaged" not in words and "Traceback" not in words
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe not a token"])
+def test_token_file_that_gives_no_token_ends_the_start(tmp_path, content):
+    """Missing, empty, or not a token: the file is named, what is in it is not."""
+    tokens = tmp_path / "tokens"
+    if content is not None:
+        tokens.write_bytes(content)
+    code, words = refused(tmp_path, WORKER_TOKEN="", WORKER_TOKEN_FILE=str(tokens))
+    assert code == EXIT_BAD_SETTINGS and ("WORKER_TOKEN_FILE" if content == b"" else str(tokens)) in words
+    assert "Traceback" not in words and "not a token" not in words
 
 
 def test_damaged_database_ends_the_start(tmp_path):
@@ -165,6 +210,22 @@ def test_damaged_database_ends_the_start(tmp_path):
     (tmp_path / "data" / "jobs.sqlite3").write_text("not a database, " * 500)
     code, words = refused(tmp_path)
     assert code == EXIT_DATABASE and "jobs.sqlite3" in words and "Traceback" not in words
+
+
+def test_a_new_job_table_costs_no_results(tmp_path):
+    """Where a damaged table was moved away, as its error says, the files of its jobs are kept beside the new ones."""
+    with serving(tmp_path) as server:
+        job_id = server.submit()
+        server.ended(job_id)
+        assert stop(server) == 0
+    (tmp_path / "data" / "jobs.sqlite3").unlink()
+    with serving(tmp_path) as server:
+        assert server.request("GET", f"/v1/jobs/{job_id}")[0] == 404
+        kept = [path for path in (tmp_path / "data").iterdir() if path.name.startswith("jobs.without-table.")]
+        assert len(kept) == 1
+        assert (kept[0] / job_id / "out" / "talk_transcript.json").is_file()
+        assert str(kept[0]) in server.log.read_text()
+        assert server.ended(server.submit())["status"] == "complete"
 
 
 def test_log_lines_are_json_and_hold_no_secret(tmp_path):

@@ -16,6 +16,7 @@ from btworker.cli.model_files import describe, model_files
 from btworker.cli.wording import clock, megabytes, printable, shortened, times
 from btworker.client.model import read_job
 from btworker.config import Settings
+from btworker.gpu_support import TorchFacts
 from btworker.messages import Device
 
 LOCKS = Path(__file__).resolve().parents[2] / "locks"
@@ -195,8 +196,20 @@ def test_gpu_that_is_not_to_be_had(device: str, visible: str | None, verdicts: s
 
 @pytest.mark.speech
 def test_torch_is_asked_in_a_process_of_its_own() -> None:
-    """A GPU that torch does not see is said in a few words."""
-    assert gpu_check.probe(Device("cuda", "GPU-00000000-0000-0000-0000-000000000000", "none", 0)) == "torch sees no GPU"
+    """What torch was built for, and why no kernel ran on a GPU that it does not see."""
+    facts = gpu_check.probe(Device("cuda", "GPU-00000000-0000-0000-0000-000000000000", "none", 0))
+    assert isinstance(facts, TorchFacts)
+    assert facts.version.startswith(("2.2.2", "2.11.0"))
+    assert facts.error
+    assert facts.name is None
+
+
+@pytest.mark.speech
+def test_a_torch_that_cannot_be_asked_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken installation: the last line of what Python says."""
+    (tmp_path / "torch.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert "libcudart.so.12" in str(gpu_check.probe(Device("cuda", None, "none", 0)))
 
 
 @pytest.mark.gpu

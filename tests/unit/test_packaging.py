@@ -143,11 +143,11 @@ def test_the_stamp_changes_with_the_locks(tmp_path: Path, monkeypatch: pytest.Mo
     shutil.copytree(ROOT / "locks", copy / "locks")
     shutil.copy(ROOT / "pyproject.toml", copy)
     monkeypatch.setattr(setup_env, "ROOT", copy)
-    before = setup_env.fingerprint("cu121", tmp_path / ".venv")
-    assert setup_env.fingerprint("cu121", tmp_path / ".venv") == before
+    before = setup_env.fingerprint(["cu121", "dev"], tmp_path / ".venv")
+    assert setup_env.fingerprint(["cu121", "dev"], tmp_path / ".venv") == before
     with (copy / "locks" / "cu121.txt").open("a") as lock:
         lock.write("# changed\n")
-    assert setup_env.fingerprint("cu121", tmp_path / ".venv") != before
+    assert setup_env.fingerprint(["cu121", "dev"], tmp_path / ".venv") != before
 
 
 def test_the_installed_metadata_is_this_version_and_command() -> None:

@@ -131,6 +131,7 @@ def test_places(choice, gpus, slots, expected):
 def test_labels_and_threads():
     """A worker's label in metrics, and its share of the cores."""
     assert (CPU.label, GPUS[1].label, Device("cuda").label) == ("cpu", "1", "cuda")
+    assert Device("cuda", "MIG-2", "MIG instance").label == "MIG-2"
     assert threads_per_child(wanted=3, children=8) == 3 and threads_per_child(wanted=0, children=1000) == 1
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -11,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .audio import SAMPLE_RATE
+from .corpus import Sentence
 
+_MID_SENTENCE_SHARE = 0.06
 _LEAST_OVERLAP_S = 0.08  # less of a sentence than this at the end of a window is not heard as one
 
 
@@ -60,13 +64,16 @@ class Layout:
 
 
 class Bank:
-    """One or more folders of `synth.build_bank`, by voice."""
+    """One or more folders of `synth.build_bank`, by voice, without the sentences of `left_out`."""
 
-    def __init__(self, folders: list[Path]) -> None:
+    def __init__(self, folders: list[Path], left_out: frozenset[str]) -> None:
         self.by_voice: dict[str, list[Recorded]] = {}
+        self._by_pair: dict[tuple[str, tuple[str, str]], list[Recorded]] = {}  # two words in a row
         for folder in folders:
             samples = np.load(folder / "samples.npy", mmap_mode="r")
             for entry in json.loads((folder / "index.json").read_text()):
+                if Sentence(tuple(entry["words"])).text in left_out:
+                    continue
                 first = entry["first_sample"]
                 recorded = Recorded(
                     entry["voice"],
@@ -75,11 +82,24 @@ class Bank:
                     samples[first : first + entry["sample_count"]],
                 )
                 self.by_voice.setdefault(recorded.voice, []).append(recorded)
+                for pair in pairwise(recorded.words):
+                    self._by_pair.setdefault((recorded.voice, pair), []).append(recorded)
         self.voices = sorted(self.by_voice)
 
-    def draw(self, rng: Random, voice: str | None) -> Recorded:
-        """An utterance of a voice, of any voice when None."""
-        return rng.choice(self.by_voice[voice or rng.choice(self.voices)])
+    def draw(
+        self, rng: Random, voice: str | None, *, earlier: Sequence[Recorded] = (), alike_share: float = 0.0
+    ) -> Recorded:
+        """An utterance of a voice, of any voice when None.
+
+        `alike_share` of them have two words in a row in common with one of `earlier`, or are the same sentence.
+        """
+        voice = voice or rng.choice(self.voices)
+        if earlier and rng.random() < alike_share:
+            pairs = list(pairwise(rng.choice(earlier).words))
+            alike = self._by_pair.get((voice, rng.choice(pairs)), []) if pairs else []
+            if alike:
+                return rng.choice(alike)
+        return rng.choice(self.by_voice[voice])
 
 
 def lead_s(rng: Random, window_s: float) -> float:
@@ -112,21 +132,24 @@ def short_layout(bank: Bank, rng: Random, window_s: float) -> Layout:
     return Layout(window_s, content_s, tuple(placed))
 
 
-def full_layout(bank: Bank, rng: Random, window_s: float, *, mid_sentence_share: float = 0.06) -> Layout:
-    """A window of a longer recording, cut as transcribe's seek cuts it; half of them are the recording's last."""
+def full_layout(
+    bank: Bank, rng: Random, window_s: float, *, last_share: float = 0.5, alike_share: float = 0.0
+) -> Layout:
+    """A window of a longer recording, cut as transcribe's seek cuts it; some are the recording's last."""
     voice = rng.choice(bank.voices) if rng.random() < 0.7 else None
-    last = rng.random() < 0.5
+    last = rng.random() < last_share
     speech_until_s = rng.uniform(0.5, window_s - 1.0) if last else window_s + 1
     clock = lead_s(rng, window_s)
     placed: list[Placed] = []
     cut: Placed | None = None
-    if rng.random() < mid_sentence_share:
+    if rng.random() < _MID_SENTENCE_SHARE:
         first = bank.draw(rng, voice)
         clock = -rng.uniform(0, first.duration_s)
         placed.append(Placed(first, clock))
         clock += first.duration_s + pause_s(rng)
     while clock < min(speech_until_s, window_s - _LEAST_OVERLAP_S):
-        candidate = Placed(bank.draw(rng, voice), clock)
+        earlier = [one.utterance for one in placed]
+        candidate = Placed(bank.draw(rng, voice, earlier=earlier, alike_share=alike_share), clock)
         if candidate.end_s > window_s:
             cut = candidate if not last else None
             break

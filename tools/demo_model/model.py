@@ -78,6 +78,21 @@ class TokenRows(nn.Module):
         capital = self.plain[self.twin] + self.capital_offset + self.capital_own
         return torch.cat([self.plain, capital, self.timestamp(self.waves), self.other[None]])
 
+    def recover(self, embedding: Tensor) -> None:
+        """Take the parameters that `forward` makes an exported embedding from; the timestamps' by least squares."""
+        timed = embedding[self.timestamp_begin :].double()
+        waves = torch.cat([self.waves, torch.ones(TIMESTAMP_COUNT, 1)], 1).double()
+        # The slowest waves are nearly straight lines: without the limit they would get huge weights that cancel out.
+        solved = torch.linalg.lstsq(waves, timed, rcond=1e-6, driver="gelsd").solution
+        unused = int((self.compact == len(self.ids)).nonzero()[0])
+        with torch.no_grad():
+            self.plain.copy_(embedding[self.plain_ids])
+            self.capital_offset.zero_()
+            self.capital_own.copy_(embedding[self.capital_ids] - self.plain[self.twin])
+            self.timestamp.weight.copy_(solved[:-1].T)
+            self.timestamp.bias.copy_(solved[-1])
+            self.other.copy_(embedding[unused])
+
 
 class Student(nn.Module):
     """A Whisper with the compact token table and heads that name the word under each audio frame."""
@@ -92,6 +107,12 @@ class Student(nn.Module):
         self.frame_origins = nn.Linear(WIDTH, WIDTH)
         _initialise(self.whisper)
 
+    def load_exported(self, checkpoint: dict[str, dict[str, Tensor]]) -> None:
+        """Go on from what `export` wrote; the auxiliary heads, which it leaves out, stay as they are."""
+        weights = {name: value.float() for name, value in checkpoint["model_state_dict"].items()}
+        self.whisper.load_state_dict(weights)
+        self.rows.recover(weights["decoder.token_embedding.weight"])
+
     def encode(self, mel: Tensor, offsets: Tensor) -> Tensor:
         """Clips of n frames, each at its own place of the 1,500."""
         encoder = self.whisper.encoder
@@ -104,7 +125,9 @@ class Student(nn.Module):
         return encoder.ln_post(x)
 
     def forward(self, mel: Tensor, offsets: Tensor, tokens: Tensor, first: Tensor, row_count: int) -> Output:
-        audio = self.encode(mel, offsets)
+        """Every window is encoded once, however many token sequences (in a row) belong to it."""
+        heard = self.encode(mel, offsets)
+        audio = heard.repeat_interleave(len(tokens) // len(mel), 0)
         decoder, table = self.whisper.decoder, self.rows()
         x = functional.embedding(self.rows.compact[tokens], table) + decoder.positional_embedding[: tokens.shape[1]]
         picked = (first[:, None] + torch.arange(row_count)).clamp(max=tokens.shape[1] - 1)
@@ -124,10 +147,10 @@ class Student(nn.Module):
         logits = torch.cat([logits[..., :-1], logits[..., -1:] + self.rows.other_bias], -1)
         return Output(
             logits=logits,
-            frame_words=self.frame_words(audio),
-            frame_previous=self.frame_previous(audio),
-            frame_numbers=self.frame_numbers(audio),
-            frame_origins=self.frame_origins(audio),
+            frame_words=self.frame_words(heard),
+            frame_previous=self.frame_previous(heard),
+            frame_numbers=self.frame_numbers(heard),
+            frame_origins=self.frame_origins(heard),
             attention=attention,
             locating=locating,
         )

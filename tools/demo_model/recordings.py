@@ -64,6 +64,12 @@ def compose(
     return Recording(samples + np.float32(noise_level) * noise, reference)
 
 
+def sentences(folder: Path) -> frozenset[str]:
+    """Every sentence that the references of a folder have."""
+    references = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    return frozenset(segment["text"] for reference in references for segment in reference["segments"])
+
+
 def write_reference(path: Path, reference: dict[str, object]) -> None:
     """Beside the audio, one line per top-level key so that a diff reads well."""
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in reference.items()]

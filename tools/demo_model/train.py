@@ -1,4 +1,4 @@
-"""Trains the demo checkpoint on the CPU: short clips first, whole windows last."""
+"""Trains the demo checkpoint on the CPU: from scratch, or what remains to be learnt from a checkpoint on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
+from .curriculum import CURRICULUM, FINE_TUNING, Stage
 from .layout import Bank
 from .model import Output, Student, export
+from .recordings import sentences
 from .vocabulary import TokenTable
 from .windows import IGNORED, Composer, Example
 
@@ -26,69 +28,48 @@ _SPAN_SHARE = 0.95  # of a row's attention; the rest fades over the gap behind t
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples of equal length, padded; rows count from <|startoftranscript|>."""
+    """Examples of equal length, their takes padded and in a row; rows count from <|startoftranscript|>."""
 
     mel: Tensor
     offsets: Tensor
     tokens: Tensor
     first: Tensor
     targets: Tensor
-    spans: Tensor  # (batch, rows, 3)
+    spans: Tensor  # (takes, rows, 3)
     frames: Tensor  # (batch, frames, 4)
 
 
 def collate(examples: list[Example]) -> Batch:
     """Pad on the right: the decoder is causal, so padding needs no mask."""
-    length = max(len(example.tokens) for example in examples)
-    row_count = max(len(example.targets) for example in examples)
+    takes = [take for example in examples for take in example.takes]
+    length = max(len(take.tokens) for take in takes)
+    row_count = max(len(take.targets) for take in takes)
     return Batch(
         mel=torch.stack([example.mel for example in examples]),
         offsets=torch.tensor([example.offset for example in examples]),
-        tokens=torch.tensor([example.tokens + [0] * (length - len(example.tokens)) for example in examples]),
-        first=torch.tensor([example.first for example in examples]),
-        targets=torch.tensor([e.targets + [IGNORED] * (row_count - len(e.targets)) for e in examples]),
-        spans=torch.tensor([e.spans + [(0, 0, 0)] * (row_count - len(e.spans)) for e in examples]),
+        tokens=torch.tensor([take.tokens + [0] * (length - len(take.tokens)) for take in takes]),
+        first=torch.tensor([take.first for take in takes]),
+        targets=torch.tensor([take.targets + [IGNORED] * (row_count - len(take.targets)) for take in takes]),
+        spans=torch.tensor([take.spans + [(0, 0, 0)] * (row_count - len(take.spans)) for take in takes]),
         frames=torch.stack([example.frames for example in examples]),
     )
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A part of the curriculum: which windows, for how many steps, at which learning rates."""
-
-    mix: tuple[tuple[float, int], ...]  # window in seconds and batch size, drawn evenly
-    prompted_share: float  # of the batches
-    steps: int
-    lr: float
-    lr_end: float
-    warmup: int = 10
-
-
-CURRICULUM = (
-    Stage(mix=((4, 16),), prompted_share=0, steps=700, lr=2e-3, lr_end=1.8e-3, warmup=150),
-    Stage(mix=((4, 14), (8, 7)), prompted_share=0.05, steps=350, lr=1.8e-3, lr_end=1.5e-3),
-    Stage(mix=((8, 7), (16, 3)), prompted_share=0.15, steps=250, lr=1.5e-3, lr_end=1.2e-3),
-    Stage(mix=((12, 5), (30, 2)), prompted_share=0.3, steps=500, lr=1.2e-3, lr_end=8e-4),
-    Stage(mix=((30, 3),), prompted_share=0.5, steps=600, lr=8e-4, lr_end=1e-4),
-    Stage(mix=((30, 3),), prompted_share=0.5, steps=500, lr=6e-4, lr_end=4e-5),
-    Stage(mix=((30, 3),), prompted_share=0.5, steps=220, lr=3e-4, lr_end=2e-5),
-)
 
 
 class Batches(IterableDataset[Batch]):
     """An endless stream of batches, composed in a worker process."""
 
-    def __init__(self, stage: Stage, banks: list[Path], seed: int) -> None:
-        self._stage, self._banks, self._seed = stage, banks, seed
+    def __init__(self, stage: Stage, banks: list[Path], left_out: frozenset[str], seed: int) -> None:
+        self._stage, self._banks, self._left_out, self._seed = stage, banks, left_out, seed
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
-        rng = Random(self._seed)
-        composer = Composer(Bank(self._banks), TokenTable(), self._seed)
+        rng, stage = Random(self._seed), self._stage
+        composer = Composer(Bank(self._banks, self._left_out), TokenTable(), self._seed, stage.style)
         while True:
-            prompted = rng.random() < self._stage.prompted_share
-            window_s, size = rng.choice(self._stage.mix)
-            yield collate([composer.example(window_s, prompted=prompted) for _ in range(size)])
+            prompted = rng.random() < stage.prompted_share
+            takes = stage.takes if prompted else 1  # without prompts they would be alike
+            window_s, size = rng.choice(stage.mix)
+            yield collate([composer.example(window_s, takes=takes, prompted=prompted) for _ in range(size)])
 
 
 def token_loss(student: Student, logits: Tensor, targets: Tensor) -> Tensor:
@@ -144,15 +125,15 @@ def frame_losses(student: Student, output: Output, frames: Tensor) -> dict[str, 
     }
 
 
-def losses(student: Student, output: Output, batch: Batch) -> dict[str, Tensor]:
-    """The loss terms, already weighted."""
+def losses(student: Student, output: Output, batch: Batch, *, frozen_encoder: bool) -> dict[str, Tensor]:
+    """The loss terms, already weighted; the auxiliary heads teach the encoder, and only that."""
     target = attention_targets(batch.spans, output.frame_words.shape[1])
     written = functional.pad(target[:, :-1], (0, 0, 1, 0))
     return {
         "tokens": token_loss(student, output.logits, batch.targets),
         "attention": 0.3 * sum((divergence(target, one) for one in output.attention), torch.zeros(())),
         "locating": 0.15 * divergence(written, output.locating),
-        **frame_losses(student, output, batch.frames),
+        **({} if frozen_encoder else frame_losses(student, output, batch.frames)),
     }
 
 
@@ -191,6 +172,8 @@ class Trainer:
         trained = [p for name, p in self.student.named_parameters() if "token_embedding" not in name]
         self.optimiser = torch.optim.AdamW(trained, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         self.steps_done = 0
+        if arguments.from_checkpoint:
+            self.student.load_exported(torch.load(arguments.from_checkpoint, weights_only=True))
         if arguments.resume:
             saved = torch.load(arguments.resume, weights_only=True)
             self.student.load_state_dict(saved["student"])
@@ -202,14 +185,16 @@ class Trainer:
 
     def run(self, stage: Stage, *, seed: int, steps: int) -> None:
         """Train for the last `steps` of a stage's steps."""
-        batches = Batches(stage, self.arguments.bank, seed)
+        left_out = sentences(self.arguments.held_out)
+        batches = Batches(stage, self.arguments.bank, left_out, seed)
         stream = iter(DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4))
         shown: dict[str, float] = {}
         began = time.monotonic()
+        self.student.whisper.encoder.requires_grad_(not stage.frozen_encoder)
         for step in range(stage.steps - steps, stage.steps):
             for group in self.optimiser.param_groups:
                 group["lr"] = rate(stage, step)
-            for name, value in self._step(next(stream)).items():
+            for name, value in self._step(next(stream), stage).items():
                 shown[name] = value if name not in shown else 0.95 * shown[name] + 0.05 * value
             if step % 20 == 0:
                 terms = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
@@ -218,22 +203,24 @@ class Trainer:
                 self.save()
         self.save()
 
-    def _step(self, batch: Batch) -> dict[str, float]:
+    def _step(self, batch: Batch, stage: Stage) -> dict[str, float]:
         output = self.student(batch.mel, batch.offsets, batch.tokens, batch.first, batch.targets.shape[1])
-        terms = losses(self.student, output, batch)
+        terms = losses(self.student, output, batch, frozen_encoder=stage.frozen_encoder)
         self.optimiser.zero_grad(set_to_none=True)
         sum(terms.values(), torch.zeros(())).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimiser.step()
         self.average.update(self.student, self.steps_done)
         self.steps_done += 1
-        speaking = batch.frames[..., 0] > 0
-        right = (output.frame_words.argmax(-1) == batch.frames[..., 0])[speaking].float().mean()
         wanted = batch.targets != IGNORED
         labels = self.student.rows.compact[batch.targets[wanted]]
         hit = (output.logits[wanted].argmax(-1) == labels)[labels < self.student.rows.first_timestamp].float().mean()
         shown = {name: float(term.detach()) for name, term in terms.items()}
-        return shown | {"norm": float(norm), "frame_right": float(right), "token_right": float(hit)}
+        if not stage.frozen_encoder:
+            speaking = batch.frames[..., 0] > 0
+            right = (output.frame_words.argmax(-1) == batch.frames[..., 0])[speaking].float().mean()
+            shown["frame_right"] = float(right)
+        return shown | {"norm": float(norm), "token_right": float(hit)}
 
     def save(self) -> None:
         """Write the resumable state and, beside it, the exported checkpoint."""
@@ -255,8 +242,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bank", type=Path, action="append", required=True, help="folder of synth (repeatable)")
+    parser.add_argument("--held-out", type=Path, required=True, help="recordings whose sentences no bank shall teach")
     parser.add_argument("--out", type=Path, default=Path("build/demo.pt"), help="resumable checkpoint to write")
-    parser.add_argument("--resume", type=Path, help="resumable checkpoint to go on from")
+    parser.add_argument("--from-checkpoint", type=Path, help="exported checkpoint to fine-tune")
+    parser.add_argument(
+        "--resume", type=Path, help="resumable checkpoint to go on from, with the option above if it was given"
+    )
     parser.add_argument("--save-every", type=int, default=50, help="steps")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
@@ -264,12 +255,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run the curriculum, or what is left of it."""
+    """Run the curriculum or the fine-tuning, or what is left of it."""
     arguments = parse()
     torch.set_num_threads(arguments.threads)
     trainer = Trainer(arguments)
     end = 0
-    for number, stage in enumerate(CURRICULUM):
+    for number, stage in enumerate(FINE_TUNING if arguments.from_checkpoint else CURRICULUM):
         end += stage.steps
         left = min(stage.steps, end - trainer.steps_done)
         if left > 0:

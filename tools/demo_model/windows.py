@@ -17,7 +17,7 @@ from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 
 from .audio import SAMPLE_RATE
 from .corpus import WORDS
-from .layout import Bank, Layout, Placed, full_layout, short_layout, silent_layout
+from .layout import Bank, Layout, Placed, Recorded, full_layout, short_layout, silent_layout
 from .vocabulary import TokenTable
 
 FRAMES_PER_S = 50
@@ -28,69 +28,125 @@ _MAX_FIRST_TIMESTAMP_S = 1.0  # transcribe never lets a window's first timestamp
 _PERIOD_S = 0.25
 _HALF_TIMESTAMP_S = 0.06
 _SILENT_SHARE = 0.05
+_TEXT_CONTEXT = 448
+_LEAST_PROMPT, _FULL_PROMPT = 6, 223  # tokens; transcribe carries over no more
+
+_LONGEST_LOOP_WORDS, _LOOP_TURNS = 3, 3
 
 # Frames that a decoder row shall look at: first, last (exclusive), and the end of a fading tail; (0, 0, 0) is "free".
 Span = tuple[int, int, int]
 _FREE: Span = (0, 0, 0)
+Row = tuple[int, int, Span]  # a token, the target at the row before, the span that the row before looks at
 
 
 @dataclass(frozen=True)
-class Example:
-    """One window. Row i of `targets` and `spans` belongs to the prediction made at token `first + i`."""
+class Style:
+    """What windows and prompts are drawn; the shares are of all windows, prompts, utterances."""
 
-    mel: Tensor  # (80, 2 * frames)
-    offset: int  # position of its first frame in the encoder's 1,500
+    full_prompt_share: float = 0.0  # prompts as long as they get, as in every recording of more than two minutes
+    alike_share: float = 0.0  # utterances that have words in common with an earlier one of the window or its prompt
+    last_share: float = 0.5  # whole windows in which the recording ends
+    slip_share: float = 0.0  # words of the text so far that are mistaken, or said again in a loop
+    timed_share: tuple[float, float] = (0.7, 0.7)  # takes with timestamps: without a prompt, with one
+
+
+@dataclass(frozen=True)
+class Take:
+    """One text of a window. Row i of `targets` and `spans` belongs to the prediction made at token `first + i`."""
+
     tokens: list[int]
     first: int  # index of <|startoftranscript|>
     targets: list[int]
     spans: list[Span]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One window, and one or more ways to ask for its text."""
+
+    mel: Tensor  # (80, 2 * frames)
+    offset: int  # position of its first frame in the encoder's 1,500
+    takes: list[Take]
     frames: Tensor  # (frames, 4) what the encoder should know of each frame, see _frame_targets
 
 
 class Composer:
     """Draws examples from a bank; every random choice comes from one `Random`."""
 
-    def __init__(self, bank: Bank, table: TokenTable, seed: int) -> None:
-        self._bank, self._table = bank, table
+    def __init__(self, bank: Bank, table: TokenTable, seed: int, style: Style) -> None:
+        self._bank, self._table, self._style = bank, table, style
+        self._word_list = [*table.plain.values(), *table.capital.values()]
+        self._words = frozenset(self._word_list)
         self._rng, self._noise = Random(seed), np.random.default_rng(seed)
         self._filters = mel_filters(torch.device("cpu"), 80)
         self._hann = torch.hann_window(N_FFT)
 
-    def example(self, window_s: float, *, prompted: bool = False) -> Example:
-        """A window of a recording, or a clip (of its begin, its end or anything between) when `window_s` is less."""
-        rng = self._rng
+    def example(self, window_s: float, *, takes: int, prompted: bool) -> Example:
+        """A window of a recording, or a clip (of its begin, its end or anything between) when `window_s` is less.
+
+        Its takes are each with a prompt of its own, or all without.
+        """
+        rng, style = self._rng, self._style
         place = rng.choice(("begin", "end", "any")) if window_s < FULL_WINDOW_S else "whole"
         spare = round((FULL_WINDOW_S - window_s) * FRAMES_PER_S)
         offset = {"begin": 0, "end": spare, "any": rng.randint(0, spare), "whole": 0}[place]
         if rng.random() < _SILENT_SHARE:
             layout = silent_layout(rng, window_s)
         elif place in ("end", "whole"):
-            layout = full_layout(self._bank, rng, window_s)
+            layout = full_layout(self._bank, rng, window_s, last_share=style.last_share, alike_share=style.alike_share)
         else:
             layout = short_layout(self._bank, rng, window_s)
-        script = _Script(self._table, layout, offset / FRAMES_PER_S)
-        rows = script.rows(rng)
-        prompt = self._prompt(timestamps=script.timestamps) if prompted else []
-        first = len(prompt)
         return Example(
             mel=self._mel(layout),
             offset=offset,
-            tokens=prompt + [row[0] for row in rows[:-1]],
-            first=first,
-            targets=[row[1] for row in rows[1:]],
-            spans=[row[2] for row in rows[1:]],
+            takes=[self._take(layout, offset, prompted=prompted) for _ in range(takes)],
             frames=_frame_targets(layout, offset),
         )
 
-    def _prompt(self, *, timestamps: bool) -> list[int]:
-        """What transcribe carries over: the tokens of earlier windows, at most 223 of them."""
-        rng, table, tokens = self._rng, self._table, list[int]()
-        count, clock = rng.randint(6, 223), rng.uniform(0, 1)
+    def _take(self, layout: Layout, offset: int, *, prompted: bool) -> Take:
+        timestamps = self._rng.random() < self._style.timed_share[prompted]
+        rows = _Script(self._table, layout, offset / FRAMES_PER_S).rows(self._rng, timestamps=timestamps)
+        prompt = self._prompt(layout, timestamps=timestamps) if prompted else []
+        rows = self._with_slips(rows)[: _TEXT_CONTEXT + 1 - len(prompt)]
+        return Take(
+            tokens=prompt + [row[0] for row in rows[:-1]],
+            first=len(prompt),
+            targets=[row[1] for row in rows[1:]],
+            spans=[row[2] for row in rows[1:]],
+        )
+
+    def _with_slips(self, rows: list[Row]) -> list[Row]:
+        """Make mistakes in the text so far, behind which the right one goes on: transcribe makes them, too.
+
+        Who has only seen right texts writes a word that was written twice for ever.
+        """
+        rng, words, share = self._rng, self._words, self._style.slip_share / 2
+        slipped: list[Row] = []
+        for token, target, span in rows:
+            if token not in words:
+                slipped.append((token, target, span))
+                continue
+            slipped.append((rng.choice(self._word_list) if rng.random() < share else token, target, span))
+            if rng.random() < share:
+                phrase = [row[0] for row in slipped[-rng.randint(1, _LONGEST_LOOP_WORDS) :] if row[0] in words]
+                loop = phrase * rng.randint(1, _LOOP_TURNS)
+                slipped += [(again, IGNORED, _FREE) for again in loop]
+        return slipped
+
+    def _prompt(self, layout: Layout, *, timestamps: bool) -> list[int]:
+        """What transcribe carries over: the tokens of earlier windows, up to the end of the one before."""
+        rng, table, style, tokens = self._rng, self._table, self._style, list[int]()
+        full = rng.random() < style.full_prompt_share
+        count, clock = _FULL_PROMPT if full else rng.randint(_LEAST_PROMPT, _FULL_PROMPT), rng.uniform(0, 1)
         timestamps = timestamps and rng.random() < 0.85
-        while len(tokens) < count:
-            utterance = self._bank.draw(rng, None)
+        earlier: list[Recorded] = [placed.utterance for placed in layout.complete]
+        while True:
+            utterance = self._bank.draw(rng, None, earlier=earlier, alike_share=style.alike_share)
             if clock + utterance.duration_s > FULL_WINDOW_S:
+                if len(tokens) >= count:
+                    break
                 clock = rng.uniform(0, 1)
+            earlier.append(utterance)
             text = [table.word(word, first=i == 0) for i, word in enumerate(utterance.words)] + [table.period]
             if timestamps:
                 text = [table.timestamp(clock), *text, table.timestamp(clock + utterance.duration_s)]
@@ -133,22 +189,20 @@ class Composer:
 
 
 class _Script:
-    """The token rows of a layout: (token, target at the row before, span that the row before looks at)."""
+    """The token rows of a layout."""
 
     def __init__(self, table: TokenTable, layout: Layout, offset_s: float) -> None:
         self.table, self.layout, self.offset_s = table, layout, offset_s
-        self.timestamps = True
-        self._rows: list[tuple[int, int, Span]] = []
+        self._rows: list[Row] = []
 
-    def rows(self, rng: Random) -> list[tuple[int, int, Span]]:
+    def rows(self, rng: Random, *, timestamps: bool) -> list[Row]:
         t, layout = self.table.tokenizer, self.layout
-        self.timestamps = rng.random() < 0.7
         silent = not layout.complete and layout.cut is None
         task = t.transcribe if rng.random() < 0.9 else t.translate
         self._add(t.sot, IGNORED)
         self._add(t.language_token, t.no_speech if silent else t.language_token)
         self._add(task, IGNORED)
-        if self.timestamps:
+        if timestamps:
             self._timestamped()
         else:
             self._add(t.no_timestamps, IGNORED)

@@ -4,14 +4,8 @@ Every checkpoint is hashed when it is loaded: the transcript names the very weig
 is checked against the hash in its address, so that half a download is never loaded.
 """
 
-import fcntl
-import hashlib
-import os
 import pickle
-import urllib.request
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +13,12 @@ from typing import Any
 import torch
 import whisper
 
+from btworker.checkpoints import FetchError, fetch, file_sha256, official
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.logs import get_logger
 from btworker.messages import EngineSettings
 
-BLOCK_BYTES = 2**20
-NETWORK_TIMEOUT_S = 60.0
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +56,13 @@ def load_model(name: str, settings: EngineSettings, device: torch.device) -> Mod
     return Model(name, sha256, network.eval(), device)
 
 
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _read_checkpoint(name: str, path: Path, device: torch.device) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch on the default of weights_only, whisper's business
-            return whisper.load_model(str(path), device=device)
+        # weights_only, which whisper's own load_model does not ask for: a pickle may run any code
+        checkpoint = torch.load(path, map_location=device, weights_only=True)
+        network = whisper.model.Whisper(whisper.model.ModelDimensions(**checkpoint["dims"]))
+        network.load_state_dict(checkpoint["model_state_dict"])
+        return network.to(device)
     except (pickle.UnpicklingError, KeyError, TypeError, EOFError, ValueError, AttributeError) as error:
         raise _unavailable(f"{path.name} is no Whisper checkpoint, so model {name!r} cannot be loaded") from error
     except RuntimeError as error:
@@ -85,60 +73,30 @@ def _read_checkpoint(name: str, path: Path, device: torch.device) -> Any:
 
 def _official(name: str, settings: EngineSettings) -> Path:
     """The cached file of an official model; downloaded first where it is missing or broken."""
-    address: str | None = whisper._MODELS.get(name)  # noqa: SLF001 - whisper has no public table of its addresses
-    if address is None:
+    known = official(name)
+    if known is None:
         release = whisper.__version__
         raise _unavailable(f"openai-whisper {release} does not know a model named {name!r}; newer releases may")
-    path = settings.model_cache / address.rsplit("/", 1)[-1]
-    wanted = address.split("/")[-2]
-    if path.is_file() and file_sha256(path) == wanted:
+    path = settings.model_cache / known.filename
+    if path.is_file() and file_sha256(path) == known.sha256:
         return path
     if settings.offline:
         raise _unavailable(
             f"model {name!r} is not in the cache ({path.name}) and WORKER_OFFLINE forbids to download it; "
             "put the file there, or serve it with WORKER_MODELS=name=/path"
         )
-    _download(name, address, path, wanted=wanted)
-    return path
-
-
-def _download(name: str, address: str, path: Path, *, wanted: str) -> None:
-    """Fetch a checkpoint. Children that want the same one wait for the first of them."""
+    began_at = time.monotonic()
+    log.info("model_download_started", model=name)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_suffix(".lock")):
-            if path.is_file() and file_sha256(path) == wanted:
-                return
-            _fetch(address, path, wanted=wanted)
-    except (OSError, ValueError) as error:
+        fetch(known, settings.model_cache)
+    except FetchError as error:
         raise _unavailable(
-            f"model {name!r} is not in the cache and could not be downloaded ({_reason(error)}); "
-            "let the worker reach the network, or put the file into the cache"
+            f"model {name!r} is not in the cache and could not be downloaded ({error}); "
+            "let the worker reach the network, or put the file into the cache (btworker models fetch)"
         ) from error
-
-
-def _fetch(address: str, path: Path, *, wanted: str) -> None:
-    digest = hashlib.sha256()
-    part = path.with_suffix(".part")
-    with ExitStack() as on_failure:
-        on_failure.callback(part.unlink, missing_ok=True)
-        with part.open("wb") as file, urllib.request.urlopen(address, timeout=NETWORK_TIMEOUT_S) as source:  # noqa: S310
-            while block := source.read(BLOCK_BYTES):
-                digest.update(block)
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        if digest.hexdigest() != wanted:
-            raise ValueError("what came is not the model: its SHA-256 differs")
-        part.replace(path)
-        on_failure.pop_all()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    size_mb = round(path.stat().st_size / 2**20, 1)
+    log.info("model_download_finished", model=name, sizeMB=size_mb, seconds=round(time.monotonic() - began_at, 1))
+    return path
 
 
 def _alignment_heads(sha256: str) -> bytes | None:
@@ -146,11 +104,6 @@ def _alignment_heads(sha256: str) -> bytes | None:
     known: dict[str, bytes] = whisper._ALIGNMENT_HEADS  # noqa: SLF001 - known to whisper by name only
     addresses = whisper._MODELS.items()  # noqa: SLF001
     return next((known[name] for name, address in addresses if sha256 in address and name in known), None)
-
-
-def _reason(error: BaseException) -> str:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-    return str(reason)[:200]
 
 
 def _unavailable(message: str) -> BtworkerError:

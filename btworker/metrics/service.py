@@ -1,0 +1,103 @@
+"""Jobs, queue and workers, read from the service's own counters when a scrape asks. Parent only."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from btworker.jobs import JobStatus
+from btworker.pool import RESTART_REASONS, Phase, WorkerState
+from btworker.service import JobService
+from btworker.service.counters import Histogram
+
+
+class ServiceCollector(Collector):
+    """Reads the service when it is asked."""
+
+    def __init__(self, service: JobService) -> None:
+        self._service = service
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing to clash with: the registry need not collect at registration."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric that is the service's own."""
+        yield from self._jobs()
+        yield from self._queue()
+        yield from self._workers()
+        yield from self._times()
+        yield GaugeMetricFamily("btworker_draining", "1 while shutting down.", int(self._service.draining))
+
+    def _jobs(self) -> Iterator[Metric]:
+        ended = CounterMetricFamily("btworker_jobs", "Jobs that ended.", labels=("outcome", "reason"))
+        for labels, count in sorted(self._service.counters.jobs.items()):
+            ended.add_metric(labels, count)
+        yield ended
+        live = GaugeMetricFamily("btworker_jobs", "Jobs that wait or run.", labels=("state",))
+        for status in (JobStatus.QUEUED, JobStatus.RUNNING):
+            live.add_metric((status.value,), self._service.count(status))
+        yield live
+
+    def _queue(self) -> Iterator[Metric]:
+        oldest = self._service.oldest_waiting_at()
+        yield GaugeMetricFamily(
+            "btworker_queue_oldest_timestamp_seconds", "When the oldest waiting job came; 0 = none waits.", oldest or 0
+        )
+
+    def _times(self) -> Iterator[Metric]:
+        counters = self._service.counters
+        yield CounterMetricFamily("btworker_audio_seconds", "Seconds of audio transcribed.", counters.audio_s)
+        yield _histogram("btworker_job_queue_seconds", "Seconds from acceptance to the first start.", counters.queue_s)
+        yield _histogram(
+            "btworker_realtime_factor", "Seconds of audio per second of work, by job.", counters.realtime_factor
+        )
+        stages = HistogramMetricFamily("btworker_job_duration_seconds", "Seconds of work by stage.", labels=("stage",))
+        for stage, plain in sorted(counters.stage_s.items()):
+            stages.add_metric((stage,), _buckets(plain), plain.sum)
+        yield stages
+
+    def _workers(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("btworker_worker_up", "Workers that can take jobs.", labels=("gpu",))
+        resting = GaugeMetricFamily(
+            "btworker_worker_quarantined", "Workers whose GPU failed job after job and is left alone.", labels=("gpu",)
+        )
+        progress = GaugeMetricFamily(
+            "btworker_worker_last_progress_timestamp_seconds",
+            "When a worker of this GPU last got a job or said anything about one; 0 = not yet.",
+            labels=("gpu",),
+        )
+        restarts = CounterMetricFamily(
+            "btworker_worker_restarts", "Children lost and replaced, by why.", labels=("gpu", "reason")
+        )
+        for gpu, workers in sorted(self._workers_by_gpu().items()):
+            up.add_metric((gpu,), sum(worker.ready for worker in workers))
+            resting.add_metric((gpu,), sum(worker.phase is Phase.QUARANTINED for worker in workers))
+            progress.add_metric((gpu,), max(worker.last_progress_at or 0 for worker in workers))
+            counts = Counter(dict.fromkeys(RESTART_REASONS, 0))
+            for worker in workers:
+                counts.update(dict(worker.restarts))
+            for reason, count in counts.items():
+                restarts.add_metric((gpu, reason), count)
+        yield from (up, resting, progress, restarts)
+
+    def _workers_by_gpu(self) -> dict[str, list[WorkerState]]:
+        found: dict[str, list[WorkerState]] = {}
+        for worker in self._service.workers():
+            found.setdefault(worker.device.label, []).append(worker)
+        return found
+
+
+def _histogram(name: str, text: str, plain: Histogram) -> Metric:
+    return HistogramMetricFamily(name, text, buckets=_buckets(plain), sum_value=plain.sum)
+
+
+def _buckets(plain: Histogram) -> list[tuple[str, float]]:
+    """Cumulative counts with their upper bounds, as Prometheus wants them."""
+    total = 0
+    pairs: list[tuple[str, float]] = []
+    for bound, count in zip((*map(float, plain.buckets), float("inf")), plain.counts, strict=True):
+        total += count
+        pairs.append(("+Inf" if bound == float("inf") else str(bound), total))
+    return pairs

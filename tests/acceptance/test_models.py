@@ -1,0 +1,180 @@
+"""`btworker models fetch` and `verify` against a web server, good and bad; and a worker that then needs no network."""
+
+import importlib.metadata
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import DEADLINE_S, ROOT, Cli, plain_environment
+from tests.model_server import ModelServer, model_server, whisper_that_knows
+from tests.process.server_of import serving, stop, until
+
+CONTENT = bytes(range(256)) * 4096
+DEMO = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"
+Ended = tuple[int, str, str]
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    """A server with a checkpoint of 1 MB."""
+    with model_server(CONTENT) as running:
+        yield running
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """The cache of models; made by the first fetch."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def models(server: ModelServer, cache: Path, tmp_path: Path) -> "Models":
+    """`btworker models …` with an openai-whisper whose `tiny` and `base` are that checkpoint."""
+    table = {"tiny": server.address("tiny"), "base": server.address("base")}
+    stub = whisper_that_knows(tmp_path / "stub", table)
+    environment = plain_environment(WORKER_MODEL_CACHE=str(cache), WORKER_MODEL="tiny")
+    return Models(Cli(tmp_path, {**environment, "PYTHONPATH": f"{stub}:{ROOT}"}))
+
+
+class Models:
+    """Runs the command."""
+
+    def __init__(self, cli: Cli) -> None:
+        self._cli = cli
+
+    def __call__(self, *words: str, **settings: str) -> Ended:
+        """Exit code, stdout, stderr."""
+        with self._cli.start("models", *words, **settings) as process:
+            out, err = process.communicate(timeout=DEADLINE_S)
+        assert "Traceback" not in err
+        return process.returncode, out, err
+
+
+def test_fetch_brings_the_default_model(models: Models, server: ModelServer, cache: Path) -> None:
+    """Whole, under its own name, its path on stdout; a second fetch asks nobody."""
+    code, out, err = models("fetch")
+    assert (code, out.strip()) == (0, str(cache / "tiny.pt"))
+    assert "1.0 MB of 1.0 MB" in err
+    assert (cache / "tiny.pt").read_bytes() == CONTENT
+    assert models("fetch", "tiny")[0] == 0
+    assert server.asked == [""]
+    assert [path.name for path in cache.iterdir() if path.suffix != ".lock"] == ["tiny.pt"]
+
+
+def test_an_interruption_is_gone_over(models: Models, server: ModelServer, cache: Path) -> None:
+    """The connection breaks twice: each next one asks for the rest only."""
+    server.breaks_after = [300_000, 500_000]
+    assert models("fetch")[0] == 0
+    assert server.asked == ["", "bytes=300000-", "bytes=800000-"]
+    assert (cache / "tiny.pt").read_bytes() == CONTENT
+
+
+def test_what_came_is_kept_for_the_next_time(models: Models, server: ModelServer, cache: Path) -> None:
+    """The server goes away in the middle: exit code 3; the next fetch begins where this one ended."""
+    server.breaks_after = [400_000, 0]
+    code, _, err = models("fetch")
+    assert code == 3 and "tiny could not be fetched" in err
+    assert (cache / "tiny.part").stat().st_size == 400_000
+    assert not (cache / "tiny.pt").exists()
+    server.asked.clear()
+    assert models("fetch")[0] == 0
+    assert server.asked == ["bytes=400000-"]
+    assert (cache / "tiny.pt").read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_sends_it_again(models: Models, server: ModelServer, cache: Path) -> None:
+    """From the beginning, and right."""
+    server.knows_range = False
+    server.breaks_after = [300_000]
+    assert models("fetch")[0] == 0
+    assert (cache / "tiny.pt").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("leftover", [b"another file's beginning", b"x" * (len(CONTENT) + 1), CONTENT])
+def test_a_wrong_beginning_costs_a_second_round_only(
+    models: Models, server: ModelServer, cache: Path, leftover: bytes
+) -> None:
+    """What lay there was another file's, too long, or already whole."""
+    cache.mkdir()
+    (cache / "tiny.part").write_bytes(leftover)
+    assert models("fetch")[0] == 0
+    assert (cache / "tiny.pt").read_bytes() == CONTENT
+
+
+def test_a_wrong_hash_is_never_a_model(models: Models, server: ModelServer, cache: Path) -> None:
+    """Exit code 1, one sentence, and nothing in the cache."""
+    server.content = CONTENT[:-1] + b"!"
+    code, _, err = models("fetch")
+    assert code == 1 and "SHA-256" in err
+    assert not [path for path in cache.iterdir() if path.suffix != ".lock"]
+
+
+def test_no_network_is_a_sentence(models: Models, server: ModelServer, tmp_path: Path) -> None:
+    """Exit code 3, the reason, and where to carry the file; the same for a server that has it not."""
+    server.status = 404
+    code, _, err = models("fetch")
+    assert code == 3 and "404" in err
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    stub = whisper_that_knows(tmp_path / "other", {"tiny": f"http://127.0.0.1:{port}/{'0' * 64}/tiny.pt"})
+    code, _, err = models("fetch", PYTHONPATH=f"{stub}:{ROOT}")
+    assert code == 3 and "refused" in err and "tiny.pt" in err and len(err.splitlines()) == 1
+
+
+def test_a_cache_that_cannot_be_written(models: Models, tmp_path: Path) -> None:
+    """A file where the folder should be: exit code 3, with the reason."""
+    (tmp_path / "cache").write_text("in the way")
+    code, _, err = models("fetch")
+    assert code == 3 and "could not be fetched" in err
+
+
+def test_offline_forbids_it(models: Models, server: ModelServer) -> None:
+    """WORKER_OFFLINE is obeyed here too, and a name that is none is said."""
+    code, _, err = models("fetch", WORKER_OFFLINE="true")
+    assert code == 2 and "WORKER_OFFLINE" in err
+    assert models("fetch", "no-such-model")[0] == 2
+    assert server.asked == []
+
+
+def test_verify_tells_whole_damaged_and_missing(models: Models, cache: Path, tmp_path: Path, server) -> None:
+    """By the published hash, without a network; the operator's own file has only its own hash."""
+    code, out, _ = models("verify")
+    assert code == 1 and out.startswith("missing")
+    assert models("fetch", "tiny", "base")[0] == 0
+    code, out, _ = models("verify")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == ["ok", "ok"]
+    assert server.sha256 in out
+    (cache / "base.pt").write_bytes(CONTENT[1:])
+    code, out, _ = models("verify")
+    assert code == 1 and [line.split()[0] for line in out.splitlines()] == ["ok", "damaged"]
+    assert models("verify", "tiny")[0] == 0
+    own = tmp_path / "own.pt"
+    own.write_bytes(b"mine")
+    code, out, _ = models("verify", WORKER_MODELS=f"mine={own}", WORKER_MODEL="mine")
+    assert code == 0 and out.startswith("own ")
+
+
+@pytest.mark.speech
+@pytest.mark.timeout(300)
+def test_a_worker_downloads_once_and_then_needs_no_network(tmp_path: Path) -> None:
+    """The first start fetches the model from the server; the second, without one and offline, is ready as well.
+
+    Under a name of its own: whisper has attention heads for "tiny", which the demo model has not.
+    """
+    real = Path(str(importlib.metadata.distribution("openai-whisper").locate_file("whisper")))
+    with model_server(DEMO.read_bytes()) as server:
+        stub = whisper_that_knows(tmp_path / "stub", {"words": server.address("words")}, copy_of=real)
+        environment = {
+            "PYTHONPATH": f"{stub}:{ROOT}", "WORKER_MODEL": "words", "WORKER_MODELS": "words",
+            "WORKER_MODEL_CACHE": str(tmp_path / "cache"), "WORKER_ENGINE": "btworker.engine.pipeline:load",
+        }  # fmt: skip
+        with serving(tmp_path, **environment) as worker:
+            until(lambda: worker.request("GET", "/health/ready")[0] == 200)
+            assert stop(worker) == 0
+        assert "model_download_finished" in worker.log.read_text()
+        assert len(server.asked) == 1
+    with serving(tmp_path, **environment, WORKER_OFFLINE="true") as worker:
+        until(lambda: worker.request("GET", "/health/ready")[0] == 200)
+        assert stop(worker) == 0

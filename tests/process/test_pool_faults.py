@@ -1,0 +1,192 @@
+"""Children that hang, leak, eat memory, break their GPU or are killed all the time: what it costs, and whom."""
+
+import os
+import random
+import signal
+
+import pytest
+
+from btworker.errors import ErrorCode, ErrorInfo
+from btworker.jobs import Job, JobStatus, Output, Stage
+from btworker.messages import Failed, Finished, Warned, WindowDone, WorkerLost
+from btworker.pool import Phase
+from tests.conftest import FULL
+from tests.process.memory_group import memory_group
+from tests.process.pool_of import alive, ended, running_service, submit, transcript, until
+
+
+@pytest.mark.parametrize("step", [["signal", "SIGSTOP"], ["spin", 60]], ids=["stopped", "stuck in C"])
+async def test_a_hung_child_is_killed_and_its_job_goes_on(tmp_path, step):
+    """Silence beyond the limit costs the child and one attempt; the next attempt goes on from the last window."""
+    async with running_service(tmp_path, window_timeout_s=1, keep_inputs=True) as service:
+        job = await submit(service, ["windows", 2], ["on_attempt", 1, step], ["windows", 3])
+        job = await ended(service, job, deadline_s=30)
+        assert (job.status, job.attempt) == (JobStatus.COMPLETE, 2)
+        lines = service.data.folder(job.id).windows_of(0).read_text().splitlines()
+        assert [line.split('"attempt": ')[1][0] for line in lines] == ["1", "1", "2"]
+        assert any("without a sign of life while transcribing" in line.message for line in job.logs)
+
+
+async def test_a_job_that_always_hangs_is_timeout(tmp_path):
+    """After two attempts the job fails with TIMEOUT, its children are gone, and the next job completes."""
+    async with running_service(tmp_path, window_timeout_s=1) as service:
+        await until(lambda: service.workers()[0].ready)
+        pid = service.workers()[0].pid
+        steps = (["windows", 1], ["on_attempt", 2, ["windows", 2]], ["signal", "SIGSTOP"])
+        hung = await submit(service, *steps)
+        good = await submit(service)
+        hung = await ended(service, hung, deadline_s=40)
+        assert (hung.status, hung.error.code, hung.attempt) == (JobStatus.FAILED, ErrorCode.TIMEOUT, 2)
+        assert service.counters.jobs["failed", "timeout"] == 1
+        assert (await ended(service, good)).status is JobStatus.COMPLETE
+        assert not alive(pid)
+
+
+async def test_a_late_word_of_an_earlier_attempt_changes_nothing(tmp_path):
+    """Whatever comes of an attempt that is over, its result included, the second attempt's job stays as it is."""
+    async with running_service(tmp_path) as service:
+        gate = tmp_path / "gate"
+        script = (["windows", 1], ["on_attempt", 1, ["signal", "SIGKILL"]], ["wait_file", str(gate)])
+        job = await submit(service, *script)
+
+        async def second_attempt() -> Job | None:
+            now = await service.get(job.id)
+            return now if now.attempt == 2 and now.stage is Stage.TRANSCRIBING else None
+
+        before = await until(second_attempt)
+        output = Output("0", "talk_transcript.json", "json", 3, "0" * 64)
+        for late in (
+            Finished(job.id, 1, (output,), (30.0,), ()),
+            Failed(job.id, 1, ErrorInfo(ErrorCode.CORRUPT_AUDIO, "late")),
+            WorkerLost(job.id, 1, "was killed by SIGKILL"),
+            WindowDone(job.id, 1, 0, 7, 1.0, 2.0),
+            Warned(job.id, 1, "late"),
+        ):
+            await service._runs.on_event(late)
+            assert await service.get(job.id) == before
+        gate.touch()
+        done = await ended(service, job)
+        assert (done.status, done.attempt) == (JobStatus.COMPLETE, 2)
+        assert done.outputs != (output,)
+
+
+async def test_healthy_slow_work_survives(tmp_path):
+    """A job that takes longer than the limit, but says something now and then, is left alone."""
+    async with running_service(tmp_path, window_timeout_s=4) as service:
+        steps = [step for n in range(1, 5) for step in (["windows", n], ["sleep", 1.5])]
+        job = await ended(service, await submit(service, *steps))
+        assert (job.status, job.attempt) == (JobStatus.COMPLETE, 1)
+        assert job.finished_at - job.started_at > 4
+
+
+async def test_a_child_that_hangs_while_it_loads_is_killed(tmp_path):
+    """The service says so, stays up, and works as soon as a later start succeeds."""
+    async with running_service(tmp_path, model="slow", models="slow", load_timeout_s=4) as service:
+        await until(lambda: service.workers()[0].problem)
+        state = service.workers()[0]
+        assert "without a sign of life while loading" in state.problem.message and not state.ready
+        (service.settings.scratch_dir / "go").touch()
+        job = await ended(service, await submit(service))
+        assert job.status is JobStatus.COMPLETE
+
+
+async def test_a_child_is_replaced_after_so_many_jobs(tmp_path):
+    """Between two jobs, so that no attempt is spent."""
+    async with running_service(tmp_path, recycle_jobs=2) as service:
+        jobs = [await submit(service) for _ in range(5)]
+        done = [await ended(service, job) for job in jobs]
+        pids = [transcript(service, job)["pid"] for job in done]
+        assert pids[0] == pids[1] != pids[2] == pids[3] != pids[4]
+        assert {(job.status, job.attempt) for job in done} == {(JobStatus.COMPLETE, 1)}
+
+
+async def test_a_child_that_has_grown_is_replaced(tmp_path):
+    """Only a new process gives memory back."""
+    async with running_service(tmp_path, recycle_growth_mb=64) as service:
+        first = await ended(service, await submit(service, ["leak", 8]))
+        leaky = await ended(service, await submit(service, ["leak", 128]))
+        after = await ended(service, await submit(service))
+        pids = [transcript(service, job)["pid"] for job in (first, leaky, after)]
+        assert pids[0] == pids[1] != pids[2]
+        assert after.attempt == 1
+
+
+async def test_a_gpu_that_fails_job_after_job_gets_a_rest(tmp_path):
+    """Three different jobs in a row: quarantined, with a sentence; after the rest it works again, and is trusted."""
+    async with running_service(tmp_path, quarantine_minutes=0.2, max_attempts=1) as service:
+        for number in range(3):
+            assert service.workers()[0].phase is not Phase.QUARANTINED, number
+            job = await ended(service, await submit(service, ["fail", "GPU_ERROR", "illegal address"]))
+            assert job.error.code is ErrorCode.GPU_ERROR
+        await until(lambda: service.workers()[0].phase is Phase.QUARANTINED)
+        state = service.workers()[0]
+        assert not state.ready and "3 different jobs in a row" in state.problem.message
+        waiting = await submit(service)
+        assert (await service.get(waiting.id)).status is JobStatus.QUEUED
+        assert (await ended(service, waiting)).status is JobStatus.COMPLETE
+        once = await ended(service, await submit(service, ["fail", "GPU_ERROR", "illegal address"]))
+        assert once.error.code is ErrorCode.GPU_ERROR
+        assert (await ended(service, await submit(service))).status is JobStatus.COMPLETE
+
+
+@pytest.mark.timeout(300)
+async def test_poison_jobs_do_not_stop_the_queue(tmp_path):
+    """Among good jobs, those that kill their process are failed with WORKER_CRASHED, and every good one completes."""
+    poison_count, good_count = (20, 200) if FULL else (5, 40)
+    async with running_service(tmp_path, max_concurrent_jobs=2) as service:
+        kinds = ["poison"] * poison_count + ["good"] * good_count
+        random.Random(5).shuffle(kinds)
+        jobs = [(kind, await submit(service, *([["signal", "SIGSEGV"]] if kind == "poison" else []))) for kind in kinds]
+        done = [(kind, await ended(service, job, deadline_s=280)) for kind, job in jobs]
+    good = [job for kind, job in done if kind == "good"]
+    poison = [job for kind, job in done if kind == "poison"]
+    assert {(job.status, job.attempt) for job in good} == {(JobStatus.COMPLETE, 1)}
+    assert {(job.status, job.error.code, job.attempt) for job in poison} == {
+        (JobStatus.FAILED, ErrorCode.WORKER_CRASHED, 2)
+    }
+
+
+@pytest.mark.timeout(300)
+async def test_kills_of_children_cost_nobody_else(tmp_path):
+    """SIGKILL at random, some of them during a load or with 50 MB under way: noticed, and nothing else is lost."""
+    rng = random.Random(6)
+    async with running_service(tmp_path, max_concurrent_jobs=2, max_attempts=10) as service:
+        steady = await submit(service, ["wait_file", str(tmp_path / "gate")])
+        await until(lambda: any(worker.job_id == steady.id for worker in service.workers()))
+        other = next(worker.index for worker in service.workers() if worker.job_id != steady.id)
+        for _ in range(50 if FULL else 8):
+            job = await submit(service, ["spill", rng.choice((0, 0, 50))], ["sleep", 0.05])
+            pid = await until(lambda: service.workers()[other].pid)
+            if rng.random() < 0.9:
+                await until(lambda: service.workers()[other].ready)
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: service.workers()[other].pid != pid, deadline_s=10)  # noqa: B023 - called at once
+            assert (await ended(service, job)).status is JobStatus.COMPLETE
+        (tmp_path / "gate").touch()
+        steady = await ended(service, steady)
+        assert (steady.status, steady.attempt) == (JobStatus.COMPLETE, 1)
+
+
+async def test_children_go_first_when_memory_ends(tmp_path):
+    """The kernel's out-of-memory killer is told to take a child before the service."""
+    async with running_service(tmp_path) as service:
+        await until(lambda: service.workers()[0].ready)
+        with open(f"/proc/{service.workers()[0].pid}/oom_score_adj", encoding="ascii") as child:
+            assert int(child.read()) >= 500
+        with open("/proc/self/oom_score_adj", encoding="ascii") as parent:
+            assert int(parent.read()) < 500
+
+
+@pytest.mark.system("root", "memory cgroup")
+@pytest.mark.timeout(300)
+async def test_a_job_that_eats_all_memory_takes_only_its_child(tmp_path):
+    """In a cgroup that is too small for the job, the kernel kills its child; the job fails, the service goes on."""
+    with memory_group(limit_mb=400) as group:
+        async with running_service(tmp_path, max_attempts=1) as service:
+            for _ in range(20 if FULL else 4):
+                await until(lambda: service.workers()[0].ready)
+                group.add(service.workers()[0].pid)
+                eater = await ended(service, await submit(service, ["eat", 2000]))
+                assert (eater.status, eater.error.code) == (JobStatus.FAILED, ErrorCode.WORKER_CRASHED)
+                assert "want of memory" in eater.error.message
+                assert (await ended(service, await submit(service))).status is JobStatus.COMPLETE

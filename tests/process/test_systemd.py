@@ -1,0 +1,174 @@
+"""What the server says to systemd, heard on a socket of our own; and the unit, as systemd's own tools judge it."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from btworker.config import Settings
+from tests.process.server_of import busy_port, serving, stop, until
+
+ROOT = Path(__file__).resolve().parents[2]
+UNIT = ROOT / "deploy" / "systemd" / "btworker.service"
+BLOCKABLE = str(Path(__file__).with_name("blockable_serve.py"))
+BEAT_S = 0.2
+MOST_EXPOSURE = 3.0
+
+
+class Manager:
+    """The service manager's end of the notify protocol."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+
+    def hear(self, *, within_s: float = 60.0) -> list[str]:
+        """The lines of the next message. Raises TimeoutError."""
+        self._listener.settimeout(within_s)
+        return self._listener.recv(4096).decode().splitlines()
+
+    def hear_until(self, line: str) -> list[list[str]]:
+        """Every message up to the one with this line."""
+        heard = [self.hear()]
+        while line not in heard[-1]:
+            heard.append(self.hear())
+        return heard
+
+    def forget(self) -> None:
+        """Drop what has arrived so far."""
+        self._listener.setblocking(False)
+        try:
+            while True:
+                self._listener.recv(4096)
+        except BlockingIOError:
+            pass
+
+
+@contextmanager
+def manager(address: str) -> Iterator[Manager]:
+    """A listening service manager."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(f"\0{address[1:]}" if address.startswith("@") else address)
+        yield Manager(listener)
+
+
+def watched(address: str) -> dict[str, str]:
+    """The environment that systemd gives a service with WatchdogSec= of twice our beat."""
+    return {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": str(int(2 * BEAT_S * 1e6))}
+
+
+def test_ready_beats_and_stopping(tmp_path):
+    """READY once it listens, WATCHDOG again and again, STOPPING with time for the drain when it is told to end."""
+    address = str(tmp_path / "notify")
+    with manager(address) as systemd, serving(tmp_path, **watched(address), WORKER_DRAIN_SECONDS="7") as server:
+        before_ready = systemd.hear_until("READY=1")
+        assert f"STATUS=listening on {server.url}" in before_ready[-1]
+        assert all(lines == ["WATCHDOG=1"] for lines in before_ready[:-1])
+        assert [systemd.hear() for _ in range(3)] == [["WATCHDOG=1"]] * 3
+        server.process.send_signal(signal.SIGTERM)
+        assert "EXTEND_TIMEOUT_USEC=67000000" in systemd.hear_until("STOPPING=1")[-1]
+        assert server.process.wait(60) == 0
+
+
+def test_no_beat_while_the_loop_stands_still(tmp_path):
+    """A blocked event loop is a hung service, though its process lives: systemd hears nothing. Then it beats again."""
+    address, release = str(tmp_path / "notify"), tmp_path / "go-on"
+    program = (BLOCKABLE, str(release))
+    with manager(address) as systemd, serving(tmp_path, program=program, **watched(address)) as server:
+        systemd.hear_until("READY=1")
+        server.process.send_signal(signal.SIGUSR1)
+        until(release.with_suffix(".blocked").exists)
+        systemd.forget()
+        with pytest.raises(TimeoutError):
+            systemd.hear(within_s=8 * BEAT_S)
+        assert server.process.poll() is None
+        release.touch()
+        assert systemd.hear() == ["WATCHDOG=1"]
+        assert stop(server) == 0
+
+
+def test_abstract_socket_and_no_watchdog(tmp_path):
+    """systemd may name an abstract socket; without WatchdogSec=, or with another process's, there is no beat."""
+    address = f"@btworker-test-{tmp_path.name}"
+    environment = {**watched(address), "WATCHDOG_PID": "1"}
+    with manager(address) as systemd, serving(tmp_path, **environment) as server:
+        assert systemd.hear()[0] == "READY=1"
+        server.process.send_signal(signal.SIGTERM)
+        assert systemd.hear()[0] == "STOPPING=1"
+
+
+def test_a_failed_start_never_says_ready(tmp_path):
+    """A busy port: the end, and no READY before it."""
+    address = str(tmp_path / "notify")
+    with manager(address) as systemd, busy_port() as taken:
+        port = str(taken.getsockname()[1])
+        with serving(tmp_path, wait=False, NOTIFY_SOCKET=address, WORKER_PORT=port) as server:
+            assert server.process.wait(60) == 69
+        with pytest.raises(BlockingIOError):
+            systemd.hear(within_s=0)
+
+
+def test_a_manager_that_is_gone_stops_nothing(tmp_path):
+    """NOTIFY_SOCKET that leads nowhere."""
+    with serving(tmp_path, **watched(str(tmp_path / "nobody"))) as server:
+        assert stop(server) == 0
+
+
+def installed(folder: Path) -> Path:
+    """The unit as on a machine where its program is installed: verify wants to find that."""
+    path = folder / "btworker.service"
+    path.write_text(UNIT.read_text().replace("/opt/btworker/venv/bin/python", sys.executable))
+    return path
+
+
+@pytest.mark.system("systemd-analyze")
+def test_the_unit_is_clean(tmp_path):
+    """systemd's own check has nothing to say."""
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", installed(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+@pytest.mark.system("systemd-analyze")
+def test_the_units_exposure_is_small():
+    """systemd's own judgement of the sandbox, on a scale of 10."""
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", UNIT]
+    judged = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", judged)
+    assert found is not None
+    assert float(found[1]) <= MOST_EXPOSURE
+
+
+def test_the_unit_leaves_cuda_and_torch_alone():
+    """What hides the GPU, or stops torch from making code, is not set; the drain has the time that it needs."""
+    lines = UNIT.read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    assert not {"PrivateDevices", "MemoryDenyWriteExecute", "ProcSubset"} & settings.keys()
+    assert settings["KillMode"] == "mixed" and settings["OOMPolicy"] == "continue" and settings["LimitCORE"] == "0"
+    assert int(settings["TimeoutStopSec"]) > 30 + 60
+    devices = {line.split("=", 1)[1].split()[0] for line in lines if line.startswith("DeviceAllow=")}
+    assert {"char-nvidiactl", "char-nvidia-caps", "char-nvidia-frontend", "char-nvidia-uvm"} <= devices
+
+
+def test_the_example_has_every_setting():
+    """Each variable once, commented out, so that the file as it is changes nothing."""
+    lines = (ROOT / "deploy" / "systemd" / "btworker.env.example").read_text().splitlines()
+    assert all(not line or line.startswith("#") for line in lines)
+    offered = [line[1:].partition("=")[0] for line in lines if re.match("#[A-Z_]+=", line)]
+    fields = Settings.model_fields.values()
+    assert offered == [field.validation_alias.choices[0] for field in fields]
+
+
+def test_the_installer_says_what_it_would_do():
+    """--dry-run changes nothing, needs no root, and names the user, the locks' tool, the token and the unit."""
+    script = ROOT / "deploy" / "systemd" / "install.sh"
+    done = subprocess.run([script, "--dry-run", "--python", sys.executable], capture_output=True, text=True, check=True)
+    for part in ("useradd --system", "setup_env.py --stack", "/etc/btworker/token", "btworker.service", "systemctl"):
+        assert part in done.stdout
+    assert done.stderr == ""

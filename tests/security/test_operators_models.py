@@ -1,0 +1,41 @@
+"""S9, in the engine: a checkpoint is weights, and no code in it is run, wherever it came from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from btworker.engine.asr.weights import load_model
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.messages import EngineSettings
+from tests.security.test_model_names import Canary, planted
+
+pytestmark = pytest.mark.speech
+
+
+def settings_with(own: Path, cache: Path) -> EngineSettings:
+    return EngineSettings(
+        default_model="own",
+        models=(("own", own), ("tiny", None)),
+        model_cache=cache,
+        scratch=cache,
+        offline=True,
+        threads=1,
+    )
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "dictionary"])
+def test_a_pickle_among_the_models_is_refused_and_not_run(tmp_path: Path, kind: str) -> None:
+    """Under an operator's own name, and in the cache under an official one."""
+    raw, sprung = planted(tmp_path)
+    path = tmp_path / "tiny.pt"
+    if kind == "pickle":
+        path.write_bytes(raw)
+    else:
+        torch.save({"dims": Canary(sprung), "model_state_dict": {}} if kind == "dictionary" else Canary(sprung), path)
+    for name in ("own", "tiny"):
+        with pytest.raises(BtworkerError) as caught:
+            load_model(name, settings_with(path, tmp_path), torch.device("cpu"))
+        assert caught.value.code is ErrorCode.MODEL_UNAVAILABLE
+        assert str(tmp_path) not in caught.value.message
+    assert not sprung.exists()
