@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -135,10 +136,27 @@ def run_logged(label: str, command: Sequence[str], log: Path, environment: dict[
     print(f"  {label}: running, see {log}", flush=True)
     began_s = time.monotonic()
     with log.open("wb") as output:
-        result = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False
+        # A session of its own: debootstrap is a shell whose children would go on writing after it was ended.
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-    if result.returncode != 0:
+        try:
+            code = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+            raise
+    if code != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
-        raise ImageError(f"{label} failed with exit code {result.returncode}; the end of {log}:\n{tail}")
+        raise ImageError(f"{label} failed with exit code {code}; the end of {log}:\n{tail}")
     print(f"  {label}: done after {time.monotonic() - began_s:.0f} s", flush=True)
+
+
+def clean_up(folder: Path) -> None:
+    """Delete everything, once nothing is mounted below it any more: debootstrap mounts proc and sys while it works."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for point in sorted((point for point in mounted if Path(point).is_relative_to(folder)), reverse=True):
+        subprocess.run(["umount", "--lazy", point], check=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        print(f"image-test: {folder} could not be removed wholly; remove it by hand", file=sys.stderr)

@@ -95,7 +95,7 @@ def nothing_baked_in(image: Image) -> str:
     secret = [entry.partition("=")[0] for entry in image.config["Env"] if re.search("TOKEN|SECRET|PASSWORD", entry)]
     require(not secret, f"in the environment: {', '.join(secret)}")
     left = [path for where in (CACHE, DATA, "/tmp") for path in (image.root / where[1:]).rglob("*")]  # noqa: S108
-    require(not left, f"left in the image: {', '.join(map(str, left[:5]))}")
+    require(not left, f"left in the image: {', '.join(str(path.relative_to(image.root)) for path in left[:5])}")
     models = {path.name for path in (image.root / "opt").rglob("*.pt")} - {"whisper-tiny-words.pt"}
     require(not models, f"checkpoints: {', '.join(sorted(models))}")
     return "the caches are empty"

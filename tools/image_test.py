@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from image_build import IMAGE, ROOT, Buildah, Identity, ImageError, build, make_base
+from image_build import IMAGE, ROOT, Buildah, Identity, ImageError, build, clean_up, make_base
 from image_checks import Image, all_checks
 
 TOOLS = {"buildah": "buildah", "debootstrap": "debootstrap", "runc": "runc"}
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             work(args.work, args.stack)
         finally:
             if not args.keep:
-                shutil.rmtree(args.work, ignore_errors=True)
+                clean_up(args.work)
     except ImageError as error:
         print(f"image-test: {error}", file=sys.stderr)
         return 1
