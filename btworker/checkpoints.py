@@ -108,6 +108,22 @@ def fetch(wanted: Official, folder: Path, progress: Progress = lambda _done, _to
 def _download(wanted: Official, path: Path, progress: Progress) -> None:
     part = path.with_suffix(".part")
     resumed = part.is_file() and part.stat().st_size > 0
+    try:
+        _receive_all(wanted, part, progress)
+    finally:
+        if part.stat().st_size == 0:  # nothing that the next time could go on with
+            part.unlink()
+    if file_sha256(part) == wanted.sha256:
+        part.replace(path)
+        return
+    part.unlink()
+    if not resumed:
+        raise WrongContentError("what came is not the model: its SHA-256 differs")
+    _download(wanted, path, progress)  # the beginning that lay here may have been another file's
+
+
+def _receive_all(wanted: Official, part: Path, progress: Progress) -> None:
+    """Connection after connection, until the file is complete and durable."""
     with part.open("ab") as file:
         tries = 0
         while not _receive(wanted.address, file, progress):
@@ -116,13 +132,6 @@ def _download(wanted: Official, path: Path, progress: Progress) -> None:
                 raise FetchError("the connection broke again and again; what came is kept for the next time")
         file.flush()
         os.fsync(file.fileno())
-    if file_sha256(part) == wanted.sha256:
-        part.replace(path)
-        return
-    part.unlink()
-    if not resumed:
-        raise WrongContentError("what came is not the model: its SHA-256 differs")
-    _download(wanted, path, progress)  # the beginning that lay here may have been another file's
 
 
 def _receive(address: str, file: IO[bytes], progress: Progress) -> bool:

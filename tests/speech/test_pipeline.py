@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from btworker import checkpoints
 from btworker.engine import pipeline
 from btworker.engine.pipeline import WhisperEngine, load
 from btworker.errors import BtworkerError, ErrorCode
@@ -194,9 +195,7 @@ def test_a_failing_download_is_a_sentence(
     random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing half-done stays in the cache."""
-    import whisper
-
-    monkeypatch.setitem(whisper._MODELS, "tiny", f"file://{random_checkpoint.parent}/{'0' * 64}/tiny.pt")
+    monkeypatch.setitem(checkpoints._table(), "tiny", f"file://{random_checkpoint.parent}/{'0' * 64}/tiny.pt")
     engine = load(spec_for(random_checkpoint, tmp_path, default_model="tiny", offline=False))
     with pytest.raises(BtworkerError) as caught:
         engine.open()
@@ -215,7 +214,7 @@ def test_a_model_is_downloaded_at_first_use(
     served = tmp_path / "www" / sha256
     served.mkdir(parents=True)
     shutil.copy(random_checkpoint, served / "tiny.pt")
-    monkeypatch.setitem(whisper._MODELS, "tiny", f"file://{served}/tiny.pt")
+    monkeypatch.setitem(checkpoints._table(), "tiny", f"file://{served}/tiny.pt")
     monkeypatch.setitem(whisper._ALIGNMENT_HEADS, "tiny", whisper._ALIGNMENT_HEADS["tiny"])
     monkeypatch.delitem(whisper._ALIGNMENT_HEADS, "tiny")  # they are those of another shape
     for offline in (False, True):
@@ -252,7 +251,7 @@ def test_a_gpu_that_torch_cannot_use_is_an_error(random_checkpoint: Path, tmp_pa
     with pytest.raises(BtworkerError) as caught:
         engine.open()
     assert caught.value.code is ErrorCode.GPU_ERROR
-    assert "finds no NVIDIA GPU" in caught.value.message
+    assert "driver does not answer" in caught.value.message and "WORKER_DEVICE=cpu" in caught.value.message
 
 
 def test_a_broken_package_is_a_sentence(
