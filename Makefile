@@ -52,7 +52,7 @@ chaos: setup ## faults of every kind under load, then a look at what was lost (M
 soak: setup ## modest load with 1 % faults for HOURS=1; memory and descriptors of the server
 	@$(BIN)/python -m tests.chaos --soak-hours $(or $(HOURS),1) --jobs-per-second 1.5 $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
 
-image-test: setup ## build worker/Dockerfile without a registry and run it (root; 30 GB of disk; IMAGE_TEST_ARGS)
+image-test: setup ## build worker/Dockerfile without a registry and run it (root; 40 GB of disk; IMAGE_TEST_ARGS)
 	@$(BIN)/python tools/image_test.py --stack $(STACK) $(IMAGE_TEST_ARGS)
 
 coverage: setup ## run the tests and report coverage, children included

@@ -3,7 +3,7 @@
     debootstrap -> base image -> buildah bud (the very Dockerfile) -> runc (read-only root, no capabilities, user 10001)
         -> imports, demo, a server with an upload from outside, health check, SIGTERM, a volume that belongs to root
 
-Root only: debootstrap and chroot need it. Takes some 30 GB of disk for a while, all in one folder, removed at the end.
+Root only: debootstrap and chroot need it. Takes up to 36 GB of disk for a while, all in one folder, removed at the end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from image_build import IMAGE, ROOT, Buildah, Identity, ImageError, build, clean
 from image_checks import Image, all_checks
 
 TOOLS = {"buildah": "buildah", "debootstrap": "debootstrap", "runc": "runc"}
-FREE_GB = 30
+FREE_GB = 40
 WORK = Path("/var/tmp/btworker-image-test")  # noqa: S108 - made by root, refused where it is there already
 
 
