@@ -6,6 +6,7 @@ is checked against the hash in its address, so that half a download is never loa
 
 import pickle
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,9 @@ def load_model(name: str, settings: EngineSettings, device: torch.device) -> Mod
 def _read_checkpoint(name: str, path: Path, device: torch.device) -> Any:
     try:
         # weights_only, which whisper's own load_model does not ask for: a pickle may run any code
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # on pickles of another protocol, which then are refused
+            checkpoint = torch.load(path, map_location=device, weights_only=True)
         network = whisper.model.Whisper(whisper.model.ModelDimensions(**checkpoint["dims"]))
         network.load_state_dict(checkpoint["model_state_dict"])
         return network.to(device)
