@@ -1,4 +1,4 @@
-"""Write what lists all settings, from their own documentation in btworker/config.py: docs/configuration.md, and
+"""Write what lists all settings, from their own documentation in btworker/config: docs/configuration.md, and
 deploy/systemd/btworker.env.example, which an operator copies and edits.
 
 python tools/configuration_doc.py          # write both
@@ -7,6 +7,7 @@ python tools/configuration_doc.py --check  # exit 1 when one is not what would b
 
 import argparse
 import ast
+import inspect
 import sys
 import textwrap
 from itertools import pairwise
@@ -15,8 +16,7 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from btworker import config
-from btworker.config import Settings
+from btworker.config import GROUPS, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
@@ -29,7 +29,7 @@ HEAD = """\
 # Settings
 
 All settings are environment variables. They are read once, at start; all mistakes are reported together, and end the
-start with exit code 64. A megabyte is 2^20 bytes. This page is made from `btworker/config.py` by
+start with exit code 64. A megabyte is 2^20 bytes. This page is made from `btworker/config` by
 `tools/configuration_doc.py`.
 
 | variable | default | meaning |
@@ -39,7 +39,7 @@ start with exit code 64. A megabyte is 2^20 bytes. This page is made from `btwor
 EXAMPLE_HEAD = """\
 # Settings of btworker under systemd: copy to /etc/btworker/btworker.env, uncomment what you change, then
 # `systemctl restart btworker`. A megabyte is 2^20 bytes. `btworker doctor` checks what you wrote. Made from
-# btworker/config.py by tools/configuration_doc.py.
+# btworker/config by tools/configuration_doc.py.
 #
 # Secrets do not belong here: the unit hands /etc/btworker/token over as a credential, and sets WORKER_TOKEN_FILE and
 # WORKER_DATA_DIR itself (docs/install-systemd.md).
@@ -49,13 +49,14 @@ COMMENT_WIDTH = 110
 
 
 def docstrings() -> dict[str, str]:
-    """Field name -> the text under it in the class body."""
-    tree = ast.parse(Path(config.__file__).read_text(encoding="utf-8"))
-    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
+    """Field name -> the text under it in the body of its group."""
     found = {}
-    for field, text in pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    for group in GROUPS:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(group))).body[0]
+        assert isinstance(tree, ast.ClassDef)
+        for field, text in pairwise(tree.body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
     return found
 
 

@@ -1,0 +1,81 @@
+"""Settings: read once from the environment, checked all together, frozen afterwards.
+
+The only package that reads os.environ. Every field carries its unit, its default and the reason for it; the fields
+stand in groups by whom they are for. Used in the parent; a child gets its part as an EngineSettings record.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError, field_validator, model_validator
+
+from btworker.config.client import ClientSettings
+from btworker.config.parsing import MIB, MODEL_NAME, TOKEN
+from btworker.config.server import ServerSettings
+from btworker.config.speech import SpeechSettings
+from btworker.config.work import PCM_BYTES_PER_S, WorkSettings
+from btworker.errors import EXIT_BAD_SETTINGS, StartupError
+
+__all__ = ["MIB", "PCM_BYTES_PER_S", "ClientSettings", "Settings", "child_environment", "load_settings"]
+
+MISSING_CREDENTIAL = "WORKER_TOKEN is required (or WORKER_TOKEN_FILE): clients send it as a bearer token"
+GROUPS = (ServerSettings, WorkSettings, SpeechSettings)
+
+
+class Settings(SpeechSettings, WorkSettings, ServerSettings):
+    """Everything that an operator can set. Names are environment variables; a megabyte is 2^20 bytes."""
+
+    @field_validator("token", "hf_token")
+    @classmethod
+    def _printable(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not TOKEN.fullmatch(token.get_secret_value()):
+            raise ValueError("must be 1 to 1024 printable ASCII characters without spaces")
+        return token
+
+    @field_validator("data_dir", "tmp_dir", "model_cache", "token_file", "hf_token_file")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else Path(os.path.abspath(path.expanduser()))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        problems = [] if self.tokens else [MISSING_CREDENTIAL]
+        if self.models and self.model not in self.model_paths:
+            problems.append(f"WORKER_MODEL={self.model} is not among WORKER_MODELS")
+        if not MODEL_NAME.fullmatch(self.model):
+            problems.append("WORKER_MODEL must be a model's name; serve a file with WORKER_MODELS=name=/path")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment (and keyword overrides by field name or variable name).
+
+    Raises StartupError with every mistake in one message; values are never repeated, since one may be a token.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = _explain(error)
+        if not any(os.environ.get(name) for name in ("WORKER_TOKEN", "WORKER_TOKEN_FILE")) and "token" not in overrides:
+            lines.append(MISSING_CREDENTIAL)  # pydantic looks at the whole only once every part is right
+        message = "wrong settings:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
+        raise StartupError(message, exit_code=EXIT_BAD_SETTINGS) from None
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    for item in error.errors(include_input=False, include_url=False, include_context=False):
+        where = str(item["loc"][0]) if item["loc"] else ""
+        message = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{where}: {message}" if where else message)
+    return lines
+
+
+def child_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A copy of this process's environment without secrets, for programs that we start."""
+    secret = {"WORKER_TOKEN", "HF_TOKEN", "HUGGINGFACE_TOKEN", "WORKER_WEBHOOK_SECRET"}
+    return {k: v for k, v in (os.environ if base is None else base).items() if k not in secret}

@@ -1,0 +1,56 @@
+"""Settings of the front end: who may call, what is listened to, how a request is read, what is logged."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings
+
+from btworker.config.parsing import FROM_ENVIRONMENT, env, read_tokens
+
+
+class ServerSettings(BaseSettings):
+    """The front end's part of Settings."""
+
+    model_config = FROM_ENVIRONMENT
+
+    token: SecretStr | None = Field(None, validation_alias=env("WORKER_TOKEN"))
+    """The bearer token that clients send. Required (or WORKER_TOKEN_FILE): an open transcription box is never meant."""
+    token_file: Path | None = Field(None, validation_alias=env("WORKER_TOKEN_FILE"))
+    """A file with one token a line, for rotation; the first is the one sent to controllers."""
+    host: str = Field("127.0.0.1", validation_alias=env("WORKER_HOST"))
+    """Address to listen on. Loopback unless told otherwise; the image sets 0.0.0.0."""
+    port: int = Field(8477, ge=0, le=65535, validation_alias=env("WORKER_PORT"))
+    """TCP port; 0 takes a free one and prints it."""
+    ping_public: bool = Field(False, validation_alias=env("WORKER_PING_PUBLIC"))
+    """True: /v1/ping needs no token."""
+    metrics_public: bool = Field(True, validation_alias=env("WORKER_METRICS_PUBLIC"))
+    """False: /metrics needs the token."""
+    header_timeout_s: float = Field(30.0, gt=0, le=3600, validation_alias=env("WORKER_HEADER_TIMEOUT_SECONDS"))
+    """Seconds a client has to send a request's headers; slow-loris protection."""
+    body_idle_s: float = Field(60.0, gt=0, le=3600, validation_alias=env("WORKER_BODY_IDLE_SECONDS"))
+    """Seconds without a byte after which an upload is given up with IDLE_TIMEOUT."""
+    upload_chunk_kb: int = Field(1024, ge=16, le=16_384, validation_alias=env("WORKER_UPLOAD_CHUNK_KB"))
+    """KiB gathered before each write to disk; large writes keep the thread hops few."""
+    file_threads: int = Field(8, ge=1, le=64, validation_alias=env("WORKER_FILE_THREADS"))
+    """Threads for file work: enough to keep a few disks busy, few enough that a stuck disk costs little."""
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias=env("WORKER_LOG_LEVEL"))
+    """Least severe level that is logged."""
+    log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias=env("WORKER_LOG_FORMAT"))
+    """auto: text on a terminal, else JSON lines."""
+    log_progress: bool = Field(False, validation_alias=env("WORKER_LOG_PROGRESS"))
+    """True: progress of each window is logged."""
+    build_commit: str = Field("unknown", validation_alias=env("BUILD_COMMIT"))
+    """The commit that this image was built from; ping shows it."""
+    build_time: str = Field("unknown", validation_alias=env("BUILD_TIME"))
+    """When this image was built; ping shows it."""
+    image_digest: str | None = Field(None, validation_alias=env("IMAGE_DIGEST"))
+    """The image's digest, as the operator declares it; ping shows it."""
+    worker_version: str | None = Field(None, validation_alias=env("WORKER_VERSION"))
+    """Deprecated and without effect: ping warns when it is set."""
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The accepted bearer tokens, the first one first."""
+        own = (self.token.get_secret_value(),) if self.token else ()
+        return tuple(dict.fromkeys((*own, *read_tokens(self.token_file))))

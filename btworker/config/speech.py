@@ -1,0 +1,61 @@
+"""Settings of speech: which models and devices the children use."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode
+
+from btworker.checkpoints import official_names
+from btworker.config.parsing import FROM_ENVIRONMENT, cache_folder, env, parse_model, read_tokens
+
+
+class SpeechSettings(BaseSettings):
+    """The children's part of Settings."""
+
+    model_config = FROM_ENVIRONMENT
+
+    model: str = Field("large-v3", validation_alias=env("WORKER_MODEL"))
+    """The model that a job gets when it names none, and that children load at start."""
+    models: Annotated[tuple[tuple[str, Path | None], ...], NoDecode] = Field((), validation_alias=env("WORKER_MODELS"))
+    """Comma-separated names that a job may ask for; `name=path` serves a checkpoint of yours under that name.
+    Default: every official name of the installed openai-whisper."""
+    model_cache: Path = Field(default_factory=cache_folder, validation_alias=env("WORKER_MODEL_CACHE"))
+    """Where downloaded models lie; openai-whisper's own default, so that both share."""
+    offline: bool = Field(False, validation_alias=env("WORKER_OFFLINE"))
+    """True: never download; a model that is not in the cache is MODEL_UNAVAILABLE."""
+    device: Literal["auto", "cuda", "cpu"] = Field("auto", validation_alias=env("WORKER_DEVICE"))
+    """auto: the GPUs when there are any, else the CPU. A GPU that torch cannot use is an error, never a silent CPU."""
+    cpu_threads: int = Field(0, ge=0, le=1024, validation_alias=env("WORKER_CPU_THREADS"))
+    """CPU threads of each child; 0 = the machine's cores, divided by the children."""
+    hf_token: SecretStr | None = Field(None, validation_alias=env("HF_TOKEN", "HUGGINGFACE_TOKEN"))
+    """Hugging Face token for gated models (diarization)."""
+    hf_token_file: Path | None = Field(None, validation_alias=env("HF_TOKEN_FILE"))
+    """A file that holds the Hugging Face token."""
+    diarization_device: Literal["auto", "cuda", "cpu"] = Field("auto", validation_alias=env("DIARIZATION_DEVICE"))
+    """Where diarization runs; cuda without a GPU is an error."""
+    cuda_visible_devices: str | None = Field(None, validation_alias=env("CUDA_VISIBLE_DEVICES"))
+    """NVIDIA's own variable: which GPUs to use, by index or UUID."""
+    engine: str = Field("btworker.engine.pipeline:load", validation_alias=env("WORKER_ENGINE"))
+    """Import string of the engine that children load; tests name a scripted one."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_models(cls, raw: object) -> object:
+        if not isinstance(raw, str):
+            return raw
+        return tuple(parse_model(item.strip()) for item in raw.split(",") if item.strip())
+
+    @property
+    def huggingface_token(self) -> str | None:
+        """The token for gated models, from the environment or its file."""
+        if self.hf_token:
+            return self.hf_token.get_secret_value()
+        return next(iter(read_tokens(self.hf_token_file)), None)
+
+    @property
+    def model_paths(self) -> dict[str, Path | None]:
+        """Every name that a job may ask for, and the operator's checkpoint behind it (None: an official model)."""
+        if self.models:
+            return dict(self.models)
+        return dict.fromkeys(official_names())

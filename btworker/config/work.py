@@ -1,0 +1,88 @@
+"""Settings of jobs: where their files lie, how many and how large they may be, when one is given up."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings
+
+from btworker.config.parsing import FROM_ENVIRONMENT, MIB, env, state_folder
+
+PCM_BYTES_PER_S = 32_000
+"""Decoded audio: 16,000 samples of 2 bytes a second, 115 MB an hour."""
+
+
+class WorkSettings(BaseSettings):
+    """The jobs' part of Settings."""
+
+    model_config = FROM_ENVIRONMENT
+
+    data_dir: Path = Field(default_factory=state_folder, validation_alias=env("WORKER_DATA_DIR"))
+    """Database, uploads and results. A local file system: SQLite's WAL does not work on network ones."""
+    tmp_dir: Path | None = Field(None, validation_alias=env("WORKER_TMP_DIR"))
+    """Scratch files (decoded audio: 115 MB an hour); for this worker alone. Default: inside the data folder."""
+    max_concurrent_jobs: Annotated[int | Literal["auto"], Field(validation_alias=env("WORKER_MAX_CONCURRENT_JOBS"))] = 1
+    """Jobs at work at once over all GPUs (slots); `auto` = one per GPU. 1 to 64: each holds a model in memory."""
+    max_file_mb: int = Field(2000, ge=1, le=2**23, validation_alias=env("WORKER_MAX_FILE_MB"))
+    """Largest single input in MB."""
+    max_files_per_job: int = Field(100, ge=1, le=10_000, validation_alias=env("WORKER_MAX_FILES_PER_JOB"))
+    """File parts in one upload; bounds the work behind one id."""
+    max_audio_hours: float = Field(12.0, gt=0, le=1000, validation_alias=env("WORKER_MAX_AUDIO_HOURS"))
+    """Hours of decoded audio per input, counted while decoding: a small file can hold a week of silence."""
+    max_attempts: int = Field(2, ge=1, le=10, validation_alias=env("WORKER_MAX_ATTEMPTS"))
+    """Starts that a job gets before it is failed with WORKER_CRASHED; a poison job must end."""
+    queue_limit: int = Field(1000, ge=1, le=100_000, validation_alias=env("WORKER_QUEUE_LIMIT"))
+    """Jobs waiting at once; more get 429 QUEUE_FULL with Retry-After."""
+    drain_s: float = Field(30.0, ge=0, le=86_400, validation_alias=env("WORKER_DRAIN_SECONDS"))
+    """Seconds that running jobs get after SIGTERM; what is not done then goes back to the queue."""
+    disk_reserve_mb: int = Field(1024, ge=0, validation_alias=env("WORKER_DISK_RESERVE_MB"))
+    """MB that stay free on the data disk; uploads that would go below are refused with DISK_FULL."""
+    decoded_factor: float = Field(8.0, ge=0, le=1000, validation_alias=env("WORKER_DECODED_FACTOR"))
+    """Bytes of decoded audio to expect for each byte of an upload, when its room is looked for: 8 is a recording at
+    32 kbit/s, and WORKER_MAX_AUDIO_HOURS are the most. An upload that could then not be decoded is refused."""
+    retention_hours: float = Field(72.0, gt=0, validation_alias=env("WORKER_RETENTION_HOURS"))
+    """Hours that a finished job's results are kept."""
+    keep_inputs: bool = Field(False, validation_alias=env("WORKER_KEEP_INPUTS"))
+    """False: inputs are deleted when their job ends, since nobody reads them again."""
+    load_timeout_s: float = Field(3600.0, gt=0, le=86_400, validation_alias=env("WORKER_LOAD_TIMEOUT_SECONDS"))
+    """Seconds that a child gets to load a model before it counts as hung; 3 GB at 1 MB/s take 50 minutes."""
+    decode_stall_s: float = Field(120.0, gt=0, le=86_400, validation_alias=env("WORKER_DECODE_STALL_SECONDS"))
+    """Seconds without a sample from ffmpeg after which a job fails with TIMEOUT."""
+    window_timeout_s: float = Field(0.0, ge=0, le=86_400, validation_alias=env("WORKER_WINDOW_TIMEOUT_SECONDS"))
+    """Seconds that 30 s of audio may take before the child counts as hung; 0 = 600 on a GPU, 3600 on the CPU."""
+    recycle_jobs: int = Field(1000, ge=0, validation_alias=env("WORKER_RECYCLE_JOBS"))
+    """Jobs after which a child gives way to a fresh one; only a new process gives all memory back. 0 = never."""
+    recycle_growth_mb: int = Field(4096, ge=0, validation_alias=env("WORKER_RECYCLE_GROWTH_MB"))
+    """MB that a child may grow after its start before the same happens. 0 = never."""
+    quarantine_minutes: float = Field(30.0, ge=0.01, le=10_080, validation_alias=env("WORKER_QUARANTINE_MINUTES"))
+    """Minutes that a GPU is left alone after it failed three different jobs in a row."""
+
+    @field_validator("max_concurrent_jobs", mode="before")
+    @classmethod
+    def _whole_or_auto(cls, raw: object) -> object:
+        text = str(raw).strip().lower()
+        if text == "auto":
+            return "auto"
+        if not text.isdecimal() or not 1 <= int(text) <= 64:
+            raise ValueError("must be a whole number from 1 to 64, or auto")
+        return int(text)
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Where decoded audio goes."""
+        return self.tmp_dir or self.data_dir / "scratch"
+
+    @property
+    def max_file_bytes(self) -> int:
+        """WORKER_MAX_FILE_MB in bytes."""
+        return self.max_file_mb * MIB
+
+    @property
+    def disk_reserve_bytes(self) -> int:
+        """WORKER_DISK_RESERVE_MB in bytes."""
+        return self.disk_reserve_mb * MIB
+
+    def decoded_bytes(self, size_bytes: int) -> int:
+        """Room that the sound of an input of this size is expected to take while its job runs. An estimate: how long
+        a recording is, is known only once it is decoded."""
+        return int(min(size_bytes * self.decoded_factor, self.max_audio_hours * 3600 * PCM_BYTES_PER_S))
