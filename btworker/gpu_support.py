@@ -5,6 +5,8 @@ torch says by itself ("no kernel image is available for execution on the device"
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import pynvml
@@ -150,21 +152,25 @@ def _version(text: str) -> Version:
     return tuple(int(part) for part in re.findall(r"\d+", text)) or (0,)
 
 
+@contextmanager
+def nvml() -> Iterator[None]:
+    """NVIDIA's management library for the length of a block. Raises pynvml.NVMLError where there is no driver."""
+    pynvml.nvmlInit()
+    try:
+        yield
+    finally:
+        with suppress(pynvml.NVMLError):  # a driver that was unloaded meanwhile
+            pynvml.nvmlShutdown()
+
+
 def ask_driver(uuid: str | None) -> DriverFacts:
     """What NVML knows of the GPU (or MIG instance) with this UUID; the first GPU without one."""
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return DriverFacts()
     version = name = capability = None
-    try:
+    # What is known when it stops to answer counts: a MIG instance answers less than a GPU, no driver nothing
+    with suppress(pynvml.NVMLError), nvml():
         version = str(pynvml.nvmlSystemGetDriverVersion())
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid) if uuid else pynvml.nvmlDeviceGetHandleByIndex(0)
         name = str(pynvml.nvmlDeviceGetName(handle))
         major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
         capability = (int(major), int(minor))
-    except pynvml.NVMLError:
-        pass  # a MIG instance answers less than a GPU: what is known so far counts
-    finally:
-        pynvml.nvmlShutdown()
     return DriverFacts(version, name, capability)

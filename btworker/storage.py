@@ -49,6 +49,11 @@ class JobFolder:
         """Folder of the results."""
         return self.path / "out"
 
+    @property
+    def unfinished_outputs(self) -> Path:
+        """Folder of the results until all of them are durable."""
+        return self.path / "out.part"
+
     def input(self, index: int) -> Path:
         """The file of input number `index`."""
         return self.inputs / str(index)
@@ -141,14 +146,17 @@ class DataFolder:
         shutil.rmtree(folder.inputs, ignore_errors=True)
         shutil.rmtree(folder.windows, ignore_errors=True)
 
-    def remove_remains(self, job_id: JobId, scratch: Path, *, with_outputs: bool) -> None:
-        """Delete what the last attempt left: a child that was killed clears nothing away, and no other comes for it."""
-        for path in scratch.glob(f"{job_id}.*"):
-            path.unlink(missing_ok=True)
+    def remove_remains(self, job_id: JobId, scratch: Path, *, with_inputs: bool, with_outputs: bool) -> None:
+        """Delete what a job that has ended needs no more, and what its last attempt left: a child that was killed
+        clears nothing away, and no other comes for it.
+        """
+        remove_scratch(scratch, job_id)
         folder = self.folder(job_id)
-        shutil.rmtree(folder.path / "out.part", ignore_errors=True)
+        shutil.rmtree(folder.unfinished_outputs, ignore_errors=True)
         if with_outputs:
             shutil.rmtree(folder.outputs, ignore_errors=True)
+        if with_inputs:
+            self.remove_inputs(job_id)
 
     def names(self) -> Iterator[str]:
         """The names in the jobs folder: ids, and leftovers."""
@@ -199,6 +207,17 @@ class DataFolder:
         """Room on the data disk."""
         usage = shutil.disk_usage(self.root)
         return DiskSpace(usage.free, usage.total)
+
+
+def scratch_file(scratch: Path, job_id: JobId, index: int) -> Path:
+    """Where the decoded sound of input number `index` lies while it is needed."""
+    return scratch / f"{job_id}.{index}.s16"
+
+
+def remove_scratch(scratch: Path, job_id: JobId) -> None:
+    """Remove every scratch file of a job, those of dead attempts as well."""
+    for path in scratch.glob(f"{job_id}.*.s16"):
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(path: Path) -> None:

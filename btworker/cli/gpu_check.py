@@ -12,7 +12,7 @@ import pynvml
 
 from btworker.cli.checks import Check, Verdict
 from btworker.config import Settings, child_environment
-from btworker.gpu_support import Problem, TorchFacts, ask_driver, judge
+from btworker.gpu_support import Problem, TorchFacts, ask_driver, judge, nvml
 from btworker.messages import Device
 from btworker.pool.devices import find_gpus
 
@@ -76,10 +76,7 @@ def probe(gpu: Device) -> TorchFacts | str:
 
 def _driver() -> str:
     try:
-        pynvml.nvmlInit()
-        try:
+        with nvml():
             return str(pynvml.nvmlSystemGetDriverVersion())
-        finally:
-            pynvml.nvmlShutdown()
     except pynvml.NVMLError as error:
         return f"driver ({error})"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from btworker import __version__
 from btworker.engine.faults import translated
-from btworker.engine.results import StageClock, camel_case, remove_scratch, scratch_file, write_outputs
+from btworker.engine.results import StageClock, camel_case, write_outputs
 from btworker.engine.surroundings import Surroundings, look_around
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, Stage
@@ -28,7 +28,7 @@ from btworker.messages import (
     WindowDone,
     WorkerSpec,
 )
-from btworker.storage import JobFolder
+from btworker.storage import JobFolder, remove_scratch, scratch_file
 from btworker.transcript import Transcript
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
-"""What an attempt leaves behind: durable output files with their provenance, and no scratch. Runs in the child."""
+"""What an attempt leaves behind: durable output files with their provenance. Runs in the child."""
 
-import glob
 import os
 import shutil
 import time
@@ -10,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from btworker.jobs import Input, JobId, Options, Output
+from btworker.jobs import Input, Options, Output
 from btworker.outputs import Presentation, output_name, render
 from btworker.storage import JobFolder, sync_folder, write_durably
 from btworker.transcript import Transcript
@@ -37,17 +36,6 @@ class StageClock:
             self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - began
 
 
-def scratch_file(scratch: Path, job_id: JobId, index: int) -> Path:
-    """Where the decoded sound of input number `index` lies while it is needed."""
-    return scratch / f"{job_id}.{index}.s16"
-
-
-def remove_scratch(scratch: Path, job_id: JobId) -> None:
-    """Remove every scratch file of a job, those of dead attempts as well."""
-    for path in scratch.glob(f"{glob.escape(job_id)}.*.s16"):
-        path.unlink(missing_ok=True)
-
-
 def camel_case(options: Options) -> dict[str, Any]:
     """Options as the API spells them."""
     return {_camel(name): value for name, value in asdict(options).items()}
@@ -57,7 +45,7 @@ def write_outputs(
     folder: JobFolder, options: Options, inputs: tuple[Input, ...], transcripts: list[Transcript]
 ) -> tuple[Output, ...]:
     """Render and store all files of a job: written to out.part, made durable, then renamed to out as a whole."""
-    part = folder.outputs.with_name("out.part")
+    part = folder.unfinished_outputs
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True, mode=0o750)
     outputs = tuple(

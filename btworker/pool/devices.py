@@ -5,12 +5,12 @@ GPUs are told to children by UUID, so that neither their order nor a GPU that di
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import pynvml
 
+from btworker.gpu_support import nvml
 from btworker.messages import Device
 
 CPU = Device("cpu")
@@ -42,15 +42,10 @@ class GpuReading:
 def find_gpus(selection: str | None) -> tuple[Device, ...]:
     """The NVIDIA GPUs of this box that CUDA_VISIBLE_DEVICES (`selection`) allows; empty without a driver."""
     try:
-        pynvml.nvmlInit()
+        with nvml():
+            gpus = tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
     except pynvml.NVMLError:
         return ()
-    try:
-        gpus = tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
     return select(gpus, selection)
 
 
@@ -92,14 +87,10 @@ def threads_per_child(*, wanted: int, children: int) -> int:
 def read_gpus(devices: Sequence[Device]) -> tuple[GpuReading, ...]:
     """One reading for each GPU. Blocking, and for ever where the driver hangs: gpu_watch.py calls it in a thread."""
     try:
-        pynvml.nvmlInit()
+        with nvml():
+            return tuple(_read(device) for device in devices)
     except pynvml.NVMLError:
         return gpus_down(devices)
-    try:
-        return tuple(_read(device) for device in devices)
-    finally:
-        with suppress(pynvml.NVMLError):  # a driver that was unloaded meanwhile
-            pynvml.nvmlShutdown()
 
 
 def gpus_down(devices: Sequence[Device]) -> tuple[GpuReading, ...]:

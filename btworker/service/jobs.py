@@ -3,8 +3,9 @@
 import asyncio
 import heapq
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 
 from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
@@ -20,7 +21,6 @@ from btworker.storage import DataFolder
 from btworker.store import Store
 
 log = get_logger()
-RECOVERY = "service-recovery"
 LAST_WORD_S = 5.0
 """Seconds that the disk has, at the end of the service, to take the state of a job that was interrupted."""
 
@@ -79,13 +79,9 @@ class JobService:
         """Take up what an earlier run left, start the pool and the service's own tasks."""
         interrupted = await self._recovery.take_up()
         await self._pool.start()
-        requeue = asyncio.create_task(self._recovery.requeue(interrupted), name=RECOVERY)
-        requeue.add_done_callback(self._on_task_end)
-        self._tasks.append(requeue)
+        self._watch(self._recovery.requeue(interrupted), name="recovery", ends=True)
         for loop in (self._runs.pump, self._runs.dispatch, self._retention.run):
-            task = asyncio.create_task(loop(), name=f"service-{loop.__qualname__}")
-            task.add_done_callback(self._on_task_end)
-            self._tasks.append(task)
+            self._watch(loop(), name=loop.__qualname__)
 
     def begin_drain(self) -> None:
         """Accept and start nothing more; what runs goes on."""
@@ -119,12 +115,17 @@ class JobService:
         while self._table.running():
             await self._runs.wait_for_change()
 
-    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+    def _watch(self, work: Coroutine[None, None, None], *, name: str, ends: bool = False) -> None:
+        """Run one of the service's own tasks; the service fails with it, and where it ends though it should not."""
+        task = asyncio.create_task(work, name=f"service-{name}")
+        task.add_done_callback(partial(self._on_task_end, ends=ends))
+        self._tasks.append(task)
+
+    def _on_task_end(self, task: asyncio.Task[None], *, ends: bool) -> None:
         if task.cancelled() or self.draining or self.failed.done():
             return
-        if task.get_name() == RECOVERY and task.exception() is None:
-            return  # the only one that comes to an end
-        self.failed.set_exception(task.exception() or RuntimeError(f"{task.get_name()} ended"))
+        if (error := task.exception()) is not None or not ends:
+            self.failed.set_exception(error or RuntimeError(f"{task.get_name()} ended"))
 
     # what clients ask
 

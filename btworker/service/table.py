@@ -109,10 +109,13 @@ class JobTable:
         self.live.pop(job.id, None)
         self.canceling.pop(job.id, None)
         self.changed()
-        incomplete = status is not JobStatus.COMPLETE
-        await self._data.run(self._data.remove_remains, job.id, self._scratch, with_outputs=incomplete)
-        if not self._keep_inputs:
-            await self._data.run(self._data.remove_inputs, job.id)
+        await self._data.run(
+            self._data.remove_remains,
+            job.id,
+            self._scratch,
+            with_inputs=not self._keep_inputs,
+            with_outputs=status is not JobStatus.COMPLETE,
+        )
 
 
 async def _insist(job: Job, write: Callable[[], Awaitable[bool]]) -> bool:
