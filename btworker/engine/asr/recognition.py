@@ -2,7 +2,7 @@
 
 Its segments equal transcribe()'s with the same options (see window_decoder.py about sampling). What transcribe()
 cannot do: say how far it is, stop between two windows, go on where an earlier attempt died, and read a recording of
-any length in the same memory. Runs in the child; engine/pipeline.py drives it.
+any length in the same memory. Runs in the child; engine/attempt.py drives it.
 """
 
 import hashlib

@@ -1,0 +1,164 @@
+"""One attempt at one job: all its inputs, then all its files, told as a generator of events.
+
+Everything that a killed attempt left behind (scratch sound, half the outputs) is cleared away by the next.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from btworker import __version__
+from btworker.engine.results import StageClock, camel_case, write_outputs
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Input, Stage
+from btworker.logs import get_logger
+from btworker.messages import Finished, JobEvent, ModelLoaded, Progressed, RunTask, Warned, WindowDone
+from btworker.storage import JobFolder, remove_scratch, scratch_file
+from btworker.transcript import Transcript
+
+if TYPE_CHECKING:
+    from btworker.engine.asr.recognition import Recognition
+    from btworker.engine.media import Audio
+    from btworker.engine.pipeline import WhisperEngine
+
+StepT = TypeVar("StepT")
+ResultT = TypeVar("ResultT")
+
+log = get_logger()
+NO_SPEAKERS = "speakers are not told apart yet in this version: the transcript has none"
+NO_VAD = "voice activity detection is not part of this version yet: the whole recording was transcribed"
+NO_FAST_MODE = "fast decoding is not part of this version yet: the recording was decoded exactly"
+
+
+class Attempt:
+    """One attempt at one job."""
+
+    def __init__(self, engine: "WhisperEngine", task: RunTask, canceled: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._settings = engine.spec.settings
+        self._task = task
+        self._canceled = canceled
+        self._folder = JobFolder(task.folder)
+        self._clock = StageClock()
+
+    def run(self) -> Iterator[JobEvent]:
+        """All inputs, then all files, then Finished."""
+        task = self._task
+        remove_scratch(self._settings.scratch, task.job_id)
+        with ExitStack() as cleanup:
+            cleanup.callback(remove_scratch, self._settings.scratch, task.job_id)
+            yield from self._say_what_is_missing()
+            yield from self._use_model()
+            transcripts = []
+            for index, source in enumerate(task.inputs):
+                transcripts.append((yield from self._transcribe(index, source)))
+                log.info("file_processed", filename=source.filename, fileIndex=index, totalFiles=len(task.inputs))
+        with self._clock.stage("write"):
+            outputs = write_outputs(self._folder, task.options, task.inputs, transcripts)
+        durations_s = tuple(transcript.duration_s for transcript in transcripts)
+        yield Finished(task.job_id, task.attempt, outputs, durations_s, self._clock.timings)
+
+    def _say_what_is_missing(self) -> Iterator[JobEvent]:
+        wanted = {
+            NO_SPEAKERS: self._task.options.diarization_enabled,
+            NO_VAD: self._task.options.vad_enabled,
+            NO_FAST_MODE: self._task.options.decode == "fast",
+        }
+        yield from (self._warned(sentence) for sentence, asked_for in wanted.items() if asked_for)
+
+    def _use_model(self) -> Iterator[JobEvent]:
+        task, name = self._task, self._task.options.model
+        if self._engine.model == name:
+            return
+        yield self._progressed(Stage.LOADING_MODEL, 0, 0.0, 0.0)
+        clock = StageClock()
+        log.info("model_load_started", model=name)
+        with clock.stage("loadModel"), self._clock.stage("loadModel"):
+            self._engine.use(name)
+        log.info("model_load_finished", model=name, seconds=round(clock.timings[0][1], 3))
+        yield ModelLoaded(task.job_id, task.attempt, name, clock.timings[0][1])
+
+    def _transcribe(self, index: int, source: Input) -> Generator[JobEvent, None, Transcript]:
+        clock = StageClock()
+        with clock.stage("decode"), self._clock.stage("decode"):
+            audio = yield from self._decode(index)
+        for warning in audio.warnings:
+            yield self._warned(f"{source.filename}: {warning}" if len(self._task.inputs) > 1 else warning)
+        about = {"filename": source.filename, "fileIndex": index, "totalFiles": len(self._task.inputs)}
+        duration_s = round(audio.duration_s, 3)
+        log.info("transcribe_started", **about, durationSec=duration_s, sizeMB=round(source.size_bytes / 2**20, 3))
+        with clock.stage("transcribe"), self._clock.stage("transcribe"):
+            recognition = yield from self._recognize(index, source, audio)
+        log.info("transcribe_finished", **about, segmentCount=len(recognition.segments))
+        audio.discard()
+        return Transcript(
+            text=recognition.text,
+            language=recognition.language,
+            segments=recognition.segments,
+            duration_s=audio.duration_s,
+            provenance=self._provenance(clock),
+        )
+
+    def _decode(self, index: int) -> Generator[JobEvent, None, "Audio"]:
+        from btworker.engine.media import DecodeProgress, Limits, decode
+
+        def event(progress: DecodeProgress) -> JobEvent:
+            return self._progressed(Stage.INITIALIZING, index, progress.seconds_done, progress.seconds_total)
+
+        source = self._folder.input(index)
+        target = scratch_file(self._settings.scratch, self._task.job_id, index)
+        limits = Limits(self._settings.max_audio_s, stall_s=self._settings.decode_stall_s)
+        return (yield from relay(decode(source, target, limits=limits, canceled=self._canceled), event))
+
+    def _recognize(self, index: int, source: Input, audio: "Audio") -> Generator[JobEvent, None, "Recognition"]:
+        from btworker.engine.asr.journal import Journal
+        from btworker.engine.asr.recognition import Recording, Step, recognize, run_name
+
+        task, model = self._task, self._engine.use(self._task.options.model)
+
+        def event(step: Step) -> JobEvent:
+            where = (step.seconds_done, step.seconds_total)
+            if step.index is None:
+                return self._progressed(Stage.TRANSCRIBING, index, *where)
+            return WindowDone(task.job_id, task.attempt, index, step.index, *where)
+
+        recording = Recording(audio.samples, source.sha256)
+        journal = Journal(self._folder.windows_of(index), run=run_name(model, recording, task.options))
+        steps = recognize(model, recording, task.options, journal=journal, check=self._check)
+        return (yield from relay(steps, event))
+
+    def _check(self) -> None:
+        if self._canceled():
+            raise BtworkerError(ErrorCode.CANCELED, "canceled while the recording was transcribed")
+
+    def _provenance(self, clock: StageClock) -> tuple[tuple[str, Any], ...]:
+        model, device = self._engine.use(self._task.options.model), self._engine.spec.device
+        return (
+            ("model", model.name),
+            ("modelSha256", model.sha256),
+            ("versions", {"btworker": __version__, **dict(self._engine.info.versions)}),
+            ("device", device.kind if device.name is None else f"{device.kind} ({device.name})"),
+            ("options", camel_case(self._task.options)),
+            ("attempt", self._task.attempt),
+            ("timings", dict(clock.timings)),
+        )
+
+    def _progressed(self, stage: Stage, index: int, done_s: float, total_s: float) -> Progressed:
+        return Progressed(self._task.job_id, self._task.attempt, stage, index, done_s, total_s)
+
+    def _warned(self, sentence: str) -> Warned:
+        return Warned(self._task.job_id, self._task.attempt, sentence)
+
+
+def relay(
+    steps: Generator[StepT, None, ResultT], event: Callable[[StepT], JobEvent]
+) -> Generator[JobEvent, None, ResultT]:
+    """The same generator, with its steps told as events."""
+    with closing(steps):
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                result: ResultT = end.value
+                return result
+            yield event(step)
