@@ -49,6 +49,11 @@ class EngineSettings:
     threads: int = 0
     """CPU threads of the child; 0 = torch's own choice."""
     diarization_device: str = "auto"
+    diarization_pipeline: Path | None = None
+    """The operator's folder with a pyannote pipeline; None stands for the pretrained one."""
+    diarization_block_s: float = 3600.0
+    """A longer recording is diarized in blocks of this length."""
+    diarization_overlap_s: float = 60.0
     hf_token: str | None = None
 
     def __repr__(self) -> str:
@@ -83,6 +88,8 @@ class RunTask:
     folder: Path
     inputs: tuple[Input, ...]
     options: Options
+    losses: int = 0
+    """Children that died with this job in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +201,8 @@ class Finished:
     """Seconds of audio of each input."""
     timings: tuple[tuple[str, float], ...]
     """Seconds of wall time by stage."""
+    fatal: bool = False
+    """The job is well, but its child needs a successor: its CUDA context broke once the words were there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@
     <data>/jobs/<job id>/in/<n>            inputs, "<n>.part" while they arrive
                          windows/<n>.jsonl finished windows of input n, so that a second attempt goes on from there
                          out/              results; "out.part" until all of them are durable
+                         diarizing         there while speakers are told apart: who dies there is not sent there again
 
 Blocking functions; the parent calls them through DataFolder.run, a small bounded executor of its own, so that a stuck
 disk blocks uploads and nothing else. Names from clients never become paths here: folders are ids, inputs are numbers.
@@ -53,6 +54,11 @@ class JobFolder:
     def unfinished_outputs(self) -> Path:
         """Folder of the results until all of them are durable."""
         return self.path / "out.part"
+
+    @property
+    def diarizing(self) -> Path:
+        """The note of an attempt that tells speakers apart right now."""
+        return self.path / "diarizing"
 
     def input(self, index: int) -> Path:
         """The file of input number `index`."""

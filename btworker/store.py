@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -231,7 +231,8 @@ def _is_damage(error: Exception) -> bool:
 def _connect(path: Path) -> sqlite3.Connection:
     existed = path.exists() and path.stat().st_size > 0
     db = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(db.close)
         db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
         if existed:
             _verify(db, path)  # before WAL is asked for, which writes to the file
@@ -239,9 +240,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             db.execute(f"PRAGMA {pragma}").fetchall()
         _migrate(db, path, keep_copy=existed)
         _take_room(path.with_name(f"{path.name}-wal"))
-    except BaseException:
-        db.close()
-        raise
+        on_failure.pop_all()
     return db
 
 

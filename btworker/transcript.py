@@ -16,16 +16,25 @@ class Word:
     end: float
     probability: float
     speaker: str | None = None
+    speaker_inferred: bool = False
+    """No turn reaches the word: the speaker is that of the nearest turn."""
 
     def to_dict(self) -> dict[str, Any]:
         """Whisper's shape, and `speaker` where there is one."""
         shape = {"word": self.word, "start": self.start, "end": self.end, "probability": self.probability}
-        return shape if self.speaker is None else {**shape, "speaker": self.speaker}
+        return {**shape, **_speaker(self)}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> "Word":
         """The inverse of to_dict; a missing probability is 0."""
-        return cls(raw["word"], raw["start"], raw["end"], raw.get("probability", 0.0), raw.get("speaker"))
+        return cls(
+            word=raw["word"],
+            start=raw["start"],
+            end=raw["end"],
+            probability=raw.get("probability", 0.0),
+            speaker=raw.get("speaker"),
+            speaker_inferred=raw.get("speaker_inferred", False),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,8 @@ class Segment:
     no_speech_prob: float = 0.0
     words: tuple[Word, ...] = ()
     speaker: str | None = None
+    speaker_inferred: bool = False
+    """True of all its words."""
 
     def to_dict(self) -> dict[str, Any]:
         """Whisper's shape; `words` and `speaker` where there are any."""
@@ -61,9 +72,7 @@ class Segment:
         }
         if self.words:
             shape["words"] = [word.to_dict() for word in self.words]
-        if self.speaker is not None:
-            shape["speaker"] = self.speaker
-        return shape
+        return {**shape, **_speaker(self)}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> "Segment":
@@ -81,7 +90,15 @@ class Segment:
             no_speech_prob=raw.get("no_speech_prob", 0.0),
             words=tuple(Word.from_dict(word) for word in raw.get("words", ())),
             speaker=raw.get("speaker"),
+            speaker_inferred=raw.get("speaker_inferred", False),
         )
+
+
+def _speaker(spoken: Word | Segment) -> dict[str, Any]:
+    """`speaker`, and `speaker_inferred` where it is true; nothing where nobody looked for speakers."""
+    if spoken.speaker is None:
+        return {}
+    return {"speaker": spoken.speaker, **({"speaker_inferred": True} if spoken.speaker_inferred else {})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,10 @@ class Turn:
     start: float
     end: float
     speaker: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Times to the millisecond."""
+        return {"start": round(self.start, 3), "end": round(self.end, 3), "speaker": self.speaker}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +135,7 @@ class Transcript:
             "segments": [segment.to_dict() for segment in self.segments],
         }
         if self.turns:
-            shape["turns"] = [{"start": t.start, "end": t.end, "speaker": t.speaker} for t in self.turns]
+            shape["turns"] = [turn.to_dict() for turn in self.turns]
         shape["provenance"] = dict(self.provenance)
         return shape
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -41,11 +42,10 @@ class LocalServer:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec; asyncio's needs a loop to be reaped
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment
             )
-        try:
+        async with AsyncExitStack() as on_failure:
+            on_failure.push_async_callback(self._end, self._process)
             self.url = await self._listening(self._process)
-        except BaseException:
-            await self._end(self._process)
-            raise
+            on_failure.pop_all()
         return self
 
     async def __aexit__(

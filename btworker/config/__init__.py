@@ -34,7 +34,7 @@ class Settings(SpeechSettings, WorkSettings, ServerSettings):
             raise ValueError("must be 1 to 1024 printable ASCII characters without spaces")
         return token
 
-    @field_validator("data_dir", "tmp_dir", "model_cache", "token_file", "hf_token_file")
+    @field_validator("data_dir", "tmp_dir", "model_cache", "token_file", "hf_token_file", "diarization_pipeline")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else Path(os.path.abspath(path.expanduser()))
@@ -44,6 +44,10 @@ class Settings(SpeechSettings, WorkSettings, ServerSettings):
         problems = [] if self.tokens else [MISSING_CREDENTIAL]
         if self.models and self.model not in self.model_paths:
             problems.append(f"WORKER_MODEL={self.model} is not among WORKER_MODELS")
+        if self.diarization_device == "cuda" and self.device == "cpu":
+            problems.append(
+                "DIARIZATION_DEVICE=cuda needs a GPU, and WORKER_DEVICE=cpu uses none; set it to auto or cpu"
+            )
         if not MODEL_NAME.fullmatch(self.model):
             problems.append("WORKER_MODEL must be a model's name; serve a file with WORKER_MODELS=name=/path")
         if problems:

@@ -33,7 +33,17 @@ class SpeechSettings(BaseSettings):
     hf_token_file: Path | None = Field(None, validation_alias=env("HF_TOKEN_FILE"))
     """A file that holds the Hugging Face token."""
     diarization_device: Literal["auto", "cuda", "cpu"] = Field("auto", validation_alias=env("DIARIZATION_DEVICE"))
-    """Where diarization runs; cuda without a GPU is an error."""
+    """Where speakers are told apart; cuda without a GPU is an error."""
+    diarization_pipeline: Path | None = Field(None, validation_alias=env("WORKER_DIARIZATION_PIPELINE"))
+    """Folder with a pyannote pipeline (config.yaml and the files that it names), for machines without a network.
+    Default: the pretrained pipeline from huggingface.co, with HF_TOKEN. A pipeline is code: trust who made it."""
+    diarization_block_minutes: float = Field(
+        60.0, ge=1, le=1440, validation_alias=env("WORKER_DIARIZATION_BLOCK_MINUTES")
+    )
+    """Minutes of audio whose speakers are told apart at once; longer recordings are taken in blocks, so that memory
+    has a bound (1 GB for an hour)."""
+    diarization_overlap_s: float = Field(60.0, ge=0, le=600, validation_alias=env("WORKER_DIARIZATION_OVERLAP_SECONDS"))
+    """Seconds that two such blocks share; they are cut in its middle."""
     cuda_visible_devices: str | None = Field(None, validation_alias=env("CUDA_VISIBLE_DEVICES"))
     """NVIDIA's own variable: which GPUs to use, by index or UUID."""
     engine: str = Field("btworker.engine.pipeline:load", validation_alias=env("WORKER_ENGINE"))

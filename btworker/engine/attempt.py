@@ -8,13 +8,14 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from btworker import __version__
+from btworker.engine.diarization.stage import SpeakerStage
 from btworker.engine.results import StageClock, camel_case, write_outputs
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, Stage
 from btworker.logs import get_logger
 from btworker.messages import Finished, JobEvent, ModelLoaded, Progressed, RunTask, Warned, WindowDone
 from btworker.storage import JobFolder, remove_scratch, scratch_file
-from btworker.transcript import Transcript
+from btworker.transcript import Transcript, Turn
 
 if TYPE_CHECKING:
     from btworker.engine.asr.recognition import Recognition
@@ -25,7 +26,7 @@ StepT = TypeVar("StepT")
 ResultT = TypeVar("ResultT")
 
 log = get_logger()
-NO_SPEAKERS = "speakers are not told apart yet in this version: the transcript has none"
+NO_TURNS: tuple[Turn, ...] = ()
 NO_VAD = "voice activity detection is not part of this version yet: the whole recording was transcribed"
 NO_FAST_MODE = "fast decoding is not part of this version yet: the recording was decoded exactly"
 
@@ -40,6 +41,7 @@ class Attempt:
         self._canceled = canceled
         self._folder = JobFolder(task.folder)
         self._clock = StageClock()
+        self._speakers = SpeakerStage(engine.diarizer, engine.diarization_error, task, canceled)
 
     def run(self) -> Iterator[JobEvent]:
         """All inputs, then all files, then Finished."""
@@ -56,11 +58,11 @@ class Attempt:
         with self._clock.stage("write"):
             outputs = write_outputs(self._folder, task.options, task.inputs, transcripts)
         durations_s = tuple(transcript.duration_s for transcript in transcripts)
-        yield Finished(task.job_id, task.attempt, outputs, durations_s, self._clock.timings)
+        timings, broke = self._clock.timings, self._speakers.gpu_broke
+        yield Finished(task.job_id, task.attempt, outputs, durations_s, timings, fatal=broke)
 
     def _say_what_is_missing(self) -> Iterator[JobEvent]:
         wanted = {
-            NO_SPEAKERS: self._task.options.diarization_enabled,
             NO_VAD: self._task.options.vad_enabled,
             NO_FAST_MODE: self._task.options.decode == "fast",
         }
@@ -90,11 +92,16 @@ class Attempt:
         with clock.stage("transcribe"), self._clock.stage("transcribe"):
             recognition = yield from self._recognize(index, source, audio)
         log.info("transcribe_finished", **about, segmentCount=len(recognition.segments))
+        segments, turns = recognition.segments, NO_TURNS
+        if self._task.options.diarization_enabled:
+            with clock.stage("diarize"), self._clock.stage("diarize"):
+                segments, turns = yield from self._speakers.tell(index, segments, audio)
         audio.discard()
         return Transcript(
             text=recognition.text,
             language=recognition.language,
-            segments=recognition.segments,
+            segments=segments,
+            turns=turns,
             duration_s=audio.duration_s,
             provenance=self._provenance(clock),
         )

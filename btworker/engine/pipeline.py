@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from btworker.engine.attempt import Attempt
 from btworker.engine.faults import translated
-from btworker.engine.surroundings import Surroundings, look_around
+from btworker.engine.surroundings import BROKEN, DIARIZATION_LOADING, Surroundings, look_around, unusable
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.logs import get_logger
 from btworker.messages import EngineInfo, JobEvent, RunTask, WorkerSpec
 
 if TYPE_CHECKING:
     from btworker.engine.asr.weights import Model
+    from btworker.engine.diarization.diarizer import Diarizer
+
+log = get_logger()
 
 
 def load(spec: WorkerSpec) -> "WhisperEngine":
@@ -30,11 +34,15 @@ class WhisperEngine:
         self._surroundings = surroundings
         self._model: Model | None = None
         self._model_error = "no model is loaded yet"
+        self.diarizer: Diarizer | None = None
+        """Loaded by `open`, where it can be."""
+        self.diarization_error = DIARIZATION_LOADING
+        """Why there is none; empty where there is one."""
 
     @property
     def info(self) -> EngineInfo:
         """Versions, checks and capabilities."""
-        return self._surroundings.info(model_error=self._model_error)
+        return self._surroundings.info(model_error=self._model_error, diarization_error=self.diarization_error)
 
     @property
     def model(self) -> str:
@@ -55,6 +63,7 @@ class WhisperEngine:
         if self.spec.settings.threads:
             torch.set_num_threads(self.spec.settings.threads)
         self._load(self.spec.settings.default_model)
+        self._load_diarizer()
 
     def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:
         """One attempt at a job; see the protocol in pool/engine_api.py."""
@@ -67,6 +76,26 @@ class WhisperEngine:
             self._load(name)
         assert self._model is not None  # noqa: S101 - _load raises, or sets it
         return self._model
+
+    def _load_diarizer(self) -> None:
+        """Without speakers a worker is of use as well: what is wrong is a sentence for ping and for jobs."""
+        from btworker.engine.diarization.loading import DiarizationError, where_to_load_from
+
+        if mismatch := self._surroundings.errors.get("torchaudio"):
+            self.diarization_error = mismatch
+            return
+        try:
+            where_to_load_from(self.spec.settings)
+            from btworker.engine.diarization.diarizer import Diarizer
+
+            self.diarizer = Diarizer(self.spec.settings, on_gpu=self.spec.device.kind == "cuda")
+        except (DiarizationError, *BROKEN) as error:
+            said = str(error) if isinstance(error, DiarizationError) else unusable("pyannote.audio", error)
+            self.diarization_error = said
+            log.info("diarization_unavailable", message=said)
+        else:
+            self.diarization_error = ""
+            log.info("diarization_device_selected", device=self.diarizer.device)
 
     def _load(self, name: str) -> None:
         import torch

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from btworker.jobs import Input, Options, Output
-from btworker.outputs import Presentation, output_name, render
+from btworker.outputs import SPEAKER_FILES, Presentation, output_name, render
 from btworker.storage import JobFolder, sync_folder, write_durably
 from btworker.transcript import Transcript
 
@@ -61,11 +61,18 @@ def write_outputs(
 
 
 def _write_one(part: Path, options: Options, source: Input, transcript: Transcript) -> Iterator[Output]:
-    for kind in options.outputs:
-        name = output_name(source.stem, kind)
-        data = render(transcript, kind, Presentation(title=source.stem)).encode("utf-8", "replace")
-        sha256 = write_durably(part / name, data)
-        yield Output(source.input_id, name, kind.value, len(data), sha256)
+    presentation = Presentation(title=source.stem)
+    texts = [
+        (output_name(source.stem, kind), kind.value, render(transcript, kind, presentation)) for kind in options.outputs
+    ]
+    if transcript.turns:
+        texts += [
+            (source.stem + kind.suffix, name, kind.write(transcript, presentation))
+            for name, kind in SPEAKER_FILES.items()
+        ]
+    for name, kind_name, text in texts:
+        data = text.encode("utf-8", "replace")
+        yield Output(source.input_id, name, kind_name, len(data), write_durably(part / name, data))
 
 
 def _camel(name: str) -> str:

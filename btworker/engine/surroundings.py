@@ -14,7 +14,7 @@ from btworker.messages import Device, EngineInfo
 
 PACKAGES = ("numpy", "torch", "torchaudio", "openai-whisper", "pyannote.audio", "silero-vad")
 CRITICAL = ("numpy", "torch", "whisper")
-NO_DIARIZATION = "diarization is not part of this version yet"
+DIARIZATION_LOADING = "diarization is not loaded yet"
 BROKEN = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError, NameError, SystemError)
 """What an import of a broken or mismatched binary package has been seen to raise; torch without numpy: a NameError."""
 
@@ -28,7 +28,6 @@ class Surroundings:
     checks: dict[str, bool] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     gpu_name: str | None = None
-    diarization_error: str = NO_DIARIZATION
 
     @property
     def blocker(self) -> str | None:
@@ -36,18 +35,19 @@ class Surroundings:
         wanted = (*CRITICAL, "torch_cuda") if self.device.kind == "cuda" else CRITICAL
         return next((self.errors[name] for name in wanted if not self.checks[name]), None)
 
-    def info(self, *, model_error: str | None) -> EngineInfo:
-        """The record for the parent; `model_error` is empty when a model is loaded."""
-        checks = {**self.checks, "model": not model_error}
-        errors = {**self.errors, **({"model": model_error} if model_error else {})}
+    def info(self, *, model_error: str | None, diarization_error: str | None) -> EngineInfo:
+        """The record for the parent; an error is empty where that part is loaded."""
+        later = {"model": model_error, "diarization": diarization_error}
+        checks = {**self.checks, **{name: not error for name, error in later.items()}}
+        errors = {**self.errors, **{name: error for name, error in later.items() if error}}
         return EngineInfo(
             versions=tuple(self.versions.items()),
             checks=tuple(checks.items()),
             errors=tuple(errors.items()),
             cuda=self.checks["torch_cuda"] and self.device.kind == "cuda",
             gpu_name=self.gpu_name,
-            diarization=False,
-            diarization_error=self.diarization_error,
+            diarization=not diarization_error,
+            diarization_error=diarization_error or None,
         )
 
 
@@ -70,9 +70,7 @@ def look_around(device: Device) -> Surroundings:
     mismatch = _mismatch(versions)
     if mismatch:
         errors["torchaudio"] = mismatch
-    checks["diarization"] = False
-    errors["diarization"] = mismatch or NO_DIARIZATION
-    return Surroundings(device, versions, checks, errors, gpu_name, errors["diarization"])
+    return Surroundings(device, versions, checks, errors, gpu_name)
 
 
 def _versions() -> dict[str, str]:
@@ -91,8 +89,13 @@ def _import_problem(name: str) -> str | None:
     try:
         importlib.import_module(name)
     except BROKEN as error:
-        return f"{name} cannot be imported ({type(error).__name__}: {str(error)[:200]}); install the pinned set again"
+        return unusable(name, error)
     return None
+
+
+def unusable(name: str, error: BaseException) -> str:
+    """The sentence for a package whose import failed."""
+    return f"{name} cannot be imported ({type(error).__name__}: {str(error)[:200]}); install the pinned set again"
 
 
 def _cuda_version() -> str:

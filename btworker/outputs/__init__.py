@@ -10,13 +10,14 @@ from btworker.outputs.json import write_json
 from btworker.outputs.markdown import write_markdown
 from btworker.outputs.presentation import FileKind, Presentation
 from btworker.outputs.rttm import write_rttm
+from btworker.outputs.speakers import SPEAKER_FILES
 from btworker.outputs.srt import write_srt
 from btworker.outputs.tsv import write_tsv
 from btworker.outputs.txt import write_txt
 from btworker.outputs.vtt import write_vtt
 from btworker.transcript import Transcript
 
-__all__ = ["FORMATS", "FileKind", "Presentation", "output_name", "render"]
+__all__ = ["FORMATS", "SPEAKER_FILES", "FileKind", "Presentation", "output_name", "render"]
 
 FORMATS: dict[OutputFormat, FileKind] = {
     OutputFormat.JSON: FileKind("_transcript.json", "application/json", write_json),

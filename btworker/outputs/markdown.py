@@ -19,14 +19,15 @@ _SPECIAL = re.compile(r"([\\`*_\[<])")
 def write_markdown(transcript: Transcript, presentation: Presentation) -> str:
     """Markdown that reads well as plain text, too."""
     blocks = [f"# {_plain(presentation.title)}", _about(transcript)]
-    blocks += [f"**[{stamp(part[0].start)}]** {_text(part)}" for part in paragraphs(transcript.segments)]
+    blocks += [f"**[{stamp(part[0].start)}]{_by(part[0])}** {_text(part)}" for part in paragraphs(transcript.segments)]
     if len(blocks) == 2:
         blocks.append("*(no speech found)*")
     return "\n\n".join(blocks) + "\n"
 
 
 def paragraphs(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
-    """Segments that belong together: no long pause between them, and not too many. Those without text are left out."""
+    """Segments that belong together: of one speaker, no long pause between them, and not too many. Those without text
+    are left out."""
     part: list[Segment] = []
     for segment in segments:
         if not segment.text.strip():
@@ -41,6 +42,8 @@ def paragraphs(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
 
 def _ends(part: list[Segment], following: Segment) -> bool:
     size = sum(len(segment.text) for segment in part)
+    if following.speaker != part[-1].speaker:
+        return True
     if following.start - part[-1].end >= PAUSE_S or size >= ENDLESS_PARAGRAPH:
         return True
     return size >= LONG_PARAGRAPH and part[-1].text.rstrip().endswith(_SENTENCE_ENDS)
@@ -52,6 +55,10 @@ def _about(transcript: Transcript) -> str:
     if model:
         facts.append(f"model: {model}")
     return f"*{_plain(' · '.join(facts))}*"
+
+
+def _by(segment: Segment) -> str:
+    return f" {_plain(segment.speaker)}:" if segment.speaker else ""
 
 
 def _text(part: list[Segment]) -> str:

@@ -25,6 +25,8 @@ class Cue(NamedTuple):
     start_ms: int
     end_ms: int
     text: str
+    speaker: str | None = None
+    """Who says it, where that is known; a cue is never of two."""
 
 
 def cues(transcript: Transcript, presentation: Presentation) -> Iterator[Cue]:
@@ -34,7 +36,7 @@ def cues(transcript: Transcript, presentation: Presentation) -> Iterator[Cue]:
         return
     for segment in transcript.segments:
         text = _LINE_BREAK.sub(" ", segment.text.strip())
-        yield Cue(milliseconds(segment.start), milliseconds(segment.end), _safe(text))
+        yield Cue(milliseconds(segment.start), milliseconds(segment.end), _safe(text), segment.speaker)
 
 
 def _cues_of_words(segments: tuple[Segment, ...], presentation: Presentation) -> Iterator[Cue]:
@@ -43,7 +45,7 @@ def _cues_of_words(segments: tuple[Segment, ...], presentation: Presentation) ->
             yield from _highlighted(page)
         else:
             text = "".join(word.word for word in page)
-            yield Cue(milliseconds(page[0].start), milliseconds(page[-1].end), _safe(text))
+            yield Cue(milliseconds(page[0].start), milliseconds(page[-1].end), _safe(text), page[0].speaker)
 
 
 def _highlighted(page: list[Word]) -> Iterator[Cue]:
@@ -53,9 +55,10 @@ def _highlighted(page: list[Word]) -> Iterator[Cue]:
     for index, word in enumerate(page):
         start_ms, end_ms = milliseconds(word.start), milliseconds(word.end)
         if last_ms != start_ms:
-            yield Cue(last_ms, start_ms, plain)
+            yield Cue(last_ms, start_ms, plain, word.speaker)
         marked = _WORD_IN_SPACE.sub(r"\1<u>\2</u>", word.word)
-        yield Cue(start_ms, end_ms, _safe("".join(marked if i == index else w.word for i, w in enumerate(page))))
+        shown = "".join(marked if i == index else w.word for i, w in enumerate(page))
+        yield Cue(start_ms, end_ms, _safe(shown), word.speaker)
         last_ms = end_ms
 
 
@@ -89,6 +92,7 @@ class _Layout:
                 word = replace(spoken, word=_LINE_BREAK.sub(" ", spoken.word))
                 pause = not self._keep_segments and word.start - last_start > LONG_PAUSE_S
                 new_segment = index == 0 and bool(page.words) and self._keep_segments
+                new_segment |= bool(page.words) and word.speaker != page.words[-1].speaker
                 if self._ends_page(page, word, pause=pause, new_segment=new_segment):
                     yield page.words
                     page = _Page([])

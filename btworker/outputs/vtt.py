@@ -6,8 +6,9 @@ from btworker.transcript import Transcript
 
 
 def write_vtt(transcript: Transcript, presentation: Presentation) -> str:
-    """The header, then cues without numbers; hours only where there are any."""
+    """The header, then cues without numbers; hours only where there are any; a voice tag for the speaker."""
     return "WEBVTT\n\n" + "".join(
-        f"{clock(cue.start_ms, hours=False, mark='.')} --> {clock(cue.end_ms, hours=False, mark='.')}\n{cue.text}\n\n"
+        f"{clock(cue.start_ms, hours=False, mark='.')} --> {clock(cue.end_ms, hours=False, mark='.')}\n"
+        f"{f'<v {cue.speaker}>' if cue.speaker else ''}{cue.text}\n\n"
         for cue in cues(transcript, presentation)
     )

@@ -23,7 +23,19 @@ import structlog
 from btworker import logs
 from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
 from btworker.jobs import JobId
-from btworker.messages import Cancel, ChildEvent, EngineInfo, Failed, Ready, RunTask, Started, Stop, Unready, WorkerSpec
+from btworker.messages import (
+    Cancel,
+    ChildEvent,
+    EngineInfo,
+    Failed,
+    Finished,
+    Ready,
+    RunTask,
+    Started,
+    Stop,
+    Unready,
+    WorkerSpec,
+)
 from btworker.pool.engine_api import Engine, EngineFactory
 
 PR_SET_PDEATHSIG = 1
@@ -137,6 +149,7 @@ def _run(engine: Engine, task: RunTask, say: Callable[[ChildEvent], None], cance
     with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, attempt=task.attempt):
         try:
             for event in engine.run(task, lambda: task.job_id in canceled):
+                fatal = isinstance(event, Finished) and event.fatal
                 say(event)
         except BtworkerError as error:
             fatal = error.code is ErrorCode.GPU_ERROR

@@ -94,6 +94,9 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
         decode_stall_s=settings.decode_stall_s,
         threads=threads_per_child(wanted=settings.cpu_threads, children=len(devices)),
         diarization_device=settings.diarization_device,
+        diarization_pipeline=settings.diarization_pipeline,
+        diarization_block_s=settings.diarization_block_minutes * 60,
+        diarization_overlap_s=settings.diarization_overlap_s,
         hf_token=settings.huggingface_token,
     )
     logs = LogSettings(settings.log_level, json=wants_json(settings.log_format))

@@ -39,6 +39,7 @@ from btworker.pool.process import ChildProcess, Gone
 log = get_logger()
 CANCEL_GRACE_S = 4.0
 """Seconds that a child gets to stop a job by itself; then it is killed, so that a cancel takes 5 s at most."""
+GPU_BROKE_LATE = "the GPU reported an error while speakers were told apart"
 STOP_GRACE_S = 2.0
 """Seconds between the steps of the stop ladder."""
 
@@ -188,14 +189,15 @@ class Worker:
     def _on_end(self, event: Finished | Failed) -> None:
         self.task = None
         self._life.jobs += 1
+        if event.fatal:  # the child ends by itself
+            self.phase = Phase.STARTING
+            self._life.ends_for = ErrorCode.GPU_ERROR
+            self._life.gpu_error = event.error.message if isinstance(event, Failed) else GPU_BROKE_LATE
+            self._life.struck = self._strikes.strike(event.job_id)
+            return
         if isinstance(event, Finished):
             self._backoff.worked()
             self._strikes.clear()
-        elif event.fatal:  # the child ends by itself
-            self.phase = Phase.STARTING
-            self._life.ends_for, self._life.gpu_error = event.error.code, event.error.message
-            self._life.struck = self._strikes.strike(event.job_id)
-            return
         self.phase = Phase.IDLE
         if (why := self._worn_out()) is not None:
             self._recycle(why)

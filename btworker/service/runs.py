@@ -7,7 +7,7 @@ import asyncio
 
 from btworker.config import Settings
 from btworker.errors import ErrorCode, ErrorInfo
-from btworker.jobs import Job, JobStatus
+from btworker.jobs import Job, JobStatus, Stage
 from btworker.logs import get_logger
 from btworker.messages import Failed, Finished, JobEvent, RunTask, Warned, WindowDone, WorkerLost
 from btworker.pool import Pool, RoomChanged
@@ -58,7 +58,8 @@ class Runs:
         if job.id in self._table.canceling:
             await self._table.end_canceled(running)
             return
-        task = RunTask(job.id, running.attempt, self._data.folder(job.id).path, job.inputs, job.options)
+        losses = await self._table.store.losses(job.id)
+        task = RunTask(job.id, running.attempt, self._data.folder(job.id).path, job.inputs, job.options, losses)
         worker = self._pool.send(task)
         if worker is None:  # the idle child died meanwhile; nothing was begun
             await self._table.requeue(running, "no worker was free", lost=False)
@@ -120,10 +121,11 @@ class Runs:
             await self._table.end(job, JobStatus.FAILED, event.error)
 
     async def _on_lost(self, job: Job, event: WorkerLost) -> None:
+        """A death in diarization has one more attempt than others: the child then leaves speakers out."""
         losses = await self._table.store.losses(job.id) + 1
         if job.id in self._table.canceling:
             await self._table.end_canceled(job)
-        elif losses >= self._settings.max_attempts:
+        elif losses >= self._settings.max_attempts + (job.stage is Stage.DIARIZING):
             error = ErrorInfo(event.code, progress.lost_sentence(event, losses))
             await self._table.end(job, JobStatus.FAILED, error)
         else:

@@ -1,0 +1,209 @@
+"""Samples -> turns. One Diarizer a child, loaded once; a generator of progress around pyannote's blocking call."""
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from btworker.engine.diarization.blocks import Block, BlockTurns, merged, plan
+from btworker.engine.diarization.loading import batch_sizes, diarization_device, load_pipeline
+from btworker.engine.diarization.pipeline import accelerated, annotations, labels_and_turns
+from btworker.engine.faults import translate
+from btworker.engine.speakers import in_order_of_appearance, renamed_alike
+from btworker.errors import ErrorCode
+from btworker.ffmpeg import SAMPLE_RATE
+from btworker.jobs import Options
+from btworker.messages import EngineSettings
+from btworker.transcript import Turn
+
+if TYPE_CHECKING:
+    from pyannote.audio import Pipeline
+    from pyannote.core import Annotation
+
+STAGE_SHARES = {"segmentation": (0.0, 0.3), "embeddings": (0.3, 0.95)}
+"""Where the time of a block goes, for the progress: its first and last share."""
+POLL_S = 0.2
+DEFAULT_THRESHOLD = 0.7
+"""Distance of unit vectors up to which two centroids are one person, where the pipeline has no threshold of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiarizationProgress:
+    """Seconds of audio."""
+
+    seconds_done: float
+    seconds_total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Diarization:
+    """Who speaks when. `exclusive` has one speaker at a time, for words; speakers are named in order of appearance."""
+
+    turns: tuple[Turn, ...]
+    exclusive: tuple[Turn, ...]
+    block_count: int
+
+    @property
+    def speaker_count(self) -> int:
+        """People who speak."""
+        return len({turn.speaker for turn in self.turns})
+
+
+class _Left(Exception):  # noqa: N818 - no error: how the thread leaves pyannote when nobody waits for it any more
+    pass
+
+
+class Diarizer:
+    """A loaded pipeline on its device."""
+
+    def __init__(self, settings: EngineSettings, *, on_gpu: bool) -> None:
+        """Load. Raises DiarizationError."""
+        self.device = diarization_device(settings, on_gpu=on_gpu)
+        """ "cuda:0" or "cpu"."""
+        self.pipeline: Pipeline = accelerated(load_pipeline(settings, torch.device(self.device)))
+        self._block_s, self._overlap_s = settings.diarization_block_s, settings.diarization_overlap_s
+        self._set_batches(*batch_sizes(self.device))
+
+    def diarize(
+        self, samples: npt.NDArray[np.int16], options: Options, *, check: Callable[[], None]
+    ) -> Generator[DiarizationProgress, None, Diarization]:
+        """Who speaks when in 16 kHz samples; options give the numbers of speakers. `check` may raise, and is called
+        often. A batch for which there is no memory is halved, down to one chunk."""
+        total_s = len(samples) / SAMPLE_RATE
+        blocks = plan(total_s, block_s=self._block_s, overlap_s=self._overlap_s)
+        found: list[BlockTurns] = []
+        for block in blocks:
+            steps = self._patiently(samples, block, _limits(options, alone=len(blocks) == 1), check)
+            while True:
+                try:
+                    share = next(steps)
+                except StopIteration as end:
+                    found.append(end.value)
+                    break
+                yield DiarizationProgress(block.keep_from + share * (block.keep_to - block.keep_from), total_s)
+        return self._together(blocks, found, options)
+
+    def _together(self, blocks: tuple[Block, ...], found: list[BlockTurns], options: Options) -> Diarization:
+        if len(blocks) == 1:
+            turns, exclusive = found[0].turns, found[0].exclusive
+        else:
+            lowest, highest = options.num_speakers or options.min_speakers, options.num_speakers or options.max_speakers
+            turns, exclusive = merged(
+                blocks, found, threshold=self._threshold, lowest=lowest or 1, highest=highest or len(blocks) * 100
+            )
+        ordered = in_order_of_appearance(turns)
+        return Diarization(ordered, renamed_alike(exclusive, turns), len(blocks))
+
+    @property
+    def _threshold(self) -> float:
+        clustering = getattr(self.pipeline, "clustering", None)
+        threshold = getattr(clustering, "threshold", None)
+        return float(threshold) if isinstance(threshold, float | int) else DEFAULT_THRESHOLD
+
+    def _patiently(
+        self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], check: Callable[[], None]
+    ) -> Generator[float, None, BlockTurns]:
+        while True:
+            try:
+                return (yield from self._block(samples, block, limits, check))
+            except (RuntimeError, MemoryError) as error:
+                known = translate(error)
+                if known is None or known.code is not ErrorCode.OUT_OF_MEMORY or not self._halve_batches():
+                    raise
+
+    def _block(
+        self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], check: Callable[[], None]
+    ) -> Generator[float, None, BlockTurns]:
+        first, last = int(block.start * SAMPLE_RATE), round(block.end * SAMPLE_RATE)
+        waveform = torch.from_numpy(np.array(samples[first:last], np.float32) / np.float32(32768))[None]
+        file = {"waveform": waveform, "sample_rate": SAMPLE_RATE, "uri": "recording"}
+        output = yield from in_thread(lambda hook: self._apply(file, limits, hook), check)
+        ordinary, exclusive, centroids = annotations(output, self.pipeline)
+        return _block_turns(ordinary, exclusive, centroids, offset_s=first / SAMPLE_RATE)
+
+    def _apply(self, file: dict[str, Any], limits: dict[str, int], hook: Callable[..., None]) -> Any:
+        with_centroids = {} if hasattr(self.pipeline, "legacy") else {"return_embeddings": True}
+        return self.pipeline(file, hook=hook, **limits, **with_centroids)
+
+    def _set_batches(self, segmentation: int, embedding: int) -> None:
+        if hasattr(self.pipeline, "embedding_batch_size"):
+            self.pipeline.segmentation_batch_size, self.pipeline.embedding_batch_size = segmentation, embedding
+
+    def _halve_batches(self) -> bool:
+        """False where there is nothing left to halve."""
+        before = (
+            getattr(self.pipeline, "segmentation_batch_size", 1),
+            getattr(self.pipeline, "embedding_batch_size", 1),
+        )
+        if max(before) <= 1:
+            return False
+        self._set_batches(max(1, before[0] // 2), max(1, before[1] // 2))
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        return True
+
+
+def in_thread(work: Callable[[Callable[..., None]], Any], check: Callable[[], None]) -> Generator[float, None, Any]:
+    """Run pyannote's blocking call and yield the share that is done, 0 to 1, whenever it says how far it is.
+
+    When `check` raises, or the generator is closed, the call is left at its next word, and waited for.
+    """
+    said: queue.SimpleQueue[float] = queue.SimpleQueue()
+    leave = threading.Event()
+
+    def hook(step: str, *_: Any, completed: int = 0, total: int = 0, **__: Any) -> None:
+        if leave.is_set():
+            raise _Left
+        if step in STAGE_SHARES and total:
+            first, last = STAGE_SHARES[step]
+            said.put(first + (last - first) * min(1.0, completed / total))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="diarization") as executor:
+        result = executor.submit(work, hook)
+        try:
+            yield from _words(said, result, check)
+        finally:
+            leave.set()
+        return result.result()
+
+
+def _words(said: "queue.SimpleQueue[float]", result: "Future[Any]", check: Callable[[], None]) -> Iterator[float]:
+    while not result.done():
+        check()
+        try:
+            yield said.get(timeout=POLL_S)
+        except queue.Empty:
+            continue
+
+
+def _limits(options: Options, *, alone: bool) -> dict[str, int]:
+    """What the pipeline is told of the numbers of speakers. A block need not have all the people of the recording."""
+    if alone:
+        asked = {
+            "num_speakers": options.num_speakers,
+            "min_speakers": options.min_speakers,
+            "max_speakers": options.max_speakers,
+        }
+    else:
+        asked = {"max_speakers": options.num_speakers or options.max_speakers}
+    return {name: number for name, number in asked.items() if number is not None}
+
+
+def _block_turns(
+    ordinary: "Annotation", exclusive: "Annotation | None", centroids: Any, *, offset_s: float
+) -> BlockTurns:
+    speakers = tuple(str(label) for label in ordinary.labels())
+    rows = np.zeros((len(speakers), 1)) if centroids is None else np.asarray(centroids)[: len(speakers)]
+    turns = _turns(ordinary, offset_s)
+    alone = turns if exclusive is None or not speakers else _turns(exclusive, offset_s)
+    return BlockTurns(turns, alone, speakers, rows)
+
+
+def _turns(annotation: "Annotation", offset_s: float) -> tuple[Turn, ...]:
+    return tuple(Turn(offset_s + start, offset_s + end, label) for start, end, label in labels_and_turns(annotation))

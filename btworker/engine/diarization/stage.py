@@ -1,0 +1,130 @@
+"""The stage of a job that adds speakers to its words, and never costs it the words.
+
+Whatever goes wrong here is a warning of a complete job. Only a cancel ends the job; a broken GPU ends the child once
+the job's files are written. A child that dies here leaves a note in the job's folder, and the next attempt goes
+without speakers.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from btworker.engine.faults import translate
+from btworker.engine.speakers import with_speakers
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Stage
+from btworker.logs import get_logger
+from btworker.messages import JobEvent, Progressed, RunTask, Warned
+from btworker.storage import JobFolder
+from btworker.transcript import Segment, Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from btworker.engine.diarization.diarizer import Diarization, Diarizer
+    from btworker.engine.media import Audio
+
+log = get_logger()
+NO_SPEECH = "no speech was found in it"
+DIED_HERE = "the process that looked for them died in an earlier attempt"
+GPU_BROKE = "the GPU reported an error while they were looked for"
+Told = tuple[tuple[Segment, ...], tuple[Turn, ...]]
+"""Segments with speakers, and the turns."""
+
+
+class SpeakerStage:
+    """For one attempt at a job."""
+
+    def __init__(
+        self, diarizer: "Diarizer | None", unavailable: str, task: RunTask, canceled: Callable[[], bool]
+    ) -> None:
+        self._diarizer = diarizer
+        self._unavailable = unavailable
+        self._task = task
+        self._canceled = canceled
+        self._note = JobFolder(task.folder).diarizing
+        self.gpu_broke = False
+        """The child's CUDA context cannot be used any more."""
+
+    def tell(self, index: int, segments: tuple[Segment, ...], audio: "Audio") -> Generator[JobEvent, None, Told]:
+        """The segments of input number `index` with speakers, or as they are, with a warning."""
+        if self._diarizer is None or self.gpu_broke or self._died_here():
+            why = self._unavailable or (GPU_BROKE if self.gpu_broke else DIED_HERE)
+            return (yield from self._without(index, segments, why))
+        about = {"filename": self._task.inputs[index].filename, "durationSec": round(audio.duration_s, 3)}
+        log.info("diarization_started", device=self._diarizer.device, **about)
+        try:
+            with self._noted():
+                diarization = yield from self._diarize(self._diarizer, index, audio)
+        except Exception as error:  # noqa: BLE001 - an edge: pyannote and all below it; the words are there, and are kept
+            return (yield from self._forgive(error, index, segments))
+        log.info("diarization_finished", speakerCount=diarization.speaker_count, **about)
+        if not diarization.turns:
+            return (yield from self._without(index, segments, NO_SPEECH))
+        if warning := self._count_warning(diarization.speaker_count):
+            yield self._warned(index, warning)
+        return with_speakers(segments, diarization.exclusive), diarization.turns
+
+    def _diarize(self, diarizer: "Diarizer", index: int, audio: "Audio") -> Generator[JobEvent, None, "Diarization"]:
+        yield self._progressed(index, 0.0, audio.duration_s)
+        steps = diarizer.diarize(audio.samples, self._task.options, check=self._check)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                found: Diarization = end.value
+                return found
+            yield self._progressed(index, step.seconds_done, step.seconds_total)
+
+    def _forgive(self, error: Exception, index: int, segments: tuple[Segment, ...]) -> Generator[JobEvent, None, Told]:
+        known = error if isinstance(error, BtworkerError) else translate(error)
+        if known is not None and known.code is ErrorCode.CANCELED:
+            raise error
+        log.warning("diarization_failed", error=type(error).__name__, exc_info=error)
+        if known is not None and known.code is ErrorCode.GPU_ERROR:
+            self.gpu_broke = True
+            return (yield from self._without(index, segments, GPU_BROKE))
+        if known is not None:
+            return (yield from self._without(index, segments, known.message))
+        what = f"telling speakers apart failed with an unexpected {type(error).__name__}; the worker's log has details"
+        return (yield from self._without(index, segments, what))
+
+    def _without(self, index: int, segments: tuple[Segment, ...], why: str) -> Generator[JobEvent, None, Told]:
+        yield self._warned(index, f"the transcript has no speakers: {why}")
+        return segments, ()
+
+    def _count_warning(self, found: int) -> str | None:
+        options = self._task.options
+        lowest = options.num_speakers or options.min_speakers or 1
+        highest = options.num_speakers or options.max_speakers or found
+        if lowest <= found <= highest:
+            return None
+        asked = lowest if found < lowest else highest
+        return f"{asked} speakers were asked for, but {found} could be told apart"
+
+    def _check(self) -> None:
+        if self._canceled():
+            raise BtworkerError(ErrorCode.CANCELED, "canceled while the speakers were told apart")
+
+    def _died_here(self) -> bool:
+        """A child has been lost since the note was written."""
+        try:
+            return int(self._note.read_text(encoding="ascii")) < self._task.losses
+        except (FileNotFoundError, ValueError):
+            return False
+
+    @contextmanager
+    def _noted(self) -> "Iterator[None]":
+        self._note.write_text(str(self._task.losses), encoding="ascii")
+        try:
+            yield
+        finally:
+            self._note.unlink(missing_ok=True)
+
+    def _warned(self, index: int, sentence: str) -> Warned:
+        several = len(self._task.inputs) > 1
+        message = f"{self._task.inputs[index].filename}: {sentence}" if several else sentence
+        return Warned(self._task.job_id, self._task.attempt, message)
+
+    def _progressed(self, index: int, done_s: float, total_s: float) -> Progressed:
+        return Progressed(self._task.job_id, self._task.attempt, Stage.DIARIZING, index, done_s, total_s)

@@ -1,0 +1,64 @@
+"""Puts the embedded pipeline together: both checkpoints, a config, and the PLDA that pyannote.audio 4 always loads.
+
+The clustering is agglomerative in both versions and does not use the PLDA, so that it is the identity.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+MIN_CLUSTER_SIZE = 6
+"""Chunks (one a second) in which somebody speaks, before they count as one more person."""
+
+
+def config(threshold: float) -> dict[str, object]:
+    """A pipeline's config.yaml; paths are relative to its folder."""
+    params = {
+        "segmentation": "segmentation.ckpt",
+        "embedding": "embedding.ckpt",
+        "plda": "plda",
+        "clustering": "AgglomerativeClustering",
+        "embedding_exclude_overlap": True,
+    }
+    clustering = {"method": "centroid", "min_cluster_size": MIN_CLUSTER_SIZE, "threshold": threshold}
+    return {
+        "pipeline": {"name": "pyannote.audio.pipelines.SpeakerDiarization", "params": params},
+        "params": {"clustering": clustering, "segmentation": {"min_duration_off": 0.0}},
+    }
+
+
+def identity_plda(dimension: int) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """The two files of a PLDA that changes nothing."""
+    zeros, ones = np.zeros(dimension), np.eye(dimension)
+    return {
+        "xvec_transform": {"mean1": zeros, "mean2": zeros, "lda": ones},
+        "plda": {"mu": zeros, "tr": ones, "psi": np.linspace(2, 1, dimension)},
+    }
+
+
+def main() -> None:
+    """Write the folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--segmentation", type=Path, required=True)
+    parser.add_argument("--embedding", type=Path, required=True)
+    parser.add_argument("--threshold", type=float, required=True, help="of the clustering")
+    parser.add_argument("--out", type=Path, default=Path("btworker/demo/diarization"))
+    a = parser.parse_args()
+    (a.out / "plda").mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(a.segmentation, a.out / "segmentation.ckpt")
+    shutil.copyfile(a.embedding, a.out / "embedding.ckpt")
+    checkpoint = torch.load(a.embedding, map_location="cpu", weights_only=False)
+    for name, arrays in identity_plda(checkpoint["hyper_parameters"]["dimension"]).items():
+        np.savez(a.out / "plda" / f"{name}.npz", **arrays)
+    (a.out / "config.yaml").write_text(yaml.safe_dump(config(a.threshold)))
+
+
+if __name__ == "__main__":
+    main()
