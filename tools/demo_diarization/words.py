@@ -1,0 +1,40 @@
+"""Whose words are whose: of the reference words that were recognised, the share that carries the right speaker."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from btworker.transcript import Segment, Word
+
+from .heldout import Said
+
+
+def speaker_accuracy(reference: Sequence[Said], segments: Iterable[Segment]) -> tuple[int, int]:
+    """(words with the right speaker, words recognised); speakers are matched to people as fits best."""
+    heard = [word for segment in segments for word in segment.words]
+    pairs = _recognised(reference, heard)
+    together = Counter((said.person, word.speaker or "") for said, word in pairs)
+    people = sorted({person for person, _ in together})
+    speakers = sorted({speaker for _, speaker in together})
+    table = np.array([[together[person, speaker] for speaker in speakers] for person in people])
+    right = int(table[linear_sum_assignment(table, maximize=True)].sum()) if pairs else 0
+    return right, len(pairs)
+
+
+def _recognised(reference: Sequence[Said], heard: Sequence[Word]) -> list[tuple[Said, Word]]:
+    matcher = SequenceMatcher(None, [_plain(word.text) for word in reference], [_plain(w.word) for w in heard], False)
+    return [
+        (reference[block.a + offset], heard[block.b + offset])
+        for block in matcher.get_matching_blocks()
+        for offset in range(block.size)
+    ]
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[^a-z]", "", word.lower())
