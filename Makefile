@@ -33,6 +33,7 @@ serve: setup ## run the worker on 127.0.0.1:8477; WORKER_MODEL=large-v3 for real
 	fi; \
 	if [ -z "$$WORKER_MODEL$$WORKER_MODELS" ]; then \
 		export WORKER_MODEL=demo WORKER_MODELS=demo=$(DEMO_MODEL); \
+		export WORKER_DIARIZATION_PIPELINE=$${WORKER_DIARIZATION_PIPELINE:-btworker/demo/diarization}; \
 		echo "WORKER_MODEL is not set: this is the embedded demo model, which knows fewer than two hundred words"; \
 	fi; \
 	exec $(BIN)/python -m btworker serve $(SERVE_ARGS)

@@ -4,6 +4,7 @@
 
 Steps: windows N | wait_file PATH | sleep S | signal NAME | spin S (in C, holding the GIL) | fail CODE TEXT |
 raise TEXT | exit N | warn TEXT | python_warning TEXT | thread_raises TEXT | spill MB (of output) |
+diarize (tell that speakers are told apart) | broke (the GPU, once the words are there) |
 leak MB (kept by the child) | eat MB (until memory ends) | swap NAME | on_attempt N STEP |
 tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
 tool_left S (the same, not waited for). No JSON: one window, at once.
@@ -100,6 +101,7 @@ class _Run:
         self.folder = JobFolder(task.folder)
         self.folder.windows.mkdir(exist_ok=True)
         self.spill = b""
+        self.fatal = False
 
     def step(self, step: list[object]) -> Iterator[JobEvent]:
         """One step of the script."""
@@ -140,6 +142,13 @@ class _Run:
 
     def _signal(self, name: str) -> Iterator[JobEvent]:
         os.kill(os.getpid(), signal.Signals[name])
+        yield from ()
+
+    def _diarize(self) -> Iterator[JobEvent]:
+        yield Progressed(self.task.job_id, self.task.attempt, Stage.DIARIZING, 0, 1.0, 60.0)
+
+    def _broke(self) -> Iterator[JobEvent]:
+        self.fatal = True
         yield from ()
 
     def _spin(self, _seconds: float) -> Iterator[JobEvent]:
@@ -225,7 +234,8 @@ class _Run:
         part.rename(self.folder.outputs)
         sync_folder(self.folder.path)
         durations = (WINDOW_S,) * len(outputs)
-        return Finished(self.task.job_id, self.task.attempt, outputs, durations, (("transcribing", 0.001),))
+        timings = (("transcribing", 0.001),)
+        return Finished(self.task.job_id, self.task.attempt, outputs, durations, timings, fatal=self.fatal)
 
     def _window_lines(self, index: int) -> list[object]:
         path = self.folder.windows_of(index)

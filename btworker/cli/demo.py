@@ -33,6 +33,9 @@ EMBEDDED = Path(btworker.__file__).with_name("demo")
 CHECKPOINT = EMBEDDED / "whisper-tiny-words.pt"
 SAMPLE = EMBEDDED / "sample.flac"
 SPOKEN = EMBEDDED / "sample.txt"
+PIPELINE = EMBEDDED / "diarization"
+SPEAKERS = 2
+"""People who speak in the sample."""
 FORMATS = ("json", "md", "txt", "srt", "vtt", "tsv")
 MAX_RATE = 0.10
 """Word error rate above which the demo counts as broken."""
@@ -118,7 +121,8 @@ async def transcribe(client: Client) -> Job:
     """The sample's job, complete. Raises DemoError."""
     with board(rows=1) as new_row:
         row = new_row(SAMPLE.name)
-        job = await client.submit([SAMPLE], {"language": "en", "outputs": list(FORMATS)}, on_progress=row.sending)
+        options = {"language": "en", "outputs": list(FORMATS), "diarizationEnabled": True}
+        job = await client.submit([SAMPLE], options, on_progress=row.sending)
         try:
             job = await client.wait(job.id, on_update=row.working, timeout_s=JOB_TIMEOUT_S)
         except asyncio.TimeoutError:
@@ -141,7 +145,9 @@ class Result:
     @classmethod
     def read(cls, job: Job, paths: list[Path]) -> "Result":
         """Look into the files. Raises DemoError when one is missing."""
-        found = {path.suffix[1:]: path for path in paths if path.is_file() and path.stat().st_size}
+        kept = [path for path in paths if path.is_file() and path.stat().st_size]
+        found = {path.suffix[1:]: path for path in kept if not path.stem.endswith(("_diarization", "_speaker"))}
+        found |= {path.stem.rpartition("_")[2]: path for path in kept if path not in found.values()}
         missing = [name for name in FORMATS if name not in found]
         if missing:
             raise DemoError(f"the job is complete, but has no {', '.join(missing)}")
@@ -155,13 +161,27 @@ class Result:
     def lines(self) -> list[str]:
         """The transcript with times, then the figures."""
         segments = self.transcript["segments"]
-        text = [f"  [{clock(s['start'])} - {clock(s['end'])}] {printable(str(s['text']).strip())}" for s in segments]
-        return ["", *text, "", self._quality(), self._speed(), self._files(), ""]
+        text = [
+            f"  [{clock(s['start'])} - {clock(s['end'])}] {s.get('speaker', '?')}: {printable(str(s['text']).strip())}"
+            for s in segments
+        ]
+        return ["", *text, "", self._quality(), self._who(), self._speed(), self._files(), ""]
 
     def check(self) -> None:
         """Raise DemoError when the words are not the spoken ones."""
         if self.errors.rate > MAX_RATE:
             raise DemoError(f"the word error rate is {self.errors.rate:.1%}, more than {MAX_RATE:.0%}")
+        if len(self.speakers) != SPEAKERS:
+            why = "; ".join(self.job.warnings) or "their voices were mixed up"
+            raise DemoError(f"{len(self.speakers)} speakers were found instead of {SPEAKERS}: {why}")
+
+    @property
+    def speakers(self) -> list[str]:
+        """Everybody who says something, by name."""
+        return sorted({s["speaker"] for s in self.transcript["segments"] if "speaker" in s})
+
+    def _who(self) -> str:
+        return f"Speakers         {len(self.speakers)} ({', '.join(self.speakers)})"
 
     def _quality(self) -> str:
         errors = self.errors
@@ -190,6 +210,7 @@ def server_environment(token: str, data: Path) -> dict[str, str]:
         "WORKER_DATA_DIR": str(data.absolute()),
         "WORKER_MODELS": f"demo={CHECKPOINT}",
         "WORKER_MODEL": "demo",
+        "WORKER_DIARIZATION_PIPELINE": str(PIPELINE),
         "WORKER_DEVICE": "cpu",
         "WORKER_CPU_THREADS": "1",  # its matrices are so small that a second thread costs more than it brings
         "WORKER_OFFLINE": "true",

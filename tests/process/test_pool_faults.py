@@ -167,6 +167,31 @@ async def test_kills_of_children_cost_nobody_else(tmp_path):
         assert (steady.status, steady.attempt) == (JobStatus.COMPLETE, 1)
 
 
+async def test_a_death_while_speakers_are_told_apart_has_one_more_attempt(tmp_path):
+    """The engine then leaves speakers out; a job that dies elsewhere has no more attempts than before."""
+    async with running_service(tmp_path, max_attempts=1) as service:
+        dies = ["on_attempt", 1, ["signal", "SIGKILL"]]
+        saved = await ended(service, await submit(service, ["windows", 1], ["diarize"], dies), deadline_s=30)
+        assert (saved.status, saved.attempt) == (JobStatus.COMPLETE, 2)
+        lost = await ended(service, await submit(service, ["windows", 1], dies), deadline_s=30)
+        assert (lost.status, lost.error.code) == (JobStatus.FAILED, ErrorCode.WORKER_CRASHED)
+        twice = await ended(service, await submit(service, ["diarize"], ["signal", "SIGKILL"]), deadline_s=60)
+        assert (twice.status, twice.attempt) == (JobStatus.FAILED, 2)
+
+
+async def test_a_gpu_that_breaks_after_the_words_costs_the_child_and_not_the_job(tmp_path):
+    """The job is complete; the child gives way to a fresh one, and the next job has it."""
+    async with running_service(tmp_path) as service:
+        await until(lambda: service.workers()[0].ready)
+        pid = service.workers()[0].pid
+        job = await ended(service, await submit(service, ["windows", 1], ["diarize"], ["broke"]))
+        assert job.status is JobStatus.COMPLETE
+        following = await ended(service, await submit(service), deadline_s=30)
+        assert following.status is JobStatus.COMPLETE
+        assert service.workers()[0].pid != pid
+        assert not alive(pid)
+
+
 async def test_children_go_first_when_memory_ends(tmp_path):
     """The kernel's out-of-memory killer is told to take a child before the service."""
     async with running_service(tmp_path) as service:

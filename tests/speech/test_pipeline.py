@@ -146,7 +146,9 @@ def test_what_is_not_there_yet_is_a_warning(engine: WhisperEngine, original: Pat
     """The transcript is delivered all the same."""
     options = replace(OPTIONS, diarization_enabled=True, vad_enabled=True, decode="fast")
     events = run(engine, task_for(tmp_path / "job", original, options=options))
-    assert len([event for event in events if isinstance(event, Warned)]) == 3
+    said = [event.message for event in events if isinstance(event, Warned)]
+    assert len(said) == 3
+    assert sum("the transcript has no speakers: " in sentence for sentence in said) == 1
     assert isinstance(events[-1], Finished)
 
 

@@ -1,5 +1,7 @@
 """Long recordings in blocks: the cuts, and who is who across them."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def test_blocks_cover_the_recording(duration_s: float) -> None:
     blocks = plan(duration_s, block_s=3600, overlap_s=60)
     assert blocks[0].keep_from == 0
     assert blocks[-1].keep_to == blocks[-1].end == duration_s
-    for before, after in zip(blocks, blocks[1:], strict=False):
+    for before, after in pairwise(blocks):
         assert before.keep_to == after.keep_from
         assert before.end - after.start == pytest.approx(60)
         assert before.keep_to == pytest.approx((before.end + after.start) / 2)

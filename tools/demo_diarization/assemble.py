@@ -14,8 +14,8 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-MIN_CLUSTER_SIZE = 6
-"""Chunks (one a second) in which somebody speaks, before they count as one more person."""
+MIN_CLUSTER_SIZE = 12
+"""Chunks (two a second) in which somebody speaks, before they count as one more person."""
 
 
 def config(threshold: float) -> dict[str, object]:

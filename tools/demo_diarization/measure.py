@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from demo_model.audio import SAMPLE_RATE
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
@@ -16,6 +15,7 @@ from btworker.engine.diarization.diarizer import Diarization, Diarizer
 from btworker.jobs import Options
 from btworker.messages import EngineSettings
 from btworker.transcript import Turn
+from demo_model.audio import SAMPLE_RATE
 
 from .heldout import Dialogue, Director, known_sentences, plans
 
