@@ -48,7 +48,10 @@ def test_the_demo_is_right(lone_cli: Cli) -> None:
     assert "sample.flac: uploaded" in err
     folder = lone_cli.folder / "demo-output"
     names = {"sample_transcript.json", "sample_transcript.md", "sample.txt", "sample.srt", "sample.vtt", "sample.tsv"}
-    assert {path.name for path in folder.iterdir()} == names | {"server.log"}
+    speakers = {"sample_diarization.json", "sample_speaker.md"}
+    assert {path.name for path in folder.iterdir()} == names | speakers | {"server.log"}
+    assert "SPEAKER_00: Hello happy teacher." in out
+    assert "Speakers         2 (SPEAKER_00, SPEAKER_01)" in out
 
 
 @pytest.mark.speech

@@ -15,7 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 MIN_CLUSTER_SIZE = 12
-"""Chunks (two a second) in which somebody speaks, before they count as one more person."""
+"""Chunks (three a second) in which somebody speaks, before they count as one more person."""
 
 
 def config(threshold: float) -> dict[str, object]:

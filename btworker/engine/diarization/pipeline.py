@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from pyannote.audio import Pipeline
 from pyannote.audio.pipelines import SpeakerDiarization
-from pyannote.core import Annotation, SlidingWindowFeature
+from pyannote.core import Annotation, SlidingWindow, SlidingWindowFeature
 
 Floats = npt.NDArray[np.float32]
 PROBE_S = 3.0
@@ -62,7 +62,7 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
         tell("embeddings", None, total=total, completed=0)
         for first in range(0, len(active), self.embedding_batch_size):
             batch = active[first : first + self.embedding_batch_size]
-            waveforms = torch.stack([self._chunk(file, chunks[index]) for index in batch])
+            waveforms = torch.stack([self._chunk(file, chunks, index) for index in batch])
             found[batch] = _embed(self._embedding, waveforms, torch.from_numpy(masks[batch].transpose(0, 2, 1)))
             tell("embeddings", None, total=total, completed=first + len(batch))
         return found
@@ -97,10 +97,10 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
         used: Floats = np.where(clean.sum(axis=1, keepdims=True) > least, clean, masks)
         return used
 
-    def _chunk(self, file: dict[str, Any], chunk: Any) -> torch.Tensor:
+    def _chunk(self, file: dict[str, Any], chunks: SlidingWindow, index: int) -> torch.Tensor:
         """(1, samples) of one chunk, cut as the stock method cuts it."""
-        options = {"duration": chunk.duration} if self._is_version_3 else {}
-        waveform: torch.Tensor = self._audio.crop(file, chunk, mode="pad", **options)[0]
+        options = {"duration": chunks.duration} if self._is_version_3 else {}  # a chunk's own may be rounded
+        waveform: torch.Tensor = self._audio.crop(file, chunks[index], mode="pad", **options)[0]
         return waveform
 
 
