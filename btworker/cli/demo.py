@@ -145,9 +145,8 @@ class Result:
     @classmethod
     def read(cls, job: Job, paths: list[Path]) -> "Result":
         """Look into the files. Raises DemoError when one is missing."""
-        kept = [path for path in paths if path.is_file() and path.stat().st_size]
-        found = {path.suffix[1:]: path for path in kept if not path.stem.endswith(("_diarization", "_speaker"))}
-        found |= {path.stem.rpartition("_")[2]: path for path in kept if path not in found.values()}
+        kinds = {output.filename: output.type for output in job.outputs}
+        found = {kinds[path.name]: path for path in paths if path.is_file() and path.stat().st_size}
         missing = [name for name in FORMATS if name not in found]
         if missing:
             raise DemoError(f"the job is complete, but has no {', '.join(missing)}")

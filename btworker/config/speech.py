@@ -41,7 +41,7 @@ class SpeechSettings(BaseSettings):
         60.0, ge=1, le=1440, validation_alias=env("WORKER_DIARIZATION_BLOCK_MINUTES")
     )
     """Minutes of audio whose speakers are told apart at once; longer recordings are taken in blocks, so that memory
-    has a bound (1 GB for an hour)."""
+    has a bound."""
     diarization_overlap_s: float = Field(60.0, ge=0, le=600, validation_alias=env("WORKER_DIARIZATION_OVERLAP_SECONDS"))
     """Seconds that two such blocks share; they are cut in its middle."""
     cuda_visible_devices: str | None = Field(None, validation_alias=env("CUDA_VISIBLE_DEVICES"))

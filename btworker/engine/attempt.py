@@ -4,16 +4,17 @@ Everything that a killed attempt left behind (scratch sound, half the outputs) i
 """
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 from btworker import __version__
 from btworker.engine.diarization.stage import SpeakerStage
 from btworker.engine.results import StageClock, camel_case, write_outputs
+from btworker.engine.telling import Teller, relay
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, Stage
 from btworker.logs import get_logger
-from btworker.messages import Finished, JobEvent, ModelLoaded, Progressed, RunTask, Warned, WindowDone
+from btworker.messages import Finished, JobEvent, ModelLoaded, RunTask, WindowDone
 from btworker.storage import JobFolder, remove_scratch, scratch_file
 from btworker.transcript import Transcript, Turn
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from btworker.engine.asr.recognition import Recognition
     from btworker.engine.media import Audio
     from btworker.engine.pipeline import WhisperEngine
-
-StepT = TypeVar("StepT")
-ResultT = TypeVar("ResultT")
 
 log = get_logger()
 NO_TURNS: tuple[Turn, ...] = ()
@@ -41,6 +39,7 @@ class Attempt:
         self._canceled = canceled
         self._folder = JobFolder(task.folder)
         self._clock = StageClock()
+        self._tell = Teller(task)
         self._speakers = SpeakerStage(engine.diarizer, engine.diarization_error, task, canceled)
 
     def run(self) -> Iterator[JobEvent]:
@@ -66,13 +65,13 @@ class Attempt:
             NO_VAD: self._task.options.vad_enabled,
             NO_FAST_MODE: self._task.options.decode == "fast",
         }
-        yield from (self._warned(sentence) for sentence, asked_for in wanted.items() if asked_for)
+        yield from (self._tell.warned(sentence) for sentence, asked_for in wanted.items() if asked_for)
 
     def _use_model(self) -> Iterator[JobEvent]:
         task, name = self._task, self._task.options.model
         if self._engine.model == name:
             return
-        yield self._progressed(Stage.LOADING_MODEL, 0, 0.0, 0.0)
+        yield self._tell.progressed(Stage.LOADING_MODEL, 0, 0.0, 0.0)
         clock = StageClock()
         log.info("model_load_started", model=name)
         with clock.stage("loadModel"), self._clock.stage("loadModel"):
@@ -85,7 +84,7 @@ class Attempt:
         with clock.stage("decode"), self._clock.stage("decode"):
             audio = yield from self._decode(index)
         for warning in audio.warnings:
-            yield self._warned(f"{source.filename}: {warning}" if len(self._task.inputs) > 1 else warning)
+            yield self._tell.warned_of(index, warning)
         about = {"filename": source.filename, "fileIndex": index, "totalFiles": len(self._task.inputs)}
         duration_s = round(audio.duration_s, 3)
         log.info("transcribe_started", **about, durationSec=duration_s, sizeMB=round(source.size_bytes / 2**20, 3))
@@ -110,7 +109,7 @@ class Attempt:
         from btworker.engine.media import DecodeProgress, Limits, decode
 
         def event(progress: DecodeProgress) -> JobEvent:
-            return self._progressed(Stage.INITIALIZING, index, progress.seconds_done, progress.seconds_total)
+            return self._tell.progressed(Stage.INITIALIZING, index, progress.seconds_done, progress.seconds_total)
 
         source = self._folder.input(index)
         target = scratch_file(self._settings.scratch, self._task.job_id, index)
@@ -126,7 +125,7 @@ class Attempt:
         def event(step: Step) -> JobEvent:
             where = (step.seconds_done, step.seconds_total)
             if step.index is None:
-                return self._progressed(Stage.TRANSCRIBING, index, *where)
+                return self._tell.progressed(Stage.TRANSCRIBING, index, *where)
             return WindowDone(task.job_id, task.attempt, index, step.index, *where)
 
         recording = Recording(audio.samples, source.sha256)
@@ -149,23 +148,3 @@ class Attempt:
             ("attempt", self._task.attempt),
             ("timings", dict(clock.timings)),
         )
-
-    def _progressed(self, stage: Stage, index: int, done_s: float, total_s: float) -> Progressed:
-        return Progressed(self._task.job_id, self._task.attempt, stage, index, done_s, total_s)
-
-    def _warned(self, sentence: str) -> Warned:
-        return Warned(self._task.job_id, self._task.attempt, sentence)
-
-
-def relay(
-    steps: Generator[StepT, None, ResultT], event: Callable[[StepT], JobEvent]
-) -> Generator[JobEvent, None, ResultT]:
-    """The same generator, with its steps told as events."""
-    with closing(steps):
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                result: ResultT = end.value
-                return result
-            yield event(step)

@@ -55,10 +55,10 @@ class Runs:
         running = await self._table.begin_attempt(job)
         if running is None:
             return
-        if job.id in self._table.canceling:
+        losses = await self._table.store.losses(job.id) if running.attempt > 1 else 0
+        if job.id in self._table.canceling:  # nothing is awaited from here to `send`, or a cancel could slip in between
             await self._table.end_canceled(running)
             return
-        losses = await self._table.store.losses(job.id)
         task = RunTask(job.id, running.attempt, self._data.folder(job.id).path, job.inputs, job.options, losses)
         worker = self._pool.send(task)
         if worker is None:  # the idle child died meanwhile; nothing was begun

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
-import time
 from pathlib import Path
 from random import Random
 
@@ -19,6 +17,7 @@ from demo_model.audio import SAMPLE_RATE
 from .bank import Bank
 from .checkpoint import save
 from .dialogues import FRAME, roughened
+from .training import Diary, falling_rate, run
 from .voices import UNDERSTOOD
 
 CHUNK_S = 4.0
@@ -80,10 +79,8 @@ def train(bank: Bank, *, steps: int, batch: int, seed: int, out: Path) -> None:
     rng, model = Random(seed), new_model([person.name for person in bank.people])
     people = torch.nn.Parameter(torch.randn(len(bank.people), model.dimension))
     optimizer = torch.optim.AdamW([*model.parameters(), people], lr=PEAK_RATE, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / 100) * max(0.02, 1 - step / steps)
-    )
-    began, mean, right = time.monotonic(), None, 0.0
+    schedule = falling_rate(optimizer, steps, 0.02)
+    diary, right = Diary(model, out, steps), 0.0
     model.train()
     for step in range(steps):
         samples, masks, who = zip(*(example(bank, rng) for _ in range(batch)), strict=True)
@@ -98,28 +95,11 @@ def train(bank: Bank, *, steps: int, batch: int, seed: int, out: Path) -> None:
         loss.backward()
         optimizer.step()
         schedule.step()
-        mean = loss.item() if mean is None else 0.97 * mean + 0.03 * loss.item()
         right = 0.97 * right + 0.03 * float((cosines.argmax(-1) == truth).float().mean())
-        if step % 50 == 49:
-            passed_s = time.monotonic() - began
-            print(f"{step + 1} of {steps}, loss {mean:.3f}, {right:.1%} right, {passed_s:.0f} s", flush=True)
-            save(model, out)
+        diary.note(step, loss.item(), f"{right:.1%} right, ")
     model.eval()
     save(model, out)
 
 
-def main() -> None:
-    """Train and save."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bank", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=12)
-    a = parser.parse_args()
-    torch.manual_seed(a.seed)
-    train(Bank(a.bank), steps=a.steps, batch=a.batch, seed=a.seed, out=a.out)
-
-
 if __name__ == "__main__":
-    main()
+    run(train, __doc__, steps=3000, batch=32, seed=12)

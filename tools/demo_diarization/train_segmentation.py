@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
-import time
 from itertools import permutations
 from pathlib import Path
 from random import Random
@@ -19,6 +17,7 @@ from torch.nn.functional import nll_loss
 from .bank import Bank
 from .checkpoint import save
 from .dialogues import MAX_PEOPLE, training_chunk
+from .training import Diary, falling_rate, run
 
 CHUNK_S = 10.0
 HEARD_S = 3.0
@@ -66,10 +65,8 @@ def train(bank: Bank, *, steps: int, batch: int, seed: int, out: Path) -> None:
     """Shorter chunks first: they cost half, and teach the same."""
     rng, powerset, model = Random(seed), Powerset(MAX_PEOPLE, AT_ONCE), new_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / 100) * max(0.03, 1 - step / steps)
-    )
-    began, mean = time.monotonic(), None
+    schedule = falling_rate(optimizer, steps, 0.03)
+    diary = Diary(model, out, steps)
     for step in range(steps):
         duration_s = CHUNK_S / 2 if step < 0.7 * steps else CHUNK_S
         chunks = [training_chunk(bank, rng, duration_s) for _ in range(batch)]
@@ -81,26 +78,10 @@ def train(bank: Bank, *, steps: int, batch: int, seed: int, out: Path) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        mean = loss.item() if mean is None else 0.97 * mean + 0.03 * loss.item()
-        if step % 50 == 49:
-            print(f"{step + 1} of {steps}, loss {mean:.3f}, {time.monotonic() - began:.0f} s", flush=True)
-            save(model, out)
+        diary.note(step, loss.item())
     model.eval()
     save(model, out)
 
 
-def main() -> None:
-    """Train and save."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bank", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=11)
-    a = parser.parse_args()
-    torch.manual_seed(a.seed)
-    train(Bank(a.bank), steps=a.steps, batch=a.batch, seed=a.seed, out=a.out)
-
-
 if __name__ == "__main__":
-    main()
+    run(train, __doc__, steps=1500, batch=16, seed=11)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import torch
 
 from btworker.engine.diarization.blocks import Block, BlockTurns, merged, plan
 from btworker.engine.diarization.loading import batch_sizes, diarization_device, load_pipeline
-from btworker.engine.diarization.pipeline import accelerated, annotations, labels_and_turns
+from btworker.engine.diarization.pipeline import accelerated, annotations
 from btworker.engine.faults import translate
 from btworker.engine.speakers import in_order_of_appearance, renamed_alike
+from btworker.engine.telling import relay
 from btworker.errors import ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
@@ -80,13 +82,7 @@ class Diarizer:
         found: list[BlockTurns] = []
         for block in blocks:
             steps = self._patiently(samples, block, _limits(options, alone=len(blocks) == 1), check)
-            while True:
-                try:
-                    share = next(steps)
-                except StopIteration as end:
-                    found.append(end.value)
-                    break
-                yield DiarizationProgress(block.keep_from + share * (block.keep_to - block.keep_from), total_s)
+            found.append((yield from relay(steps, partial(_progress, block, total_s))))
         return self._together(blocks, found, options)
 
     def _together(self, blocks: tuple[Block, ...], found: list[BlockTurns], options: Options) -> Diarization:
@@ -182,6 +178,10 @@ def _words(said: "queue.SimpleQueue[float]", result: "Future[Any]", check: Calla
             continue
 
 
+def _progress(block: Block, total_s: float, share: float) -> DiarizationProgress:
+    return DiarizationProgress(block.keep_from + share * (block.keep_to - block.keep_from), total_s)
+
+
 def _limits(options: Options, *, alone: bool) -> dict[str, int]:
     """What the pipeline is told of the numbers of speakers. A block need not have all the people of the recording."""
     if alone:
@@ -206,4 +206,5 @@ def _block_turns(
 
 
 def _turns(annotation: "Annotation", offset_s: float) -> tuple[Turn, ...]:
-    return tuple(Turn(offset_s + start, offset_s + end, label) for start, end, label in labels_and_turns(annotation))
+    tracks = annotation.itertracks(yield_label=True)
+    return tuple(Turn(offset_s + segment.start, offset_s + segment.end, str(label)) for segment, _, label in tracks)

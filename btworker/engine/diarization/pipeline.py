@@ -7,7 +7,7 @@ Works with pyannote.audio 3.1.1 and 4.0.7.
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -138,9 +138,3 @@ def annotations(output: Any, pipeline: Pipeline) -> tuple[Annotation, Annotation
         return output.speaker_diarization, output.exclusive_speaker_diarization, output.speaker_embeddings
     turns, centroids = output if isinstance(output, tuple) else (output, None)
     return turns, getattr(pipeline, "exclusive_labels", None), centroids
-
-
-def labels_and_turns(annotation: Annotation) -> Iterator[tuple[float, float, str]]:
-    """(start, end, label) by time."""
-    for segment, _, label in annotation.itertracks(yield_label=True):
-        yield segment.start, segment.end, str(label)

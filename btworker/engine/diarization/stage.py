@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 from btworker.engine.faults import translate
 from btworker.engine.speakers import with_speakers
+from btworker.engine.telling import Teller, relay
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Stage
 from btworker.logs import get_logger
-from btworker.messages import JobEvent, Progressed, RunTask, Warned
+from btworker.messages import JobEvent, RunTask
 from btworker.storage import JobFolder
 from btworker.transcript import Segment, Turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from btworker.engine.diarization.diarizer import Diarization, Diarizer
+    from btworker.engine.diarization.diarizer import Diarization, DiarizationProgress, Diarizer
     from btworker.engine.media import Audio
 
 log = get_logger()
@@ -41,6 +42,7 @@ class SpeakerStage:
         self._diarizer = diarizer
         self._unavailable = unavailable
         self._task = task
+        self._tell = Teller(task)
         self._canceled = canceled
         self._note = JobFolder(task.folder).diarizing
         self.gpu_broke = False
@@ -62,35 +64,34 @@ class SpeakerStage:
         if not diarization.turns:
             return (yield from self._without(index, segments, NO_SPEECH))
         if warning := self._count_warning(diarization.speaker_count):
-            yield self._warned(index, warning)
+            yield self._tell.warned_of(index, warning)
         return with_speakers(segments, diarization.exclusive), diarization.turns
 
     def _diarize(self, diarizer: "Diarizer", index: int, audio: "Audio") -> Generator[JobEvent, None, "Diarization"]:
-        yield self._progressed(index, 0.0, audio.duration_s)
+        def event(step: "DiarizationProgress") -> JobEvent:
+            return self._tell.progressed(Stage.DIARIZING, index, step.seconds_done, step.seconds_total)
+
+        yield self._tell.progressed(Stage.DIARIZING, index, 0.0, audio.duration_s)
         steps = diarizer.diarize(audio.samples, self._task.options, check=self._check)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                found: Diarization = end.value
-                return found
-            yield self._progressed(index, step.seconds_done, step.seconds_total)
+        return (yield from relay(steps, event))
 
     def _forgive(self, error: Exception, index: int, segments: tuple[Segment, ...]) -> Generator[JobEvent, None, Told]:
         known = error if isinstance(error, BtworkerError) else translate(error)
         if known is not None and known.code is ErrorCode.CANCELED:
             raise error
         log.warning("diarization_failed", error=type(error).__name__, exc_info=error)
-        if known is not None and known.code is ErrorCode.GPU_ERROR:
-            self.gpu_broke = True
-            return (yield from self._without(index, segments, GPU_BROKE))
-        if known is not None:
-            return (yield from self._without(index, segments, known.message))
-        what = f"telling speakers apart failed with an unexpected {type(error).__name__}; the worker's log has details"
-        return (yield from self._without(index, segments, what))
+        if known is None:
+            why = (
+                f"telling speakers apart failed with an unexpected {type(error).__name__}; the worker's log has details"
+            )
+        elif known.code is ErrorCode.GPU_ERROR:
+            self.gpu_broke, why = True, GPU_BROKE
+        else:
+            why = known.message
+        return (yield from self._without(index, segments, why))
 
     def _without(self, index: int, segments: tuple[Segment, ...], why: str) -> Generator[JobEvent, None, Told]:
-        yield self._warned(index, f"the transcript has no speakers: {why}")
+        yield self._tell.warned_of(index, f"the transcript has no speakers: {why}")
         return segments, ()
 
     def _count_warning(self, found: int) -> str | None:
@@ -120,11 +121,3 @@ class SpeakerStage:
             yield
         finally:
             self._note.unlink(missing_ok=True)
-
-    def _warned(self, index: int, sentence: str) -> Warned:
-        several = len(self._task.inputs) > 1
-        message = f"{self._task.inputs[index].filename}: {sentence}" if several else sentence
-        return Warned(self._task.job_id, self._task.attempt, message)
-
-    def _progressed(self, index: int, done_s: float, total_s: float) -> Progressed:
-        return Progressed(self._task.job_id, self._task.attempt, Stage.DIARIZING, index, done_s, total_s)
