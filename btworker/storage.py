@@ -11,6 +11,7 @@ disk blocks uploads and nothing else. Names from clients never become paths here
 """
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -159,6 +160,8 @@ class DataFolder:
         remove_scratch(scratch, job_id)
         folder = self.folder(job_id)
         shutil.rmtree(folder.unfinished_outputs, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.diarizing.unlink(missing_ok=True)
         if with_outputs:
             shutil.rmtree(folder.outputs, ignore_errors=True)
         if with_inputs:

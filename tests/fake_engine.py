@@ -145,6 +145,7 @@ class _Run:
         yield from ()
 
     def _diarize(self) -> Iterator[JobEvent]:
+        self.folder.diarizing.write_text(str(self.task.losses))
         yield Progressed(self.task.job_id, self.task.attempt, Stage.DIARIZING, 0, 1.0, 60.0)
 
     def _broke(self) -> Iterator[JobEvent]:

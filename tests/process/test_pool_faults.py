@@ -173,6 +173,7 @@ async def test_a_death_while_speakers_are_told_apart_has_one_more_attempt(tmp_pa
         dies = ["on_attempt", 1, ["signal", "SIGKILL"]]
         saved = await ended(service, await submit(service, ["windows", 1], ["diarize"], dies), deadline_s=30)
         assert (saved.status, saved.attempt) == (JobStatus.COMPLETE, 2)
+        assert not service.data.folder(saved.id).diarizing.exists()
         lost = await ended(service, await submit(service, ["windows", 1], dies), deadline_s=30)
         assert (lost.status, lost.error.code) == (JobStatus.FAILED, ErrorCode.WORKER_CRASHED)
         twice = await ended(service, await submit(service, ["diarize"], ["signal", "SIGKILL"]), deadline_s=60)
