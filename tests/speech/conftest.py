@@ -1,6 +1,7 @@
 """What the speech tests share: ffmpeg, recordings made with it, a random model, and an engine opened on one."""
 
 import subprocess
+import sys
 import warnings
 import wave
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyannote.audio.pipelines  # noqa: F401 - before the lazy modules are forgotten, below
 import pytest
 import torch
 from whisper.tokenizer import get_tokenizer
@@ -19,6 +21,17 @@ from btworker.messages import EngineSettings
 from tests.speech.random_model import write_random_checkpoint
 
 Make = Callable[..., Path]
+
+
+def forget_lazy_modules() -> None:
+    """speechbrain, which pyannote.audio 3.1 imports, puts modules into sys.modules that raise ImportError when anybody
+    looks at them, and hypothesis looks at every module there is."""
+    for name, module in list(sys.modules.items()):
+        if any(kind.__name__ == "LazyModule" for kind in type(module).__mro__):
+            del sys.modules[name]
+
+
+forget_lazy_modules()
 
 
 @pytest.fixture(scope="session", autouse=True)
