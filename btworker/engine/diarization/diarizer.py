@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -125,7 +126,9 @@ class Diarizer:
 
     def _apply(self, file: dict[str, Any], limits: dict[str, int], hook: Callable[..., None]) -> Any:
         with_centroids = {} if hasattr(self.pipeline, "legacy") else {"return_embeddings": True}
-        return self.pipeline(file, hook=hook, **limits, **with_centroids)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's about speakers too short to be embedded; the stage has its own
+            return self.pipeline(file, hook=hook, **limits, **with_centroids)
 
     def _set_batches(self, segmentation: int, embedding: int) -> None:
         if hasattr(self.pipeline, "embedding_batch_size"):
