@@ -75,7 +75,7 @@ format: setup ## let ruff format and repair what it can
 	@$(BIN)/ruff format .
 
 bench: setup ## measure this machine (BENCH="jobs" for one of them, BENCH_ARGS for its arguments)
-	@set -e; for name in $(BENCH); do echo "== bench/$$name.py"; $(BIN)/python "bench/$$name.py" $(BENCH_ARGS); done
+	@set -e; for name in $(BENCH); do echo "== bench/$$name.py"; $(BIN)/python -W ignore "bench/$$name.py" $(BENCH_ARGS); done
 
 locks: setup ## resolve locks/*.in again and write locks/*.txt
 	@$(BIN)/python tools/locks.py write

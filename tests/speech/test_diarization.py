@@ -28,7 +28,7 @@ from tests.speech.conftest import write_wav
 from tests.speech.test_pipeline import run, task_for
 from tools.demo_diarization.dialogue_files import read
 from tools.demo_diarization.heldout import Dialogue
-from tools.demo_diarization.measure import Case, diarize, error_rate
+from tools.demo_diarization.measure import Case, diarize, error_rate, pcm
 from tools.demo_diarization.words import speaker_accuracy
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
@@ -86,11 +86,6 @@ def engine(loaded: WhisperEngine, monkeypatch: pytest.MonkeyPatch) -> WhisperEng
 def dialogue() -> Dialogue:
     """A minute and a half of two people."""
     return read(DIALOGUES[0])
-
-
-def pcm(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """As the decoder gives them."""
-    return np.clip(np.round(samples * 32768), -32768, 32767).astype(np.int16)
 
 
 def transcript_of(folder: Path, number: int = 0) -> Transcript:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 
 MIN_CLUSTER_SIZE = 12
 """Chunks (three a second) in which somebody speaks, before they count as one more person."""
@@ -34,13 +33,12 @@ def config(threshold: float) -> dict[str, object]:
     }
 
 
-def identity_plda(dimension: int) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """The two files of a PLDA that changes nothing."""
-    zeros, ones = np.zeros(dimension), np.eye(dimension)
-    return {
-        "xvec_transform": {"mean1": zeros, "mean2": zeros, "lda": ones},
-        "plda": {"mu": zeros, "tr": ones, "psi": np.linspace(2, 1, dimension)},
-    }
+def write_plda(folder: Path, dimension: int) -> None:
+    """The two files of a PLDA that changes nothing, under plda/."""
+    zeros = np.zeros(dimension)
+    (folder / "plda").mkdir(parents=True, exist_ok=True)
+    np.savez(folder / "plda" / "xvec_transform.npz", mean1=zeros, mean2=zeros, lda=np.eye(dimension))
+    np.savez(folder / "plda" / "plda.npz", mu=zeros, tr=np.eye(dimension), psi=np.linspace(2, 1, dimension))
 
 
 def main() -> None:
@@ -51,12 +49,11 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, required=True, help="of the clustering")
     parser.add_argument("--out", type=Path, default=Path("btworker/demo/diarization"))
     a = parser.parse_args()
-    (a.out / "plda").mkdir(parents=True, exist_ok=True)
+    a.out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(a.segmentation, a.out / "segmentation.ckpt")
     shutil.copyfile(a.embedding, a.out / "embedding.ckpt")
     checkpoint = torch.load(a.embedding, map_location="cpu", weights_only=False)
-    for name, arrays in identity_plda(checkpoint["hyper_parameters"]["dimension"]).items():
-        np.savez(a.out / "plda" / f"{name}.npz", **arrays)
+    write_plda(a.out, checkpoint["hyper_parameters"]["dimension"])
     (a.out / "config.yaml").write_text(yaml.safe_dump(config(a.threshold)))
 
 

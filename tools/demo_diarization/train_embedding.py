@@ -8,7 +8,6 @@ from random import Random
 
 import numpy as np
 import torch
-from pyannote.audio.core.task import Problem, Resolution, Specifications
 from torch.nn.functional import cross_entropy, normalize
 
 from btworker.engine.tiny_embedding import TinyEmbedding
@@ -17,6 +16,7 @@ from demo_model.audio import SAMPLE_RATE
 from .bank import Bank
 from .checkpoint import save
 from .dialogues import FRAME, roughened
+from .specifications import of_embedding
 from .training import Diary, falling_rate, run
 from .voices import UNDERSTOOD
 
@@ -28,17 +28,10 @@ UNDERSTOOD_SHARE = 0.4
 PEAK_RATE = 3e-3
 
 
-def new_model(names: list[str]) -> TinyEmbedding:
+def new_model() -> TinyEmbedding:
     """The embedding, with the specifications that pyannote.audio wants of one."""
     model = TinyEmbedding()
-    model.specifications = Specifications(
-        problem=Problem.REPRESENTATION,
-        resolution=Resolution.CHUNK,
-        duration=CHUNK_S,
-        min_duration=None,
-        warm_up=(0.0, 0.0),
-        classes=names[:2],
-    )
+    model.specifications = of_embedding(CHUNK_S)
     return model
 
 

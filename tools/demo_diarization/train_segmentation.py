@@ -9,7 +9,6 @@ from random import Random
 
 import numpy as np
 import torch
-from pyannote.audio.core.task import Problem, Resolution, Specifications
 from pyannote.audio.models.segmentation import PyanNet
 from pyannote.audio.utils.powerset import Powerset
 from torch.nn.functional import nll_loss
@@ -17,6 +16,7 @@ from torch.nn.functional import nll_loss
 from .bank import Bank
 from .checkpoint import save
 from .dialogues import MAX_PEOPLE, training_chunk
+from .specifications import of_segmentation
 from .training import Diary, falling_rate, run
 
 CHUNK_S = 10.0
@@ -34,16 +34,7 @@ def new_model() -> PyanNet:
         lstm={"hidden_size": 64, "num_layers": 2, "bidirectional": True, "monolithic": True, "dropout": 0.0},
         linear={"hidden_size": 64, "num_layers": 1},
     )
-    model.specifications = Specifications(
-        problem=Problem.MONO_LABEL_CLASSIFICATION,
-        resolution=Resolution.FRAME,
-        duration=HEARD_S,
-        min_duration=None,
-        warm_up=(0.0, 0.0),
-        classes=[f"speaker#{n}" for n in range(1, MAX_PEOPLE + 1)],
-        powerset_max_classes=AT_ONCE,
-        permutation_invariant=True,
-    )
+    model.specifications = of_segmentation(HEARD_S, people=MAX_PEOPLE, at_once=AT_ONCE)
     model.build()
     return model
 

@@ -6,13 +6,42 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 from scipy.optimize import linear_sum_assignment
 
+from btworker.engine.asr.journal import Journal
+from btworker.engine.asr.recognition import Recognition, Recording, recognize
+from btworker.engine.asr.weights import load_model
+from btworker.jobs import Options
+from btworker.messages import EngineSettings
 from btworker.transcript import Segment, Word
 
 from .heldout import Said
+
+
+class Listener:
+    """A Whisper model on the CPU, through the worker's own loop."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        settings = EngineSettings("demo", (("demo", checkpoint),), Path("unused"), Path("unused"), offline=True)
+        self._model = load_model("demo", settings, torch.device("cpu"))
+
+    def segments(self, samples: np.ndarray) -> tuple[Segment, ...]:
+        """What was said in int16 samples at 16 kHz, with the times of words."""
+        options = Options(model="demo", language="en", word_timestamps=True)
+        with TemporaryDirectory() as folder:
+            journal = Journal(Path(folder) / "windows", run="x")
+            steps = recognize(self._model, Recording(samples, "x"), options, journal=journal, check=lambda: None)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    recognition: Recognition = end.value
+                    return recognition.segments
 
 
 def speaker_accuracy(reference: Sequence[Said], segments: Iterable[Segment]) -> tuple[int, int]:

@@ -155,6 +155,6 @@ def diarization_device(settings: EngineSettings, *, on_gpu: bool) -> str:
 
 
 def batch_sizes(device: str) -> tuple[int, int]:
-    """(segmentation, embedding): chunks of 10 s at a time. A GPU wants many; on a CPU a few fill the caches, and a
-    cancel waits for a batch to end."""
-    return (64, 32) if device.startswith("cuda") else (8, 4)
+    """(segmentation, embedding): chunks of 10 s at a time. A GPU wants many. On a CPU one chunk in the network of an
+    embedding fills the caches already: two or more at once take longer each (bench/diarization.py)."""
+    return (64, 32) if device.startswith("cuda") else (8, 1)

@@ -26,8 +26,16 @@ def accelerated(pipeline: Pipeline) -> Pipeline:
     """The same pipeline, faster where it is of pyannote's own class and its embedding model allows it."""
     if type(pipeline) is SpeakerDiarization and pipeline.klustering != "OracleClustering":
         pipeline.__class__ = OnePassDiarization
+        _order_channels_last(pipeline)
         pipeline.silent = silent_embedding(pipeline)
     return pipeline
+
+
+def _order_channels_last(pipeline: SpeakerDiarization) -> None:
+    """A CPU convolves images about a tenth faster that way (bench/diarization.py); other weights stay as they are."""
+    network = getattr(pipeline._embedding, "model_", None)  # noqa: SLF001 - it has no public name, in either version
+    if isinstance(network, torch.nn.Module) and pipeline.device.type == "cpu":
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch 2.2 does not type it
 
 
 class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote carries no types
