@@ -146,6 +146,33 @@ class LogLine:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Where a job's results and its end are to be told, and how far that is. Times are seconds since the epoch."""
+
+    callback_url: str
+    outputs_url: str | None = None
+    """Where output files are pushed; None for a webhook, whose client fetches them."""
+    to_controller: bool = False
+    """The worker's own token goes along; else the callback is a signed webhook."""
+    accepted: tuple[str, ...] = ()
+    """File names of the outputs that were accepted, in order; one that was pushed again stands there again."""
+    attempts: int = 0
+    """Requests that were made."""
+    failures: int = 0
+    """Requests that failed since the last success: what the next delay depends on."""
+    last_error: str | None = None
+    began_at: float | None = None
+    callback_at: float | None = None
+    """When the callback was accepted."""
+    gave_up_at: float | None = None
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to be tried."""
+        return self.callback_at is not None or self.gave_up_at is not None
+
+
 MAX_LOG_LINES = 20
 
 
@@ -173,6 +200,19 @@ class Job:
     controller_job_id: str | None = None
     idempotency_key: str | None = None
     request_id: str | None = None
+    sources: tuple[str, ...] = ()
+    """URLs of the inputs, until all of them are fetched. Never shown: they are signed."""
+    delivery: Delivery | None = None
+
+    @property
+    def delivers(self) -> bool:
+        """Its work is done, and its outputs are on their way: it holds no slot."""
+        return self.status is JobStatus.RUNNING and self.stage is Stage.UPLOADING
+
+    @property
+    def owes_word(self) -> bool:
+        """It has ended, and somebody is still to be told."""
+        return self.status.finished and self.delivery is not None and not self.delivery.over
 
     def evolve(self, **changes: Any) -> "Job":
         """A copy with the changes; a status that the transition table does not allow is a bug and raises."""

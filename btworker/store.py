@@ -43,6 +43,10 @@ MIGRATIONS = (
     CREATE INDEX jobs_by_status ON jobs (status, seq);
     CREATE INDEX jobs_by_finish ON jobs (finished_at) WHERE finished_at IS NOT NULL;
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN owes_word INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX jobs_by_owed_word ON jobs (seq) WHERE owes_word = 1;
+    """,
 )
 """Scripts from user_version n to n + 1; never edit one that was released."""
 
@@ -121,6 +125,10 @@ class Store:
         """Publish a job's end in one transaction; False when a newer attempt or another end was first."""
         return await self._run(self._transition, job, was, job.attempt)
 
+    async def note(self, job: Job) -> bool:
+        """Keep what changed in a job beside its state; False when that is another one by now."""
+        return await self._run(self._transition, job, job.status, job.attempt)
+
     async def losses(self, job_id: JobId) -> int:
         """How many children died with this job in them."""
         return await self._run(self._losses, job_id)
@@ -134,6 +142,10 @@ class Store:
         sql = "SELECT body FROM jobs WHERE status IN ('queued', 'running') ORDER BY seq"
         return await self._run(self._many, sql, ())
 
+    async def owing(self) -> list[Job]:
+        """Jobs that have ended, and whose end somebody is still to be told, oldest first."""
+        return await self._run(self._many, "SELECT body FROM jobs WHERE owes_word = 1 ORDER BY seq", ())
+
     async def ids(self) -> frozenset[JobId]:
         """Every id that the table knows."""
         return await self._run(self._ids, "SELECT id FROM jobs")
@@ -143,7 +155,7 @@ class Store:
         return await self._run(self._ids, "SELECT id FROM jobs WHERE finished_at IS NOT NULL")
 
     async def finished_before(self, moment: float, limit: int) -> list[JobId]:
-        """Ids of jobs that ended before `moment` (seconds since the epoch), oldest first."""
+        """Ids of jobs that ended before `moment` (seconds since the epoch) and owe nobody a word, oldest first."""
         return await self._run(self._finished_before, moment, limit)
 
     async def check_writable(self) -> None:
@@ -198,10 +210,10 @@ class Store:
         return job, True
 
     def _transition(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:
-        sql = """UPDATE jobs SET status = ?, attempt = ?, losses = losses + ?, finished_at = ?, body = ?
-                 WHERE id = ? AND status = ? AND attempt = ?"""
-        values = (job.status.value, job.attempt, losses, job.finished_at, job_to_json(job), job.id, was.value, attempt)
-        return self._execute(sql, values) == 1
+        sql = """UPDATE jobs SET status = ?, attempt = ?, losses = losses + ?, finished_at = ?, owes_word = ?,
+                 body = ? WHERE id = ? AND status = ? AND attempt = ?"""
+        new = (job.status.value, job.attempt, losses, job.finished_at, job.owes_word, job_to_json(job))
+        return self._execute(sql, (*new, job.id, was.value, attempt)) == 1
 
     def _page(self, status: JobStatus | None, limit: int, before: int | None) -> tuple[list[Job], int | None]:
         sql = "SELECT seq, body FROM jobs WHERE seq < ? AND status = coalesce(?, status) ORDER BY seq DESC LIMIT ?"
@@ -218,7 +230,7 @@ class Store:
         return frozenset(JobId(row[0]) for row in self._db.execute(sql))
 
     def _finished_before(self, moment: float, limit: int) -> list[JobId]:
-        sql = "SELECT id FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?"
+        sql = "SELECT id FROM jobs WHERE finished_at < ? AND owes_word = 0 ORDER BY finished_at LIMIT ?"
         return [JobId(row[0]) for row in self._db.execute(sql, (moment, limit))]
 
 

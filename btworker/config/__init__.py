@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
 
 from btworker.config.client import ClientSettings
+from btworker.config.delivery import DeliverySettings
 from btworker.config.parsing import MIB, MODEL_NAME, TOKEN
 from btworker.config.server import ServerSettings
 from btworker.config.speech import SpeechSettings
@@ -21,10 +22,10 @@ from btworker.errors import EXIT_BAD_SETTINGS, StartupError
 __all__ = ["MIB", "PCM_BYTES_PER_S", "ClientSettings", "Settings", "child_environment", "load_settings"]
 
 MISSING_CREDENTIAL = "WORKER_TOKEN is required (or WORKER_TOKEN_FILE): clients send it as a bearer token"
-GROUPS = (ServerSettings, WorkSettings, SpeechSettings)
+GROUPS = (ServerSettings, WorkSettings, DeliverySettings, SpeechSettings)
 
 
-class Settings(SpeechSettings, WorkSettings, ServerSettings):
+class Settings(SpeechSettings, DeliverySettings, WorkSettings, ServerSettings):
     """Everything that an operator can set. Names are environment variables; a megabyte is 2^20 bytes."""
 
     @field_validator("token", "hf_token")

@@ -1,7 +1,9 @@
 """What the groups of settings share: variable names, tokens, model names, folders."""
 
+import ipaddress
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ FROM_ENVIRONMENT = SettingsConfigDict(
     frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, populate_by_name=True
 )
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
 
 
@@ -52,3 +55,38 @@ def read_tokens(path: Path | None) -> tuple[str, ...]:
     if any(not TOKEN.fullmatch(line) for line in lines):
         raise ValueError(f"{path}: a token must be 1 to 1024 printable ASCII characters")
     return tuple(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class HostPort:
+    """A host as URLs name it, in lower case, and a port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "HostPort":
+        """`controller:8476`, `10.0.0.5:80`, `[fd00::5]:8476`. Raises ValueError."""
+        host, colon, port = text.strip().rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if not colon or not port.isdecimal() or not 1 <= int(port) <= 65535 or (":" in bare) != (bare != host):
+            raise ValueError(f"{text[:100]!r} is no host:port (such as controller:8476 or [fd00::5]:8476)")
+        if not (is_address(bare) or HOST_NAME.fullmatch(bare)):
+            raise ValueError(f"{text[:100]!r} has no host that a URL could name")
+        return cls(normal_host(bare), int(port))
+
+
+def normal_host(host: str) -> str:
+    """One spelling for each host."""
+    if is_address(host):
+        return str(ipaddress.ip_address(host))
+    return host.lower().rstrip(".")
+
+
+def is_address(text: str) -> bool:
+    """An IPv4 address of four decimal parts, or an IPv6 address without brackets."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from btworker.config import Settings
+from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Input, Job, JobId, JobStatus, Options, Progress
+from btworker.jobs import Delivery, Input, Job, JobId, JobStatus, Options, Progress, Stage
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.counters import JobCounters
+from btworker.service.outbound import Outbound
 from btworker.service.recovery import Recovery
 from btworker.service.retention import Retention
 from btworker.service.runs import Runs
@@ -27,7 +29,7 @@ LAST_WORD_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to accept: its inputs already lie, durable, in its folder."""
+    """A job to accept: its inputs already lie, durable, in its folder, or `sources` says where to fetch them."""
 
     id: JobId
     options: Options
@@ -36,6 +38,8 @@ class NewJob:
     idempotency_key: str | None = None
     controller_job_id: str | None = None
     request_id: str | None = None
+    sources: tuple[str, ...] = ()
+    delivery: Delivery | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class JobService:
         self._runs = Runs(table=self._table, pool=pool, data=data, settings=settings)
         self._table.changed = self._runs.wake
         self._recovery = Recovery(table=self._table, data=data, settings=settings)
+        self._outbound = Outbound(table=self._table, data=data, settings=settings)
         self._retention = Retention(table=self._table, data=data, settings=settings)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -79,6 +84,8 @@ class JobService:
         """Take up what an earlier run left, start the pool and the service's own tasks."""
         interrupted = await self._recovery.take_up()
         await self._pool.start()
+        for job in await self._recovery.owing():
+            self._outbound.begin(job)
         self._watch(self._recovery.requeue(interrupted), name="recovery", ends=True)
         for loop in (self._runs.pump, self._runs.dispatch, self._retention.run):
             self._watch(loop(), name=loop.__qualname__)
@@ -105,6 +112,7 @@ class JobService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._outbound.close()
         for job in self._table.running():
             try:
                 await asyncio.wait_for(self._table.requeue(job, "the service stopped", lost=False), LAST_WORD_S)
@@ -138,8 +146,12 @@ class JobService:
             raise BtworkerError(ErrorCode.QUEUE_FULL, message)
 
     async def submit(self, new: NewJob) -> tuple[Job, bool]:
-        """Accept a job: durable when this returns. With a known idempotency key: that job, and False."""
-        self.check_accepts()
+        """Accept a job: durable when this returns. With a known idempotency key: that job, and False.
+
+        One whose inputs are fetched is never refused: its controller goes by activeJobs, and gives a refused job up.
+        """
+        if not new.sources:
+            self.check_accepts()
         now = self._table.clock()
         first = new.inputs[0].filename if new.inputs else None
         job = Job(
@@ -147,18 +159,28 @@ class JobService:
             options=new.options,
             inputs=new.inputs,
             created_at=now,
+            stage=Stage.DOWNLOADING if new.sources else Stage.QUEUED,
             stage_started_at=now,
             progress=Progress(total_files=len(new.inputs), current_file=first),
             warnings=new.warnings,
             controller_job_id=new.controller_job_id,
             idempotency_key=new.idempotency_key,
             request_id=new.request_id,
+            sources=new.sources,
+            delivery=new.delivery,
         )
         stored, created = await self._store.insert(job)
         if created:
             log.info("job_accepted", workerJobId=job.id, files=len(job.inputs), model=job.options.model)
-            self._table.enqueue(job)
+            self._take_up(job)
         return self._live(stored), created
+
+    def _take_up(self, job: Job) -> None:
+        if job.sources:
+            self._table.live[job.id] = job
+            self._outbound.begin(job)
+        else:
+            self._table.enqueue(job)
 
     async def by_key(self, key: str) -> Job | None:
         """The live or complete job that was submitted with this Idempotency-Key."""
@@ -186,15 +208,29 @@ class JobService:
         self._table.canceling[job.id] = reason
         if self._table.waiting.discard(job.id):
             await self._table.end_canceled(job)
+        elif await self._outbound.leave(job.id):
+            await self._end_left(job.id)
         else:  # running, or on its way to a worker: Runs looks at `canceling` before it sends
             self._pool.cancel(job.id, reason)
         return await self.get(job_id)
+
+    async def _end_left(self, job_id: JobId) -> None:
+        """Cancel a job whose download or delivery was broken off, unless that had just come to its end."""
+        job = self._table.live.get(job_id)
+        if job is None:
+            return
+        if job.status is JobStatus.QUEUED or job.delivers:
+            self._table.waiting.discard(job_id)
+            await self._table.end_canceled(job)
+        else:
+            self._pool.cancel(job_id, self._table.canceling[job_id])
 
     async def delete(self, job_id: str) -> None:
         """Forget a job and its files. Raises NOT_FOUND, and CONFLICT while it waits or runs."""
         job = await self.get(job_id)
         if not job.status.finished:
             raise BtworkerError(ErrorCode.CONFLICT, f"the job is {job.status.value}; cancel it first, then delete it")
+        await self._outbound.leave(job.id)
         await self._retention.forget(job.id)
 
     def queue_position(self, job_id: JobId) -> int | None:
@@ -232,6 +268,15 @@ class JobService:
     def workers(self) -> tuple[WorkerState, ...]:
         """The pool's workers."""
         return self._pool.workers()
+
+    @property
+    def guard(self) -> Guard:
+        """Where jobs may send this worker."""
+        return self._outbound.guard
+
+    def active(self) -> int:
+        """Jobs that were accepted and are not past their work: what a controller counts."""
+        return self._table.active()
 
     def count(self, status: JobStatus) -> int:
         """Live jobs in this status (queued or running)."""

@@ -39,6 +39,8 @@ class Recovery:
         interrupted = []
         for job in unfinished:
             self._table.live[job.id] = job
+            if job.sources or job.delivers:
+                continue
             if job.status is JobStatus.QUEUED and job.id in whole:
                 self._table.enqueue(job)
             else:
@@ -46,6 +48,11 @@ class Recovery:
         if unfinished or swept:
             log.info("jobs_recovered", unfinished=len(unfinished), orphansRemoved=swept)
         return interrupted
+
+    async def owing(self) -> list[Job]:
+        """Jobs whose inputs are to be fetched, or of which somebody is still to be told; after `take_up`."""
+        live = [job for job in self._table.live.values() if job.sources or job.delivers]
+        return live + await self._table.store.owing()
 
     async def requeue(self, interrupted: list[Job]) -> None:
         """Give each of them its state: queued again, or failed where it cannot run or killed the service too often."""

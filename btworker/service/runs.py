@@ -87,11 +87,11 @@ class Runs:
     async def on_event(self, event: JobEvent) -> None:
         """The single return path of a running job. An attempt that is over changes nothing any more."""
         job = self._table.live.get(event.job_id)
-        if job is None or job.status is not JobStatus.RUNNING or job.attempt != event.attempt:
+        if job is None or job.status is not JobStatus.RUNNING or job.attempt != event.attempt or job.delivers:
             return
         match event:
             case Finished():
-                await self._table.end(progress.completed(job, event), JobStatus.COMPLETE)
+                await self._on_finished(progress.completed(job, event))
             case Failed():
                 await self._on_failed(job, event)
             case WorkerLost():
@@ -99,6 +99,13 @@ class Runs:
             case _:
                 self._log(event)
                 self._table.live[job.id] = progress.after(job, event, self._table.clock())
+
+    async def _on_finished(self, job: Job) -> None:
+        """A job is complete only once its outputs are where they were asked to go."""
+        if job.delivery is not None and job.delivery.outputs_url is not None and job.id not in self._table.canceling:
+            await self._table.deliver(job)
+        else:
+            await self._table.end(job, JobStatus.COMPLETE)
 
     def _log(self, event: JobEvent) -> None:
         if isinstance(event, Warned):

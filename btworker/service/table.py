@@ -9,12 +9,14 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, JobStatus, Stage
 from btworker.logs import get_logger
 from btworker.service.counters import JobCounters
+from btworker.service.progress import UNFINISHED_PERCENT
 from btworker.service.waiting import WaitingJobs
 from btworker.storage import DataFolder
 from btworker.store import Store, is_disk_trouble
@@ -49,13 +51,19 @@ class JobTable:
         self.counters = JobCounters()
         self.changed: Callable[[], None] = lambda: None
         """Called after each change: the dispatcher may have something to do."""
+        self.owing: Callable[[Job], None] = lambda _: None
+        """Called with a job that somebody is to be told of: its outputs, or its end."""
         self._data = data
         self._scratch = scratch
         self._keep_inputs = keep_inputs
 
     def running(self) -> list[Job]:
         """Jobs that a worker has."""
-        return [job for job in self.live.values() if job.status is JobStatus.RUNNING]
+        return [job for job in self.live.values() if job.status is JobStatus.RUNNING and not job.delivers]
+
+    def active(self) -> int:
+        """Jobs that were accepted and are not past their work."""
+        return sum(not job.delivers for job in self.live.values())
 
     def enqueue(self, job: Job) -> None:
         """Let a queued job wait for its turn."""
@@ -92,6 +100,29 @@ class JobTable:
         else:
             self.enqueue(queued)
 
+    async def fetched(self, job: Job) -> None:
+        """All inputs are here, durable: the job waits for its turn. Its signed URLs are forgotten."""
+        queued = job.evolve(stage=Stage.QUEUED, stage_started_at=self.clock(), sources=())
+        if await _insist(queued, lambda: self.store.note(queued)):
+            self.enqueue(queued)
+
+    async def note(self, job: Job) -> None:
+        """Keep what changed in a job beside its state."""
+        if await _insist(job, lambda: self.store.note(job)) and job.id in self.live:
+            self.live[job.id] = job
+
+    async def deliver(self, job: Job) -> None:
+        """The work is done and its results are committed: from here on, only their delivery is ever repeated."""
+        now = self.clock()
+        progress = replace(job.progress, percent=UNFINISHED_PERCENT)
+        uploading = job.evolve(stage=Stage.UPLOADING, stage_started_at=now, progress=progress)
+        if not await _insist(uploading, lambda: self.store.note(uploading)):
+            return
+        self.live[job.id] = uploading
+        self.changed()
+        await self._tidy(job.id, with_outputs=False)
+        self.owing(uploading)
+
     async def end_canceled(self, job: Job, reason: str = "canceled") -> None:
         """The job ends as canceled, for the reason that was given with the request."""
         why = self.canceling.get(job.id, reason)
@@ -100,8 +131,12 @@ class JobTable:
     async def end(self, job: Job, status: JobStatus, error: ErrorInfo | None = None) -> None:
         """Publish a job's end in one transaction, then forget what only a live job needs."""
         now = self.clock()
-        ended = job.evolve(status=status, error=error, stage=Stage.COMPLETE, stage_started_at=now, finished_at=now)
-        if await _insist(ended, lambda: self.store.finish(ended, was=job.status)):
+        done = replace(job.progress, percent=100.0) if status is JobStatus.COMPLETE else job.progress
+        ended = job.evolve(
+            status=status, error=error, stage=Stage.COMPLETE, stage_started_at=now, finished_at=now, progress=done
+        )
+        published = await _insist(ended, lambda: self.store.finish(ended, was=job.status))
+        if published:
             self.counters.ended(ended)
             detail = {} if error is None else {"code": error.code.value, "message": error.message}
             seconds = round(now - job.created_at, 3)
@@ -109,12 +144,15 @@ class JobTable:
         self.live.pop(job.id, None)
         self.canceling.pop(job.id, None)
         self.changed()
+        undelivered = error is not None and error.code is ErrorCode.DELIVERY_FAILED
+        await self._tidy(job.id, with_outputs=published and status is not JobStatus.COMPLETE and not undelivered)
+        if published and ended.owes_word:
+            self.owing(ended)
+
+    async def _tidy(self, job_id: JobId, *, with_outputs: bool) -> None:
+        inputs = not self._keep_inputs
         await self._data.run(
-            self._data.remove_remains,
-            job.id,
-            self._scratch,
-            with_inputs=not self._keep_inputs,
-            with_outputs=status is not JobStatus.COMPLETE,
+            self._data.remove_remains, job_id, self._scratch, with_inputs=inputs, with_outputs=with_outputs
         )
 
 

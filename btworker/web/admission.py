@@ -42,19 +42,21 @@ def check_expectation(request: web.Request) -> None:
 
 def check_content_type(request: web.Request) -> None:
     """multipart/form-data with a boundary and no Content-Encoding. Raises UNSUPPORTED_MEDIA, BAD_MULTIPART."""
+    check_encoding(request)
+    raw = request.headers.get(hdrs.CONTENT_TYPE, "")
+    kind = raw.partition(";")[0].strip().lower()
+    if kind != FORM:
+        raise BtworkerError(
+            ErrorCode.UNSUPPORTED_MEDIA, "send the files as multipart/form-data, or a job with URLs as JSON"
+        )
+    boundary_of(raw)
+
+
+def check_encoding(request: web.Request) -> None:
+    """The bytes of a body are what they stand for. Raises UNSUPPORTED_MEDIA."""
     codings = request.headers.getall(hdrs.CONTENT_ENCODING, [])
     if any(coding.strip().lower() != "identity" for coding in codings):
         raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, "send the body without a Content-Encoding")
-    raw = request.headers.get(hdrs.CONTENT_TYPE, "")
-    kind = raw.partition(";")[0].strip().lower()
-    if kind == "application/json":
-        message = (
-            "controllerJobId and uploads are not offered by this version yet; send the files as multipart/form-data"
-        )
-        raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, message)
-    if kind != FORM:
-        raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, "send the files as multipart/form-data")
-    boundary_of(raw)
 
 
 def idempotency_key(request: web.Request) -> str | None:

@@ -19,7 +19,11 @@ Fields = Sequence[tuple[str, str]]
 """Form fields in the order in which they came."""
 JSON_FIELD = "options"
 REPEATABLE = "outputs"
-_LATER = {"callbackUrl": "callbackUrl is not supported by this version yet; ask GET /v1/jobs/{id} for the job's state"}
+CALLBACK = "callbackUrl"
+"""Stands among the options, but says nothing of the work."""
+UNUSED = frozenset({"includeSegments", "includeFull", "includeTimestamps"})
+"""A controller's options that ask for what every result has."""
+MOST_NAMED = 50
 _FORMATS = ", ".join(item.value for item in OutputFormat)
 _YES_NO = "true or false"
 _SPEAKERS = "a whole number from 1 to 50"
@@ -68,14 +72,36 @@ WIRE_NAMES = {field.alias or name: name for name, field in OptionsForm.model_fie
 def parse_options(fields: Fields, settings: Settings) -> Options:
     """The options of an upload. Raises BAD_OPTION, with the option's name as `param`."""
     values = _collect(fields)
-    for name, message in _LATER.items():
-        if name in values:
-            raise BtworkerError(ErrorCode.BAD_OPTION, message, param=name)
+    values.pop(CALLBACK, None)
     try:
         form = OptionsForm.model_validate(values)
     except ValidationError as error:
         raise _explained(error) from None
     return _checked(form, settings)
+
+
+def callback_url(fields: Fields) -> str | None:
+    """Where the end of an upload's job is to be told. Raises BAD_OPTION."""
+    url = _collect(fields).get(CALLBACK)
+    if url is not None and not isinstance(url, str):
+        raise BtworkerError(ErrorCode.BAD_OPTION, f"{CALLBACK} must be a URL", param=CALLBACK)
+    return url
+
+
+def lenient_options(wanted: dict[str, Any], settings: Settings) -> tuple[Options, tuple[str, ...]]:
+    """The options of a controller's job, and what of them was not followed. Raises BAD_OPTION for the model alone: a
+    transcript of another model is not what was asked for."""
+    values = {name: value for name, value in wanted.items() if name in WIRE_NAMES and value != ""}
+    unknown = [_shown(name) for name in sorted(wanted) if name not in WIRE_NAMES and name not in UNUSED]
+    warnings = [f"options without effect here: {', '.join(unknown[:MOST_NAMED])}"] if unknown else []
+    while True:
+        try:
+            return parse_options([(JSON_FIELD, json.dumps(values))], settings), tuple(warnings)
+        except BtworkerError as error:
+            if error.param not in values or error.param == "model":
+                raise
+            warnings.append(f"{error.message}; the option was left out")
+            del values[error.param]
 
 
 def _collect(fields: Fields) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from btworker.jobs import Input, Job, JobStatus, Options, Output, OutputFormat, Progress
+from btworker.delivery.push import host_of
+from btworker.jobs import Delivery, Input, Job, JobStatus, Options, Output, OutputFormat, Progress
 
 
 class Wire(BaseModel):
@@ -94,6 +95,20 @@ class ErrorWire(Wire):
     message: str
 
 
+class DeliveryWire(Wire):
+    """How far the telling of a job is. Hosts stand for URLs, which may be signed."""
+
+    state: str
+    """waiting, delivering, delivered or failed."""
+    outputs_host: str | None
+    callback_host: str
+    outputs_accepted: int
+    attempts: int
+    last_error: str | None
+    began_at: str | None
+    delivered_at: str | None
+
+
 class JobWire(Wire):
     """The one representation of a job."""
 
@@ -117,6 +132,7 @@ class JobWire(Wire):
     timings: dict[str, float]
     gpu: str | None
     error: ErrorWire | None
+    delivery: DeliveryWire | None
 
 
 class JobListWire(Wire):
@@ -155,6 +171,7 @@ def job_wire(job: Job, *, queue_position: int | None, now: float) -> JobWire:
         timings=dict(job.timings),
         gpu=job.gpu,
         error=None if job.error is None else ErrorWire(code=job.error.code.value, message=job.error.message),
+        delivery=None if job.delivery is None else _delivery(job.delivery),
     )
 
 
@@ -194,6 +211,27 @@ def _progress(progress: Progress) -> ProgressWire:
 
 def _options(options: Options) -> OptionsWire:
     return OptionsWire(**{name: getattr(options, name) for name in OptionsWire.model_fields})
+
+
+def _delivery(delivery: Delivery) -> DeliveryWire:
+    return DeliveryWire(
+        state=_delivery_state(delivery),
+        outputs_host=None if delivery.outputs_url is None else host_of(delivery.outputs_url),
+        callback_host=host_of(delivery.callback_url),
+        outputs_accepted=len(delivery.accepted),
+        attempts=delivery.attempts,
+        last_error=delivery.last_error,
+        began_at=rfc3339(delivery.began_at),
+        delivered_at=rfc3339(delivery.callback_at),
+    )
+
+
+def _delivery_state(delivery: Delivery) -> str:
+    if delivery.callback_at is not None:
+        return "delivered"
+    if delivery.gave_up_at is not None:
+        return "failed"
+    return "waiting" if delivery.began_at is None else "delivering"
 
 
 def _input(item: Input) -> InputWire:

@@ -13,7 +13,6 @@ from aiohttp import web
 
 from btworker import __version__
 from btworker.errors import ErrorCode
-from btworker.jobs import JobStatus
 from btworker.messages import EngineInfo
 from btworker.metrics import CONTENT_TYPE, Machine
 from btworker.storage import DiskSpace
@@ -128,7 +127,7 @@ async def ping(request: web.Request) -> web.StreamResponse:
         **_engine_part(context),
         "models": list(settings.model_paths),
         "maxFileMB": settings.max_file_mb,
-        "activeJobs": service.slots if service.draining else _active_jobs(context),
+        "activeJobs": service.slots if service.draining else service.active(),
         "maxConcurrentJobs": service.slots,
     }
     if warnings := _warnings(context):
@@ -149,10 +148,6 @@ def _engine_part(context: Context) -> dict[str, Any]:
         said = (info.diarization_error for info in infos if info.diarization_error)
         part["diarizationError"] = next(said, "diarization is not available" if infos else LOADING)
     return part
-
-
-def _active_jobs(context: Context) -> int:
-    return context.service.count(JobStatus.QUEUED) + context.service.count(JobStatus.RUNNING)
 
 
 def _warnings(context: Context) -> list[str]:

@@ -1,6 +1,6 @@
 """POST /v1/jobs: files stream to the disk, options are gathered, the row is committed, then 201. Parent.
 
-admission.py says no before the body is read; parts.py takes the body apart; received.py writes; service.submit accepts.
+admission.py says no before the body is read; parts.py takes the body apart; receiving/ writes; service.submit accepts.
 However an upload ends before that, nothing of it stays on the disk.
 """
 
@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Input, Job, new_job_id, unique_stems
+from btworker.jobs import Delivery, Input, Job, new_job_id, unique_stems
 from btworker.logs import get_logger
+from btworker.receiving.received_file import ReceivedFile
 from btworker.service import NewJob
 from btworker.storage import sync_folder
 from btworker.web import admission
 from btworker.web.context import Context, context_of
+from btworker.web.controller import dispatch, is_dispatch
 from btworker.web.filenames import sent_filename
 from btworker.web.jobs import json_answer, to_wire
 from btworker.web.middlewares import request_id_of
-from btworker.web.options import JSON_FIELD, parse_options
+from btworker.web.options import CALLBACK, JSON_FIELD, callback_url, parse_options
 from btworker.web.parts import Body, PartHead, PartParser, boundary_of
-from btworker.web.received import ReceivedFile
 
 log = get_logger()
 MAX_FIELDS = 64
@@ -33,6 +34,8 @@ _AS_IT_IS = ("", "binary", "8bit", "7bit")
 async def create_job(request: web.Request) -> web.StreamResponse:
     """Handler: 201 with the new job, or 200 with the one that this Idempotency-Key made before."""
     context = context_of(request)
+    if is_dispatch(request):
+        return _answer(context, *await dispatch(request))
     outcome = "failed"
     try:
         job = await admission.admit(request, context)
@@ -48,6 +51,10 @@ async def create_job(request: web.Request) -> web.StreamResponse:
         raise
     finally:
         context.metrics.upload_done(outcome)
+    return _answer(context, job, created)
+
+
+def _answer(context: Context, job: Job, created: bool) -> web.Response:  # noqa: FBT001 - as submit gives it
     response = json_answer(to_wire(context, job), status=201 if created else 200)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return response
@@ -204,10 +211,19 @@ class Upload:
             inputs=inputs,
             idempotency_key=admission.idempotency_key(self._request),
             request_id=request_id_of(self._request),
+            delivery=self._delivery(),
         )
         self._submitting = asyncio.create_task(self._context.service.submit(new), name="upload-submit")
         await asyncio.wait({self._submitting})
         return self._submitting.result()
+
+    def _delivery(self) -> Delivery | None:
+        """The webhook that the upload asks for. Raises BAD_OPTION, URL_REFUSED."""
+        url = callback_url(self._fields)
+        if url is None:
+            return None
+        self._context.service.guard.checked(url, what=CALLBACK)
+        return Delivery(url)
 
     def _sync_folders(self) -> None:
         """Blocking: the new folders' own names are durable before the row is."""

@@ -14,7 +14,7 @@ from btworker.messages import Device
 from btworker.metrics import Machine
 from btworker.pool import RESTART_REASONS, Phase
 from btworker.pool.gpu_watch import GpuWatch
-from btworker.web.direct_file import DirectFile
+from btworker.receiving.direct_file import DirectFile
 from btworker.web.routes import ROUTES
 from tests import fake_nvml
 from tests.http.server import FORM, Running, field, file, finished, request_head, until, upload

@@ -9,7 +9,7 @@ import os
 import aiohttp
 import pytest
 
-from btworker.web.direct_file import DirectFile
+from btworker.receiving.direct_file import DirectFile
 from tests.http.server import (
     BOUNDARY,
     FORM,
@@ -65,7 +65,8 @@ BODIES = {
         400,
         "BAD_OPTION",
     ),
-    "a callback": (form(file(b"abc"), field("callbackUrl", "https://example.org")), 400, "BAD_OPTION"),
+    "a callback inside": (form(file(b"abc"), field("callbackUrl", "http://127.0.0.1/hook")), 403, "URL_REFUSED"),
+    "a callback that is no URL": (form(file(b"abc"), field("options", '{"callbackUrl": 7}')), 400, "BAD_OPTION"),
     "a field that is not UTF-8": (form(file(b"abc"), field("prompt", b"\xff\xfe")), 400, "BAD_OPTION"),
     "a lone surrogate": (form(file(b"abc"), field("options", '{"prompt": "\\ud800"}')), 400, "BAD_OPTION"),
     "a field that is too large": (form(file(b"abc"), field("prompt", "x" * 70_000)), 400, "BAD_OPTION"),
@@ -143,7 +144,7 @@ HEADERS = {
     "no content type": ({}, 415, "UNSUPPORTED_MEDIA"),
     "another content type": ({"Content-Type": "audio/wav"}, 415, "UNSUPPORTED_MEDIA"),
     "urlencoded": ({"Content-Type": "application/x-www-form-urlencoded"}, 415, "UNSUPPORTED_MEDIA"),
-    "json": ({"Content-Type": "application/json"}, 415, "UNSUPPORTED_MEDIA"),
+    "json in disguise": ({"Content-Type": "text/json"}, 415, "UNSUPPORTED_MEDIA"),
     "multipart of another kind": ({"Content-Type": "multipart/mixed; boundary=x"}, 415, "UNSUPPORTED_MEDIA"),
     "no boundary": ({"Content-Type": "multipart/form-data"}, 400, "BAD_MULTIPART"),
     "an empty boundary": ({"Content-Type": 'multipart/form-data; boundary=""'}, 400, "BAD_MULTIPART"),

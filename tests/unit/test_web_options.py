@@ -80,7 +80,6 @@ def test_text_becomes_values(name: str, sent: str, field: str, value: object) ->
         ("model", "gpt"),
         ("model", "m" * 5000),
         ("prompt", "p" * 5000),
-        ("callbackUrl", "https://example.org/"),
         ("beam_size", "5"),
         ("BeamSize", "5"),
         ("", "x"),

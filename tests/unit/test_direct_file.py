@@ -6,8 +6,8 @@ import random
 import pytest
 
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.web import direct_file
-from btworker.web.direct_file import ALIGNMENT, DirectFile
+from btworker.receiving import direct_file
+from btworker.receiving.direct_file import ALIGNMENT, DirectFile
 
 SIZES = [1, ALIGNMENT - 1, ALIGNMENT, ALIGNMENT + 1, 65_536, 65_537, 200_000]
 

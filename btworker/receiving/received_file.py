@@ -14,8 +14,8 @@ from pathlib import Path
 
 from aiofiles.threadpool import wrap
 
+from btworker.receiving.direct_file import DirectFile
 from btworker.storage import DataFolder
-from btworker.web.direct_file import DirectFile
 
 MAX_IN_FLIGHT = 4
 """Buffers handed over and not yet written: enough to go on receiving while the disk takes a breath."""

@@ -1,0 +1,1 @@
+"""Bytes from the network on their way to a durable file, for uploads and for downloads. Parent."""

@@ -1,0 +1,143 @@
+"""POST /v1/jobs with JSON: the Bulk Transcribe controller dispatches a job with URLs. Parent.
+
+The controller gives a job up for good after any refusal, so that nothing but a request that makes no sense, or leads
+inside, is refused: options that this worker has no use for, or cannot take as they are, become warnings.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from btworker.delivery.guard import Guard
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Delivery, Input, Job, new_job_id, unique_stems
+from btworker.service import NewJob
+from btworker.web.admission import check_encoding, check_expectation, idempotency_key, invite_body
+from btworker.web.context import Context, context_of
+from btworker.web.middlewares import request_id_of
+from btworker.web.options import lenient_options
+
+JSON = "application/json"
+MAX_BODY_BYTES = 2**20
+MAX_FILENAME_CHARS = 255
+SPEAKER_COUNTS = ("numSpeakers", "minSpeakers", "maxSpeakers")
+_STRICT = ConfigDict(alias_generator=to_camel, frozen=True)
+
+
+class InputForm(BaseModel):
+    """One input, by its wire names."""
+
+    model_config = _STRICT
+
+    input_id: str = Field(min_length=1, max_length=200)
+    filename: str = "audio"
+    size_bytes: int | None = None
+    download_url: str
+
+
+class DispatchForm(BaseModel):
+    """What the controller sends; whatever else is in it is of no use here."""
+
+    model_config = _STRICT
+
+    controller_job_id: str = Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")
+    inputs: tuple[InputForm, ...] = Field(min_length=1)
+    options: dict[str, Any] = Field(default_factory=dict)
+    callback_url: str
+    outputs_upload_url: str
+
+
+async def dispatch(request: web.Request) -> tuple[Job, bool]:
+    """The job of a controller's request, and whether it is a new one. Raises BAD_REQUEST, BAD_OPTION, URL_REFUSED."""
+    context = context_of(request)
+    check_expectation(request)
+    check_encoding(request)
+    await invite_body(request)
+    form = _form(await _body(request, context))
+    key = idempotency_key(request) or form.controller_job_id
+    if (known := await context.service.by_key(key)) is not None:
+        return known, False
+    return await context.service.submit(_new_job(form, request, context, key))
+
+
+async def _body(request: web.Request, context: Context) -> bytes:
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise _bad(f"a job's JSON has at most {MAX_BODY_BYTES // 1024} KiB")
+    body = bytearray()
+    try:
+        while data := await asyncio.wait_for(request.content.readany(), context.settings.body_idle_s):
+            body += data
+            if len(body) > MAX_BODY_BYTES:
+                raise _bad(f"a job's JSON has at most {MAX_BODY_BYTES // 1024} KiB")
+    except asyncio.TimeoutError:
+        raise BtworkerError(ErrorCode.IDLE_TIMEOUT, "the request's body did not arrive in time") from None
+    return bytes(body)
+
+
+def _form(body: bytes) -> DispatchForm:
+    try:
+        raw = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _bad("the body is no JSON") from None
+    try:
+        return DispatchForm.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        raise _bad(f"{where}: {first['msg'].lower()}", param=where[:100]) from None
+
+
+def _new_job(form: DispatchForm, request: web.Request, context: Context, key: str) -> NewJob:
+    settings = context.settings
+    if len(form.inputs) > settings.max_files_per_job:
+        raise _bad(f"a job has at most {settings.max_files_per_job} inputs here (WORKER_MAX_FILES_PER_JOB)")
+    _check_urls(form, context.service.guard)
+    options, warnings = lenient_options(_wanted(form.options), settings)
+    return NewJob(
+        id=new_job_id(),
+        options=options,
+        inputs=_inputs(form),
+        warnings=warnings,
+        idempotency_key=key,
+        controller_job_id=form.controller_job_id,
+        request_id=request_id_of(request),
+        sources=tuple(item.download_url for item in form.inputs),
+        delivery=Delivery(form.callback_url, form.outputs_upload_url, to_controller=True),
+    )
+
+
+def _check_urls(form: DispatchForm, guard: Guard) -> None:
+    for item in form.inputs:
+        guard.checked(item.download_url, what="downloadUrl")
+    guard.checked(form.outputs_upload_url, what="outputsUploadUrl")
+    guard.checked(form.callback_url, what="callbackUrl")
+
+
+def _inputs(form: DispatchForm) -> tuple[Input, ...]:
+    names = [item.filename[:MAX_FILENAME_CHARS] or "audio" for item in form.inputs]
+    return tuple(
+        Input(item.input_id, name, stem, max(item.size_bytes or 0, 0), "")
+        for item, name, stem in zip(form.inputs, names, unique_stems(names), strict=True)
+    )
+
+
+def _wanted(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the speaker counts, which may stand in two places; the controller's last word is the outer."""
+    effective = options.get("diarizationEffective")
+    inner = effective if isinstance(effective, dict) else {}
+    counts = {name: inner[name] for name in SPEAKER_COUNTS if inner.get(name) is not None}
+    outer = {name: value for name, value in options.items() if value is not None}
+    return {**counts, **outer}
+
+
+def _bad(message: str, *, param: str | None = None) -> BtworkerError:
+    return BtworkerError(ErrorCode.BAD_REQUEST, message, param=param)
+
+
+def is_dispatch(request: web.Request) -> bool:
+    """Whether a POST /v1/jobs is JSON."""
+    return request.content_type == JSON
