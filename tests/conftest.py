@@ -21,6 +21,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "ps": "procps",
     "unshare": "util-linux",
+    "ip": "iproute2",
 }
 """Debian's package, where it is not named like its tool."""
 RIGHTS = frozenset({"root", "memory cgroup"})
