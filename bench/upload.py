@@ -19,14 +19,12 @@ import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support import Server, memory_mb, percentile, report, reset_peak, server, spread, workplace
+from support import Server, Watch, make_file, memory_mb, percentile, report, reset_peak, server, spread, workplace
 
 GIB = 1 << 30
 NGINX = """
@@ -45,17 +43,6 @@ http {{
   }}
 }}
 """
-
-
-def make_file(path: Path, size: int) -> None:
-    """A file of random bytes (one random MiB, varied), in the page cache and on the disk."""
-    block = bytearray(os.urandom(1 << 20))
-    with open(path, "wb") as file:
-        for index in range(size >> 20):
-            block[:8] = index.to_bytes(8, "little")
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def copy(source: Path, target: Path) -> float:
@@ -143,33 +130,6 @@ def _wait_until_open(port: int) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)
-
-
-class Watch:
-    """Asks /health/live and reads the parent's memory, in a thread, until stopped."""
-
-    def __init__(self, at: Server) -> None:
-        self._at = at
-        self._stop = threading.Event()
-        self.latencies_ms: list[float] = []
-        self._thread = threading.Thread(target=self._run)
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch until the block ends."""
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.05):
-            start = time.perf_counter()
-            with urllib.request.urlopen(f"{self._at.url}/health/live", timeout=60) as answer:
-                answer.read()
-            self.latencies_ms.append((time.perf_counter() - start) * 1000)
 
 
 def upload(at: Server, source: Path) -> float:

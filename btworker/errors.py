@@ -65,6 +65,8 @@ RETRYABLE = frozenset(
 """Codes after which the same request may succeed later."""
 
 FAILURE_REASONS: dict[ErrorCode, str] = {
+    ErrorCode.EMPTY_FILE: "input",
+    ErrorCode.FILE_TOO_LARGE: "input",
     ErrorCode.NO_AUDIO: "input",
     ErrorCode.CORRUPT_AUDIO: "input",
     ErrorCode.AUDIO_TOO_LONG: "input",
@@ -74,6 +76,7 @@ FAILURE_REASONS: dict[ErrorCode, str] = {
     ErrorCode.WORKER_CRASHED: "worker_crash",
     ErrorCode.TIMEOUT: "timeout",
     ErrorCode.DISK_FULL: "disk_full",
+    ErrorCode.URL_REFUSED: "delivery",
     ErrorCode.DOWNLOAD_FAILED: "delivery",
     ErrorCode.DELIVERY_FAILED: "delivery",
     ErrorCode.CANCELED: "canceled",

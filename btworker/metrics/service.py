@@ -26,6 +26,7 @@ class ServiceCollector(Collector):
         """Every metric that is the service's own."""
         yield from self._jobs()
         yield from self._queue()
+        yield from self._outbound()
         yield from self._workers()
         yield from self._times()
         yield GaugeMetricFamily("btworker_draining", "1 while shutting down.", int(self._service.draining))
@@ -45,6 +46,18 @@ class ServiceCollector(Collector):
         yield GaugeMetricFamily(
             "btworker_queue_oldest_timestamp_seconds", "When the oldest waiting job came; 0 = none waits.", oldest or 0
         )
+
+    def _outbound(self) -> Iterator[Metric]:
+        asked = CounterMetricFamily(
+            "btworker_outbound_requests", "Downloads, pushes of outputs and callbacks.", labels=("what", "outcome")
+        )
+        for labels, count in sorted(self._service.counters.outbound.items()):
+            asked.add_metric(labels, count)
+        yield asked
+        pending = GaugeMetricFamily("btworker_outbound_jobs", "Jobs with something to fetch or tell.", labels=("what",))
+        for what, jobs in self._service.outbound_pending().items():
+            pending.add_metric((what,), jobs)
+        yield pending
 
     def _times(self) -> Iterator[Metric]:
         counters = self._service.counters

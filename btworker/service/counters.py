@@ -35,12 +35,18 @@ JOB_ENDS = (
 """Every (outcome, reason) there is. All count from 0, since rate() cannot see the 1 with which a series begins."""
 
 
+OUTBOUND = tuple((what, outcome) for what in ("download", "output", "callback") for outcome in ("ok", "failed"))
+"""Every (what, outcome) of what the worker asks of others."""
+
+
 class JobCounters:
     """Totals since the start of this process."""
 
     def __init__(self) -> None:
         self.jobs: Counter[tuple[str, str]] = Counter(dict.fromkeys(JOB_ENDS, 0))
         """(outcome, reason) -> jobs; reason is "" for complete ones."""
+        self.outbound: Counter[tuple[str, str]] = Counter(dict.fromkeys(OUTBOUND, 0))
+        """(what, outcome) -> inputs fetched, and tries to push an output or to tell a job's end."""
         self.audio_s = 0.0
         self.queue_s = Histogram(JOB_BUCKETS_S)
         self.realtime_factor = Histogram(REALTIME_BUCKETS)

@@ -37,6 +37,9 @@ class Deliveries:
         self._tasks = JobTasks("delivery", self._broke)
         self.leave, self.stop = self._tasks.leave, self._tasks.stop
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     def begin(self, job: Job) -> None:
         """Deliver, or go on where an earlier run had come to."""
         self._tasks.begin(job.id, self._run(job))
@@ -69,9 +72,11 @@ class Deliveries:
             try:
                 await self._courier.push(job, output)
             except NotTakenError as error:
+                self._table.counters.outbound["output", "failed"] += 1
                 log.warning("upload_failed", workerJobId=job.id, filename=output.filename, reason=str(error))
                 job = await self._after_failure(job, error)
                 continue
+            self._table.counters.outbound["output", "ok"] += 1
             log.info(
                 "output_uploaded",
                 workerJobId=job.id,
@@ -87,12 +92,14 @@ class Deliveries:
             try:
                 answer = await self._courier.call_back(job)
             except NotTakenError as error:
+                self._table.counters.outbound["callback", "failed"] += 1
                 log.warning("callback_failed", workerJobId=job.id, reason=str(error))
                 if job.delivers:  # all outputs were accepted: nothing is gained by keeping that back
                     await self._complete(job, error)
                     return
                 job = await self._after_failure(job, error)
                 continue
+            self._table.counters.outbound["callback", "ok"] += 1
             log.info("callback_sent", workerJobId=job.id, status=job.status.value)
             job = await self._tried(job, failures=0, last_error=None)
             if not self._is_short(job, answer.outputs_received):

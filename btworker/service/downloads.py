@@ -5,6 +5,7 @@ that were not.
 """
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 
 from btworker.checkpoints import file_sha256
@@ -32,6 +33,9 @@ class Downloads:
         self._places = asyncio.Semaphore(settings.downloads)
         self._tasks = JobTasks("download", self._broke)
         self.leave, self.stop = self._tasks.leave, self._tasks.stop
+
+    def __len__(self) -> int:
+        return len(self._tasks)
 
     def begin(self, job: Job) -> None:
         """Fetch the inputs of a queued job, then let it wait for its turn."""
@@ -89,10 +93,19 @@ class Downloads:
                 sha256 = await self._data.run(file_sha256, final)
                 found = Fetched((await self._data.run(final.stat)).st_size, sha256)
             else:
-                found = await self._fetcher.fetch(job.sources[index], final, told)
+                found = await self._counted(self._fetcher.fetch(job.sources[index], final, told))
         told(found.size_bytes, found.size_bytes)
         log.info("file_downloaded", workerJobId=job.id, **_about(item, index, found.size_bytes, len(job.inputs)))
         return found
+
+    async def _counted(self, fetching: Awaitable[Fetched]) -> Fetched:
+        outcome = "failed"
+        try:
+            found = await fetching
+            outcome = "ok"
+            return found
+        finally:
+            self._table.counters.outbound["download", outcome] += 1
 
     def _show(self, job_id: JobId, share: float) -> None:
         job = self._table.live.get(job_id)

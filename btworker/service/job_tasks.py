@@ -23,6 +23,9 @@ class JobTasks:
             self._run(job_id, work, self._tasks.get(job_id)), name=f"{self._name}-{job_id}"
         )
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     async def leave(self, job_id: JobId) -> bool:
         """Break a job's task off, and wait for its end; False where there is none."""
         task = self._tasks.get(job_id)

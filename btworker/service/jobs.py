@@ -278,9 +278,13 @@ class JobService:
         """Jobs that were accepted and are not past their work: what a controller counts."""
         return self._table.active()
 
+    def outbound_pending(self) -> dict[str, int]:
+        """How many jobs have inputs to fetch, or words to tell."""
+        return self._outbound.pending()
+
     def count(self, status: JobStatus) -> int:
-        """Live jobs in this status (queued or running)."""
-        return sum(job.status is status for job in self._table.live.values())
+        """Jobs that wait (queued), or that a worker has (running)."""
+        return sum(job.status is status and not job.delivers for job in self._table.live.values())
 
     def oldest_waiting_at(self) -> float | None:
         """When the job that has waited longest was accepted, in seconds since the epoch."""

@@ -26,6 +26,10 @@ class Outbound:
         self._deliveries = Deliveries(table=table, settings=settings, courier=courier)
         table.owing = self._deliveries.begin
 
+    def pending(self) -> dict[str, int]:
+        """How many jobs have inputs to fetch, or words to tell."""
+        return {"download": len(self._downloads), "delivery": len(self._deliveries)}
+
     def begin(self, job: Job) -> None:
         """Fetch what a new job names, or go on telling what another one owes."""
         if job.sources:

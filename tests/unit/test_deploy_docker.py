@@ -36,7 +36,8 @@ def worker(name: str) -> dict[str, Any]:
     """Its worker, with what it extends."""
     service = compose(name)["services"]["worker"]
     base = service.pop("extends", None)
-    return {**(worker(base["file"]) if base else {}), **service}
+    whole = worker(base["file"]) if base else {}
+    return {**whole, **service, "environment": {**whole.get("environment", {}), **service.get("environment", {})}}
 
 
 def mounts() -> Iterator[tuple[str, str]]:
@@ -48,9 +49,10 @@ def mounts() -> Iterator[tuple[str, str]]:
                     yield name, volume.partition(":")[0]
 
 
-def test_there_are_the_three() -> None:
-    """GPU, CPU, and with monitoring: the globs below must not find nothing."""
-    assert COMPOSE_FILES == ["compose.cpu.yaml", "compose.monitoring.yaml", "compose.yaml"]
+def test_there_are_the_four() -> None:
+    """GPU, CPU, with a controller, and with monitoring: the globs below must not find nothing."""
+    named = ("controller.", "cpu.", "monitoring.", "")
+    assert [f"compose.{name}yaml" for name in named] == COMPOSE_FILES
 
 
 @pytest.mark.parametrize("name", COMPOSE_FILES)
