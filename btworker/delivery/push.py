@@ -124,9 +124,14 @@ class Courier:
         return headers
 
 
+def told_status(job: Job) -> JobStatus:
+    """A job whose outputs were all accepted is complete, whatever its row says yet."""
+    return JobStatus.COMPLETE if job.delivers else job.status
+
+
 def callback_body(job: Job) -> dict[str, Any]:
-    """What is told of a job's end; a job whose outputs were all accepted is complete, whatever its row says yet."""
-    status = JobStatus.COMPLETE if job.delivers else job.status
+    """What is told of a job's end."""
+    status = told_status(job)
     delivery = _delivery_of(job)
     webhook = {} if delivery.to_controller else {"type": f"job.{status.value}", "timestamp": _now()}
     return {

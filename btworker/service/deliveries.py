@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from btworker.config import Settings
 from btworker.delivery.http import backoff_s
-from btworker.delivery.push import Courier, NotTakenError, host_of
+from btworker.delivery.push import Courier, NotTakenError, host_of, told_status
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Delivery, Job, JobId, JobStatus, Output
 from btworker.logs import get_logger
@@ -100,7 +100,7 @@ class Deliveries:
                 job = await self._after_failure(job, error)
                 continue
             self._table.counters.outbound["callback", "ok"] += 1
-            log.info("callback_sent", workerJobId=job.id, status=job.status.value)
+            log.info("callback_sent", workerJobId=job.id, status=told_status(job).value)
             job = await self._tried(job, failures=0, last_error=None)
             if not self._is_short(job, answer.outputs_received):
                 break

@@ -71,7 +71,7 @@ class Diarizer:
         """ "cuda:0" or "cpu"."""
         self.pipeline: Pipeline = accelerated(load_pipeline(settings, torch.device(self.device)))
         self._block_s, self._overlap_s = settings.diarization_block_s, settings.diarization_overlap_s
-        self._set_batches(*batch_sizes(self.device))
+        self._set_batches(*batch_sizes(self.device, torch.get_num_threads()))
 
     def diarize(
         self, samples: npt.NDArray[np.int16], options: Options, *, check: Callable[[], None]

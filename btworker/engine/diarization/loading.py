@@ -154,7 +154,7 @@ def diarization_device(settings: EngineSettings, *, on_gpu: bool) -> str:
     return "cuda:0" if on_gpu and settings.diarization_device != "cpu" else "cpu"
 
 
-def batch_sizes(device: str) -> tuple[int, int]:
-    """(segmentation, embedding): chunks of 10 s at a time. A GPU wants many. On a CPU one chunk in the network of an
-    embedding fills the caches already: two or more at once take longer each (bench/diarization.py)."""
-    return (64, 32) if device.startswith("cuda") else (8, 1)
+def batch_sizes(device: str, cores: int) -> tuple[int, int]:
+    """(segmentation, embedding): chunks of 10 s at a time. A GPU wants many. On a CPU each core has a few, but one in
+    the network of an embedding, which fills the caches already (bench/diarization.py)."""
+    return (64, 32) if device.startswith("cuda") else (4 * cores, cores)

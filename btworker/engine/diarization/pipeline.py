@@ -8,6 +8,7 @@ Works with pyannote.audio 3.1.1 and 4.0.7.
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import torch
 from pyannote.audio import Pipeline
 from pyannote.audio.pipelines import SpeakerDiarization
 from pyannote.core import Annotation, SlidingWindow, SlidingWindowFeature
+
+from btworker.engine.diarization.cores import Cores, on_all_cores
 
 Floats = npt.NDArray[np.float32]
 PROBE_S = 3.0
@@ -26,15 +29,19 @@ def accelerated(pipeline: Pipeline) -> Pipeline:
     """The same pipeline, faster where it is of pyannote's own class and its embedding model allows it."""
     if type(pipeline) is SpeakerDiarization and pipeline.klustering != "OracleClustering":
         pipeline.__class__ = OnePassDiarization
-        _order_channels_last(pipeline)
+        pipeline.cores = None
+        if pipeline.device.type == "cpu":
+            _suit_cpu(pipeline)
         pipeline.silent = silent_embedding(pipeline)
     return pipeline
 
 
-def _order_channels_last(pipeline: SpeakerDiarization) -> None:
-    """A CPU convolves images about a tenth faster that way (bench/diarization.py); other weights stay as they are."""
-    network = getattr(pipeline._embedding, "model_", None)  # noqa: SLF001 - it has no public name, in either version
-    if isinstance(network, torch.nn.Module) and pipeline.device.type == "cpu":
+def _suit_cpu(pipeline: "OnePassDiarization") -> None:
+    """All cores, and images channels last: a CPU convolves them about a tenth faster that way."""
+    pipeline.cores = Cores()
+    on_all_cores(pipeline._segmentation, pipeline.cores)  # noqa: SLF001 - it has no public name, in either version
+    network = getattr(pipeline._embedding, "model_", None)  # noqa: SLF001 - neither has this
+    if isinstance(network, torch.nn.Module):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch 2.2 does not type it
 
 
@@ -43,6 +50,8 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
 
     silent: Floats | None
     """The embedding of nobody, (dimension,); None where the model does not take the masks of several speakers."""
+    cores: Cores | None
+    """Of the CPU; None on a GPU."""
     exclusive_labels: Annotation | None = None
     """Of the last recording: exclusive turns, where this version of pyannote does not give them itself."""
 
@@ -71,9 +80,14 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
         for first in range(0, len(active), self.embedding_batch_size):
             batch = active[first : first + self.embedding_batch_size]
             waveforms = torch.stack([self._chunk(file, chunks, index) for index in batch])
-            found[batch] = _embed(self._embedding, waveforms, torch.from_numpy(masks[batch].transpose(0, 2, 1)))
+            found[batch] = self._embed(waveforms, torch.from_numpy(masks[batch].transpose(0, 2, 1)))
             tell("embeddings", None, total=total, completed=first + len(batch))
         return found
+
+    def _embed(self, waveforms: torch.Tensor, masks: torch.Tensor) -> Floats:
+        """(batch, 1, samples) and (batch, speakers, frames) to (batch, speakers, dimension)."""
+        embed = partial(_embed, self._embedding)
+        return embed(waveforms, masks) if self.cores is None else self.cores.share(embed, waveforms, masks)
 
     def reconstruct(
         self, segmentations: SlidingWindowFeature, hard_clusters: npt.NDArray[Any], count: SlidingWindowFeature
@@ -121,8 +135,10 @@ def silent_embedding(pipeline: SpeakerDiarization) -> Floats | None:
     masks = torch.zeros(2, 3, 100)
     masks[:, 0, :60], masks[:, 1, 40:] = 1, 1
     try:
-        together = _embed(embedding, waveforms, masks)
-        apart = np.stack([_embed(embedding, waveforms, masks[:, speaker]) for speaker in range(3)], axis=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            together = _embed(embedding, waveforms, masks)
+            apart = np.stack([_embed(embedding, waveforms, masks[:, speaker]) for speaker in range(3)], axis=1)
     except (AttributeError, AssertionError, IndexError, RuntimeError, TypeError, ValueError):
         return None  # an embedding of another library, or a model that takes one mask only
     if together.shape != apart.shape or not np.allclose(together, apart, rtol=PROBE_TOLERANCE, atol=PROBE_TOLERANCE):
@@ -134,9 +150,7 @@ def silent_embedding(pipeline: SpeakerDiarization) -> Floats | None:
 
 
 def _embed(embedding: Any, waveforms: torch.Tensor, masks: torch.Tensor) -> Floats:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found: Floats = embedding(waveforms, masks=masks)
+    found: Floats = embedding(waveforms, masks=masks)
     return found
 
 
