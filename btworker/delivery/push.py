@@ -4,6 +4,7 @@ What a controller is sent carries the worker's token; what an upload's webhook i
 say (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md) and carries none.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -27,6 +28,8 @@ from btworker.storage import DataFolder
 CONTENT_TYPES = {".json": "application/json", ".md": "text/markdown", ".vtt": "text/vtt"}
 CONTROLLERS_NAMES = {"md": "markdown"}
 """Types of outputs for which the controller has another word."""
+AT_ONCE = 32
+"""Requests under way, over all jobs: a thousand deliveries that a restart takes up must not all begin at once."""
 HOPELESS = frozenset({410, 413})
 """Answers after which the same request is never taken."""
 
@@ -62,9 +65,14 @@ class Courier:
         self._token = settings.tokens[0]
         self._key = None if settings.webhook_secret is None else webhook_key(settings.webhook_secret)
         self._timeout = timeout(settings.delivery_timeout_s)
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     async def push(self, job: Job, output: Output) -> None:
         """POST one output file. Raises NotTakenError."""
+        async with self._places:
+            await self._push(job, output)
+
+    async def _push(self, job: Job, output: Output) -> None:
         delivery = _delivery_of(job)
         path = self._data.folder(job.id).outputs / output.filename
         try:
@@ -88,7 +96,8 @@ class Courier:
         body = json.dumps(callback_body(job), ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"}
         headers |= self._authorization() if delivery.to_controller else self._signature(job, body)
-        return await self._post(delivery.callback_url, "callbackUrl", data=body, headers=headers)
+        async with self._places:
+            return await self._post(delivery.callback_url, "callbackUrl", data=body, headers=headers)
 
     async def _post(self, raw_url: str, what: str, *, data: Any, headers: dict[str, str]) -> Answer:
         url = yarl.URL()

@@ -1,14 +1,18 @@
 """The job table: durable transitions, fencing by attempt, keys, and what a start makes of a bad file."""
 
+import json
 import os
 import sqlite3
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, ErrorCode, ErrorInfo, StartupError
-from btworker.jobs import JobStatus, LogLine, Output, OutputFormat, Stage
+from btworker.jobs import Delivery, JobStatus, LogLine, Output, OutputFormat, Stage
 from btworker.storage import DataFolder
-from btworker.store import Store
+from btworker.store import APPLICATION_ID, MIGRATIONS, Store
+from btworker.store_rows import job_to_json
 from tests.unit.test_jobs import a_job
 
 
@@ -194,3 +198,38 @@ async def test_sweep_removes_what_no_row_speaks_of(tmp_path):
     data.remove(keep)
     assert list(data.names()) == []
     data.close()
+
+
+async def test_a_table_of_the_first_schema_is_taken_over(tmp_path):
+    """With its jobs, whose rows know nothing of deliveries; a copy of the old file is kept."""
+    path = tmp_path / "jobs.sqlite3"
+    job = a_job()
+    body = json.loads(job_to_json(job))
+    for newer in ("sources", "delivery"):
+        del body[newer]
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(f"{MIGRATIONS[0]} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;")
+        values = (job.id, job.status.value, job.attempt, job.created_at, json.dumps(body))
+        old.execute("INSERT INTO jobs (id, status, attempt, created_at, body) VALUES (?, ?, ?, ?, ?)", values)
+        old.commit()
+    store = Store.open(path)
+    try:
+        assert await store.unfinished() == [job]
+        assert await store.owing() == []
+    finally:
+        await store.close()
+    assert len(list(tmp_path.glob("jobs.sqlite3.schema1.*"))) == 1
+
+
+async def test_who_is_owed_a_word_is_found_and_kept(store):
+    """An ended job of which somebody is still to be told does not expire; once told, it does."""
+    job = a_job(delivery=Delivery("https://example.org/hook"))
+    await store.insert(job)
+    ended = job.evolve(status=JobStatus.FAILED, finished_at=5.0)
+    assert await store.finish(ended, was=JobStatus.QUEUED)
+    assert await store.owing() == [ended]
+    assert await store.finished_before(10.0, 10) == []
+    told = replace(ended, delivery=replace(ended.delivery, callback_at=6.0))
+    assert await store.note(told)
+    assert await store.owing() == []
+    assert await store.finished_before(10.0, 10) == [job.id]

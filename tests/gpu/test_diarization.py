@@ -1,0 +1,33 @@
+"""Speakers on an NVIDIA GPU: those of the CPU, on the device that the log names."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.gpu.test_cuda import REAL, ROOT
+from tests.process.server_of import serving, until
+from tools.demo_diarization.dialogue_files import read
+from tools.demo_diarization.measure import Case, diarize, diarizer_of, error_rate
+
+pytestmark = [pytest.mark.gpu, pytest.mark.speech, pytest.mark.timeout(300)]
+
+PIPELINE = ROOT / "btworker" / "demo" / "diarization"
+DIALOGUE = ROOT / "tests" / "data" / "dialogues" / "02.opus"
+
+
+def test_speakers_are_told_apart_on_the_gpu(tmp_path: Path) -> None:
+    """Through the whole worker; the turns are nearly those that the CPU finds, and the right ones."""
+    with serving(tmp_path, **REAL, WORKER_DIARIZATION_PIPELINE=str(PIPELINE)) as server:
+        until(lambda: server.request("GET", "/v1/ping")[1]["diarization"])
+        job_id = server.upload("talk.opus", DIALOGUE.read_bytes(), language="en", diarizationEnabled="true")
+        job = server.ended(job_id)
+        assert (job["status"], job["warnings"]) == ("complete", [])
+        turns = json.loads(server.output(job_id, "talk_diarization.json"))
+    assert '"device": "cuda:0"' in server.log.read_text()
+    dialogue = read(DIALOGUE)
+    found = diarize(diarizer_of(PIPELINE), dialogue.samples)
+    assert {turn["speaker"] for turn in turns} == {turn.speaker for turn in found.turns}
+    assert error_rate([Case(dialogue, found)])[0] < 0.1
+    whole = sum(turn.end - turn.start for turn in found.turns)
+    assert abs(sum(turn["end"] - turn["start"] for turn in turns) - whole) < 0.02 * whole
