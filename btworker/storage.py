@@ -3,7 +3,8 @@
     <data>/lock  jobs.sqlite3  scratch/
     <data>/jobs/<job id>/in/<n>            inputs, "<n>.part" while they arrive
                          windows/<n>.jsonl finished windows of input n, so that a second attempt goes on from there
-                         out/              results; "out.part" until all of them are durable
+                         out/              results, and .transcript.<n>.json for more of them;
+                                           "out.part" until all of them are durable
                          diarizing         there while speakers are told apart: who dies there is not sent there again
 
 Blocking functions; the parent calls them through DataFolder.run, a small bounded executor of its own, so that a stuck
@@ -55,6 +56,10 @@ class JobFolder:
     def unfinished_outputs(self) -> Path:
         """Folder of the results until all of them are durable."""
         return self.path / "out.part"
+
+    def transcript(self, index: int) -> Path:
+        """All that was found in input `index`, among the results but not one of them: other formats are made of it."""
+        return self.outputs / transcript_name(index)
 
     @property
     def diarizing(self) -> Path:
@@ -216,6 +221,11 @@ class DataFolder:
         """Room on the data disk."""
         usage = shutil.disk_usage(self.root)
         return DiskSpace(usage.free, usage.total)
+
+
+def transcript_name(index: int) -> str:
+    """No result begins with a dot."""
+    return f".transcript.{index}.json"
 
 
 def scratch_file(scratch: Path, job_id: JobId, index: int) -> Path:

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from btworker.jobs import Input, Options, Output
+from btworker.jobs import Input, Options, Output, OutputFormat
 from btworker.outputs import SPEAKER_FILES, Presentation, output_name, render
-from btworker.storage import JobFolder, sync_folder, write_durably
+from btworker.storage import JobFolder, sync_folder, transcript_name, write_durably
 from btworker.transcript import Transcript
 
 
@@ -53,6 +53,9 @@ def write_outputs(
         for source, transcript in zip(inputs, transcripts, strict=True)
         for output in _write_one(part, options, source, transcript)
     )
+    for index, transcript in enumerate(transcripts):
+        text = render(transcript, OutputFormat.JSON, Presentation(title=""))
+        write_durably(part / transcript_name(index), text.encode("utf-8", "replace"))
     sync_folder(part)
     shutil.rmtree(folder.outputs, ignore_errors=True)  # of an attempt that ended before its Finished arrived
     os.replace(part, folder.outputs)

@@ -268,3 +268,15 @@ def test_a_broken_package_is_a_sentence(
     with pytest.raises(BtworkerError) as caught:
         engine.open()
     assert "whisper cannot be imported" in caught.value.message
+
+
+def test_everything_that_was_found_is_kept_for_other_formats(
+    engine: WhisperEngine, original: Path, tmp_path: Path
+) -> None:
+    """Also where the job did not ask for json."""
+    task = task_for(tmp_path / "job", original, options=replace(OPTIONS, outputs=(OutputFormat.TXT,)))
+    run(engine, task)
+    folder = JobFolder(tmp_path / "job")
+    kept = Transcript.from_dict(json.loads(folder.transcript(0).read_text()))
+    assert render(kept, OutputFormat.TXT, Presentation("talk-0")) == (folder.outputs / "talk-0.txt").read_text()
+    assert kept.segments[0].words

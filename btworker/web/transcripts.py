@@ -1,0 +1,91 @@
+"""GET /v1/jobs/{id}/transcript: what was found, in any format, without the recording and without a model. Parent.
+
+The engine stores everything that it found beside the results; reading and rendering it is a thread's work.
+"""
+
+import json
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Job, OutputFormat
+from btworker.outputs import FORMATS, Presentation, output_name, render
+from btworker.transcript import Transcript
+from btworker.web.context import context_of
+from btworker.web.files import content_disposition
+from btworker.web.jobs import job_id_of
+
+_FORMATS = ", ".join(item.value for item in OutputFormat)
+_LINES = "a whole number from 1 to 1000"
+
+
+class Wanted(BaseModel):
+    """The query by its wire names; a description says what is allowed, for the error message."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+
+    format: OutputFormat = Field(OutputFormat.JSON, description=f"one of {_FORMATS}")
+    input: Annotated[int, Field(ge=0, le=10_000, description="the number of an input, counted from 0")] = 0
+    max_line_width: int | None = Field(None, ge=1, le=1000, description=_LINES)
+    max_line_count: int | None = Field(None, ge=1, le=1000, description=_LINES)
+    highlight_words: bool = Field(default=False, description="true or false")
+
+
+NAMES = {field.alias or name: field.description for name, field in Wanted.model_fields.items()}
+
+
+async def get_transcript(request: web.Request) -> web.StreamResponse:
+    """Handler. Raises BAD_REQUEST, NOT_FOUND, and CONFLICT before the job has ended."""
+    context = context_of(request)
+    job = await context.service.get(job_id_of(request))
+    wanted = _wanted(request)
+    if wanted.input >= len(job.inputs):
+        message = f"the job has {len(job.inputs)} input(s), counted from 0"
+        raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="input")
+    path = context.service.data.folder(job.id).transcript(wanted.input)
+    stem = job.inputs[wanted.input].stem
+    try:
+        raw = await context.service.data.run(path.read_bytes)
+    except FileNotFoundError:
+        raise _not_there(job) from None
+    text = await context.service.data.run(_rendered, raw, wanted, stem)
+    kind = FORMATS[wanted.format]
+    headers = {
+        "Content-Type": kind.content_type,
+        "Content-Disposition": content_disposition(output_name(stem, wanted.format)),
+        "Cache-Control": "private, no-cache",
+    }
+    return web.Response(body=text.encode("utf-8", "replace"), headers=headers)
+
+
+def _wanted(request: web.Request) -> Wanted:
+    if len(request.query) != len(set(request.query)):
+        raise BtworkerError(ErrorCode.BAD_REQUEST, "each parameter may be given once")
+    try:
+        return Wanted.model_validate(dict(request.query))
+    except ValidationError as error:
+        name = str(error.errors(include_input=False, include_url=False, include_context=False)[0]["loc"][0])
+        if name not in NAMES:
+            message = f"there is no such parameter; there are {', '.join(NAMES)}"
+            raise BtworkerError(ErrorCode.BAD_REQUEST, message) from None
+        raise BtworkerError(ErrorCode.BAD_REQUEST, f"{name} must be {NAMES[name]}", param=name) from None
+
+
+def _not_there(job: Job) -> BtworkerError:
+    if not job.status.finished:
+        return BtworkerError(ErrorCode.CONFLICT, f"the job is {job.status.value}; its transcript comes with its end")
+    return BtworkerError(ErrorCode.NOT_FOUND, f"the job is {job.status.value} and has no transcript")
+
+
+def _rendered(raw: bytes, wanted: Wanted, stem: str) -> str:
+    """Blocking."""
+    presentation = Presentation(
+        title=stem,
+        max_line_width=wanted.max_line_width,
+        max_line_count=wanted.max_line_count,
+        highlight_words=wanted.highlight_words,
+    )
+    return render(Transcript.from_dict(json.loads(raw)), wanted.format, presentation)

@@ -1,0 +1,94 @@
+"""A stored transcript in any format, with every subtitle option, long after the job."""
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from btworker.jobs import JobId, OutputFormat
+from btworker.outputs import FORMATS, Presentation, render
+from btworker.transcript import Segment, Transcript, Turn, Word
+from tests.http.server import FORM, Running, field, file, finished, form
+
+WORDS = tuple(Word(f" word{n}", float(n), n + 0.9, 0.9, "SPEAKER_00") for n in range(12))
+SEGMENT = Segment(0, 0, 0.0, 12.0, "".join(word.word for word in WORDS), words=WORDS, speaker="SPEAKER_00")
+TRANSCRIPT = Transcript(SEGMENT.text, "en", (SEGMENT,), 12.0, (Turn(0.0, 12.0, "SPEAKER_00"),))
+
+
+@pytest.fixture
+async def job_id(client: aiohttp.ClientSession, server: Running) -> str:
+    """A complete job of two inputs, the second of which has a transcript."""
+    async with client.post(
+        "/v1/jobs", data=form(file(b"a"), file(b"b", filename="zwei.wav")), headers=FORM
+    ) as response:
+        job_id = str((await response.json())["workerJobId"])
+    await finished(client, job_id)
+    path = server.service.data.folder(JobId(job_id)).transcript(1)
+    await asyncio.to_thread(path.write_text, json.dumps(TRANSCRIPT.to_dict()))
+    return job_id
+
+
+@pytest.mark.parametrize("kind", OutputFormat)
+async def test_every_format_is_what_the_job_would_have_written(
+    client: aiohttp.ClientSession, job_id: str, kind: OutputFormat
+) -> None:
+    """Byte for byte, with its type and a name."""
+    async with client.get(f"/v1/jobs/{job_id}/transcript?format={kind.value}&input=1") as response:
+        assert response.status == 200
+        assert await response.text() == render(TRANSCRIPT, kind, Presentation("zwei"))
+        assert response.headers["Content-Type"] == FORMATS[kind].content_type
+        assert f'filename="zwei{FORMATS[kind].suffix}"' in response.headers["Content-Disposition"]
+
+
+async def test_subtitles_are_laid_out_as_asked(client: aiohttp.ClientSession, job_id: str) -> None:
+    """Width, lines, and the word that is spoken underlined."""
+    query = "format=srt&input=1&maxLineWidth=20&maxLineCount=1"
+    async with client.get(f"/v1/jobs/{job_id}/transcript?{query}") as response:
+        text = await response.text()
+    lines = [line.removeprefix("SPEAKER_00: ") for line in text.splitlines() if "word" in line]
+    assert len(lines) > 3
+    assert all(len(line) <= 20 for line in lines)
+    async with client.get(f"/v1/jobs/{job_id}/transcript?format=vtt&input=1&highlightWords=true") as response:
+        assert (await response.text()).count("<u>") == len(WORDS)
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ("format=docx", "format"),
+        ("input=2", "input"),
+        ("input=-1", "input"),
+        ("maxLineWidth=0", "maxLineWidth"),
+        ("maxLineCount=x", "maxLineCount"),
+        ("highlightWords=perhaps", "highlightWords"),
+        ("frmat=srt", "parameter"),
+        ("format=srt&format=vtt", "once"),
+    ],
+)
+async def test_what_cannot_be_meant_is_named(client: aiohttp.ClientSession, job_id: str, query: str, word: str) -> None:
+    """400 with the parameter."""
+    async with client.get(f"/v1/jobs/{job_id}/transcript?{query}") as response:
+        answer: dict[str, Any] = await response.json()
+    assert (response.status, answer["error"]["code"]) == (400, "BAD_REQUEST")
+    assert word in answer["error"]["message"]
+
+
+async def test_there_is_none_before_the_end_and_none_of_a_failure(
+    client: aiohttp.ClientSession, server: Running, job_id: str
+) -> None:
+    """409 while it runs, 404 where there never will be one."""
+    async with client.post("/v1/jobs", data=form(file(b"a"), field("prompt", "hold")), headers=FORM) as response:
+        running = (await response.json())["workerJobId"]
+    async with client.get(f"/v1/jobs/{running}/transcript") as response:
+        assert response.status == 409
+    server.pool.release.set()
+    await finished(client, running)
+    for path in (
+        f"/v1/jobs/{running}/transcript",
+        f"/v1/jobs/{job_id}/transcript",
+        "/v1/jobs/wk_0123456789ab/transcript",
+    ):
+        async with client.get(path) as response:
+            assert response.status == 404
