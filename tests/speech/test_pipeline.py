@@ -26,6 +26,8 @@ from btworker.messages import (
     WindowDone,
     WorkerSpec,
 )
+from btworker.outputs import Presentation, render
+from btworker.storage import JobFolder
 from btworker.transcript import Transcript
 from tests.speech.conftest import engine_settings
 
