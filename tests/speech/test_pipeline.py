@@ -281,4 +281,4 @@ def test_everything_that_was_found_is_kept_for_other_formats(
     folder = JobFolder(tmp_path / "job")
     kept = Transcript.from_dict(json.loads(folder.transcript(0).read_text()))
     assert render(kept, OutputFormat.TXT, Presentation("talk-0")) == (folder.outputs / "talk-0.txt").read_text()
-    assert kept.segments[0].words
+    assert kept.segments[0].tokens
