@@ -22,6 +22,10 @@ class ErrorCode(str, Enum):
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     IDLE_TIMEOUT = "IDLE_TIMEOUT"
     CONFLICT = "CONFLICT"
+    GONE = "GONE"
+    LOCKED = "LOCKED"
+    CHECKSUM_MISMATCH = "CHECKSUM_MISMATCH"
+    UNKNOWN_VERSION = "UNKNOWN_VERSION"
     LENGTH_REQUIRED = "LENGTH_REQUIRED"
     FILE_TOO_LARGE = "FILE_TOO_LARGE"
     UNSUPPORTED_MEDIA = "UNSUPPORTED_MEDIA"
@@ -49,6 +53,8 @@ class ErrorCode(str, Enum):
 RETRYABLE = frozenset(
     {
         ErrorCode.IDLE_TIMEOUT,
+        ErrorCode.LOCKED,
+        ErrorCode.CHECKSUM_MISMATCH,
         ErrorCode.QUEUE_FULL,
         ErrorCode.DRAINING,
         ErrorCode.NOT_READY,

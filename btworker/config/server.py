@@ -30,6 +30,10 @@ class ServerSettings(BaseSettings):
     """Seconds a client has to send a request's headers; slow-loris protection."""
     body_idle_s: float = Field(60.0, gt=0, le=3600, validation_alias=env("WORKER_BODY_IDLE_SECONDS"))
     """Seconds without a byte after which an upload is given up with IDLE_TIMEOUT."""
+    resumable_hours: float = Field(24.0, gt=0, le=8760, validation_alias=env("WORKER_RESUMABLE_HOURS"))
+    """Hours that an unfinished resumable upload is kept after its last byte."""
+    resumable_limit: int = Field(1000, ge=1, le=100_000, validation_alias=env("WORKER_RESUMABLE_LIMIT"))
+    """Resumable uploads that are begun and not yet jobs; more get 429 QUEUE_FULL."""
     upload_chunk_kb: int = Field(1024, ge=16, le=16_384, validation_alias=env("WORKER_UPLOAD_CHUNK_KB"))
     """KiB gathered before each write to disk; large writes keep the thread hops few."""
     file_threads: int = Field(8, ge=1, le=64, validation_alias=env("WORKER_FILE_THREADS"))

@@ -27,14 +27,26 @@ ROOM_CHECK_BYTES = 64 * 2**20
 class DirectFile(io.FileIO):
     """Collects bytes in one aligned buffer and writes it whenever it is full; `publish` writes the rest."""
 
-    def __init__(self, path: Path, *, buffer_bytes: int, reserve_bytes: int) -> None:
-        super().__init__(path, "xb", opener=_open_direct)
+    def __init__(self, path: Path, *, buffer_bytes: int, reserve_bytes: int, start_bytes: int | None = None) -> None:
+        """A new file, or with `start_bytes` one that is there and goes on at this place; what lay behind it is cut."""
+        super().__init__(path, "xb" if start_bytes is None else "r+b", opener=_open_direct)
         self._buffer = mmap.mmap(-1, -(-buffer_bytes // ALIGNMENT) * ALIGNMENT)
         self._filled_bytes = 0
         self._size_bytes = 0
         self._folder = path.parent
         self._reserve_bytes = reserve_bytes
         self._unchecked_bytes = 0
+        if start_bytes is not None:
+            self._go_on(path, start_bytes)
+
+    def _go_on(self, path: Path, start_bytes: int) -> None:
+        """Writes begin at a block: its first bytes are taken back into the buffer."""
+        os.ftruncate(self.fileno(), start_bytes)
+        self._filled_bytes = start_bytes % ALIGNMENT
+        self._size_bytes = start_bytes - self._filled_bytes
+        with open(path, "rb", buffering=0) as begun:
+            self._buffer[: self._filled_bytes] = os.pread(begun.fileno(), self._filled_bytes, self._size_bytes)
+        os.lseek(self.fileno(), self._size_bytes, os.SEEK_SET)
 
     def writelines(self, lines: Iterable[bytes]) -> None:  # type: ignore[override] # only ever bytes here
         """Take all of each. Raises DISK_FULL, OSError."""
@@ -56,6 +68,20 @@ class DirectFile(io.FileIO):
         os.fsync(self.fileno())
         self.close()
         publish(part, final)
+
+    def keep(self) -> None:
+        """Write the rest, fsync and close; the file keeps its name, and can be gone on with.
+
+        Not a byte more than came is ever in the file: whoever finds it after a crash goes by its size.
+        """
+        flags = fcntl.fcntl(self.fileno(), fcntl.F_GETFL)
+        fcntl.fcntl(self.fileno(), fcntl.F_SETFL, flags & ~os.O_DIRECT)
+        with memoryview(self._buffer) as view:
+            written = 0
+            while written < self._filled_bytes:
+                written += os.write(self.fileno(), view[written : self._filled_bytes])
+        os.fsync(self.fileno())
+        self.close()
 
     def close(self) -> None:
         """Close the file and free the buffer."""

@@ -24,18 +24,34 @@ MAX_IN_FLIGHT = 4
 class ReceivedFile:
     """A file that is being received into `final` (under the name `final`.part until it is complete)."""
 
-    def __init__(self, data: DataFolder, final: Path, *, buffer_bytes: int, reserve_bytes: int) -> None:
-        self.size_bytes = 0
+    def __init__(
+        self,
+        data: DataFolder,
+        final: Path,
+        *,
+        buffer_bytes: int,
+        reserve_bytes: int,
+        start_bytes: int | None = None,
+        sha256: "hashlib._Hash | None" = None,
+    ) -> None:
+        """With `start_bytes` and the hash of what is there, `final` itself is gone on with, and ends by `keep`."""
+        self.size_bytes = start_bytes or 0
         self._data = data
         self._final = final
-        self._part = final.with_name(f"{final.name}.part")
+        self._start_bytes = start_bytes
+        self._part = final.with_name(f"{final.name}.part") if start_bytes is None else final
         self._buffer_bytes = buffer_bytes
         self._reserve_bytes = reserve_bytes
         self._buffer: list[bytes] = []
         self._buffered_bytes = 0
         self._file: DirectFile | None = None
         self._writes: deque[asyncio.Task[None]] = deque()
-        self._sha256 = hashlib.sha256()
+        self._sha256 = sha256 or hashlib.sha256()
+
+    @property
+    def sha256(self) -> "hashlib._Hash":
+        """Of all that came; whole after `keep`."""
+        return self._sha256
 
     async def add(self, data: bytes) -> None:
         """Take more bytes; waits only when the disk is MAX_IN_FLIGHT buffers behind."""
@@ -55,6 +71,13 @@ class ReceivedFile:
         self._start(self._data.run(self._finish, self._take()), name="upload-finish")
         await self._settle()
         return self._sha256.hexdigest()
+
+    async def keep(self) -> None:
+        """All that came is on the disk when this returns, under the name that the file had; its hash goes on, too."""
+        while self._writes:
+            await self._settle()
+        self._start(self._data.run(self._keep, self._take()), name="upload-keep")
+        await self._settle()
 
     async def abandon(self) -> None:
         """Wait for the writes under way and close; deleting the folder is the caller's."""
@@ -96,7 +119,18 @@ class ReceivedFile:
         return buffer
 
     def _open(self) -> DirectFile:
-        return DirectFile(self._part, buffer_bytes=self._buffer_bytes, reserve_bytes=self._reserve_bytes)
+        return DirectFile(
+            self._part,
+            buffer_bytes=self._buffer_bytes,
+            reserve_bytes=self._reserve_bytes,
+            start_bytes=self._start_bytes,
+        )
+
+    def _keep(self, rest: list[bytes]) -> None:
+        file = self._file = self._file or self._open()
+        self._hash(rest)
+        file.writelines(rest)
+        file.keep()
 
     def _finish(self, rest: list[bytes]) -> None:
         """Blocking: the last write and the publication in one hop, so that a small file costs a single one."""

@@ -6,6 +6,7 @@
 Parent only. Calls go down; what happens to a running job comes up as the pool's one stream of events.
 """
 
-from btworker.service.jobs import JobPage, JobService, NewJob
+from btworker.service.jobs import JobService
+from btworker.service.records import JobPage, NewJob
 
 __all__ = ["JobPage", "JobService", "NewJob"]

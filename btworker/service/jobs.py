@@ -4,18 +4,19 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 
 from btworker.config import Settings
 from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Delivery, Input, Job, JobId, JobStatus, Options, Progress, Stage
+from btworker.jobs import Job, JobId, JobStatus, Progress, Stage
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.counters import JobCounters
 from btworker.service.outbound import Outbound
+from btworker.service.records import JobPage, NewJob
 from btworker.service.recovery import Recovery
+from btworker.service.resumable import ResumableUploads
 from btworker.service.retention import Retention
 from btworker.service.runs import Runs
 from btworker.service.table import JobTable
@@ -25,29 +26,6 @@ from btworker.store import Store
 log = get_logger()
 LAST_WORD_S = 5.0
 """Seconds that the disk has, at the end of the service, to take the state of a job that was interrupted."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A job to accept: its inputs already lie, durable, in its folder, or `sources` says where to fetch them."""
-
-    id: JobId
-    options: Options
-    inputs: tuple[Input, ...]
-    warnings: tuple[str, ...] = ()
-    idempotency_key: str | None = None
-    controller_job_id: str | None = None
-    request_id: str | None = None
-    sources: tuple[str, ...] = ()
-    delivery: Delivery | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """One page of a listing; `cursor` asks for the next."""
-
-    jobs: tuple[Job, ...]
-    cursor: int | None
 
 
 class JobService:
@@ -74,6 +52,8 @@ class JobService:
         self._runs = Runs(table=self._table, pool=pool, data=data, settings=settings)
         self._table.changed = self._runs.wake
         self._recovery = Recovery(table=self._table, data=data, settings=settings)
+        self.resumable = ResumableUploads(data=data, settings=settings, clock=clock)
+        """Uploads that survive their connection."""
         self._outbound = Outbound(table=self._table, data=data, settings=settings)
         self._retention = Retention(table=self._table, data=data, settings=settings)
         self._tasks: list[asyncio.Task[None]] = []
@@ -83,11 +63,12 @@ class JobService:
     async def start(self) -> None:
         """Take up what an earlier run left, start the pool and the service's own tasks."""
         interrupted = await self._recovery.take_up()
+        await self.resumable.start()
         await self._pool.start()
         for job in await self._recovery.owing():
             self._outbound.begin(job)
         self._watch(self._recovery.requeue(interrupted), name="recovery", ends=True)
-        for loop in (self._runs.pump, self._runs.dispatch, self._retention.run):
+        for loop in (self._runs.pump, self._runs.dispatch, self._retention.run, self.resumable.sweep):
             self._watch(loop(), name=loop.__qualname__)
 
     def begin_drain(self) -> None:

@@ -41,8 +41,10 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
     app[CONTEXT] = Context(settings, service, metrics)
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(_background)
+    resources: dict[str, web.Resource] = {}
     for route in ROUTES:
-        resource = app.router.add_resource(route.path)
+        resource = resources.get(route.path) or app.router.add_resource(route.path)
+        resources[route.path] = resource
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
             resource.add_route(method, route.handler, expect_handler=defer_continue)
     return app

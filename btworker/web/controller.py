@@ -4,8 +4,6 @@ The controller gives a job up for good after any refusal, so that nothing but a 
 inside, is refused: options that this worker has no use for, or cannot take as they are, become warnings.
 """
 
-import asyncio
-import json
 from typing import Any
 
 from aiohttp import web
@@ -16,13 +14,11 @@ from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Delivery, Input, Job, new_job_id, unique_stems
 from btworker.service import NewJob
-from btworker.web.admission import check_encoding, check_expectation, idempotency_key, invite_body
+from btworker.web.admission import idempotency_key
 from btworker.web.context import Context, context_of
 from btworker.web.middlewares import request_id_of
 from btworker.web.options import lenient_options
 
-JSON = "application/json"
-MAX_BODY_BYTES = 2**20
 MAX_FILENAME_CHARS = 255
 SPEAKER_COUNTS = ("numSpeakers", "minSpeakers", "maxSpeakers")
 _STRICT = ConfigDict(alias_generator=to_camel, frozen=True)
@@ -51,38 +47,17 @@ class DispatchForm(BaseModel):
     outputs_upload_url: str
 
 
-async def dispatch(request: web.Request) -> tuple[Job, bool]:
-    """The job of a controller's request, and whether it is a new one. Raises BAD_REQUEST, BAD_OPTION, URL_REFUSED."""
+async def dispatch(request: web.Request, raw: object) -> tuple[Job, bool]:
+    """The job of a controller's JSON, and whether it is a new one. Raises BAD_REQUEST, BAD_OPTION, URL_REFUSED."""
     context = context_of(request)
-    check_expectation(request)
-    check_encoding(request)
-    await invite_body(request)
-    form = _form(await _body(request, context))
+    form = _form(raw)
     key = idempotency_key(request) or form.controller_job_id
     if (known := await context.service.by_key(key)) is not None:
         return known, False
     return await context.service.submit(_new_job(form, request, context, key))
 
 
-async def _body(request: web.Request, context: Context) -> bytes:
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise _bad(f"a job's JSON has at most {MAX_BODY_BYTES // 1024} KiB")
-    body = bytearray()
-    try:
-        while data := await asyncio.wait_for(request.content.readany(), context.settings.body_idle_s):
-            body += data
-            if len(body) > MAX_BODY_BYTES:
-                raise _bad(f"a job's JSON has at most {MAX_BODY_BYTES // 1024} KiB")
-    except asyncio.TimeoutError:
-        raise BtworkerError(ErrorCode.IDLE_TIMEOUT, "the request's body did not arrive in time") from None
-    return bytes(body)
-
-
-def _form(body: bytes) -> DispatchForm:
-    try:
-        raw = json.loads(body)
-    except (ValueError, RecursionError):
-        raise _bad("the body is no JSON") from None
+def _form(raw: object) -> DispatchForm:
     try:
         return DispatchForm.model_validate(raw)
     except ValidationError as error:
@@ -136,8 +111,3 @@ def _wanted(options: dict[str, Any]) -> dict[str, Any]:
 
 def _bad(message: str, *, param: str | None = None) -> BtworkerError:
     return BtworkerError(ErrorCode.BAD_REQUEST, message, param=param)
-
-
-def is_dispatch(request: web.Request) -> bool:
-    """Whether a POST /v1/jobs is JSON."""
-    return request.content_type == JSON

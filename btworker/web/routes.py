@@ -10,7 +10,7 @@ from enum import Enum
 from aiohttp import web
 
 from btworker.config import Settings
-from btworker.web import fallback, jobs, system, transcripts, uploads
+from btworker.web import fallback, jobs, system, transcripts, tus, uploads
 
 
 class Access(Enum):
@@ -47,6 +47,13 @@ ROUTES = (
     Route("GET", "/v1/jobs/{job_id}/transcript", transcripts.get_transcript),
     Route("GET", "/v1/jobs/{job_id}/outputs", jobs.list_outputs),
     Route("GET", "/v1/jobs/{job_id}/outputs/{name:[^/]+}", jobs.get_output),
+    Route("OPTIONS", "/v1/uploads", tus.options),
+    Route("POST", "/v1/uploads", tus.create),
+    Route("OPTIONS", "/v1/uploads/{upload_id}", tus.options),
+    Route("HEAD", "/v1/uploads/{upload_id}", tus.look),
+    Route("PATCH", "/v1/uploads/{upload_id}", tus.append),
+    Route("DELETE", "/v1/uploads/{upload_id}", tus.terminate),
+    Route("POST", "/v1/uploads/{upload_id}", tus.override),
     Route("*", fallback.PATTERN, fallback.refuse),
 )
 """The last one takes every request that none above took: 404 or 405, behind the token like the rest.

@@ -15,9 +15,8 @@ from btworker.logs import get_logger
 from btworker.receiving.received_file import ReceivedFile
 from btworker.service import NewJob
 from btworker.storage import sync_folder
-from btworker.web import admission
+from btworker.web import admission, json_jobs
 from btworker.web.context import Context, context_of
-from btworker.web.controller import dispatch, is_dispatch
 from btworker.web.filenames import sent_filename
 from btworker.web.jobs import json_answer, to_wire
 from btworker.web.middlewares import request_id_of
@@ -34,8 +33,8 @@ _AS_IT_IS = ("", "binary", "8bit", "7bit")
 async def create_job(request: web.Request) -> web.StreamResponse:
     """Handler: 201 with the new job, or 200 with the one that this Idempotency-Key made before."""
     context = context_of(request)
-    if is_dispatch(request):
-        return _answer(context, *await dispatch(request))
+    if json_jobs.is_json(request):
+        return _answer(context, *await json_jobs.create(request))
     outcome = "failed"
     try:
         job = await admission.admit(request, context)

@@ -1,0 +1,257 @@
+"""Uploads that survive their connection: begun, gone on with, finished, forgotten. Parent; for web/tus.py.
+
+    <data>/uploads/<id>/info.json   length, metadata, times, the job that it became
+                        data        the bytes; how many there are is how far the upload is
+                        unverified  there while bytes arrive whose checksum is not known: where they begin
+
+Every byte in `data` is one that came. After a crash the file's size is the offset, but for unverified bytes.
+"""
+
+import asyncio
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from btworker.checkpoints import file_sha256
+from btworker.config import Settings
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.logs import get_logger
+from btworker.receiving.received_file import ReceivedFile
+from btworker.storage import DataFolder, sync_folder, write_durably
+
+log = get_logger()
+UPLOAD_ID = re.compile(r"up_[0-9a-f]{32}")
+SWEEP_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """An upload as it is on the disk. Times are seconds since the epoch."""
+
+    id: str
+    length: int | None
+    """None until the client knows it."""
+    metadata: str
+    """As it was sent."""
+    touched_at: float
+    job_id: str | None = None
+    gone: bool = False
+    """Expired or deleted: only this record is left, to say so."""
+
+
+_RECORD = TypeAdapter(Resumable)
+
+
+class ResumableUploads:
+    """All of them. Methods are called from the event loop; files are touched in the file executor."""
+
+    def __init__(self, *, data: DataFolder, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._data = data
+        self._settings = settings
+        self._clock = clock
+        self._root = data.root / "uploads"
+        self._known: dict[str, Resumable] = {}
+        self._offsets: dict[str, int] = {}
+        self._hashes: dict[str, tuple[int, hashlib._Hash]] = {}
+        """How far each hash is; those of uploads that this process received."""
+        self._writing: set[str] = set()
+
+    async def start(self) -> None:
+        """Find what an earlier run left."""
+        for record, offset in await self._data.run(self._scan):
+            self._known[record.id], self._offsets[record.id] = record, offset
+
+    async def sweep(self) -> None:
+        """Forget what has expired, again and again."""
+        while True:
+            for record in list(self._known.values()):
+                if self._clock() >= self.expires_at(record) and record.id not in self._writing:
+                    await self._expire(record)
+            await asyncio.sleep(SWEEP_S)
+
+    def expires_at(self, record: Resumable) -> float:
+        """When an upload is forgotten, unless something comes of it."""
+        return record.touched_at + self._settings.resumable_hours * 3600
+
+    def get(self, upload_id: str) -> Resumable:
+        """Raises NOT_FOUND, GONE."""
+        record = self._known.get(upload_id)
+        if record is None:
+            raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such upload")
+        if record.gone:
+            raise BtworkerError(ErrorCode.GONE, "the upload has expired, or was deleted")
+        return record
+
+    def offset(self, record: Resumable) -> int:
+        """Bytes that are durable."""
+        return record.length or 0 if record.job_id is not None else self._offsets[record.id]
+
+    def is_complete(self, record: Resumable) -> bool:
+        """All its bytes are here."""
+        return record.length is not None and self.offset(record) == record.length
+
+    async def create(self, *, length: int | None, metadata: str) -> Resumable:
+        """Begin an upload, durably. Raises QUEUE_FULL."""
+        if sum(not record.gone and record.job_id is None for record in self._known.values()) >= (
+            limit := self._settings.resumable_limit
+        ):
+            message = f"{limit} uploads are begun already (WORKER_RESUMABLE_LIMIT); try again later"
+            raise BtworkerError(ErrorCode.QUEUE_FULL, message)
+        record = Resumable(f"up_{secrets.token_hex(16)}", length, metadata, self._clock())
+        await self._data.run(self._make, record)
+        self._known[record.id], self._offsets[record.id] = record, 0
+        self._hashes[record.id] = (0, hashlib.sha256())
+        return record
+
+    async def set_length(self, record: Resumable, length: int) -> Resumable:
+        """Once, for an upload that began without one. Raises CONFLICT."""
+        if record.length not in (None, length) or length < self.offset(record):
+            raise BtworkerError(ErrorCode.CONFLICT, "the upload has another length")
+        return await self._keep(replace(record, length=length))
+
+    @asynccontextmanager
+    async def writing(self, record: Resumable, *, offset: int, verified: bool) -> AsyncIterator[ReceivedFile]:
+        """A file to add bytes to, from `offset` on. What came is kept at the end, whatever ended it; with
+        `verified=False` only where the block ends without an error. Raises LOCKED, CONFLICT.
+        """
+        if record.id in self._writing:
+            raise BtworkerError(ErrorCode.LOCKED, "another request writes to this upload; try again in a moment")
+        if offset != self.offset(record) or record.job_id is not None:
+            message = f"the upload is at {self.offset(record)}, not at {offset}"
+            raise BtworkerError(ErrorCode.CONFLICT, message, param="Upload-Offset")
+        self._writing.add(record.id)
+        try:
+            if not verified:
+                await self._data.run(write_durably, self._unverified(record.id), str(offset).encode())
+            async with self._receiving(record, offset, verified=verified) as file:
+                yield file
+        finally:
+            self._writing.discard(record.id)
+
+    @asynccontextmanager
+    async def _receiving(self, record: Resumable, offset: int, *, verified: bool) -> AsyncIterator[ReceivedFile]:
+        at, sha256 = self._hashes.pop(record.id, (-1, hashlib.sha256()))
+        file = ReceivedFile(
+            self._data,
+            self._path(record.id),
+            buffer_bytes=self._settings.upload_chunk_kb * 1024,
+            reserve_bytes=self._settings.disk_reserve_bytes,
+            start_bytes=offset,
+            sha256=sha256.copy(),
+        )
+        whole = False
+        try:
+            yield file
+            whole = True
+        finally:
+            ending = asyncio.create_task(self._end(record, file, offset, keep=whole or verified), name="upload-end")
+            await asyncio.shield(ending)
+            if at == offset:
+                kept = file.size_bytes == self._offsets[record.id]
+                self._hashes[record.id] = (file.size_bytes, file.sha256) if kept else (offset, sha256)
+
+    async def _end(self, record: Resumable, file: ReceivedFile, offset: int, *, keep: bool) -> None:
+        """Make durable what came, or take it back; the file's size is the truth, also where the disk was full."""
+        try:
+            if keep:
+                await file.keep()
+        finally:
+            await file.abandon()
+            self._offsets[record.id] = await self._data.run(self._settled, record.id, None if keep else offset)
+            await self._keep(replace(self._known[record.id], touched_at=self._clock()))
+
+    async def terminate(self, record: Resumable) -> None:
+        """Delete what came. Raises LOCKED."""
+        if record.id in self._writing:
+            raise BtworkerError(ErrorCode.LOCKED, "another request writes to this upload; try again in a moment")
+        await self._drop(replace(record, gone=True, touched_at=self._clock()))
+
+    async def sha256(self, record: Resumable) -> str:
+        """Of a complete upload; read again only where a restart came between."""
+        at, known = self._hashes.get(record.id, (-1, None))
+        if known is not None and at == record.length:
+            return known.hexdigest()
+        return await self._data.run(file_sha256, self._path(record.id))
+
+    async def lend(self, record: Resumable, target: Path) -> None:
+        """Give a complete upload a second name, as a job's input: not a byte is copied."""
+        await self._data.run(os.link, self._path(record.id), target)
+
+    async def became(self, record: Resumable, job_id: str) -> None:
+        """The job is durable: its input is the job's alone from here on."""
+        await self._drop(replace(record, job_id=job_id, touched_at=self._clock()))
+
+    async def _expire(self, record: Resumable) -> None:
+        if record.gone or record.job_id is not None:
+            del self._known[record.id]
+            self._offsets.pop(record.id, None)
+            await self._data.run(shutil.rmtree, self._root / record.id, ignore_errors=True)
+            return
+        log.info("upload_expired", uploadId=record.id, bytes=self.offset(record))
+        await self._drop(replace(record, gone=True, touched_at=self._clock()))
+
+    async def _drop(self, record: Resumable) -> None:
+        await self._keep(record)
+        self._hashes.pop(record.id, None)
+        await self._data.run(self._path(record.id).unlink, missing_ok=True)
+
+    async def _keep(self, record: Resumable) -> Resumable:
+        await self._data.run(self._write, record)
+        self._known[record.id] = record
+        return record
+
+    # blocking
+
+    def _path(self, upload_id: str) -> Path:
+        return self._root / upload_id / "data"
+
+    def _unverified(self, upload_id: str) -> Path:
+        return self._root / upload_id / "unverified"
+
+    def _make(self, record: Resumable) -> None:
+        folder = self._root / record.id
+        folder.mkdir(parents=True, mode=0o750)
+        self._path(record.id).touch(mode=0o640)
+        self._write(record)
+        sync_folder(folder)
+        sync_folder(self._root)
+
+    def _write(self, record: Resumable) -> None:
+        path = self._root / record.id / "info.json"
+        part = path.with_suffix(".part")
+        write_durably(part, _RECORD.dump_json(record))
+        os.replace(part, path)
+
+    def _settled(self, upload_id: str, back_to: int | None) -> int:
+        """The size of the file, once it is cut where it has to be."""
+        path = self._path(upload_id)
+        if back_to is not None:
+            os.truncate(path, back_to)
+        self._unverified(upload_id).unlink(missing_ok=True)
+        return path.stat().st_size
+
+    def _scan(self) -> list[tuple[Resumable, int]]:
+        found = []
+        for folder in sorted(self._root.glob("up_*")):
+            try:
+                record = _RECORD.validate_json((folder / "info.json").read_bytes())
+                found.append((record, 0 if record.gone or record.job_id else self._found(record.id)))
+            except (OSError, ValueError):  # a crash while it was made: nobody was told of it
+                shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+    def _found(self, upload_id: str) -> int:
+        try:
+            back_to = int(self._unverified(upload_id).read_text())
+        except FileNotFoundError:
+            back_to = None
+        return self._settled(upload_id, back_to)

@@ -1,0 +1,126 @@
+"""Finished resumable uploads become jobs: their bytes get a second name, and not one is copied. Parent."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from btworker.config import Settings
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Delivery, Input, Job, JobId, new_job_id, unique_stems
+from btworker.service import NewJob
+from btworker.service.resumable import UPLOAD_ID, Resumable
+from btworker.storage import sync_folder
+from btworker.web import admission
+from btworker.web.context import Context
+from btworker.web.options import CALLBACK, JSON_FIELD, callback_url, parse_options
+
+MAX_FILENAME_CHARS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What the worker reads of Upload-Metadata."""
+
+    filename: str
+    submit: str | None
+    """Options as JSON text: the upload becomes a job by itself."""
+
+
+def read_metadata(raw: str) -> Metadata:
+    """Upload-Metadata: keys and base64 values. Raises BAD_REQUEST."""
+    values: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in raw.split(","))):
+        key, _, encoded = pair.partition(" ")
+        try:
+            values[key] = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
+        except (binascii.Error, UnicodeDecodeError):
+            message = "Upload-Metadata must be keys, each with a space and the base64 of UTF-8"
+            raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="Upload-Metadata") from None
+    name = values.get("filename") or values.get("name") or "audio"
+    return Metadata(name[:MAX_FILENAME_CHARS], values.get("submit"))
+
+
+def check_metadata(raw: str, settings: Settings) -> None:
+    """Judge the options of a job to be, before a byte of it comes. Raises BAD_REQUEST, BAD_OPTION."""
+    metadata = read_metadata(raw)
+    if metadata.submit is not None:
+        parse_options(_fields(metadata.submit), settings)
+
+
+async def submit(context: Context, record: Resumable, *, request_id: str) -> str | None:
+    """The job of a complete upload that is to become one by itself; None for others. Raises what submitting does."""
+    wanted = read_metadata(record.metadata).submit
+    if wanted is None:
+        return None
+    key = f"tus:{record.id}"
+    job, created = await submit_all(context, [record.id], wanted, key=key, request_id=request_id)
+    if not created:  # a crash came between the job and this note of it
+        await context.service.resumable.became(record, job.id)
+    return job.id
+
+
+async def submit_all(
+    context: Context, upload_ids: Sequence[str], options: str, *, key: str | None, request_id: str
+) -> tuple[Job, bool]:
+    """A job whose inputs are these uploads, and whether it is new. Raises BAD_OPTION, NOT_FOUND, CONFLICT, EMPTY_FILE
+    and what JobService.submit raises; the uploads are then as they were.
+    """
+    service, settings = context.service, context.settings
+    if key is not None and (known := await service.by_key(key)) is not None:
+        return known, False
+    records = [_complete(context, upload_id) for upload_id in upload_ids]
+    parsed, callback = parse_options(_fields(options), settings), callback_url(_fields(options))
+    if callback is not None:
+        service.guard.checked(callback, what=CALLBACK)
+    service.check_accepts()
+    largest_bytes = max(record.length or 0 for record in records)
+    await admission.check_room(context, incoming_bytes=0, largest_bytes=largest_bytes)
+    job_id = new_job_id()
+    accepted = False
+    try:
+        inputs = await _lent(context, records, job_id)
+        delivery = None if callback is None else Delivery(callback)
+        job, created = await service.submit(
+            NewJob(job_id, parsed, inputs, idempotency_key=key, request_id=request_id, delivery=delivery)
+        )
+        accepted = job.id == job_id
+    finally:
+        if not accepted:
+            await service.data.run(service.data.remove, job_id)
+    for record in records:
+        await service.resumable.became(record, job.id)
+    return job, created
+
+
+def _complete(context: Context, upload_id: str) -> Resumable:
+    if not UPLOAD_ID.fullmatch(upload_id):
+        raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such upload")
+    uploads = context.service.resumable
+    record = uploads.get(upload_id)
+    if record.job_id is not None:
+        raise BtworkerError(ErrorCode.CONFLICT, f"the upload is an input of job {record.job_id} already")
+    if not uploads.is_complete(record):
+        message = f"the upload has {uploads.offset(record)} bytes so far, of {record.length or 'an unknown number'}"
+        raise BtworkerError(ErrorCode.CONFLICT, message)
+    if not record.length:
+        raise BtworkerError(ErrorCode.EMPTY_FILE, "the upload is empty")
+    return record
+
+
+async def _lent(context: Context, records: list[Resumable], job_id: JobId) -> tuple[Input, ...]:
+    """The uploads under their names in the new job's folder, durable."""
+    data, uploads = context.service.data, context.service.resumable
+    names = [read_metadata(record.metadata).filename for record in records]
+    folder = await data.run(data.create, job_id)
+    inputs = []
+    for number, (record, name, stem) in enumerate(zip(records, names, unique_stems(names), strict=True)):
+        await uploads.lend(record, folder.input(number))
+        inputs.append(Input(str(number), name, stem, record.length or 0, await uploads.sha256(record)))
+    for path in (folder.inputs, folder.path, folder.path.parent):
+        await data.run(sync_folder, path)
+    return tuple(inputs)
+
+
+def _fields(options: str) -> list[tuple[str, str]]:
+    return [(JSON_FIELD, options)]

@@ -1,0 +1,76 @@
+"""POST /v1/jobs as JSON: inputs that are elsewhere (controller.py) or here already (finished_uploads.py). Parent."""
+
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Job
+from btworker.web.admission import check_encoding, check_expectation, idempotency_key, invite_body
+from btworker.web.context import Context, context_of
+from btworker.web.controller import dispatch
+from btworker.web.finished_uploads import submit_all
+from btworker.web.middlewares import request_id_of
+
+JSON = "application/json"
+MAX_BODY_BYTES = 2**20
+
+
+class UploadsForm(BaseModel):
+    """A job of finished resumable uploads, by its wire names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    uploads: tuple[str, ...] = Field(min_length=1)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+def is_json(request: web.Request) -> bool:
+    """Whether the body says that it is JSON."""
+    return request.content_type == JSON
+
+
+async def create(request: web.Request) -> tuple[Job, bool]:
+    """The job, and whether it is a new one. Raises BAD_REQUEST and what its kind does."""
+    context = context_of(request)
+    check_expectation(request)
+    check_encoding(request)
+    await invite_body(request)
+    try:
+        raw = json.loads(await _body(request, context))
+    except (ValueError, RecursionError):
+        raise BtworkerError(ErrorCode.BAD_REQUEST, "the body is no JSON") from None
+    if isinstance(raw, dict) and "uploads" in raw:
+        return await _of_uploads(request, context, raw)
+    return await dispatch(request, raw)
+
+
+async def _of_uploads(request: web.Request, context: Context, raw: dict[str, Any]) -> tuple[Job, bool]:
+    try:
+        form = UploadsForm.model_validate(raw)
+    except ValidationError as error:
+        where = str(error.errors(include_input=False, include_url=False, include_context=False)[0]["loc"][0])
+        message = 'send {"uploads": [ids of finished uploads], "options": {…}}'
+        raise BtworkerError(ErrorCode.BAD_REQUEST, message, param=where[:100]) from None
+    limit = context.settings.max_files_per_job
+    if not len(set(form.uploads)) == len(form.uploads) <= limit:
+        message = f"a job has at most {limit} uploads here (WORKER_MAX_FILES_PER_JOB), each of them once"
+        raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="uploads")
+    key, options = idempotency_key(request), json.dumps(form.options)
+    return await submit_all(context, form.uploads, options, key=key, request_id=request_id_of(request))
+
+
+async def _body(request: web.Request, context: Context) -> bytes:
+    body = bytearray()
+    try:
+        while data := await asyncio.wait_for(request.content.readany(), context.settings.body_idle_s):
+            body += data
+            if max(len(body), request.content_length or 0) > MAX_BODY_BYTES:
+                message = f"a job's JSON has at most {MAX_BODY_BYTES // 1024} KiB"
+                raise BtworkerError(ErrorCode.BAD_REQUEST, message)
+    except asyncio.TimeoutError:
+        raise BtworkerError(ErrorCode.IDLE_TIMEOUT, "the request's body did not arrive in time") from None
+    return bytes(body)
