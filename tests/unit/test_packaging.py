@@ -80,7 +80,7 @@ def test_the_tools_install_beside_each_stack(stack: str) -> None:
     stack_pins, tool_pins = pinned(stack), pinned("dev")
     common = stack_pins.keys() & tool_pins.keys()
     assert common
-    assert {name: tool_pins[name] - stack_pins[name] for name in common} == dict.fromkeys(common, set())
+    assert [name for name in common if not tool_pins[name] <= stack_pins[name]] == []
 
 
 @pytest.mark.skipif(os.environ.get("BTWORKER_FULL") != "1", reason="asks the package index; BTWORKER_FULL=1 runs it")
