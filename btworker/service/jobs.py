@@ -175,6 +175,11 @@ class JobService:
             raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such job")
         return job
 
+    async def ended(self, job_id: str) -> Job:
+        """The job, once it has ended. Raises NOT_FOUND."""
+        await self._table.wait_for_end(JobId(job_id))
+        return await self.get(job_id)
+
     async def page(self, *, status: JobStatus | None, limit: int, cursor: int | None) -> JobPage:
         """Jobs, newest first."""
         jobs, following = await self._store.page(status=status, limit=limit, before=cursor)

@@ -53,9 +53,15 @@ class JobTable:
         """Called after each change: the dispatcher may have something to do."""
         self.owing: Callable[[Job], None] = lambda _: None
         """Called with a job that somebody is to be told of: its outputs, or its end."""
+        self._ends: dict[JobId, asyncio.Event] = {}
         self._data = data
         self._scratch = scratch
         self._keep_inputs = keep_inputs
+
+    async def wait_for_end(self, job_id: JobId) -> None:
+        """Return once the job is not alive any more."""
+        while job_id in self.live:
+            await self._ends.setdefault(job_id, asyncio.Event()).wait()
 
     def running(self) -> list[Job]:
         """Jobs that a worker has."""
@@ -143,6 +149,8 @@ class JobTable:
             log.info(_END_EVENTS[status], workerJobId=job.id, attempt=job.attempt, seconds=seconds, **detail)
         self.live.pop(job.id, None)
         self.canceling.pop(job.id, None)
+        if (waited_for := self._ends.pop(job.id, None)) is not None:
+            waited_for.set()
         self.changed()
         undelivered = error is not None and error.code is ErrorCode.DELIVERY_FAILED
         await self._tidy(job.id, with_outputs=published and status is not JobStatus.COMPLETE and not undelivered)

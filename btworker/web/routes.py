@@ -10,7 +10,7 @@ from enum import Enum
 from aiohttp import web
 
 from btworker.config import Settings
-from btworker.web import fallback, jobs, system, transcripts, tus, uploads
+from btworker.web import fallback, jobs, openai, system, transcripts, tus, uploads
 
 
 class Access(Enum):
@@ -47,6 +47,10 @@ ROUTES = (
     Route("GET", "/v1/jobs/{job_id}/transcript", transcripts.get_transcript),
     Route("GET", "/v1/jobs/{job_id}/outputs", jobs.list_outputs),
     Route("GET", "/v1/jobs/{job_id}/outputs/{name:[^/]+}", jobs.get_output),
+    Route("POST", "/v1/audio/transcriptions", openai.transcriptions),
+    Route("POST", "/v1/audio/translations", openai.translations),
+    Route("GET", "/v1/models", openai.list_models),
+    Route("GET", "/v1/models/{model}", openai.get_model),
     Route("OPTIONS", "/v1/uploads", tus.options),
     Route("POST", "/v1/uploads", tus.create),
     Route("OPTIONS", "/v1/uploads/{upload_id}", tus.options),

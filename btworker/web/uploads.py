@@ -5,22 +5,24 @@ However an upload ends before that, nothing of it stays on the disk.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Delivery, Input, Job, new_job_id, unique_stems
+from btworker.jobs import Delivery, Input, Job, Options, new_job_id, unique_stems
 from btworker.logs import get_logger
 from btworker.receiving.received_file import ReceivedFile
 from btworker.service import NewJob
 from btworker.storage import sync_folder
 from btworker.web import admission, json_jobs
+from btworker.web.admission import idempotency_key
 from btworker.web.context import Context, context_of
 from btworker.web.filenames import sent_filename
 from btworker.web.jobs import json_answer, to_wire
 from btworker.web.middlewares import request_id_of
-from btworker.web.options import CALLBACK, JSON_FIELD, callback_url, parse_options
+from btworker.web.options import CALLBACK, JSON_FIELD, Fields, callback_url, parse_options
 from btworker.web.parts import Body, PartHead, PartParser, boundary_of
 
 log = get_logger()
@@ -30,17 +32,35 @@ MAX_JSON_BYTES = 2**18
 _AS_IT_IS = ("", "binary", "8bit", "7bit")
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How an upload's form is read; the routes of other APIs have one of their own."""
+
+    understand: Callable[[Fields], Fields] = list
+    """The form's fields -> ours. Raises BAD_OPTION."""
+    key: Callable[[web.Request, Options, tuple[Input, ...]], str | None] = lambda request, *_: idempotency_key(request)
+    """Uploads with the same key are the same job."""
+
+
+PLAIN = Form()
+
+
 async def create_job(request: web.Request) -> web.StreamResponse:
     """Handler: 201 with the new job, or 200 with the one that this Idempotency-Key made before."""
     context = context_of(request)
     if json_jobs.is_json(request):
         return _answer(context, *await json_jobs.create(request))
+    return _answer(context, *await accept(request, context, PLAIN))
+
+
+async def accept(request: web.Request, context: Context, form: Form) -> tuple[Job, bool]:
+    """The job of an upload, and whether it is a new one. Raises what the upload's refusals are."""
     outcome = "failed"
     try:
         job = await admission.admit(request, context)
         created = False
         if job is None:
-            job, created = await _receive(request, context)
+            job, created = await _receive(request, context, form)
         outcome = "accepted" if created else "known"
     except BtworkerError as error:
         outcome = _outcome(error, request)
@@ -50,7 +70,7 @@ async def create_job(request: web.Request) -> web.StreamResponse:
         raise
     finally:
         context.metrics.upload_done(outcome)
-    return _answer(context, job, created)
+    return job, created
 
 
 def _answer(context: Context, job: Job, created: bool) -> web.Response:  # noqa: FBT001 - as submit gives it
@@ -65,9 +85,9 @@ def _outcome(error: BtworkerError, request: web.Request) -> str:
     return "failed" if error.code in (ErrorCode.DISK_FULL, ErrorCode.INTERNAL) else "refused"
 
 
-async def _receive(request: web.Request, context: Context) -> tuple[Job, bool]:
+async def _receive(request: web.Request, context: Context, form: Form) -> tuple[Job, bool]:
     await admission.invite_body(request)
-    upload = Upload(request, context)
+    upload = Upload(request, context, form)
     with context.metrics.upload():
         try:
             await upload.read()
@@ -100,8 +120,9 @@ class _Field:
 class Upload:
     """One upload from its first byte to its job, or to nothing."""
 
-    def __init__(self, request: web.Request, context: Context) -> None:
+    def __init__(self, request: web.Request, context: Context, form: Form) -> None:
         self._request = request
+        self._form = form
         self._context = context
         self._data = context.service.data
         self._job_id = new_job_id()
@@ -160,7 +181,8 @@ class Upload:
         if int(head.headers.get("Content-Length", "0")) > settings.max_file_bytes:
             raise admission.too_large(self._context)
         if not self._has_folder:
-            parse_options(self._fields, settings)  # what came before the first file is judged before it is read
+            before = self._form.understand(self._fields)
+            parse_options(before, settings)  # what came before the first file is judged before it is read
             self._has_folder = True
             await self._data.run(self._data.create, self._job_id)
         self._filename = filename
@@ -195,7 +217,8 @@ class Upload:
         """Make the job. Raises NO_FILE, BAD_OPTION, and what service.submit raises."""
         if not self._files:
             raise BtworkerError(ErrorCode.NO_FILE, "the upload has no file: send at least one part with a filename")
-        options = parse_options(self._fields, self._context.settings)
+        fields = self._form.understand(self._fields)
+        options = parse_options(fields, self._context.settings)
         stems = unique_stems([item.filename for item in self._files])
         inputs = tuple(
             Input(item.input_id, item.filename, stem, item.size_bytes, item.sha256)
@@ -208,17 +231,17 @@ class Upload:
             id=self._job_id,
             options=options,
             inputs=inputs,
-            idempotency_key=admission.idempotency_key(self._request),
+            idempotency_key=self._form.key(self._request, options, inputs),
             request_id=request_id_of(self._request),
-            delivery=self._delivery(),
+            delivery=self._delivery(fields),
         )
         self._submitting = asyncio.create_task(self._context.service.submit(new), name="upload-submit")
         await asyncio.wait({self._submitting})
         return self._submitting.result()
 
-    def _delivery(self) -> Delivery | None:
+    def _delivery(self, fields: Fields) -> Delivery | None:
         """The webhook that the upload asks for. Raises BAD_OPTION, URL_REFUSED."""
-        url = callback_url(self._fields)
+        url = callback_url(fields)
         if url is None:
             return None
         self._context.service.guard.checked(url, what=CALLBACK)

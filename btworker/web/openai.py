@@ -1,0 +1,216 @@
+"""The OpenAI audio API, as its official clients use it: transcriptions, translations, models. Parent.
+
+A request is an ordinary upload whose answer waits for the job's end. The same bytes with the same options are the same
+job, so that a client that repeats its upload after a broken line joins it or gets its result; one that goes away does
+not stop it.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Input, Job, JobStatus, Options, OutputFormat
+from btworker.outputs import FORMATS, Presentation, render
+from btworker.transcript import Transcript
+from btworker.web.context import Context, context_of
+from btworker.web.middlewares import error_response
+from btworker.web.openai_shapes import diarized, plain, speech_events, verbose
+from btworker.web.options import Fields
+from btworker.web.uploads import Form, accept
+
+ALIASES = ("whisper-1",)
+"""Names of OpenAI's models that mean WORKER_MODEL here."""
+RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
+TRANSLATION_FORMATS = RESPONSE_FORMATS[:5]
+GRANULARITIES = frozenset({"word", "segment"})
+KNOWN = (
+    *("model", "language", "prompt", "temperature", "response_format"),
+    *("timestamp_granularities", "stream", "include", "chunking_strategy"),
+)
+FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
+"""OpenAI's 0 lets the temperature rise where a window fails, which is what ours does without one."""
+HEARTBEAT_S = 15.0
+"""Below the idle limit of any proxy."""
+CLIENTS_FAULT = frozenset({ErrorCode.NO_AUDIO, ErrorCode.CORRUPT_AUDIO, ErrorCode.AUDIO_TOO_LONG})
+STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+@dataclass(slots=True)
+class Asked:
+    """What of a request is not an option of the job."""
+
+    task: str
+    response_format: str = "json"
+    granularities: frozenset[str] = frozenset({"segment"})
+    stream: bool = False
+
+    def understand(self, fields: Fields) -> Fields:
+        """OpenAI's form fields -> ours. Raises BAD_OPTION."""
+        values: dict[str, list[str]] = {}
+        for raw, value in fields:
+            values.setdefault(raw.removesuffix("[]"), []).append(value)
+        for name in values:
+            if name not in KNOWN and not name.startswith("chunking_strategy["):
+                raise _bad(name, f"{name[:64]!r} is not supported here; there are file, {', '.join(KNOWN)}")
+        self._read(values)
+        kept = ((name, values[name][-1]) for name in ("language", "prompt", "temperature") if name in values)
+        ours: list[tuple[str, str]] = [pair for pair in kept if pair not in FALLBACK]
+        model = values.get("model", [""])[-1]
+        if model and model not in ALIASES:
+            ours.append(("model", model))
+        if self.response_format == "diarized_json":
+            ours.append(("diarizationEnabled", "true"))
+        return [*ours, ("task", self.task), ("outputs", OutputFormat.JSON.value)]
+
+    def _read(self, values: dict[str, list[str]]) -> None:
+        formats = RESPONSE_FORMATS if self.task == "transcribe" else TRANSLATION_FORMATS
+        self.response_format = values.get("response_format", ["json"])[-1]
+        if self.response_format not in formats:
+            raise _bad("response_format", f"response_format must be one of {', '.join(formats)}")
+        if "timestamp_granularities" in values:
+            self.granularities = frozenset(values["timestamp_granularities"])
+            if not self.granularities <= GRANULARITIES:
+                raise _bad("timestamp_granularities", "timestamp_granularities must be word or segment")
+            if self.response_format != "verbose_json":
+                raise _bad("timestamp_granularities", "timestamp_granularities need response_format verbose_json")
+        if values.get("include", [""]) != [""]:
+            raise _bad("include", "include is not supported here: there are no logprobs of tokens")
+        stream = values.get("stream", ["false"])[-1].lower()
+        if stream not in ("true", "false", "1", "0"):
+            raise _bad("stream", "stream must be true or false")
+        self.stream = stream in ("true", "1")
+
+    def key(self, _request: web.Request, options: Options, inputs: tuple[Input, ...]) -> str:
+        """The same bytes with the same options are the same job, whatever shape its answer is asked in."""
+        facts = [repr(options), *(item.sha256 for item in inputs)]
+        return "openai:" + hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+async def transcriptions(request: web.Request) -> web.StreamResponse:
+    """POST /v1/audio/transcriptions"""
+    return await _speech(request, Asked("transcribe"))
+
+
+async def translations(request: web.Request) -> web.StreamResponse:
+    """POST /v1/audio/translations"""
+    return await _speech(request, Asked("translate"))
+
+
+async def _speech(request: web.Request, asked: Asked) -> web.StreamResponse:
+    context = context_of(request)
+    job, _ = await accept(request, context, Form(asked.understand, asked.key))
+    if asked.stream:
+        return await _stream(request, context, job, asked)
+    ended = await _ended(request, context, job)
+    if ended is None:
+        return web.Response(status=499)  # nobody is there to read it; the job goes on
+    return await _answer(context, ended, asked)
+
+
+async def _ended(request: web.Request, context: Context, job: Job) -> Job | None:
+    """The job at its end; None when its client has gone away before."""
+    waiting = asyncio.create_task(context.service.ended(job.id), name=f"openai-{job.id}")
+    try:
+        while not (await asyncio.wait({waiting}, timeout=1.0))[0]:
+            if request.transport is None or request.transport.is_closing():
+                return None
+        return waiting.result()
+    finally:
+        waiting.cancel()
+
+
+async def _answer(context: Context, job: Job, asked: Asked) -> web.Response:
+    if (refusal := _refusal(job)) is not None:
+        return refusal
+    transcript = await _transcript(context, job)
+    if asked.response_format in ("text", "srt", "vtt"):
+        kind = OutputFormat.TXT if asked.response_format == "text" else OutputFormat(asked.response_format)
+        text = await context.service.data.run(render, transcript, kind, Presentation(title=job.inputs[0].stem))
+        return web.Response(body=text.encode("utf-8", "replace"), headers={"Content-Type": FORMATS[kind].content_type})
+    return web.json_response(_shape(transcript, asked))
+
+
+def _shape(transcript: Transcript, asked: Asked) -> dict[str, Any]:
+    if asked.response_format == "verbose_json":
+        return verbose(transcript, task=asked.task, granularities=asked.granularities)
+    if asked.response_format == "diarized_json":
+        return diarized(transcript)
+    return plain(transcript)
+
+
+def _refusal(job: Job) -> web.Response | None:
+    """A job that did not become complete, as OpenAI's clients understand it: whether trying again can help."""
+    if job.status is JobStatus.COMPLETE:
+        return None
+    code = ErrorCode.INTERNAL if job.error is None else job.error.code
+    message = "the job ended without a result" if job.error is None else job.error.message
+    status = 400 if code in CLIENTS_FAULT else 409 if code is ErrorCode.CANCELED else 500
+    response = error_response(code, message, status=status)
+    response.headers["x-should-retry"] = "true" if job.error is not None and job.error.retryable else "false"
+    return response
+
+
+async def _transcript(context: Context, job: Job) -> Transcript:
+    path = context.service.data.folder(job.id).transcript(0)
+    try:
+        raw = await context.service.data.run(path.read_bytes)
+    except FileNotFoundError:
+        raise BtworkerError(ErrorCode.NOT_FOUND, "the result of this job was deleted") from None
+    return Transcript.from_dict(await context.service.data.run(json.loads, raw))
+
+
+async def _stream(request: web.Request, context: Context, job: Job, asked: Asked) -> web.StreamResponse:
+    """Server-sent events: comments while the job runs, then its segments, its whole text, and [DONE]."""
+    response = web.StreamResponse(headers=STREAM_HEADERS)
+    await response.prepare(request)
+    waiting = asyncio.create_task(context.service.ended(job.id), name=f"openai-{job.id}")
+    try:
+        while not (await asyncio.wait({waiting}, timeout=HEARTBEAT_S))[0]:
+            await response.write(b": the job goes on\n\n")
+        async for event in _events(context, waiting.result(), asked):
+            await response.write(f"data: {event}\n\n".encode())
+    finally:
+        waiting.cancel()
+    await response.write_eof()
+    return response
+
+
+async def _events(context: Context, job: Job, asked: Asked) -> AsyncIterator[str]:
+    if (refusal := _refusal(job)) is not None:
+        yield str(refusal.text)
+    else:
+        for event in speech_events(await _transcript(context, job), speakers=asked.response_format == "diarized_json"):
+            yield json.dumps(event, ensure_ascii=False)
+    yield "[DONE]"
+
+
+async def list_models(request: web.Request) -> web.StreamResponse:
+    """GET /v1/models"""
+    names = _models(context_of(request))
+    return web.json_response({"object": "list", "data": [_model(name) for name in names]})
+
+
+async def get_model(request: web.Request) -> web.StreamResponse:
+    """GET /v1/models/{model}"""
+    name = request.match_info["model"]
+    if name not in _models(context_of(request)):
+        raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such model here", param="model")
+    return web.json_response(_model(name))
+
+
+def _models(context: Context) -> Sequence[str]:
+    return (*context.settings.model_paths, *ALIASES)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "btworker"}
+
+
+def _bad(param: str, message: str) -> BtworkerError:
+    return BtworkerError(ErrorCode.BAD_OPTION, message, param=param[:64])
