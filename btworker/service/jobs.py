@@ -13,6 +13,7 @@ from btworker.jobs import Job, JobId, JobStatus, Progress, Stage
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.counters import JobCounters
+from btworker.service.live import Feeds
 from btworker.service.outbound import Outbound
 from btworker.service.records import JobPage, NewJob
 from btworker.service.recovery import Recovery
@@ -54,6 +55,8 @@ class JobService:
         self._recovery = Recovery(table=self._table, data=data, settings=settings)
         self.resumable = ResumableUploads(data=data, settings=settings, clock=clock)
         """Uploads that survive their connection."""
+        self.feeds = Feeds(self.get, data)
+        """Jobs as their listeners see them."""
         self._outbound = Outbound(table=self._table, data=data, settings=settings)
         self._retention = Retention(table=self._table, data=data, settings=settings)
         self._tasks: list[asyncio.Task[None]] = []

@@ -41,6 +41,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
     app[CONTEXT] = Context(settings, service, metrics)
     app.on_response_prepare.append(middlewares.add_headers)
     app.cleanup_ctx.append(_background)
+    app.on_shutdown.append(_let_listeners_go)
     resources: dict[str, web.Resource] = {}
     for route in ROUTES:
         resource = resources.get(route.path) or app.router.add_resource(route.path)
@@ -48,6 +49,11 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
             resource.add_route(method, route.handler, expect_handler=defer_continue)
     return app
+
+
+async def _let_listeners_go(app: web.Application) -> None:
+    """Else each of them would hold the stop up for SHUTDOWN_S."""
+    await app[CONTEXT].service.feeds.close()
 
 
 async def _background(app: web.Application) -> AsyncIterator[None]:

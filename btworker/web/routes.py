@@ -10,7 +10,7 @@ from enum import Enum
 from aiohttp import web
 
 from btworker.config import Settings
-from btworker.web import fallback, jobs, openai, system, transcripts, tus, uploads
+from btworker.web import events, fallback, jobs, openai, system, transcripts, tus, uploads
 
 
 class Access(Enum):
@@ -44,6 +44,7 @@ ROUTES = (
     Route("GET", "/v1/jobs/{job_id}", jobs.get_job),
     Route("DELETE", "/v1/jobs/{job_id}", jobs.delete_job),
     Route("POST", "/v1/jobs/{job_id}/cancel", jobs.cancel_job),
+    Route("GET", "/v1/jobs/{job_id}/events", events.events),
     Route("GET", "/v1/jobs/{job_id}/transcript", transcripts.get_transcript),
     Route("GET", "/v1/jobs/{job_id}/outputs", jobs.list_outputs),
     Route("GET", "/v1/jobs/{job_id}/outputs/{name:[^/]+}", jobs.get_output),
