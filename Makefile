@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-gpu chaos soak fuzz coverage lint format bench image-test locks check-locks clean
+.PHONY: help setup demo serve test test-clients test-gpu chaos soak fuzz coverage lint format bench image-test locks check-locks clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -40,6 +40,10 @@ serve: setup ## run the worker on 127.0.0.1:8477; WORKER_MODEL=large-v3 for real
 
 test: setup ## run the tests (PYTEST_ARGS="-m speech" for a part; BTWORKER_FULL=1 for full counts)
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-clients: setup ## run real clients from npm against the worker (needs node 18 or newer and npm)
+	@cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
+	@BTWORKER_CLIENTS=1 $(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
 
 test-gpu: setup ## run everything that needs an NVIDIA GPU
 	@$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS)
@@ -85,5 +89,5 @@ check-locks: setup ## check that every lock is current, and installs on every pl
 
 clean: ## remove environments, caches and outputs
 	rm -rf .venv .venv-cu121 .venv-cu130 build dist *.egg-info .coverage .coverage.* demo-output bench-output
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,6 +22,7 @@ PACKAGES = {
     "ps": "procps",
     "unshare": "util-linux",
     "ip": "iproute2",
+    "node": "nodejs",
 }
 """Debian's package, where it is not named like its tool."""
 RIGHTS = frozenset({"root", "memory cgroup"})
@@ -40,6 +41,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail, what this machine cannot run."""
     if item.get_closest_marker("full") and not FULL:
         pytest.skip("runs with BTWORKER_FULL=1")
+    if item.get_closest_marker("clients") and os.environ.get("BTWORKER_CLIENTS") != "1":
+        pytest.skip("runs with `make test-clients`")
     if item.get_closest_marker("gpu") and not has_gpu():
         pytest.skip("needs an NVIDIA GPU and its driver")
     missing = [tool for marker in item.iter_markers("system") for tool in marker.args if not there(tool)]

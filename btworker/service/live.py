@@ -47,6 +47,8 @@ class Feed:
         self.listeners = 0
         self.over = False
         """The job has ended, and all of it is here."""
+        self.said: dict[str, str] = {}
+        """What was made of this state for one listener, for the next ones: emptied at each change."""
         self._look = look
         self._data = data
         self._read_bytes = [0] * len(job.inputs)
@@ -76,6 +78,7 @@ class Feed:
 
     def wake(self) -> None:
         """Tell every listener."""
+        self.said.clear()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

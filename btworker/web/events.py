@@ -40,12 +40,11 @@ class Listener:
     def news(self, feed: Feed) -> Iterator[str]:
         """Events for what is new."""
         job = feed.job
-        whole = to_wire(self.context, job)
+        whole, progress = self._said(feed)
         state = (job.status.value, job.stage.value)
         if state != self.state and not feed.over:
             self.state = state
-            yield _event("status", whole.to_json())
-        progress = json.dumps({**whole.progress.model_dump(by_alias=True), "etaSeconds": whole.eta_seconds})
+            yield _event("status", whole)
         if progress != self.progress and not feed.over:
             self.progress = progress
             yield _event("progress", progress)
@@ -55,7 +54,15 @@ class Listener:
                 yield _event("segment", _segment(spoken), event_id=f"{place[0]}:{place[1]}")
         self.seen = len(feed.segments)
         if feed.over:
-            yield _event("done", whole.to_json())
+            yield _event("done", whole)
+
+    def _said(self, feed: Feed) -> tuple[str, str]:
+        """The job and its progress as JSON, made once for all listeners of this state."""
+        if not feed.said:
+            whole = to_wire(self.context, feed.job)
+            progress = {**whole.progress.model_dump(by_alias=True), "etaSeconds": whole.eta_seconds}
+            feed.said |= {"job": whole.to_json(), "progress": json.dumps(progress)}
+        return feed.said["job"], feed.said["progress"]
 
 
 async def events(request: web.Request) -> web.StreamResponse:

@@ -1,0 +1,1 @@
+"""Real clients from npm against the real worker: `make test-clients`."""

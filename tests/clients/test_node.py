@@ -1,0 +1,96 @@
+"""tus-js-client and the official openai package for Node, unmodified, against the running worker."""
+
+import hashlib
+import json
+import random
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import btworker
+from btworker.cli.wer import word_errors
+from tests.acceptance.conftest import TOKEN, Worker, until
+
+pytestmark = [pytest.mark.clients, pytest.mark.system("node"), pytest.mark.timeout(300)]
+
+HERE = Path(__file__).parent
+DEMO = Path(btworker.__file__).parent / "demo"
+TALK = HERE.parent / "data" / "heldout" / "20.opus"
+MIB = 2**20
+SIZE = 40 * MIB + 1
+KILLS = 3
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    """With the demo's model."""
+    settings = {
+        "WORKER_ENGINE": "btworker.engine.pipeline:load",
+        "WORKER_MODEL": "demo",
+        "WORKER_MODELS": f"demo={DEMO / 'whisper-tiny-words.pt'}",
+        "WORKER_OFFLINE": "true",
+    }
+    worker = Worker(tmp_path, settings).start()
+    yield worker
+    assert worker.stop() == 0, worker.log.read_text()[-3000:]
+
+
+def test_tus_js_client_goes_on_over_kills(tmp_path: Path) -> None:
+    """By its own retries; what arrives is what was sent."""
+    worker = Worker(tmp_path, {"WORKER_MODEL": "fake", "WORKER_MODELS": "fake"}).start()
+    source, progress = tmp_path / "long.wav", tmp_path / "progress"
+    rng = random.Random(4)
+    source.write_bytes(b"".join(rng.randbytes(MIB) for _ in range(40)) + b"!")
+    command = ["node", "upload.mjs", f"{worker.url}/v1/uploads", TOKEN, str(source)]
+    with progress.open("wb") as log:
+        client = subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, stderr=log)
+    for kill in range(KILLS):
+        share = SIZE * (kill + 1) // (KILLS + 2)
+        until(lambda share=share: _sent(progress) > share, "more was sent", deadline_s=120)
+        worker.stop(signal.SIGKILL)
+        worker.start()
+    out, _ = client.communicate(timeout=120)
+    assert client.returncode == 0, progress.read_text()[-2000:]
+    answer = json.loads(out)
+    assert answer["retries"] >= 1
+    job = _job(worker, answer["job"])
+    assert job["inputs"][0]["sizeBytes"] == SIZE
+    assert job["inputs"][0]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert worker.stop() == 0
+
+
+def _sent(progress: Path) -> int:
+    lines = [line for line in progress.read_text().splitlines() if line.isdecimal()]
+    return int(lines[-1]) if lines else 0
+
+
+def _job(worker: Worker, job_id: str) -> Any:
+    command = ["curl", "-sS", "-H", f"Authorization: Bearer {TOKEN}", f"{worker.url}/v1/jobs/{job_id}"]
+    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+@pytest.mark.speech
+def test_the_openai_package_for_node(worker: Worker, tmp_path: Path) -> None:
+    """Text, words, subtitles, a stream, models, and errors as it reads them."""
+    no_sound = tmp_path / "notes.mp3"
+    no_sound.write_text("no sound at all")
+    command = ["node", "transcribe.mjs", f"{worker.url}/v1", TOKEN, str(TALK), str(no_sound)]
+    ended = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=200, check=False)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    reference = json.loads(TALK.with_suffix(".json").read_text())["text"]
+    assert word_errors(reference=reference, hypothesis=found["text"]).rate < 0.1
+    assert found["streamed"] == found["done"] == found["text"]
+    assert found["words"] > 10
+    assert found["segments"] >= 1
+    assert "-->" in found["srt"]
+    assert set(found["models"]) == {"demo", "whisper-1"}
+    assert found["errors"] == {
+        "format": {"status": 400, "code": "BAD_OPTION", "param": "response_format"},
+        "model": {"status": 400, "code": "BAD_OPTION", "param": "model"},
+        "sound": {"status": 400, "code": "CORRUPT_AUDIO", "param": None},
+    }
