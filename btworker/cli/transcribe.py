@@ -101,7 +101,8 @@ class Batch:
         async with turn:
             row = new_row(path.name)
             try:
-                job = await client.submit([path], wire_options(self.args), on_progress=row.sending)
+                options = wire_options(self.args)
+                job = await client.send(path, options, on_progress=row.sending, on_job=self.unfinished.add)
             except ClientError as error:
                 if error.code in HOPELESS:
                     raise

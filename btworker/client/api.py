@@ -16,6 +16,7 @@ from btworker import __version__
 from btworker.client.download import safe_name, save
 from btworker.client.errors import BAD_ANSWER, CONNECTION_LOST, UNREACHABLE, ClientError, explained, refused
 from btworker.client.model import Job, JobPage, read_job, read_page
+from btworker.client.resumable import NotSpokenError, ResumableUpload
 from btworker.client.send import read_json, send_upload
 from btworker.client.upload import ProgressCallback, Upload
 from btworker.jobs import JobStatus
@@ -27,6 +28,8 @@ FIRST_POLL_S, LAST_POLL_S, POLL_GROWTH = 0.05, 2.0, 1.3
 """A short job is seen at once, a long one costs a request every two seconds."""
 PATIENCE_S = 60.0
 """Seconds for which `wait` goes on while the server cannot be reached: jobs survive its restart."""
+UPLOAD_PATIENCE_S = 600.0
+"""Seconds for which `send` goes on while nothing arrives: a server's restart, or a walk to another network."""
 UPLOAD_RETRY_DELAYS_S = (0.5, 2.0)
 """After a lost connection. Safe, since the Idempotency-Key makes every try the same job."""
 AWAY_CODES = frozenset({UNREACHABLE, CONNECTION_LOST})
@@ -86,6 +89,32 @@ class Client:
                     raise
                 await asyncio.sleep(delay_s)
         raise AssertionError  # the last round returned or raised
+
+    async def send(
+        self,
+        path: str | Path,
+        options: Mapping[str, Any] | None = None,
+        *,
+        on_progress: ProgressCallback | None = None,
+        on_job: Callable[[str], None] | None = None,
+        patience_s: float = UPLOAD_PATIENCE_S,
+    ) -> Job:
+        """Upload one file as a job, in pieces that go on where a broken line or a restart of the server left them.
+
+        `on_job(id)` is called as soon as there is a job. The upload is given up when nothing more arrives for
+        `patience_s` seconds. To a server without resumable uploads the file goes as by `submit`.
+        """
+        file, wanted = Path(path), options or {}
+        upload = ResumableUpload(
+            self._http, self.base_url, file, wanted, patience_s=patience_s, on_progress=on_progress
+        )
+        try:
+            job_id = await upload.send()
+        except NotSpokenError:
+            return await self.submit([file], wanted, on_progress=on_progress)
+        if on_job is not None:
+            on_job(job_id)
+        return await self.job(job_id)
 
     async def job(self, job_id: str) -> Job:
         """One job."""

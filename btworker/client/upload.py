@@ -39,7 +39,7 @@ class Upload:
         self._on_progress = on_progress
         # Options go first: a mistake in them is refused before the files are sent.
         self._fields = self._part('name="options"', "application/json") + json.dumps(dict(options)).encode() + b"\r\n"
-        self._files = [(path, _size_bytes(path), self._file_part(path)) for path in paths]
+        self._files = [(path, size_of_file(path), self._file_part(path)) for path in paths]
         self._end = f"--{self.boundary}--\r\n".encode()
         inner = sum(len(head) + size + 2 for _, size, head in self._files)
         self.total_bytes = len(self._fields) + inner + len(self._end)
@@ -65,10 +65,10 @@ class Upload:
 
     async def _send_file(self, write: Write, path: Path, size_bytes: int) -> None:
         """Send exactly `size_bytes` bytes of the file: the length was promised to the server already."""
-        with _open(path) as file:  # not in a thread: a cancel during the hop would leave the file open
+        with open_file(path) as file:  # not in a thread: a cancel during the hop would leave the file open
             left_bytes = size_bytes
             while left_bytes:
-                chunk = await asyncio.to_thread(_read, file, min(CHUNK_BYTES, left_bytes))
+                chunk = await asyncio.to_thread(read_file, file, min(CHUNK_BYTES, left_bytes))
                 if not chunk:
                     raise ClientError(BAD_FILE, f"{path} became shorter while it was being sent")
                 left_bytes -= len(chunk)
@@ -110,21 +110,24 @@ class UploadBody(aiohttp.Payload):
         raise TypeError("an upload has no text")
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_file(path: Path) -> IO[bytes]:
+    """A local file, unbuffered. Raises ClientError(BAD_FILE)."""
     try:
         return open(path, "rb", buffering=0)
     except OSError as error:
         raise ClientError(BAD_FILE, f"{path} cannot be read: {error.strerror}") from None
 
 
-def _read(file: IO[bytes], size_bytes: int) -> bytes:
+def read_file(file: IO[bytes], size_bytes: int) -> bytes:
+    """Blocking. Raises ClientError(BAD_FILE)."""
     try:
         return file.read(size_bytes)
     except OSError as error:
         raise ClientError(BAD_FILE, f"{file.name} cannot be read: {error.strerror}") from None
 
 
-def _size_bytes(path: Path) -> int:
+def size_of_file(path: Path) -> int:
+    """Of a regular file. Raises ClientError(BAD_FILE)."""
     try:
         if not path.is_file():
             what = "is no regular file" if path.exists() else "does not exist"

@@ -20,7 +20,7 @@ from btworker.receiving.received_file import ReceivedFile
 from btworker.service.resumable import UPLOAD_ID, Resumable
 from btworker.web import admission
 from btworker.web.context import Context, context_of
-from btworker.web.finished_uploads import check_metadata, submit
+from btworker.web.finished_uploads import check_metadata, read_metadata, submit
 from btworker.web.middlewares import request_id_of
 from btworker.web.parts import Body
 
@@ -54,8 +54,8 @@ async def create(request: web.Request) -> web.StreamResponse:
     if len(metadata) > MAX_METADATA_CHARS:
         raise _bad(f"Upload-Metadata has at most {MAX_METADATA_CHARS} characters", "Upload-Metadata")
     check_metadata(metadata, context.settings)
-    if context.service.draining:
-        context.service.check_accepts()
+    if context.service.draining or read_metadata(metadata).submit is not None:
+        context.service.check_accepts()  # now, and not once all of it is here
     await admission.check_room(context, incoming_bytes=length or 0, largest_bytes=length or 0)
     record = await context.service.resumable.create(length=length, metadata=metadata)
     headers = {"Location": f"/v1/uploads/{record.id}"}

@@ -1,0 +1,215 @@
+"""Sending one file so that it arrives, whatever happens on the way: tus 1.0.0, in pieces sized by time.
+
+A broken line, a proxy that cuts long requests, a server that restarts: the upload goes on from what the server has.
+"""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+
+from btworker.client.errors import BAD_ANSWER, BAD_FILE, CONNECTION_LOST, UNREACHABLE, ClientError, explained, refused
+from btworker.client.upload import CHUNK_BYTES, ProgressCallback, open_file, read_file, size_of_file
+
+TUS = {"Tus-Resumable": "1.0.0"}
+SMALLEST_PIECE, FIRST_PIECE, LARGEST_PIECE = 2**20, 2**23, 2**26
+"""Bytes. The largest passes proxies that take 100 MB at most."""
+PIECE_S = 10.0
+"""Seconds that a piece should take: far below what proxies allow a request, long enough to cost nothing."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
+STORED_S = 900.0
+"""Seconds that the server has to make a piece, and at the end the job, durable on a slow disk."""
+PIECE_LIMIT_S = 1800.0
+"""Seconds for a piece and its answer; 8 MB at 5 KB/s."""
+PASSING = frozenset({408, 409, 423, 429, 500, 502, 503, 504})
+"""Answers after which the upload may go on: of the server while it restarts, of a proxy before it."""
+GONE = frozenset({404, 410})
+"""The upload is not there any more: it has to begin anew."""
+NOT_SPOKEN = frozenset({404, 405, 501})
+"""How a server without resumable uploads answers to the first request."""
+
+
+class NotSpokenError(Exception):
+    """The server has no resumable uploads."""
+
+
+@dataclass(slots=True)
+class _Way:
+    """How far it is, and what it takes."""
+
+    offset: int = 0
+    piece_bytes: int = FIRST_PIECE
+    moved_at: float = 0.0
+    failures: int = 0
+
+
+class _Piece(aiohttp.Payload):
+    """A part of a file as a request's body, read as it is sent."""
+
+    def __init__(self, sender: "ResumableUpload", offset: int, length: int) -> None:
+        super().__init__(sender, content_type="application/offset+octet-stream")
+        self._offset, self._size = offset, length
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send it all."""
+        await self._value.write_piece(writer, self._offset, self._size or 0)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
+        """Not for printing."""
+        raise TypeError("an upload has no text")
+
+
+class ResumableUpload:
+    """One file on its way to be a job with these options."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        path: Path,
+        options: Mapping[str, Any],
+        *,
+        patience_s: float,
+        on_progress: ProgressCallback | None = None,
+    ) -> None:
+        self._session = session
+        self._base_url = base_url
+        self._path = path
+        self._options = options
+        self._size = size_of_file(path)
+        self._patience_s = patience_s
+        self._on_progress = on_progress
+        self._failure: ClientError | None = None
+
+    async def send(self) -> str:
+        """The id of the job that the file became. Raises ClientError, NotSpokenError."""
+        place = await self._create()
+        way = _Way(moved_at=time.monotonic())
+        while True:
+            try:
+                job_id = await self._next(place, way)
+            except ClientError as error:
+                await self._recover(place, way, error)
+                continue
+            if job_id is not None:
+                return job_id
+
+    async def _create(self) -> str:
+        if self._size == 0:
+            raise ClientError("EMPTY_FILE", f"{self._path} is empty")
+        metadata = {"filename": self._path.name, "submit": json.dumps(dict(self._options))}
+        headers = {"Upload-Length": str(self._size), "Upload-Metadata": _encoded(metadata)}
+        try:
+            answer = await self._ask("POST", "/v1/uploads", headers)
+        except ClientError as error:
+            if error.status in NOT_SPOKEN:
+                raise NotSpokenError from None
+            raise
+        place = answer.get("Location", "")
+        if not place.startswith("/v1/uploads/"):
+            raise ClientError(BAD_ANSWER, f"{self._base_url} began an upload, but did not say where")
+        return place
+
+    async def _next(self, place: str, way: _Way) -> str | None:
+        """Send one more piece; the job's id after the last."""
+        start = time.monotonic()
+        length = min(way.piece_bytes, self._size - way.offset)
+        headers = {"Upload-Offset": str(way.offset)}
+        answer = await self._ask("PATCH", place, headers, _Piece(self, way.offset, length))
+        self._arrived(way, answer)
+        way.piece_bytes = _paced(way.piece_bytes, time.monotonic() - start)
+        return answer.get("Btworker-Job")
+
+    async def _recover(self, place: str, way: _Way, error: ClientError) -> None:
+        """Wait, then ask how far the upload is. Raises what cannot be waited for."""
+        lost = error.code in (UNREACHABLE, CONNECTION_LOST, BAD_ANSWER) or error.status in PASSING
+        if (
+            not lost
+            or error.status in GONE
+            or error.code == "QUEUE_FULL"
+            or time.monotonic() - way.moved_at > self._patience_s
+        ):
+            raise error
+        way.piece_bytes = max(SMALLEST_PIECE, way.piece_bytes // 2)
+        way.failures += 1
+        await asyncio.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(way.failures - 1, 10)))
+        try:
+            self._arrived(way, await self._ask("HEAD", place, {}))
+        except ClientError as another:
+            if another.status in GONE or time.monotonic() - way.moved_at > self._patience_s:
+                raise
+
+    def _arrived(self, way: _Way, answer: Mapping[str, str]) -> None:
+        raw = answer.get("Upload-Offset", "")
+        if not raw.isdecimal() or int(raw) > self._size:
+            raise ClientError(BAD_ANSWER, f"{self._base_url} did not say how far the upload is")
+        if int(raw) > way.offset:
+            way.moved_at, way.failures = time.monotonic(), 0
+        way.offset = int(raw)
+        self._tell(way.offset)
+
+    def _tell(self, sent_bytes: int) -> None:
+        if self._on_progress is not None:
+            self._on_progress(sent_bytes, self._size)
+
+    async def write_piece(self, writer: AbstractStreamWriter, offset: int, length: int) -> None:
+        """Read and write, a chunk at a time. A local fault is kept: aiohttp would report a lost connection."""
+        try:
+            await self._write(writer, offset, offset + length)
+        except ClientError as error:
+            self._failure = error
+            raise
+
+    async def _write(self, writer: AbstractStreamWriter, offset: int, end: int) -> None:
+        with open_file(self._path) as file:
+            file.seek(offset)
+            while offset < end:
+                chunk = await asyncio.to_thread(read_file, file, min(CHUNK_BYTES, end - offset))
+                if not chunk:
+                    raise ClientError(BAD_FILE, f"{self._path} became shorter while it was being sent")
+                await writer.write(chunk)
+                offset += len(chunk)
+                self._tell(offset)
+
+    async def _ask(
+        self, method: str, path: str, headers: dict[str, str], body: aiohttp.Payload | None = None
+    ) -> Mapping[str, str]:
+        """The headers of a good answer. Raises ClientError."""
+        timeout = aiohttp.ClientTimeout(total=PIECE_LIMIT_S, sock_connect=10.0, sock_read=STORED_S)
+        try:
+            with explained(self._base_url):
+                async with self._session.request(
+                    method,
+                    self._base_url + path,
+                    data=body,
+                    headers={**TUS, **headers},
+                    timeout=timeout,
+                    allow_redirects=False,
+                ) as response:
+                    if not 200 <= response.status < 300:
+                        raise await refused(response)
+                    return response.headers
+        except ClientError:
+            if self._failure is not None:
+                raise self._failure from None
+            raise
+
+
+def _paced(piece_bytes: int, took_s: float) -> int:
+    """The next piece: at most twice this one, and no longer than PIECE_S at this pace."""
+    wanted = int(piece_bytes * min(2.0, PIECE_S / max(took_s, 0.001)))
+    return max(SMALLEST_PIECE, min(LARGEST_PIECE, wanted))
+
+
+def _encoded(metadata: Mapping[str, str]) -> str:
+    def value(text: str) -> str:
+        return base64.b64encode(text.encode("utf-8", "replace")).decode()
+
+    return ",".join(f"{name} {value(text)}" for name, text in metadata.items())

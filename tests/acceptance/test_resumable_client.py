@@ -1,0 +1,159 @@
+"""The command line's uploads: they arrive over restarts of the server, and through proxies that cut every request."""
+
+import asyncio
+import hashlib
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+
+import pytest
+
+from btworker.client import Client, ClientError
+from btworker.jobs import JobStatus
+from tests.acceptance.conftest import TOKEN, Worker
+
+MIB = 2**20
+CUT_S = 0.4
+"""Of the proxy, on each connection."""
+LARGEST_REQUEST = 6 * MIB
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Worker:
+    return Worker(tmp_path, {"WORKER_MODEL": "fake", "WORKER_MODELS": "fake", "WORKER_MAX_FILE_MB": "512"})
+
+
+def a_file(folder: Path, megabytes: int) -> Path:
+    path = folder / "long recording.wav"
+    rng = Random(megabytes)
+    path.write_bytes(b"".join(rng.randbytes(MIB) for _ in range(megabytes)) + b"end")
+    return path
+
+
+async def check(client: Client, job_id: str, source: Path) -> None:
+    job = await client.wait(job_id, timeout_s=60)
+    assert job.status is JobStatus.COMPLETE
+    await client.download(job_id, job.outputs[0].filename, source.parent)
+    answer = await client._ask("GET", f"/v1/jobs/{job_id}")
+    (item,) = answer["inputs"]
+    assert item["filename"] == source.name
+    assert item["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+async def test_an_upload_goes_on_over_a_restart(worker: Worker, tmp_path: Path) -> None:
+    """Killed in the middle and started again a moment later: nobody has to do anything."""
+    worker.start()
+    source, sent = a_file(tmp_path, 48), [0]
+    killed = asyncio.Event()
+
+    def progress(so_far: int, total: int) -> None:
+        sent[0] = so_far
+        if so_far > total // 2:
+            killed.set()
+
+    async with Client(worker.url, TOKEN) as client:
+        sending = asyncio.create_task(client.send(source, {"language": "en"}, on_progress=progress))
+        await killed.wait()
+        await asyncio.to_thread(worker.stop, signal.SIGKILL)
+        await asyncio.to_thread(worker.start)
+        job = await sending
+        await check(client, job.id, source)
+    assert worker.stop() == 0
+
+
+@asynccontextmanager
+async def cutting_proxy(upstream: str) -> AsyncIterator[str]:
+    """Ends every connection after CUT_S seconds or LARGEST_REQUEST bytes, as GPU clouds' proxies do to requests."""
+    host, port = urlsplit(upstream).hostname, urlsplit(upstream).port
+    cuts = [0]
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int) -> None:
+        passed = 0
+        try:
+            while data := await reader.read(65_536):
+                passed += len(data)
+                if passed > most:
+                    cuts[0] += 1
+                    return
+                writer.write(data)
+                await writer.drain()
+                await asyncio.sleep(0.002)  # 30 MB/s
+        except ConnectionError:
+            return
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection(host, port)
+        ways = {
+            asyncio.create_task(pump(reader, up_writer, LARGEST_REQUEST)),
+            asyncio.create_task(pump(up_reader, writer, 2**40)),
+        }
+        await asyncio.wait(ways, timeout=CUT_S, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        writer.close()
+        up_writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        assert cuts[0] > 0, "the proxy never cut anything"
+
+
+async def test_a_large_file_gets_through_a_proxy_that_cuts(worker: Worker, tmp_path: Path) -> None:
+    """Pieces become as small as it takes."""
+    worker.start()
+    source = a_file(tmp_path, 40)
+    async with cutting_proxy(worker.url) as proxy, Client(proxy, TOKEN) as client:
+        job = await client.send(source, {}, patience_s=60)
+    async with Client(worker.url, TOKEN) as client:
+        await check(client, job.id, source)
+    assert worker.stop() == 0
+
+
+async def test_what_cannot_be_is_said_before_a_byte_is_sent(worker: Worker, tmp_path: Path) -> None:
+    """A wrong option, a wrong token, a file that is too large, an empty one, none."""
+    worker.settings["WORKER_MAX_FILE_MB"] = "1"
+    worker.start()
+    small, large, empty = tmp_path / "a.wav", a_file(tmp_path, 2), tmp_path / "empty.wav"
+    small.write_bytes(b"speech")
+    empty.touch()
+    sent: list[int] = []
+    async with Client(worker.url, TOKEN) as client:
+        for path, options, code in (
+            (small, {"langage": "en"}, "BAD_OPTION"),
+            (large, {}, "FILE_TOO_LARGE"),
+            (empty, {}, "EMPTY_FILE"),
+            (tmp_path / "none.wav", {}, "BAD_FILE"),
+        ):
+            with pytest.raises(ClientError) as caught:
+                await client.send(path, options, on_progress=lambda so_far, _: sent.append(so_far))
+            assert caught.value.code == code
+    async with Client(worker.url, "wrong") as client:
+        with pytest.raises(ClientError) as caught:
+            await client.send(small)
+        assert caught.value.code == "UNAUTHORIZED"
+    async with Client("http://127.0.0.1:9", TOKEN) as client:
+        with pytest.raises(ClientError) as caught:
+            await client.send(small)
+        assert caught.value.code == "UNREACHABLE"
+    assert sent == []
+    assert worker.stop() == 0
+
+
+async def test_a_server_that_stays_away_is_given_up(worker: Worker, tmp_path: Path) -> None:
+    """After the patience that was given; the error says what is wrong."""
+    worker.start()
+    source, begun = a_file(tmp_path, 24), asyncio.Event()
+    async with Client(worker.url, TOKEN) as client:
+        sending = asyncio.create_task(client.send(source, on_progress=lambda *_: begun.set(), patience_s=1.0))
+        await begun.wait()
+        await asyncio.to_thread(worker.stop, signal.SIGKILL)
+        with pytest.raises(ClientError) as caught:
+            await sending
+    assert caught.value.code in ("UNREACHABLE", "CONNECTION_LOST")
