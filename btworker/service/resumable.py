@@ -183,8 +183,8 @@ class ResumableUploads:
         return await self._data.run(file_sha256, self._path(record.id))
 
     async def lend(self, record: Resumable, target: Path) -> None:
-        """Give a complete upload a second name, as a job's input: not a byte is copied."""
-        await self._data.run(os.link, self._path(record.id), target)
+        """Give a complete upload a second name, as a job's input: not a byte is copied, where the file system can."""
+        await self._data.run(_linked, self._path(record.id), target)
 
     async def became(self, record: Resumable, job_id: str) -> None:
         """The job is durable: its input is the job's alone from here on."""
@@ -255,3 +255,13 @@ class ResumableUploads:
         except FileNotFoundError:
             back_to = None
         return self._settled(upload_id, back_to)
+
+
+def _linked(source: Path, target: Path) -> None:
+    """Blocking. Some file systems know one name for a file only."""
+    try:
+        os.link(source, target)
+    except PermissionError:
+        shutil.copyfile(source, target)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())

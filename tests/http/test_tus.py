@@ -275,3 +275,18 @@ async def test_there_is_a_limit_on_begun_uploads(client: aiohttp.ClientSession) 
     async with client.delete(places[0], headers=TUS):
         pass
     await created(client)
+
+
+async def test_a_file_system_without_links_gets_a_copy(
+    client: aiohttp.ClientSession, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As vfat and some network file systems."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("btworker.service.resumable.os.link", refused)
+    place = await created(client, **{"Upload-Metadata": metadata(submit="{}")})
+    job_id = (await patched(client, place, 0, DATA)).headers["Btworker-Job"]
+    job = await finished(client, job_id)
+    assert (job["status"], job["inputs"][0]["sha256"]) == ("complete", hashlib.sha256(DATA).hexdigest())
