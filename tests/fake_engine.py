@@ -120,8 +120,10 @@ class _Run:
         for index in range(done, count):
             if self.canceled():
                 raise BtworkerError(ErrorCode.CANCELED, "canceled")
+            said = {"start": WINDOW_S * index, "end": WINDOW_S * (index + 1), "text": f" window {index}"}
             with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"index": index, "attempt": self.task.attempt}) + "\n")
+                line = {"index": index, "attempt": self.task.attempt, "segments": [said]}
+                file.write(json.dumps(line) + "\n")
             seconds = (WINDOW_S * (index + 1), WINDOW_S * count)
             yield WindowDone(self.task.job_id, self.task.attempt, 0, index, *seconds)
 

@@ -7,6 +7,7 @@ One that fails does not stop the others. Paths of the results go to stdout, ever
 import argparse
 import asyncio
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from btworker.cli.board import NewRow, Row, board, summary
 from btworker.cli.connection import EXIT_USAGE, add_server_arguments, exit_code, say, with_client
 from btworker.cli.main import WideHelp
+from btworker.cli.wording import clock, printable
 from btworker.client import Client, ClientError, Job
 from btworker.client.errors import UNREACHABLE
 from btworker.jobs import JobStatus, OutputFormat, unique_stems
@@ -51,6 +53,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     known = ", ".join(item.value for item in OutputFormat)
     results.add_argument("--formats", type=_formats, dest="outputs", metavar="LIST", help=f"of {known} (json,md)")
     results.add_argument("--output-dir", type=Path, default=Path(), metavar="DIR", help="where they go (here)")
+    results.add_argument("--live", action="store_true", help="print the text as it is recognized")
     results.add_argument("--json", action="store_true", help="print the finished jobs as JSON instead of the paths")
     results.add_argument("--delete", action="store_true", help="delete each job from the worker once it is fetched")
     add_server_arguments(parser)
@@ -114,7 +117,10 @@ class Batch:
 
     async def _follow(self, client: Client, row: Row, job: Job, folder: Path) -> list[Path]:
         self.unfinished.add(job.id)
+        live = asyncio.create_task(self._say_live(client, row, job.id)) if self.args.live else None
         job = await client.wait(job.id, on_update=row.working)
+        if live is not None:
+            await live
         self.unfinished.discard(job.id)
         self.jobs.append(job)
         if job.status is not JobStatus.COMPLETE:
@@ -126,6 +132,19 @@ class Batch:
         if self.args.delete:
             await client.delete(job.id)
         return paths
+
+    async def _say_live(self, client: Client, row: Row, job_id: str) -> None:
+        """Each segment as it comes: on stdout for other programs, above the progress bars for people."""
+        try:
+            async for event in client.events(job_id):
+                if event.name == "segment":
+                    line = f"[{clock(event.data['start'])}] {printable(event.data['text'])}"
+                    if sys.stdout.isatty():
+                        row.note(line)
+                    else:
+                        print(line, flush=True)
+        except ClientError as error:  # the job itself goes on
+            row.note(f"no more live text: {error.message}")
 
     def _failed(self, row: Row, message: str, code: int) -> list[Path]:
         row.failed(message)

@@ -11,6 +11,7 @@ No torch, no server code. Files stream from disk: a multi-GB upload needs no mor
 
 from btworker.client.api import Client
 from btworker.client.errors import ClientError
+from btworker.client.events import Event
 from btworker.client.model import Input, Job, JobPage, LogLine, Output, Progress
 
-__all__ = ["Client", "ClientError", "Input", "Job", "JobPage", "LogLine", "Output", "Progress"]
+__all__ = ["Client", "ClientError", "Event", "Input", "Job", "JobPage", "LogLine", "Output", "Progress"]

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ import aiohttp
 from btworker import __version__
 from btworker.client.download import safe_name, save
 from btworker.client.errors import BAD_ANSWER, CONNECTION_LOST, UNREACHABLE, ClientError, explained, refused
+from btworker.client.events import Event, events
 from btworker.client.model import Job, JobPage, read_job, read_page
 from btworker.client.resumable import NotSpokenError, ResumableUpload
 from btworker.client.send import read_json, send_upload
@@ -133,6 +134,13 @@ class Client:
         Raises asyncio.TimeoutError after `timeout_s` seconds. A server that goes away has a minute to come back.
         """
         return await asyncio.wait_for(self._wait(job_id, on_update), timeout_s)
+
+    def events(self, job_id: str, *, patience_s: float = PATIENCE_S) -> AsyncIterator[Event]:
+        """What happens to a job, as it happens, up to `done`: status, progress, and each segment once.
+
+        A broken line is mended; a server that goes away has `patience_s` seconds to come back.
+        """
+        return events(self._http, self.base_url, f"{_job_path(job_id)}/events", patience_s=patience_s)
 
     async def cancel(self, job_id: str) -> None:
         """Ask for the job's end; one that has ended already stays as it is."""

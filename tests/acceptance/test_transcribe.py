@@ -155,6 +155,22 @@ def test_a_running_job_is_canceled(cli: Cli, recording: Path) -> None:
     assert "cancel" in err.splitlines()[-1]
 
 
+def test_live_text_comes_while_the_job_runs(cli: Cli, recording: Path) -> None:
+    """A line for each segment on stdout, before the job has ended; then the paths."""
+    go = cli.folder / "go"
+    prompt = script(["windows", 3], ["wait_file", str(go)])
+    with cli.start("transcribe", recording, "--live", "--prompt", prompt) as running:
+        assert running.stdout is not None
+        lines = [running.stdout.readline() for _ in range(3)]
+        assert lines == ["[0:00] window 0\n", "[0:30] window 1\n", "[1:00] window 2\n"]
+        assert running.poll() is None
+        go.touch()
+        out, err = running.communicate(timeout=DEADLINE_S)
+    assert running.returncode == 0, err
+    assert all((cli.folder / line).is_file() for line in out.splitlines())
+    assert out.splitlines()
+
+
 def test_ctrl_c_leaves_the_job_to_the_worker(cli: Cli, recording: Path) -> None:
     """130, and a line that tells how to get at the job; the job itself completes."""
     go = cli.folder / "go"
