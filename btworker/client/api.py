@@ -27,6 +27,8 @@ ANSWER_S = 60.0
 """Seconds without a byte of the answer after which a question counts as lost."""
 FIRST_POLL_S, LAST_POLL_S, POLL_GROWTH = 0.05, 2.0, 1.3
 """A short job is seen at once, a long one costs a request every two seconds."""
+AWAY_S = 0.5
+"""Between two looks while the server is away."""
 PATIENCE_S = 60.0
 """Seconds for which `wait` goes on while the server cannot be reached: jobs survive its restart."""
 UPLOAD_PATIENCE_S = 600.0
@@ -115,7 +117,7 @@ class Client:
             return await self.submit([file], wanted, on_progress=on_progress)
         if on_job is not None:
             on_job(job_id)
-        return await self.job(job_id)
+        return await self._seen(job_id, time.monotonic())
 
     async def job(self, job_id: str) -> Job:
         """One job."""
@@ -166,20 +168,25 @@ class Client:
     async def _wait(self, job_id: str, on_update: Callable[[Job], None] | None) -> Job:
         delay_s, last_seen = FIRST_POLL_S, time.monotonic()
         while True:
+            job = await self._seen(job_id, last_seen)
+            last_seen = time.monotonic()
+            if on_update is not None:
+                on_update(job)
+            if job.status.finished:
+                return job
+            await asyncio.sleep(delay_s)
+            delay_s = min(LAST_POLL_S, delay_s * POLL_GROWTH)
+
+    async def _seen(self, job_id: str, last_seen: float) -> Job:
+        """The job; a server that was away since `last_seen` (monotonic seconds) has PATIENCE_S to come back."""
+        while True:
             try:
-                job = await self.job(job_id)
+                return await self.job(job_id)
             except ClientError as error:
                 away = error.code in AWAY_CODES or error.status in AWAY_STATUSES
                 if not away or time.monotonic() - last_seen > PATIENCE_S:
                     raise
-            else:
-                last_seen = time.monotonic()
-                if on_update is not None:
-                    on_update(job)
-                if job.status.finished:
-                    return job
-            await asyncio.sleep(delay_s)
-            delay_s = min(LAST_POLL_S, delay_s * POLL_GROWTH)
+            await asyncio.sleep(AWAY_S)
 
     async def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Any:
         """The JSON of an answer, None where it is empty."""

@@ -96,8 +96,7 @@ class ResumableUpload:
             try:
                 job_id = await self._next(place, way)
             except ClientError as error:
-                await self._recover(place, way, error)
-                continue
+                job_id = await self._recover(place, way, error)
             if job_id is not None:
                 return job_id
 
@@ -127,8 +126,9 @@ class ResumableUpload:
         way.piece_bytes = _paced(way.piece_bytes, time.monotonic() - start)
         return answer.get("Btworker-Job")
 
-    async def _recover(self, place: str, way: _Way, error: ClientError) -> None:
-        """Wait, then ask how far the upload is. Raises what cannot be waited for."""
+    async def _recover(self, place: str, way: _Way, error: ClientError) -> str | None:
+        """Wait, then ask how far the upload is; the job's id where only its answer was lost. Raises what cannot be
+        waited for."""
         lost = error.code in (UNREACHABLE, CONNECTION_LOST, BAD_ANSWER) or error.status in PASSING
         if (
             not lost
@@ -141,10 +141,13 @@ class ResumableUpload:
         way.failures += 1
         await asyncio.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(way.failures - 1, 10)))
         try:
-            self._arrived(way, await self._ask("HEAD", place, {}))
+            answer = await self._ask("HEAD", place, {})
+            self._arrived(way, answer)
+            return answer.get("Btworker-Job")
         except ClientError as another:
             if another.status in GONE or time.monotonic() - way.moved_at > self._patience_s:
                 raise
+        return None
 
     def _arrived(self, way: _Way, answer: Mapping[str, str]) -> None:
         raw = answer.get("Upload-Offset", "")

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from btworker.client import Client, ClientError
+from btworker.client.resumable import ResumableUpload
 from btworker.jobs import JobStatus
 from tests.acceptance.conftest import TOKEN, Worker
 
@@ -157,3 +159,26 @@ async def test_a_server_that_stays_away_is_given_up(worker: Worker, tmp_path: Pa
         with pytest.raises(ClientError) as caught:
             await sending
     assert caught.value.code in ("UNREACHABLE", "CONNECTION_LOST")
+
+
+async def test_an_answer_that_was_lost_is_found_again(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last piece arrived and became a job, but the line broke before the client heard of it: there is one job."""
+    worker.start()
+    source = a_file(tmp_path, 1)
+    real, lost = ResumableUpload._ask, [0]
+
+    async def losing(self: ResumableUpload, method: str, *arguments: Any) -> Any:
+        answer = await real(self, method, *arguments)
+        if method == "PATCH" and not lost[0]:
+            lost[0] += 1
+            raise ClientError("CONNECTION_LOST", "the line broke")
+        return answer
+
+    monkeypatch.setattr(ResumableUpload, "_ask", losing)
+    async with Client(worker.url, TOKEN) as client:
+        job = await client.send(source)
+        await check(client, job.id, source)
+        assert len((await client.jobs()).jobs) == 1
+    assert worker.stop() == 0
