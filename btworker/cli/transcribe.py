@@ -7,6 +7,8 @@ One that fails does not stop the others. Paths of the results go to stdout, ever
 import argparse
 import asyncio
 import json
+import mimetypes
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +25,13 @@ from btworker.jobs import JobStatus, OutputFormat, unique_stems
 EXAMPLES = """\
 examples:
   btworker transcribe talk.mp3
+  btworker transcribe interviews/ --live
   btworker transcribe *.m4a --language en --formats md,srt --output-dir transcripts
   btworker transcribe call.wav --model large-v3 --prompt "Names: Ada, Grace" --option beamSize=5
 """
 EXIT_JOB_FAILED = 1
+MORE_MEDIA = (".opus", ".ogg", ".oga", ".m4a", ".mka", ".mkv", ".flac", ".amr", ".wma", ".webm", ".aac", ".caf")
+"""Suffixes that not every system's table of types has."""
 HOPELESS = frozenset({UNREACHABLE, "UNAUTHORIZED", "DRAINING"})
 """What the next file would meet as well."""
 
@@ -39,7 +44,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog=EXAMPLES,
         formatter_class=WideHelp,
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a recording: anything that ffmpeg reads")
+    what = "a recording (anything that ffmpeg reads), or a folder: all that is named like one in it"
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=what)
     speech = parser.add_argument_group("speech (the worker's defaults unless given)")
     speech.add_argument("--model", help="one of the worker's models (btworker models list --server URL)")
     speech.add_argument("--language", metavar="CODE", help="what is spoken, like en or german; detected unless given")
@@ -62,10 +68,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe all files. Ctrl-C leaves the jobs that were accepted to the worker, and says how to get at them."""
+    files: list[Path] = []
     for path in args.files:
-        if not path.is_file():
-            say(f"{path} {'is no regular file' if path.exists() else 'does not exist'}")
+        found = recordings(path)
+        if not found:
+            say(f"{path} {_why_none(path)}")
             return EXIT_USAGE
+        files += found
+    args.files = list(dict.fromkeys(files))
     batch = Batch(args)
     try:
         return with_client(args, batch.run)
@@ -73,6 +83,25 @@ def run(args: argparse.Namespace) -> int:
         if batch.unfinished:
             ids = " ".join(batch.unfinished)
             say(f"the worker goes on with {ids} (later: btworker jobs fetch ID, or jobs cancel ID)")
+
+
+def recordings(path: Path) -> list[Path]:
+    """The file itself; of a folder, everything below it whose name says that it is sound or video, in order."""
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    names = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    return sorted(file for file in names if _is_media(file.name) and file.is_file())
+
+
+def _is_media(name: str) -> bool:
+    kind = mimetypes.guess_type(name)[0] or ""
+    return not name.startswith(".") and (kind.startswith(("audio/", "video/")) or name.lower().endswith(MORE_MEDIA))
+
+
+def _why_none(path: Path) -> str:
+    if path.is_dir():
+        return "has no recordings in it"
+    return "is no regular file" if path.exists() else "does not exist"
 
 
 @dataclass

@@ -155,6 +155,22 @@ def test_a_running_job_is_canceled(cli: Cli, recording: Path) -> None:
     assert "cancel" in err.splitlines()[-1]
 
 
+def test_a_folder_is_all_that_is_named_like_a_recording_in_it(cli: Cli) -> None:
+    """Below it as well, in order; names that stand twice get folders of their own; one without any is said."""
+    folder = cli.folder / "interviews"
+    (folder / "old").mkdir(parents=True)
+    for name in ("b.opus", "a.WAV", "old/a.m4a", "notes.txt", ".hidden.mp3"):
+        (folder / name).write_text("hello\n")
+    ended = cli("transcribe", "interviews", Path("interviews/b.opus"), "--output-dir", "texts")
+    assert ended.returncode == 0, ended.stderr
+    found = [Path(line).relative_to("texts").as_posix() for line in ended.stdout.splitlines()]
+    assert found == ["a_transcript.json", "b_transcript.json", "a-2/a_transcript.json"]
+    (cli.folder / "empty").mkdir()
+    none = cli("transcribe", "empty")
+    assert none.returncode == 2
+    assert "no recordings" in none.stderr
+
+
 def test_live_text_comes_while_the_job_runs(cli: Cli, recording: Path) -> None:
     """A line for each segment on stdout, before the job has ended; then the paths."""
     go = cli.folder / "go"
