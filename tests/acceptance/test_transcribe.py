@@ -92,7 +92,7 @@ def test_a_file_above_the_limit_is_refused_before_it_is_sent(cli: Cli, tmp_path:
     ("words", "settings", "code", "said"),
     [
         (("transcribe", "missing.mp3"), {}, 2, "missing.mp3 does not exist"),
-        (("transcribe", "."), {}, 2, "has no recordings"),
+        (("transcribe", "/dev/null"), {}, 2, "is no regular file"),
         (("transcribe", "talk.mp3", "--formats", "doc"), {}, 2, "'doc' is none of json, md"),
         (("transcribe", "talk.mp3", "--option", "x"), {}, 2, "'x' is not NAME=VALUE"),
         (("transcribe", "talk.mp3"), {"WORKER_URL": ""}, 2, "which worker?"),
