@@ -494,8 +494,9 @@ def test_memory_that_is_short_halves_the_batches(
     diarizer: Diarizer, dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Down to what fits; with the same result."""
-    before = diarizer.pipeline.embedding_batch_size
+    before = (diarizer.pipeline.segmentation_batch_size, diarizer.pipeline.embedding_batch_size)
     expected = diarize(diarizer, dialogue.samples)
+    diarizer._set_batches(8, 4)
     original = diarizer._block
     tried: list[int] = []
 
@@ -509,7 +510,7 @@ def test_memory_that_is_short_halves_the_batches(
     try:
         found = diarize(diarizer, dialogue.samples)
     finally:
-        diarizer._set_batches(8, before)
+        diarizer._set_batches(*before)
     assert tried == [4, 2, 1]
     assert len(found.turns) == len(expected.turns)
 
