@@ -191,7 +191,8 @@ def test_ctrl_c_leaves_the_job_to_the_worker(cli: Cli, recording: Path) -> None:
     """130, and a line that tells how to get at the job; the job itself completes."""
     go = cli.folder / "go"
     with cli.start("transcribe", recording, "--prompt", script(["windows", 1], ["wait_file", str(go)])) as waiting:
-        until(lambda: "transcribing" in cli("jobs", "list", "--limit", "1").stdout, "the job runs")
+        assert waiting.stderr is not None
+        assert any("transcribing" in line for line in waiting.stderr), "the command never saw its job run"
         job_id = first_id(cli)
         waiting.send_signal(signal.SIGINT)
         out, err = waiting.communicate(timeout=DEADLINE_S)
