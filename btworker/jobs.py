@@ -210,6 +210,12 @@ class Job:
         return self.status is JobStatus.RUNNING and self.stage is Stage.UPLOADING
 
     @property
+    def told(self) -> Delivery:
+        """Its delivery, for those who deliver: nobody calls them for a job without one."""
+        assert self.delivery is not None  # noqa: S101 - see above
+        return self.delivery
+
+    @property
     def owes_word(self) -> bool:
         """It has ended, and somebody is still to be told."""
         return self.status.finished and self.delivery is not None and not self.delivery.over

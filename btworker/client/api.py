@@ -14,7 +14,7 @@ import aiohttp
 
 from btworker import __version__
 from btworker.client.download import safe_name, save
-from btworker.client.errors import BAD_ANSWER, CONNECTION_LOST, UNREACHABLE, ClientError, explained, refused
+from btworker.client.errors import BAD_ANSWER, CONNECTION_LOST, ClientError, explained, refused
 from btworker.client.events import Event, events
 from btworker.client.model import Job, JobPage, read_job, read_page
 from btworker.client.resumable import NotSpokenError, ResumableUpload
@@ -35,9 +35,6 @@ UPLOAD_PATIENCE_S = 600.0
 """Seconds for which `send` goes on while nothing arrives: a server's restart, or a walk to another network."""
 UPLOAD_RETRY_DELAYS_S = (0.5, 2.0)
 """After a lost connection. Safe, since the Idempotency-Key makes every try the same job."""
-AWAY_CODES = frozenset({UNREACHABLE, CONNECTION_LOST})
-AWAY_STATUSES = frozenset({429, 502, 503, 504})
-"""What a server, or the proxy before it, answers while the server restarts."""
 
 
 class Client:
@@ -183,8 +180,7 @@ class Client:
             try:
                 return await self.job(job_id)
             except ClientError as error:
-                away = error.code in AWAY_CODES or error.status in AWAY_STATUSES
-                if not away or time.monotonic() - last_seen > PATIENCE_S:
+                if not error.away or time.monotonic() - last_seen > PATIENCE_S:
                     raise
             await asyncio.sleep(AWAY_S)
 

@@ -19,6 +19,11 @@ BAD_FILE = "BAD_FILE"
 """A local file cannot be read, or changed while it was being sent."""
 
 
+AWAY_CODES = frozenset({UNREACHABLE, CONNECTION_LOST})
+AWAY_STATUSES = frozenset({429, 502, 503, 504})
+"""What a server, or the proxy before it, answers while the server restarts."""
+
+
 class ClientError(Exception):
     """A request failed: `code` is the server's (docs/api.md) or one of this module's, `status` is HTTP's, if any."""
 
@@ -27,6 +32,11 @@ class ClientError(Exception):
         self.code = code
         self.message = message
         self.status = status
+
+    @property
+    def away(self) -> bool:
+        """The server may be back in a moment."""
+        return self.code in AWAY_CODES or self.status in AWAY_STATUSES
 
 
 def refusal(status: int, body: bytes) -> ClientError:

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from btworker.client.errors import CONNECTION_LOST, UNREACHABLE, ClientError, explained, refused
+from btworker.client.errors import ClientError, explained, refused
 
 QUIET_S = 60.0
 """Seconds without a byte after which a stream counts as broken; the server says something every 15 s."""
@@ -38,8 +38,7 @@ async def events(
                 if event.name == "done":
                     return
         except ClientError as error:
-            away = error.code in (UNREACHABLE, CONNECTION_LOST) or (error.status or 0) >= 502
-            if not away or time.monotonic() - heard_at > patience_s:
+            if not error.away or time.monotonic() - heard_at > patience_s:
                 raise
         await asyncio.sleep(PAUSE_S)
 

@@ -15,7 +15,8 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
-from btworker.client.errors import BAD_ANSWER, BAD_FILE, CONNECTION_LOST, UNREACHABLE, ClientError, explained, refused
+from btworker.client.errors import BAD_ANSWER, BAD_FILE, ClientError, explained, refused
+from btworker.client.send import STORED_S
 from btworker.client.upload import CHUNK_BYTES, ProgressCallback, open_file, read_file, size_of_file
 
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -24,12 +25,10 @@ SMALLEST_PIECE, FIRST_PIECE, LARGEST_PIECE = 2**20, 2**23, 2**26
 PIECE_S = 10.0
 """Seconds that a piece should take: far below what proxies allow a request, long enough to cost nothing."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
-STORED_S = 900.0
-"""Seconds that the server has to make a piece, and at the end the job, durable on a slow disk."""
 PIECE_LIMIT_S = 1800.0
 """Seconds for a piece and its answer; 8 MB at 5 KB/s."""
-PASSING = frozenset({408, 409, 423, 429, 500, 502, 503, 504})
-"""Answers after which the upload may go on: of the server while it restarts, of a proxy before it."""
+PASSING = frozenset({408, 409, 423, 500})
+"""Answers, beside those of a server that is away, after which the upload may go on."""
 GONE = frozenset({404, 410})
 """The upload is not there any more: it has to begin anew."""
 NOT_SPOKEN = frozenset({404, 405, 501})
@@ -129,7 +128,7 @@ class ResumableUpload:
     async def _recover(self, place: str, way: _Way, error: ClientError) -> str | None:
         """Wait, then ask how far the upload is; the job's id where only its answer was lost. Raises what cannot be
         waited for."""
-        lost = error.code in (UNREACHABLE, CONNECTION_LOST, BAD_ANSWER) or error.status in PASSING
+        lost = error.away or error.code == BAD_ANSWER or error.status in PASSING
         if (
             not lost
             or error.status in GONE

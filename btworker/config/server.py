@@ -54,6 +54,11 @@ class ServerSettings(BaseSettings):
     """Deprecated and without effect: ping warns when it is set."""
 
     @property
+    def upload_chunk_bytes(self) -> int:
+        """WORKER_UPLOAD_CHUNK_KB in bytes."""
+        return self.upload_chunk_kb * 1024
+
+    @property
     def tokens(self) -> tuple[str, ...]:
         """The accepted bearer tokens, the first one first."""
         own = (self.token.get_secret_value(),) if self.token else ()

@@ -16,7 +16,7 @@ from btworker.delivery.guard import Guard
 from btworker.delivery.http import PASSING, TRANSPORT_ERRORS, backoff_s, timeout, why
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
-from btworker.receiving.received_file import ReceivedFile
+from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.storage import DataFolder
 
 log = get_logger()
@@ -143,12 +143,7 @@ class Fetcher:
             raise _BrokenOffError("the server gave another part than was asked for")
         await self._drop(arrival)
         arrival.validator = _validator(response)
-        arrival.file = ReceivedFile(
-            self._data,
-            arrival.final,
-            buffer_bytes=self._settings.upload_chunk_kb * 1024,
-            reserve_bytes=self._settings.disk_reserve_bytes,
-        )
+        arrival.file = ReceivedFile(self._data, self._settings, arrival.final)
 
     async def _take(
         self, response: aiohttp.ClientResponse, arrival: _Arrival, total: int | None, on_bytes: OnBytes
@@ -162,8 +157,7 @@ class Fetcher:
 
     def _judge_size(self, size_bytes: int) -> None:
         if size_bytes > self._settings.max_file_bytes:
-            message = f"a file may have at most {self._settings.max_file_mb} MB here (WORKER_MAX_FILE_MB)"
-            raise BtworkerError(ErrorCode.FILE_TOO_LARGE, message)
+            raise too_large(self._settings)
 
     async def _drop(self, arrival: _Arrival) -> None:
         """Leave no part of the file; a finished one is not `arrival`'s any more."""

@@ -22,7 +22,7 @@ from btworker.config.delivery import webhook_key
 from btworker.delivery.guard import Guard
 from btworker.delivery.http import ANSWER_BYTES, TRANSPORT_ERRORS, timeout, why
 from btworker.errors import BtworkerError
-from btworker.jobs import Delivery, Job, JobStatus, Output
+from btworker.jobs import Job, JobStatus, Output
 from btworker.storage import DataFolder
 
 CONTENT_TYPES = {".json": "application/json", ".md": "text/markdown", ".vtt": "text/vtt"}
@@ -73,7 +73,7 @@ class Courier:
             await self._push(job, output)
 
     async def _push(self, job: Job, output: Output) -> None:
-        delivery = _delivery_of(job)
+        delivery = job.told
         path = self._data.folder(job.id).outputs / output.filename
         try:
             file = await self._data.run(open, path, "rb")
@@ -92,7 +92,7 @@ class Courier:
 
     async def call_back(self, job: Job) -> Answer:
         """POST the job's end. Raises NotTakenError."""
-        delivery = _delivery_of(job)
+        delivery = job.told
         body = json.dumps(callback_body(job), ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"}
         headers |= self._authorization() if delivery.to_controller else self._signature(job, body)
@@ -141,7 +141,7 @@ def told_status(job: Job) -> JobStatus:
 def callback_body(job: Job) -> dict[str, Any]:
     """What is told of a job's end."""
     status = told_status(job)
-    delivery = _delivery_of(job)
+    delivery = job.told
     webhook = {} if delivery.to_controller else {"type": f"job.{status.value}", "timestamp": _now()}
     return {
         **webhook,
@@ -165,11 +165,6 @@ def host_of(raw_url: str) -> str:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _delivery_of(job: Job) -> Delivery:
-    assert job.delivery is not None  # noqa: S101 - nobody else is delivered for
-    return job.delivery
 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer:

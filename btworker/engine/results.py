@@ -50,12 +50,9 @@ def write_outputs(
     part.mkdir(parents=True, mode=0o750)
     outputs = tuple(
         output
-        for source, transcript in zip(inputs, transcripts, strict=True)
-        for output in _write_one(part, options, source, transcript)
+        for index, (source, transcript) in enumerate(zip(inputs, transcripts, strict=True))
+        for output in _write_one(part, options, index, source, transcript)
     )
-    for index, transcript in enumerate(transcripts):
-        text = render(transcript, OutputFormat.JSON, Presentation(title=""))
-        write_durably(part / transcript_name(index), text.encode("utf-8", "replace"))
     sync_folder(part)
     shutil.rmtree(folder.outputs, ignore_errors=True)  # of an attempt that ended before its Finished arrived
     os.replace(part, folder.outputs)
@@ -63,10 +60,17 @@ def write_outputs(
     return outputs
 
 
-def _write_one(part: Path, options: Options, source: Input, transcript: Transcript) -> Iterator[Output]:
+def _write_one(part: Path, options: Options, index: int, source: Input, transcript: Transcript) -> Iterator[Output]:
     presentation = Presentation(title=source.stem)
+    whole = render(transcript, OutputFormat.JSON, presentation)
+    write_durably(part / transcript_name(index), whole.encode("utf-8", "replace"))
     texts = [
-        (output_name(source.stem, kind), kind.value, render(transcript, kind, presentation)) for kind in options.outputs
+        (
+            output_name(source.stem, kind),
+            kind.value,
+            whole if kind is OutputFormat.JSON else render(transcript, kind, presentation),
+        )
+        for kind in options.outputs
     ]
     if transcript.turns:
         texts += [

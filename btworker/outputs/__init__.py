@@ -6,7 +6,7 @@ for texts that would break the file.
 """
 
 from btworker.jobs import OutputFormat
-from btworker.outputs.json import write_json
+from btworker.outputs.json import read_json, write_json
 from btworker.outputs.markdown import write_markdown
 from btworker.outputs.presentation import FileKind, Presentation
 from btworker.outputs.rttm import write_rttm
@@ -17,7 +17,7 @@ from btworker.outputs.txt import write_txt
 from btworker.outputs.vtt import write_vtt
 from btworker.transcript import Transcript
 
-__all__ = ["FORMATS", "SPEAKER_FILES", "FileKind", "Presentation", "output_name", "render"]
+__all__ = ["FORMATS", "SPEAKER_FILES", "FileKind", "Presentation", "output_name", "read_json", "render"]
 
 FORMATS: dict[OutputFormat, FileKind] = {
     OutputFormat.JSON: FileKind("_transcript.json", "application/json", write_json),

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 from btworker.outputs.presentation import Presentation
@@ -18,6 +19,11 @@ def write_json(transcript: Transcript, presentation: Presentation) -> str:  # no
         return json.dumps(shape, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError:
         return json.dumps(_finite(shape), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path) -> Transcript:
+    """Blocking: what write_json wrote. Raises OSError."""
+    return Transcript.from_dict(json.loads(path.read_bytes()))
 
 
 def _finite(value: Any) -> Any:

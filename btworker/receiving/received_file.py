@@ -14,6 +14,8 @@ from pathlib import Path
 
 from aiofiles.threadpool import wrap
 
+from btworker.config import Settings
+from btworker.errors import BtworkerError, ErrorCode
 from btworker.receiving.direct_file import DirectFile
 from btworker.storage import DataFolder
 
@@ -27,10 +29,9 @@ class ReceivedFile:
     def __init__(
         self,
         data: DataFolder,
+        settings: Settings,
         final: Path,
         *,
-        buffer_bytes: int,
-        reserve_bytes: int,
         start_bytes: int | None = None,
         sha256: "hashlib._Hash | None" = None,
     ) -> None:
@@ -40,8 +41,8 @@ class ReceivedFile:
         self._final = final
         self._start_bytes = start_bytes
         self._part = final.with_name(f"{final.name}.part") if start_bytes is None else final
-        self._buffer_bytes = buffer_bytes
-        self._reserve_bytes = reserve_bytes
+        self._buffer_bytes = settings.upload_chunk_bytes
+        self._reserve_bytes = settings.disk_reserve_bytes
         self._buffer: list[bytes] = []
         self._buffered_bytes = 0
         self._file: DirectFile | None = None
@@ -138,3 +139,9 @@ class ReceivedFile:
         self._hash(rest)
         file.writelines(rest)
         file.publish(self._part, self._final)
+
+
+def too_large(settings: Settings) -> BtworkerError:
+    """The refusal of a file above the limit."""
+    message = f"a file may have at most {settings.max_file_mb} MB here (WORKER_MAX_FILE_MB)"
+    return BtworkerError(ErrorCode.FILE_TOO_LARGE, message)

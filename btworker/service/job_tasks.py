@@ -37,8 +37,7 @@ class JobTasks:
 
     async def stop(self) -> None:
         """Break all off; the next start of the service goes on."""
-        for job_id in list(self._tasks):
-            await self.leave(job_id)
+        await asyncio.gather(*(self.leave(job_id) for job_id in list(self._tasks)))
 
     async def _run(self, job_id: JobId, work: Coroutine[None, None, None], earlier: asyncio.Task[None] | None) -> None:
         try:

@@ -67,7 +67,7 @@ class Feed:
         """Follow the job to its end."""
         while not self.over:
             job = await self._look()
-            found = await self._rest(job) if job.status.finished else await self._data.run(self._new_lines, job)
+            found = await self._data.run(self._rest if job.status.finished else self._new_lines, job)
             self.segments += found
             self.over = job.status.finished
             if found or job != self.job or self.over:
@@ -93,15 +93,15 @@ class Feed:
                 found += _spoken(index, line.get("segments"))
         return self._after_last(found)
 
-    async def _rest(self, job: Job) -> list[Spoken]:
+    def _rest(self, job: Job) -> list[Spoken]:
+        """Blocking: what the stored transcripts have behind the last segment."""
         found: list[Spoken] = []
         for index in range(len(job.inputs)):
             try:
-                raw = await self._data.run(self._data.folder(job.id).transcript(index).read_bytes)
+                raw = self._data.folder(job.id).transcript(index).read_bytes()
             except OSError:  # it failed, or its files were deleted
                 continue
-            whole = await self._data.run(json.loads, raw)
-            found += _spoken(index, whole.get("segments"))
+            found += _spoken(index, json.loads(raw).get("segments"))
         return self._after_last(found)
 
     def _after_last(self, found: list[Spoken]) -> list[Spoken]:

@@ -140,14 +140,7 @@ class ResumableUploads:
     @asynccontextmanager
     async def _receiving(self, record: Resumable, offset: int, *, verified: bool) -> AsyncIterator[ReceivedFile]:
         at, sha256 = self._hashes.pop(record.id, (-1, hashlib.sha256()))
-        file = ReceivedFile(
-            self._data,
-            self._path(record.id),
-            buffer_bytes=self._settings.upload_chunk_kb * 1024,
-            reserve_bytes=self._settings.disk_reserve_bytes,
-            start_bytes=offset,
-            sha256=sha256.copy(),
-        )
+        file = ReceivedFile(self._data, self._settings, self._path(record.id), start_bytes=offset, sha256=sha256.copy())
         whole = False
         try:
             yield file

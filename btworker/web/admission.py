@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
+from btworker.receiving.received_file import too_large
 from btworker.web.context import Context
 from btworker.web.parts import boundary_of
 
@@ -75,13 +76,7 @@ def check_length(request: web.Request, context: Context) -> None:
     settings = context.settings
     limit = settings.max_files_per_job * (settings.max_file_bytes + PART_OVERHEAD_BYTES) + OVERHEAD_BYTES
     if (request.content_length or 0) > limit:
-        raise too_large(context)
-
-
-def too_large(context: Context) -> BtworkerError:
-    """The refusal of a file above the limit."""
-    message = f"a file may have at most {context.settings.max_file_mb} MB here (WORKER_MAX_FILE_MB)"
-    return BtworkerError(ErrorCode.FILE_TOO_LARGE, message)
+        raise too_large(settings)
 
 
 async def check_room(context: Context, *, incoming_bytes: int, largest_bytes: int) -> None:

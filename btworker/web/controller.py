@@ -16,10 +16,11 @@ from btworker.jobs import Delivery, Input, Job, new_job_id, unique_stems
 from btworker.service import NewJob
 from btworker.web.admission import idempotency_key
 from btworker.web.context import Context, context_of
+from btworker.web.filenames import MAX_CHARS
 from btworker.web.middlewares import request_id_of
+from btworker.web.mistakes import first_mistake
 from btworker.web.options import lenient_options
 
-MAX_FILENAME_CHARS = 255
 SPEAKER_COUNTS = ("numSpeakers", "minSpeakers", "maxSpeakers")
 _STRICT = ConfigDict(alias_generator=to_camel, frozen=True)
 
@@ -61,9 +62,9 @@ def _form(raw: object) -> DispatchForm:
     try:
         return DispatchForm.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the body"
-        raise _bad(f"{where}: {first['msg'].lower()}", param=where[:100]) from None
+        path, what = first_mistake(error)
+        where = ".".join(path) or "the body"
+        raise _bad(f"{where}: {what.lower()}", param=where[:100]) from None
 
 
 def _new_job(form: DispatchForm, request: web.Request, context: Context, key: str) -> NewJob:
@@ -93,7 +94,7 @@ def _check_urls(form: DispatchForm, guard: Guard) -> None:
 
 
 def _inputs(form: DispatchForm) -> tuple[Input, ...]:
-    names = [item.filename[:MAX_FILENAME_CHARS] or "audio" for item in form.inputs]
+    names = [item.filename[:MAX_CHARS] or "audio" for item in form.inputs]
     return tuple(
         Input(item.input_id, name, stem, max(item.size_bytes or 0, 0), "")
         for item, name, stem in zip(form.inputs, names, unique_stems(names), strict=True)

@@ -19,7 +19,7 @@ from btworker.service.live import Feed, Spoken
 from btworker.web.context import Context, context_of
 from btworker.web.jobs import job_id_of, to_wire
 
-HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 RETRY_MS = 2000
 """How long a browser waits before it comes back."""
 _EVENT_ID = re.compile(r"([0-9]{1,6}):([0-9]{1,12})")
@@ -70,7 +70,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     job = await context.service.get(job_id_of(request))
     listener = Listener(context, _last_event(request))
-    response = web.StreamResponse(headers=HEADERS)
+    response = web.StreamResponse(headers=STREAM_HEADERS)
     await response.prepare(request)
     await response.write(f"retry: {RETRY_MS}\n\n".encode())
     feeds = context.service.feeds.listen(job)

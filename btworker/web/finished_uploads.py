@@ -13,9 +13,8 @@ from btworker.service.resumable import UPLOAD_ID, Resumable
 from btworker.storage import sync_folder
 from btworker.web import admission
 from btworker.web.context import Context
+from btworker.web.filenames import MAX_CHARS
 from btworker.web.options import CALLBACK, JSON_FIELD, callback_url, parse_options
-
-MAX_FILENAME_CHARS = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ def read_metadata(raw: str) -> Metadata:
             message = "Upload-Metadata must be keys, each with a space and the base64 of UTF-8"
             raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="Upload-Metadata") from None
     name = values.get("filename") or values.get("name") or "audio"
-    return Metadata(name[:MAX_FILENAME_CHARS], values.get("submit"))
+    return Metadata(name[:MAX_CHARS], values.get("submit"))
 
 
 def check_metadata(raw: str, settings: Settings) -> None:

@@ -1,6 +1,5 @@
 """POST /v1/jobs as JSON: inputs that are elsewhere (controller.py) or here already (finished_uploads.py). Parent."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -14,6 +13,8 @@ from btworker.web.context import Context, context_of
 from btworker.web.controller import dispatch
 from btworker.web.finished_uploads import submit_all
 from btworker.web.middlewares import request_id_of
+from btworker.web.mistakes import first_mistake
+from btworker.web.parts import Body
 
 JSON = "application/json"
 MAX_BODY_BYTES = 2**20
@@ -52,7 +53,7 @@ async def _of_uploads(request: web.Request, context: Context, raw: dict[str, Any
     try:
         form = UploadsForm.model_validate(raw)
     except ValidationError as error:
-        where = str(error.errors(include_input=False, include_url=False, include_context=False)[0]["loc"][0])
+        where = first_mistake(error)[0][0]
         message = 'send {"uploads": [ids of finished uploads], "options": {…}}'
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param=where[:100]) from None
     limit = context.settings.max_files_per_job
@@ -64,13 +65,14 @@ async def _of_uploads(request: web.Request, context: Context, raw: dict[str, Any
 
 
 async def _body(request: web.Request, context: Context) -> bytes:
-    body = bytearray()
+    body = Body(request.content, idle_s=context.settings.body_idle_s, on_bytes=lambda _: None)
+    found = bytearray()
     try:
-        while data := await asyncio.wait_for(request.content.readany(), context.settings.body_idle_s):
-            body += data
-            if max(len(body), request.content_length or 0) > MAX_BODY_BYTES:
+        while data := await body.read():
+            found += data
+            if max(len(found), request.content_length or 0) > MAX_BODY_BYTES:
                 message = f"a job's JSON has at most {MAX_BODY_BYTES // 1024} KiB"
                 raise BtworkerError(ErrorCode.BAD_REQUEST, message)
-    except asyncio.TimeoutError:
-        raise BtworkerError(ErrorCode.IDLE_TIMEOUT, "the request's body did not arrive in time") from None
-    return bytes(body)
+    finally:
+        body.close()
+    return bytes(found)

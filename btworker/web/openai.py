@@ -8,22 +8,26 @@ not stop it.
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, Job, JobStatus, Options, OutputFormat
-from btworker.outputs import FORMATS, Presentation, render
+from btworker.outputs import FORMATS, Presentation, read_json, render
+from btworker.service.live import HEARTBEAT_S
 from btworker.transcript import Transcript
 from btworker.web.context import Context, context_of
+from btworker.web.events import STREAM_HEADERS
 from btworker.web.middlewares import error_response
 from btworker.web.openai_shapes import diarized, plain, speech_events, verbose
 from btworker.web.options import Fields
 from btworker.web.uploads import Form, accept
 
+T = TypeVar("T")
 ALIASES = ("whisper-1",)
 """Names of OpenAI's models that mean WORKER_MODEL here."""
 RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
@@ -35,10 +39,7 @@ KNOWN = (
 )
 FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
 """OpenAI's 0 lets the temperature rise where a window fails, which is what ours does without one."""
-HEARTBEAT_S = 15.0
-"""Below the idle limit of any proxy."""
 CLIENTS_FAULT = frozenset({ErrorCode.NO_AUDIO, ErrorCode.CORRUPT_AUDIO, ErrorCode.AUDIO_TOO_LONG})
-STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 @dataclass(slots=True)
@@ -128,12 +129,16 @@ async def _ended(request: web.Request, context: Context, job: Job) -> Job | None
 async def _answer(context: Context, job: Job, asked: Asked) -> web.Response:
     if (refusal := _refusal(job)) is not None:
         return refusal
-    transcript = await _transcript(context, job)
+    text, content_type = await _from_transcript(context, job, partial(_body, stem=job.inputs[0].stem, asked=asked))
+    return web.Response(body=text.encode("utf-8", "replace"), headers={"Content-Type": content_type})
+
+
+def _body(transcript: Transcript, *, stem: str, asked: Asked) -> tuple[str, str]:
+    """Blocking: the answer's text and its type."""
     if asked.response_format in ("text", "srt", "vtt"):
         kind = OutputFormat.TXT if asked.response_format == "text" else OutputFormat(asked.response_format)
-        text = await context.service.data.run(render, transcript, kind, Presentation(title=job.inputs[0].stem))
-        return web.Response(body=text.encode("utf-8", "replace"), headers={"Content-Type": FORMATS[kind].content_type})
-    return web.json_response(_shape(transcript, asked))
+        return render(transcript, kind, Presentation(title=stem)), FORMATS[kind].content_type
+    return json.dumps(_shape(transcript, asked)), "application/json; charset=utf-8"
 
 
 def _shape(transcript: Transcript, asked: Asked) -> dict[str, Any]:
@@ -156,13 +161,13 @@ def _refusal(job: Job) -> web.Response | None:
     return response
 
 
-async def _transcript(context: Context, job: Job) -> Transcript:
+async def _from_transcript(context: Context, job: Job, make: Callable[[Transcript], T]) -> T:
+    """What `make` makes of the job's transcript, in a thread: that of a day has hundreds of thousands of words."""
     path = context.service.data.folder(job.id).transcript(0)
     try:
-        raw = await context.service.data.run(path.read_bytes)
+        return await context.service.data.run(lambda: make(read_json(path)))
     except FileNotFoundError:
         raise BtworkerError(ErrorCode.NOT_FOUND, "the result of this job was deleted") from None
-    return Transcript.from_dict(await context.service.data.run(json.loads, raw))
 
 
 async def _stream(request: web.Request, context: Context, job: Job, asked: Asked) -> web.StreamResponse:
@@ -185,9 +190,15 @@ async def _events(context: Context, job: Job, asked: Asked) -> AsyncIterator[str
     if (refusal := _refusal(job)) is not None:
         yield str(refusal.text)
     else:
-        for event in speech_events(await _transcript(context, job), speakers=asked.response_format == "diarized_json"):
-            yield json.dumps(event, ensure_ascii=False)
+        for event in await _from_transcript(context, job, partial(_said, asked=asked)):
+            yield event
     yield "[DONE]"
+
+
+def _said(transcript: Transcript, *, asked: Asked) -> list[str]:
+    """Blocking: the events of a stream."""
+    spoken = speech_events(transcript, speakers=asked.response_format == "diarized_json")
+    return [json.dumps(event, ensure_ascii=False) for event in spoken]
 
 
 async def list_models(request: web.Request) -> web.StreamResponse:

@@ -14,6 +14,7 @@ from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import DEFAULT_OUTPUTS, Options, OutputFormat
 from btworker.web.languages import language_code
+from btworker.web.mistakes import first_mistake
 
 Fields = Sequence[tuple[str, str]]
 """Form fields in the order in which they came."""
@@ -135,8 +136,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def _explained(error: ValidationError) -> BtworkerError:
     """The first mistake as a sentence; values are not repeated."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    option = str(first["loc"][0])
+    option = first_mistake(error)[0][0]
     if option not in WIRE_NAMES:
         shown = _shown(option)
         hint = "; send the file as a part with a filename" if option == "file" else ""

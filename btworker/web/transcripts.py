@@ -3,7 +3,7 @@
 The engine stores everything that it found beside the results; reading and rendering it is a thread's work.
 """
 
-import json
+from pathlib import Path
 from typing import Annotated
 
 from aiohttp import web
@@ -12,11 +12,11 @@ from pydantic.alias_generators import to_camel
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job, OutputFormat
-from btworker.outputs import FORMATS, Presentation, output_name, render
-from btworker.transcript import Transcript
+from btworker.outputs import FORMATS, Presentation, output_name, read_json, render
 from btworker.web.context import context_of
 from btworker.web.files import content_disposition
 from btworker.web.jobs import job_id_of
+from btworker.web.mistakes import first_mistake
 
 _FORMATS = ", ".join(item.value for item in OutputFormat)
 _LINES = "a whole number from 1 to 1000"
@@ -48,10 +48,9 @@ async def get_transcript(request: web.Request) -> web.StreamResponse:
     path = context.service.data.folder(job.id).transcript(wanted.input)
     stem = job.inputs[wanted.input].stem
     try:
-        raw = await context.service.data.run(path.read_bytes)
+        text = await context.service.data.run(_rendered, path, wanted, stem)
     except FileNotFoundError:
         raise _not_there(job) from None
-    text = await context.service.data.run(_rendered, raw, wanted, stem)
     kind = FORMATS[wanted.format]
     headers = {
         "Content-Type": kind.content_type,
@@ -67,7 +66,7 @@ def _wanted(request: web.Request) -> Wanted:
     try:
         return Wanted.model_validate(dict(request.query))
     except ValidationError as error:
-        name = str(error.errors(include_input=False, include_url=False, include_context=False)[0]["loc"][0])
+        name = first_mistake(error)[0][0]
         if name not in NAMES:
             message = f"there is no such parameter; there are {', '.join(NAMES)}"
             raise BtworkerError(ErrorCode.BAD_REQUEST, message) from None
@@ -80,7 +79,7 @@ def _not_there(job: Job) -> BtworkerError:
     return BtworkerError(ErrorCode.NOT_FOUND, f"the job is {job.status.value} and has no transcript")
 
 
-def _rendered(raw: bytes, wanted: Wanted, stem: str) -> str:
+def _rendered(path: Path, wanted: Wanted, stem: str) -> str:
     """Blocking."""
     presentation = Presentation(
         title=stem,
@@ -88,4 +87,4 @@ def _rendered(raw: bytes, wanted: Wanted, stem: str) -> str:
         max_line_count=wanted.max_line_count,
         highlight_words=wanted.highlight_words,
     )
-    return render(Transcript.from_dict(json.loads(raw)), wanted.format, presentation)
+    return render(read_json(path), wanted.format, presentation)

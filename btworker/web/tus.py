@@ -16,7 +16,7 @@ from email.utils import formatdate
 from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.receiving.received_file import ReceivedFile
+from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service.resumable import UPLOAD_ID, Resumable
 from btworker.web import admission
 from btworker.web.context import Context, context_of
@@ -132,7 +132,7 @@ async def _read(
     request: web.Request, context: Context, file: ReceivedFile, room: int, digest: "hashlib._Hash | None"
 ) -> None:
     stream = request.content
-    stream.set_read_chunk_size(context.settings.upload_chunk_kb * 1024)
+    stream.set_read_chunk_size(context.settings.upload_chunk_bytes)
     body = Body(stream, idle_s=context.settings.body_idle_s, on_bytes=context.metrics.upload_bytes)
     try:
         while chunk := await body.read():
@@ -180,7 +180,7 @@ def _length(request: web.Request, context: Context) -> int | None:
     if (length is None) == (deferred is None) or deferred not in (None, "1"):
         raise _bad("send either Upload-Length or Upload-Defer-Length: 1", "Upload-Length")
     if length is not None and length > context.settings.max_file_bytes:
-        raise admission.too_large(context)
+        raise too_large(context.settings)
     return length
 
 

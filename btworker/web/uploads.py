@@ -13,7 +13,7 @@ from aiohttp import web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Delivery, Input, Job, Options, new_job_id, unique_stems
 from btworker.logs import get_logger
-from btworker.receiving.received_file import ReceivedFile
+from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service import NewJob
 from btworker.storage import sync_folder
 from btworker.web import admission, json_jobs
@@ -139,7 +139,7 @@ class Upload:
         """Take the whole body in. Raises BtworkerError, OSError."""
         settings = self._context.settings
         stream = self._request.content
-        stream.set_read_chunk_size(settings.upload_chunk_kb * 1024)
+        stream.set_read_chunk_size(settings.upload_chunk_bytes)
         parser = PartParser(
             boundary_of(self._request.headers["Content-Type"]), max_parts=settings.max_files_per_job + MAX_FIELDS
         )
@@ -179,26 +179,21 @@ class Upload:
             message = f"an upload has at most {settings.max_files_per_job} files here (WORKER_MAX_FILES_PER_JOB)"
             raise BtworkerError(ErrorCode.BAD_MULTIPART, message)
         if int(head.headers.get("Content-Length", "0")) > settings.max_file_bytes:
-            raise admission.too_large(self._context)
+            raise too_large(self._context.settings)
         if not self._has_folder:
             before = self._form.understand(self._fields)
             parse_options(before, settings)  # what came before the first file is judged before it is read
             self._has_folder = True
             await self._data.run(self._data.create, self._job_id)
         self._filename = filename
-        self._part = ReceivedFile(
-            self._data,
-            self._data.folder(self._job_id).input(len(self._files)),
-            buffer_bytes=settings.upload_chunk_kb * 1024,
-            reserve_bytes=settings.disk_reserve_bytes,
-        )
+        self._part = ReceivedFile(self._data, settings, self._data.folder(self._job_id).input(len(self._files)))
 
     async def _add(self, data: bytes) -> None:
         if isinstance(self._part, _Field):
             self._part.add(data)
         elif self._part is not None:
             if self._part.size_bytes + len(data) > self._context.settings.max_file_bytes:
-                raise admission.too_large(self._context)
+                raise too_large(self._context.settings)
             await self._part.add(data)
 
     async def _end_part(self) -> None:

@@ -20,7 +20,7 @@ from btworker.transcript import Turn
 from demo_model.audio import SAMPLE_RATE
 
 from .heldout import Dialogue, Director, known_sentences, plans
-from .words import Listener, speaker_accuracy
+from .words import Listener, result_of, speaker_accuracy
 
 COLLAR_S = 0.5
 """As pyannote.metrics counts it: the whole width around a border, so 0.25 s on each side of it, as NIST does."""
@@ -53,12 +53,7 @@ def pcm(samples: np.ndarray) -> np.ndarray:
 def diarize(diarizer: Diarizer, samples: np.ndarray, options: Options = OPTIONS) -> Diarization:
     """All the way, without progress. `samples` are floats, or int16 as the worker has them."""
     steps = diarizer.diarize(samples if samples.dtype == np.int16 else pcm(samples), options, check=lambda: None)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Diarization = end.value
-            return found
+    return result_of(steps)
 
 
 def annotation(turns: tuple[Turn, ...] | list[Turn]) -> Annotation:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Recognition, Recording, recognize
+from btworker.engine.asr.recognition import Recording, recognize
 from btworker.engine.asr.weights import load_model
 from btworker.jobs import Options
 from btworker.messages import EngineSettings
 from btworker.transcript import Segment, Word
 
 from .heldout import Said
+
+T = TypeVar("T")
 
 
 class Listener:
@@ -36,12 +39,17 @@ class Listener:
         with TemporaryDirectory() as folder:
             journal = Journal(Path(folder) / "windows", run="x")
             steps = recognize(self._model, Recording(samples, "x"), options, journal=journal, check=lambda: None)
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    recognition: Recognition = end.value
-                    return recognition.segments
+            return result_of(steps).segments
+
+
+def result_of(steps: Generator[object, None, T]) -> T:
+    """The end of a generator, without its words on the way."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def speaker_accuracy(reference: Sequence[Said], segments: Iterable[Segment]) -> tuple[int, int]:

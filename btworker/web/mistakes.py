@@ -1,0 +1,9 @@
+"""The first thing that is wrong with what a client sent, by its wire names. Pure."""
+
+from pydantic import ValidationError
+
+
+def first_mistake(error: ValidationError) -> tuple[tuple[str, ...], str]:
+    """(where, what): the path of the value, empty for the whole, and pydantic's words. Values are not repeated."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    return tuple(str(part) for part in first["loc"]), first["msg"]
