@@ -48,6 +48,8 @@ class EngineSettings:
     """Seconds without a sample from ffmpeg after which it is given up."""
     threads: int = 0
     """CPU threads of the child; 0 = torch's own choice."""
+    batch_size: int = 0
+    """Windows decoded at once; 0 = as many as there is memory for."""
     diarization_device: str = "auto"
     diarization_pipeline: Path | None = None
     """The operator's folder with a pyannote pipeline; None stands for the pretrained one."""

@@ -57,7 +57,7 @@ class WhisperEngine:
             raise BtworkerError(ErrorCode.GPU_ERROR if on_gpu else ErrorCode.MODEL_UNAVAILABLE, blocker)
         import torch
 
-        from btworker.engine.asr.window_decoder import keep_compiled
+        from btworker.engine.asr.transcriber import keep_compiled
 
         keep_compiled()
         if self.spec.settings.threads:

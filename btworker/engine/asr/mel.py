@@ -32,6 +32,13 @@ class LogMel:
         log_spec = torch.clamp(_power(self._samples, start, count, n_mels=self._n_mels), min=FLOOR).log10()
         return (torch.maximum(log_spec, self._floor) + 4.0) / 4.0
 
+    def stretch(self, start: int, count: int, *, size: int) -> torch.Tensor:
+        """The same, followed by silence up to `size` frames: what whisper was taught to hear after a recording."""
+        silence = torch.maximum(torch.tensor(FLOOR).log10(), self._floor).add(4.0).div(4.0)
+        window = silence.repeat(self._n_mels, size)
+        window[:, :count] = self.frames(start, count)
+        return window
+
 
 def find_peak(samples: npt.NDArray[np.int16], *, n_mels: int, check: Callable[[], None]) -> float:
     """The largest log10 mel power of the recording. Calls `check` now and then, which may raise."""

@@ -4,6 +4,8 @@ Every checkpoint is hashed when it is loaded: the transcript names the very weig
 is checked against the hash in its address, so that half a download is never loaded.
 """
 
+import base64
+import gzip
 import pickle
 import time
 import warnings
@@ -13,8 +15,12 @@ from typing import Any
 
 import torch
 import whisper
+from whisper.tokenizer import get_tokenizer
 
 from btworker.checkpoints import FetchError, fetch, file_sha256, official
+from btworker.engine.asr.decoding.decoder import Decoder
+from btworker.engine.asr.decoding.network import MisfitError, Network
+from btworker.engine.asr.decoding.room import fitting_batch_size
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
 from btworker.messages import EngineSettings
@@ -28,14 +34,18 @@ class Model:
 
     name: str
     sha256: str
-    network: Any
-    """whisper.model.Whisper"""
-    device: torch.device
+    network: Network
+    decoder: Decoder
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.network.device
 
     @property
     def dtype(self) -> torch.dtype:
         """What it computes in: half precision on a GPU."""
-        return torch.float16 if self.device.type == "cuda" else torch.float32
+        return self.network.dtype
 
 
 def load_model(name: str, settings: EngineSettings, device: torch.device) -> Model:
@@ -53,25 +63,31 @@ def load_model(name: str, settings: EngineSettings, device: torch.device) -> Mod
     network = _read_checkpoint(name, path, device)
     heads = _alignment_heads(sha256)
     if heads is not None:
-        network.set_alignment_heads(heads)
-    return Model(name, sha256, network.eval(), device)
+        network.align_by(torch.tensor(list(heads), dtype=torch.bool).view(network.dims.n_text_layer, -1))
+    tokenizer = get_tokenizer(network.is_multilingual, num_languages=network.num_languages)
+    batch_size = settings.batch_size or fitting_batch_size(network)
+    log.info("model_loaded", model=name, dtype=str(network.dtype).removeprefix("torch."), batchSize=batch_size)
+    return Model(name, sha256, network, Decoder(network, tokenizer, batch_size=batch_size))
 
 
-def _read_checkpoint(name: str, path: Path, device: torch.device) -> Any:
+def _read_checkpoint(name: str, path: Path, device: torch.device) -> Network:
+    misfit = f"the checkpoint of model {name!r} does not fit its own dimensions or is damaged"
     try:
         # weights_only, which whisper's own load_model does not ask for: a pickle may run any code
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # on pickles of another protocol, which then are refused
-            checkpoint = torch.load(path, map_location=device, weights_only=True)
-        network = whisper.model.Whisper(whisper.model.ModelDimensions(**checkpoint["dims"]))
-        network.load_state_dict(checkpoint["model_state_dict"])
-        return network.to(device)
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        dims = whisper.model.ModelDimensions(**checkpoint["dims"])
+        dtype = torch.float16 if device.type == "cuda" else torch.float32
+        return Network(checkpoint["model_state_dict"], dims, device=device, dtype=dtype)
+    except MisfitError as error:
+        raise _unavailable(misfit) from error
     except (pickle.UnpicklingError, KeyError, TypeError, EOFError, ValueError, AttributeError) as error:
         raise _unavailable(f"{path.name} is no Whisper checkpoint, so model {name!r} cannot be loaded") from error
     except RuntimeError as error:
         if "CUDA" in str(error) or isinstance(error, torch.cuda.OutOfMemoryError):
             raise
-        raise _unavailable(f"the checkpoint of model {name!r} does not fit its own dimensions or is damaged") from error
+        raise _unavailable(misfit) from error
 
 
 def _official(name: str, settings: EngineSettings) -> Path:
@@ -103,10 +119,12 @@ def _official(name: str, settings: EngineSettings) -> Path:
 
 
 def _alignment_heads(sha256: str) -> bytes | None:
-    """Which heads follow the sound, for an official checkpoint under any name; None keeps whisper's default."""
+    """Which heads follow the sound, a byte each, layer by layer, for an official checkpoint under any name; None keeps
+    whisper's default."""
     known: dict[str, bytes] = whisper._ALIGNMENT_HEADS  # noqa: SLF001 - known to whisper by name only
     addresses = whisper._MODELS.items()  # noqa: SLF001
-    return next((known[name] for name, address in addresses if sha256 in address and name in known), None)
+    packed = next((known[name] for name, address in addresses if sha256 in address and name in known), None)
+    return None if packed is None else gzip.decompress(base64.b85decode(packed))
 
 
 def _unavailable(message: str) -> BtworkerError:

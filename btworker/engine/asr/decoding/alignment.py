@@ -1,0 +1,94 @@
+"""When each token was said: openai-whisper's alignment by the attention to the sound, for many windows in one pass.
+
+Only the heads that follow the sound are kept, and the sound is not encoded again. The steps and their numbers (softmax
+over the window's own frames, normalisation over tokens, a median filter of 7, the mean over heads, dynamic time
+warping) are those of whisper.timing.find_alignment.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from whisper import timing
+
+from btworker.engine.asr.decoding.network import KeysValues, Network
+
+MEDIAN_WIDTH = 7
+TOKENS_PER_SECOND = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What is to be aligned."""
+
+    start: tuple[int, ...]
+    """The signs of language and task, and the one for no timestamps."""
+    tokens: tuple[int, ...]
+    """Words only."""
+    frames: int
+    """How long the window is, in frames of 10 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Where in the window each token begins."""
+
+    tokens: tuple[int, ...]
+    starts_s: npt.NDArray[np.float64]
+    """Seconds from the window's start, one more than there are tokens: the last is where the text ends."""
+    probabilities: tuple[float, ...]
+
+
+@torch.inference_mode()
+def align(network: Network, texts: Sequence[Text], sound: list[KeysValues], *, end: int) -> list[Alignment]:
+    """Align texts with the sound of their windows, (2, n, …) a layer. `end` is the token after all words."""
+    rows = [[*text.start, *text.tokens, end] for text in texts]
+    longest = max(map(len, rows))
+    padded = torch.tensor([row + [end] * (longest - len(row)) for row in rows], device=network.device)
+    scores: list[Tensor] = []
+    hidden, _ = network.read(padded, sound, scores=scores)
+    by_head = torch.cat(scores, dim=1)
+    return [
+        Alignment(
+            text.tokens,
+            _starts(by_head[index, :, : len(row), : text.frames // 2], skip=len(text.start) - 1),
+            _probabilities(network, hidden[index, len(text.start) - 1 : len(row) - 2], text.tokens, end),
+        )
+        for index, (text, row) in enumerate(zip(texts, rows, strict=True))
+    ]
+
+
+def words(alignment: Alignment, tokenizer: Any) -> list[Any]:
+    """whisper.timing's WordTiming for each word of the text."""
+    end = tokenizer.eot
+    texts, parts = tokenizer.split_to_word_tokens([*alignment.tokens, end])
+    borders = np.cumsum([0, *(len(part) for part in parts[:-1])])
+    starts = alignment.starts_s
+    return [
+        timing.WordTiming(
+            text, part, starts[first], starts[last], float(np.mean(alignment.probabilities[first:last]))
+        )
+        for text, part, first, last in zip(texts, parts, borders[:-1], borders[1:], strict=False)
+    ]
+
+
+def _probabilities(network: Network, hidden: Tensor, tokens: Sequence[int], end: int) -> tuple[float, ...]:
+    """How probable each word token is among all word tokens, said after those before it."""
+    logits = network.logits(hidden)[:, :end]
+    chosen = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0]
+    return tuple((chosen - logits.logsumexp(-1)).exp().tolist())
+
+
+def _starts(scores: Tensor, *, skip: int) -> npt.NDArray[np.float64]:
+    """Seconds at which tokens begin, from the heads' attention; (heads, tokens, frames / 2)."""
+    weights = scores.softmax(-1)
+    deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
+    smooth = timing.median_filter((weights - mean) / deviation, MEDIAN_WIDTH)
+    matrix = smooth.mean(dim=0)[skip:-1]
+    of_token, at = timing.dtw_cpu(-matrix.double().cpu().numpy())
+    begins = np.diff(of_token, prepend=of_token[0] - 1).astype(bool)
+    return np.asarray(at[begins] / TOKENS_PER_SECOND, dtype=np.float64)

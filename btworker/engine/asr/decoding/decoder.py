@@ -1,0 +1,250 @@
+"""Continuous batching: windows of any recording are decoded together, and a place that falls free is taken at once by
+the next window that waits.
+
+Whoever waits for a window drives the decoder, one round at a time; when several jobs wait, they take turns, and every
+round serves them all. A round hears what is needed, fills the lanes, makes steps, and finishes what is done: a text
+that cannot be believed is decoded again at the next temperature, in its place, with the sound that lies there.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+from whisper.utils import compression_ratio
+
+from btworker.engine.asr.decoding.alignment import Text, align
+from btworker.engine.asr.decoding.beam import BeamLane
+from btworker.engine.asr.decoding.lane import Lane
+from btworker.engine.asr.decoding.languages import language_probabilities
+from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.places import Entry, Places, Question
+from btworker.engine.asr.decoding.rules import Rules, Vocabulary
+from btworker.engine.asr.decoding.requests import Decoded, Heard, LanguageRequest, TextRequest
+from btworker.engine.asr.decoding.ticket import Ticket
+from btworker.logs import get_logger
+
+log = get_logger()
+STEPS_BEFORE_A_LOOK = {"cuda": 8, "cpu": 1}
+"""A look at what is done waits for the GPU, and costs nothing on a CPU."""
+HEARD_AT_ONCE = {"cuda": 16, "cpu": 4}
+"""Windows to encode in one pass; more bring nothing."""
+TURN_S = 0.05
+"""How long a waiting job leaves the decoder to another one before it looks whether it was canceled."""
+
+
+class Round:
+    """What becomes of an error in a round: nobody is left waiting, whoever drove."""
+
+    def __init__(self, decoder: "Decoder") -> None:
+        self._decoder = decoder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, torch.cuda.OutOfMemoryError) and self._decoder.batch_size > 1:
+            self._decoder.halve()
+        elif error is not None:
+            self._decoder.fail(error)
+        return isinstance(error, Exception)  # it is raised to everyone by their tickets, the driver among them
+
+
+class Decoder:
+    """Decodes windows of one model, at most `batch_size` at once."""
+
+    def __init__(self, network: Network, tokenizer: Any, *, batch_size: int) -> None:
+        self._network = network
+        self._tokenizer = tokenizer
+        self._rules = Rules(Vocabulary.of(tokenizer), network.dims.n_vocab, network.device)
+        self._batch_size = batch_size
+        self._turn = threading.Lock()
+        self._listening: deque[Question] = deque()
+        self._waiting: deque[Entry] = deque()
+        self._lanes: dict[int, Places] = {}
+
+    @property
+    def batch_size(self) -> int:
+        """How many windows are decoded at once; halved where there was no memory for them."""
+        return self._batch_size
+
+    @property
+    def is_multilingual(self) -> bool:
+        """Whether the model knows other languages than English."""
+        return self._network.is_multilingual
+
+    @property
+    def num_languages(self) -> int:
+        """How many it knows."""
+        return self._network.num_languages
+
+    def listen(self, task: LanguageRequest) -> Ticket[Heard]:
+        """Ask for a window's language."""
+        ticket: Ticket[Heard] = Ticket()
+        self._listening.append(Question(task, ticket))
+        return ticket
+
+    def submit(self, task: TextRequest) -> Ticket[Decoded]:
+        """Ask for a window's text."""
+        ticket: Ticket[Decoded] = Ticket()
+        entry = Entry(task, ticket)
+        dims = self._network.dims
+        if tuple(task.sound.shape) == (dims.n_audio_ctx, dims.n_audio_state):
+            entry.features = task.sound
+        self._waiting.append(entry)
+        return ticket
+
+    def wait(self, tickets: Sequence[Ticket[Any]], check: Callable[[], None]) -> None:
+        """Return when one of the tickets is done. Calls `check` before each round, which may raise."""
+        while not any(ticket.done for ticket in tickets):
+            check()
+            if self._turn.acquire(timeout=TURN_S):
+                try:
+                    if not any(ticket.done for ticket in tickets):
+                        self._round()
+                finally:
+                    self._turn.release()
+
+    @torch.inference_mode()
+    def _round(self) -> None:
+        with Round(self):
+            self._forget_canceled()
+            self._hear()
+            self._fill()
+            for places in self._lanes.values():
+                if places.seated:
+                    done = places.step(STEPS_BEFORE_A_LOOK[self._network.device.type])
+                    self._finish(places, done)
+
+    def _clear(self) -> list[Entry]:
+        """Forget all that is on its way; gives it back."""
+        on_their_way = [entry for lane in self._lanes.values() for _, entry in lane.seated]
+        on_their_way += self._waiting
+        self._lanes.clear()
+        self._waiting.clear()
+        return on_their_way
+
+    def fail(self, error: BaseException) -> None:
+        """End everything that is on its way, of every job: what the lanes hold cannot be trusted any more."""
+        for question in self._listening:
+            question.ticket.fail(error)
+        self._listening.clear()
+        for entry in self._clear():
+            entry.ticket.fail(error)
+
+    def halve(self) -> None:
+        """Begin again with half as many places, which is remembered."""
+        self._batch_size //= 2
+        entries = self._clear()
+        torch.cuda.empty_cache()
+        log.warning("batch_halved", batchSize=self._batch_size)
+        for entry in entries:
+            entry.features = None
+        self._waiting.extend(entries)
+
+    def _forget_canceled(self) -> None:
+        for queue in (self._listening, self._waiting):
+            for _ in range(len(queue)):  # in turn, and not as new queues: other jobs may be adding to them
+                item = queue.popleft()
+                if not item.ticket.canceled:
+                    queue.append(item)
+        for places in self._lanes.values():
+            for place, entry in places.seated:
+                if entry.ticket.canceled:
+                    places.leave(place)
+
+    def _hear(self) -> None:
+        """Encode what languages are asked of, and the next windows where none is ready for a free place."""
+        at_once = HEARD_AT_ONCE[self._network.device.type]
+        while self._listening:
+            asked = [self._listening.popleft() for _ in range(min(at_once, len(self._listening)))]
+            features = self._encode([question.task.mel for question in asked])
+            languages = language_probabilities(self._network, self._tokenizer, features)
+            for question, heard, probable in zip(asked, features, languages, strict=True):
+                question.ticket.resolve(Heard(heard, probable))
+        if self._waiting and self._waiting[0].features is None and self._places(self._waiting[0].beams).free:
+            unheard = [entry for entry in self._waiting if entry.features is None][:at_once]
+            for entry, heard in zip(unheard, self._encode([e.task.sound for e in unheard]), strict=True):
+                entry.features = heard
+
+    def _encode(self, mels: list[Tensor]) -> Tensor:
+        mel = torch.stack(mels)
+        return self._network.encode(mel.to(self._network.device, self._network.dtype))
+
+    def _fill(self) -> None:
+        """Seat those that were heard, in the order in which they came, until a lane is full."""
+        while self._waiting and self._waiting[0].features is not None:
+            beams = self._waiting[0].beams
+            places = self._places(beams)
+            group: list[Entry] = []
+            while (
+                len(group) < min(places.free, HEARD_AT_ONCE[self._network.device.type])
+                and self._waiting
+                and self._waiting[0].features is not None
+                and self._waiting[0].beams == beams
+            ):
+                group.append(self._waiting.popleft())
+            if not group:
+                return
+            places.seat(group)
+
+    def _places(self, beams: int) -> Places:
+        if beams not in self._lanes:
+            windows = max(1, self._batch_size // beams)
+            kind: Callable[..., Lane] = Lane if beams == 1 else BeamLane
+            lane = kind(self._network, self._rules, windows=windows, beams=beams)
+            self._lanes[beams] = Places(lane, no_speech=self._tokenizer.no_speech)
+        return self._lanes[beams]
+
+    def _finish(self, places: Places, done: list[int]) -> None:
+        """Answer what is acceptable, or the last try; decode the others again."""
+        entries = dict(places.seated)
+        accepted: list[tuple[int, Decoded, Text | None]] = []
+        for place in done:
+            entry = entries[place]
+            decoded = self._decoded(entry, places, place)
+            last = entry.tries + 1 == len(entry.task.temperatures)
+            if last or not entry.task.unacceptable(decoded):
+                accepted.append((place, decoded, entry.task.to_align(decoded)))
+            else:
+                self._again(entry, places, place)
+        self._answer(places, entries, accepted)
+
+    def _decoded(self, entry: Entry, places: Places, place: int) -> Decoded:
+        said = places.said(place)
+        text = self._tokenizer.decode(list(said.tokens)).strip()
+        return Decoded(
+            tokens=said.tokens,
+            text=text,
+            avg_logprob=said.sum_logprob / (len(said.tokens) + 1),
+            no_speech_prob=entry.no_speech_prob,
+            temperature=entry.temperature,
+            compression_ratio=compression_ratio(text),
+        )
+
+    def _again(self, entry: Entry, places: Places, place: int) -> None:
+        beams = entry.beams
+        entry.tries += 1
+        if entry.beams == beams:
+            places.begin(place)
+        else:  # from the beams' lane to the one for samples
+            places.leave(place)
+            self._waiting.appendleft(entry)
+
+    def _answer(
+        self, places: Places, entries: dict[int, Entry], accepted: list[tuple[int, Decoded, Text | None]]
+    ) -> None:
+        aligning = [(place, text) for place, _, text in accepted if text is not None]
+        alignments = {}
+        if aligning:
+            sound = places.sound([place for place, _ in aligning])
+            found = align(self._network, [text for _, text in aligning], sound, end=self._tokenizer.eot)
+            alignments = dict(zip([place for place, _ in aligning], found, strict=True))
+        for place, decoded, _ in accepted:
+            places.leave(place)
+            entries[place].ticket.resolve(decoded.aligned(alignments.get(place)))

@@ -1,0 +1,176 @@
+"""Windows that are being decoded side by side: their state in preallocated tensors, and one step of all of them.
+
+A lane has room for some windows, each with the same number of rows: one for greedy decoding and sampling, several for
+beam search (beam.py). Windows in use stand at the front. A step reads nothing back from the device.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from btworker.engine.asr.decoding.network import KeysValues, Network
+from btworker.engine.asr.decoding.rules import History, Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a window's rows begin with."""
+
+    tokens: tuple[int, ...]
+    """The prompt and the signs of language and task."""
+    timed: bool
+    """Whether timestamps are said."""
+    temperature: float
+    chances: Tensor | None
+    """Above temperature 0: as many numbers in [0, 1) as tokens may be sampled, float32, on the CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a row said, and what became of it."""
+
+    tokens: tuple[int, ...]
+    """Without the start, and without the end of text."""
+    sum_logprob: float
+    """Over all tokens, and the end of text where there is one."""
+
+
+class Lane:
+    """Room for `windows` windows of `beams` rows each."""
+
+    def __init__(self, network: Network, rules: Rules, *, windows: int, beams: int = 1) -> None:
+        dims, device, dtype = network.dims, network.device, network.dtype
+        rows, width = windows * beams, dims.n_text_state // dims.n_text_head
+        self.network = network
+        self.rules = rules
+        self.windows = windows
+        self.beams = beams
+        self.longest = dims.n_text_ctx + 1
+        self.samples = dims.n_text_ctx // 2
+        """How many tokens a window may say; openai-whisper's limit."""
+        own = (2, rows, dims.n_text_head, dims.n_text_ctx, width)
+        sound = (2, windows, dims.n_text_head, dims.n_audio_ctx, width)
+        self.own: list[KeysValues] = [torch.zeros(own, dtype=dtype, device=device) for _ in range(dims.n_text_layer)]
+        self.sound: list[KeysValues] = [
+            torch.zeros(sound, dtype=dtype, device=device) for _ in range(dims.n_text_layer)
+        ]
+        self.history = History.empty(rows, device)
+        # one more than the longest text: rows that are done go on writing there
+        self.tokens = torch.zeros((rows, self.longest + 1), dtype=torch.long, device=device)
+        self.length = torch.ones(rows, dtype=torch.long, device=device)
+        self.limit = torch.ones(rows, dtype=torch.long, device=device)
+        self.done = torch.ones(rows, dtype=torch.bool, device=device)
+        self.sum_logprob = torch.zeros(rows, device=device)
+        self.temperature = torch.zeros(rows, device=device)
+        self.chances = torch.zeros((rows, self.samples), device=device)
+        self.started = torch.zeros(rows, dtype=torch.long, device=device)
+        self.reach = [0] * windows
+        """How far each window's rows may have got, known without asking the device."""
+        self.hot = [False] * windows
+        """Whether the window is sampled."""
+
+    def _rows(self, window: int) -> slice:
+        return slice(window * self.beams, (window + 1) * self.beams)
+
+    def place(self, windows: Sequence[int], sound: list[KeysValues], own: list[KeysValues]) -> None:
+        """Give windows their sound and what their rows have read of their starts; tensors of shape (2, n, …)."""
+        at = torch.tensor(windows, device=self.network.device)
+        rows = (at[:, None] * self.beams + torch.arange(self.beams, device=at.device)).flatten()
+        length = own[0].shape[3]
+        for kept, new, past, read in zip(self.sound, sound, self.own, own, strict=True):
+            kept[:, at] = new
+            past[:, rows, :, :length] = read.repeat_interleave(self.beams, dim=1)
+
+    def restart(self, window: int, start: Start) -> None:
+        """Begin a window anew. What its rows have read of their start, and heard, stays where it is."""
+        rows, count = self._rows(window), len(start.tokens)
+        self.tokens[rows, :count] = torch.tensor(start.tokens, device=self.tokens.device)
+        self.length[rows] = count
+        self.started[rows] = count
+        self.limit[rows] = min(count + self.samples, self.longest)
+        self.done[rows] = False
+        self.sum_logprob[rows] = 0.0
+        self.temperature[rows] = start.temperature
+        self.history.restart(rows)
+        self.history.timed[rows] = start.timed
+        self.reach[window] = count
+        self.hot[window] = start.chances is not None
+        if start.chances is not None:
+            self.chances[rows] = start.chances.to(self.chances.device)
+
+    def logits(self, windows: int) -> Tensor:
+        """Read the last token of each row of the first `windows` windows: what may come next."""
+        rows = windows * self.beams
+        reach = min(max(self.reach[:windows]), self.network.dims.n_text_ctx)
+        position = self.length[:rows] - 1
+        last = self.tokens[:rows].gather(1, position[:, None])[:, 0]
+        position = position.clamp(max=self.network.dims.n_text_ctx - 1)  # of rows that are done
+        sound = [kept[:, :windows] for kept in self.sound]
+        return self.network.logits(self.network.step(last, position, self.own, sound, reach=reach))
+
+    def view(self, windows: int) -> History:
+        """The history of the first windows; what is changed in it is changed in the lane."""
+        rows = windows * self.beams
+        return History(*(tensor[:rows] for tensor in self.history.tensors))
+
+    def step(self, windows: int) -> None:
+        """One token more for each row of the first `windows` windows that is not done. For lanes of one row each."""
+        logits, history = self.logits(windows), self.view(windows)
+        hot = any(self.hot[:windows])
+        said, logprob = self._sampled(logits, history) if hot else self.rules.best(logits, history)
+        self._say(said, logprob, history)
+        self.reach[:windows] = [reach + 1 for reach in self.reach[:windows]]
+
+    def _sampled(self, logits: Tensor, history: History) -> tuple[Tensor, Tensor]:
+        """The likeliest token of cold rows, and of the others one by the numbers that they were given at the start.
+
+        A row's text depends on its own numbers alone, whatever stands beside it.
+        """
+        rows = logits.shape[0]
+        logprobs = self.rules.log_probabilities(logits, history)
+        temperature = self.temperature[:rows]
+        spread = (logprobs / temperature.clamp(min=1e-3)[:, None]).softmax(-1).cumsum(-1)
+        turn = (self.length[:rows] - self.started[:rows]).clamp(0, self.samples - 1)
+        chance = self.chances[:rows].gather(1, turn[:, None]) * spread[:, -1:]
+        drawn = torch.searchsorted(spread, chance, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
+        said = torch.where(temperature > 0, drawn, logprobs.argmax(-1))
+        return said, logprobs.gather(1, said[:, None])[:, 0]
+
+    def _say(self, said: Tensor, logprob: Tensor, history: History) -> None:
+        rows, end = said.shape[0], self.rules.vocabulary.end
+        length, done = self.length[:rows], self.done[:rows]
+        said = said.masked_fill(done, end)
+        self.sum_logprob[:rows] += logprob.masked_fill(done, 0.0)
+        self.tokens[:rows].scatter_(1, length[:, None], said[:, None])
+        length += (~done).long()
+        done |= (said == end) | (length >= self.limit[:rows])
+        history.follow(said, self.rules.vocabulary)
+
+    def finished(self, windows: int) -> list[int]:
+        """Which of the first windows are done; waits for the device."""
+        return [window for window, done in enumerate(self.done[:windows].tolist()) if done]
+
+    def said(self, window: int) -> Said:
+        """What the window's row has said; waits for the device."""
+        row = window * self.beams
+        tokens = self.tokens[row, int(self.started[row]) : int(self.length[row])].tolist()
+        if tokens and tokens[-1] == self.rules.vocabulary.end:
+            tokens.pop()
+        return Said(tuple(tokens), float(self.sum_logprob[row]))
+
+    def stop(self, window: int) -> None:
+        """Nothing more is wanted of this window."""
+        self.done[self._rows(window)] = True
+
+    def move(self, source: int, target: int) -> None:
+        """Put one window in the place of another, which is given up."""
+        old, new = self._rows(source), self._rows(target)
+        for kept, past in zip(self.sound, self.own, strict=True):
+            kept[:, target] = kept[:, source]
+            past[:, new] = past[:, old]
+        state = (self.tokens, self.length, self.limit, self.done, self.sum_logprob, self.temperature, self.chances)
+        for tensor in (*state, self.started, *self.history.tensors):
+            tensor[new] = tensor[old]
+        self.reach[target], self.hot[target] = self.reach[source], self.hot[source]

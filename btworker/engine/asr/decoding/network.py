@@ -1,0 +1,298 @@
+"""Whisper's encoder and decoder as functions over preallocated tensors, for many windows at a time.
+
+The weights are taken once from openai-whisper's checkpoint into the run's dtype: query, key and value as one matrix,
+the attention's scale folded into the query's rows, layer norms in float32. Nothing here reads the device's memory, so
+that a step can be captured as a CUDA graph.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - as everybody calls it
+from torch import Tensor
+from whisper.model import ModelDimensions, sinusoids
+
+KeysValues = Tensor
+"""Keys and values of one layer; shape (2, rows, heads, positions, head size)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """A matrix of shape (out, in) and a bias."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """A layer norm, computed in float32."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.float(), self.weight.shape, self.weight, self.bias).to(x.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderLayer:
+    """One block of the encoder."""
+
+    norm: Norm
+    qkv: Affine
+    out: Affine
+    mlp_norm: Norm
+    mlp_in: Affine
+    mlp_out: Affine
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderLayer:
+    """One block of the decoder: itself, the sound, and the two layers of the perceptron."""
+
+    norm: Norm
+    qkv: Affine
+    out: Affine
+    cross_norm: Norm
+    cross_query: Affine
+    cross_kv: Affine
+    cross_out: Affine
+    mlp_norm: Norm
+    mlp_in: Affine
+    mlp_out: Affine
+
+
+class MisfitError(ValueError):
+    """The checkpoint does not fit its own dimensions."""
+
+
+class _Checkpoint:
+    """Tensors by name, in the shape that the dimensions ask for; every one has to be used."""
+
+    def __init__(self, state: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> None:
+        self._state = dict(state)
+        self._device = device
+        self._dtype = dtype
+
+    def take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        tensor = self._state.pop(name, None)
+        if tensor is None:
+            raise MisfitError(f"{name} is missing")
+        if tuple(tensor.shape) != shape:
+            raise MisfitError(f"{name} has the shape {tuple(tensor.shape)}, not {shape}")
+        return tensor.to(self._device, dtype or self._dtype)
+
+    def affine(self, name: str, out: int, size: int, *, bias: bool = True) -> Affine:
+        return Affine(self.take(f"{name}.weight", out, size), self.take(f"{name}.bias", out) if bias else None)
+
+    def norm(self, name: str, size: int) -> Norm:
+        weight, bias = (self.take(f"{name}.{part}", size, dtype=torch.float32) for part in ("weight", "bias"))
+        return Norm(weight, bias)
+
+    def attention(self, name: str, size: int, heads: int) -> tuple[Affine, Affine, Affine]:
+        """The query, scaled, key and value as one, and the output."""
+        query = self.affine(f"{name}.query", size, size)
+        key = self.affine(f"{name}.key", size, size, bias=False)
+        value = self.affine(f"{name}.value", size, size)
+        assert query.bias is not None and value.bias is not None  # noqa: S101, PT018 - taken just now
+        scale = (size // heads) ** -0.5
+        scaled = Affine(query.weight * scale, query.bias * scale)
+        both = Affine(
+            torch.cat([key.weight, value.weight]), torch.cat([torch.zeros_like(value.bias), value.bias])
+        )
+        return scaled, both, self.affine(f"{name}.out", size, size)
+
+    def fused_attention(self, name: str, size: int, heads: int) -> tuple[Affine, Affine]:
+        """Query, key and value as one, and the output."""
+        query, both, out = self.attention(name, size, heads)
+        assert query.bias is not None and both.bias is not None  # noqa: S101, PT018 - as above
+        return Affine(torch.cat([query.weight, both.weight]), torch.cat([query.bias, both.bias])), out
+
+    def finish(self) -> None:
+        """Raises MisfitError where tensors are left that no model of these dimensions has."""
+        unused = [name for name in self._state if name not in ("decoder.mask", "alignment_heads")]
+        if unused:
+            raise MisfitError(f"{unused[0]} is not a part of a model of these dimensions")
+
+
+class Network:
+    """One model's weights on one device, and the passes through them.
+
+    Raises MisfitError where the checkpoint does not fit its dimensions.
+    """
+
+    def __init__(
+        self, state: Mapping[str, Tensor], dims: ModelDimensions, *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        if not all(isinstance(value, int) and value > 0 for value in vars(dims).values()):
+            raise MisfitError("the dimensions are not all positive whole numbers")
+        self.dims = dims
+        self.device = device
+        self.dtype = dtype
+        taken = _Checkpoint(state, device, dtype)
+        self._take_encoder(taken)
+        self._take_decoder(taken)
+        taken.finish()
+        every = list(range(dims.n_text_head))
+        self._aligning = [every if index >= dims.n_text_layer // 2 else [] for index in range(dims.n_text_layer)]
+
+    def _take_encoder(self, taken: _Checkpoint) -> None:
+        dims, size = self.dims, self.dims.n_audio_state
+        self._conv1 = (taken.take("encoder.conv1.weight", size, dims.n_mels, 3), taken.take("encoder.conv1.bias", size))
+        self._conv2 = (taken.take("encoder.conv2.weight", size, size, 3), taken.take("encoder.conv2.bias", size))
+        self._sound_positions = taken.take("encoder.positional_embedding", dims.n_audio_ctx, size)
+        layers = []
+        for index in range(dims.n_audio_layer):
+            name = f"encoder.blocks.{index}"
+            qkv, out = taken.fused_attention(f"{name}.attn", size, dims.n_audio_head)
+            layers.append(
+                EncoderLayer(
+                    norm=taken.norm(f"{name}.attn_ln", size),
+                    qkv=qkv,
+                    out=out,
+                    mlp_norm=taken.norm(f"{name}.mlp_ln", size),
+                    mlp_in=taken.affine(f"{name}.mlp.0", 4 * size, size),
+                    mlp_out=taken.affine(f"{name}.mlp.2", size, 4 * size),
+                )
+            )
+        self._encoder = tuple(layers)
+        self._encoder_norm = taken.norm("encoder.ln_post", size)
+
+    def _take_decoder(self, taken: _Checkpoint) -> None:
+        dims, size, heads = self.dims, self.dims.n_text_state, self.dims.n_text_head
+        self._words = taken.take("decoder.token_embedding.weight", dims.n_vocab, size)
+        self._positions = taken.take("decoder.positional_embedding", dims.n_text_ctx, size)
+        layers = []
+        for index in range(dims.n_text_layer):
+            name = f"decoder.blocks.{index}"
+            qkv, out = taken.fused_attention(f"{name}.attn", size, heads)
+            cross_query, cross_kv, cross_out = taken.attention(f"{name}.cross_attn", size, heads)
+            layers.append(
+                DecoderLayer(
+                    norm=taken.norm(f"{name}.attn_ln", size),
+                    qkv=qkv,
+                    out=out,
+                    cross_norm=taken.norm(f"{name}.cross_attn_ln", size),
+                    cross_query=cross_query,
+                    cross_kv=cross_kv,
+                    cross_out=cross_out,
+                    mlp_norm=taken.norm(f"{name}.mlp_ln", size),
+                    mlp_in=taken.affine(f"{name}.mlp.0", 4 * size, size),
+                    mlp_out=taken.affine(f"{name}.mlp.2", size, 4 * size),
+                )
+            )
+        self._decoder = tuple(layers)
+        self._decoder_norm = taken.norm("decoder.ln", size)
+        # one row of a batch is multiplied twice as fast by the transposed matrix on a CPU; a GPU does not care
+        on_cpu = self.device.type == "cpu"
+        self._unembedding = self._words.t().contiguous() if on_cpu else self._words.t()
+
+    def align_by(self, heads: Tensor) -> None:
+        """Which heads follow the sound, (layers, heads) of bool; all of the upper half where nobody says."""
+        self._aligning = [row.nonzero().flatten().tolist() for row in heads]
+
+    @property
+    def is_multilingual(self) -> bool:
+        """Not an English-only model; openai-whisper's rule."""
+        return self.dims.n_vocab >= 51865
+
+    @property
+    def num_languages(self) -> int:
+        """How many languages it knows; openai-whisper's rule."""
+        return self.dims.n_vocab - 51765 - int(self.is_multilingual)
+
+    def encode(self, mel: Tensor) -> Tensor:
+        """What is heard in windows; (n, n_mels, 3000) -> (n, 1500, size)."""
+        x = F.gelu(F.conv1d(mel, *self._conv1, padding=1))
+        x = F.gelu(F.conv1d(x, *self._conv2, stride=2, padding=1))
+        x = x.transpose(1, 2) + self._sound_positions
+        for layer in self._encoder:
+            qkv = _by_head(layer.qkv(layer.norm(x)), 3, self.dims.n_audio_head)
+            heard = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], scale=1.0)
+            x = x + layer.out(heard.transpose(1, 2).flatten(2))
+            x = x + layer.mlp_out(F.gelu(layer.mlp_in(layer.mlp_norm(x))))
+        return self._encoder_norm(x)
+
+    def cross_keys_values(self, heard: Tensor) -> list[KeysValues]:
+        """Keys and values of the sound for each layer of the decoder; (n, 1500, size) -> (2, n, heads, 1500, …)."""
+        return [_by_head(layer.cross_kv(heard), 2, self.dims.n_text_head) for layer in self._decoder]
+
+    def read(
+        self, tokens: Tensor, cross: list[KeysValues], *, scores: list[Tensor] | None = None
+    ) -> tuple[Tensor, list[KeysValues]]:
+        """Read texts from their beginnings: hidden states (n, t, size), and each layer's keys and values.
+
+        `tokens` has shape (n, t), padded on the right. `scores` is given the alignment heads' attention to the sound
+        before its softmax, (n, heads of a layer, t, 1500) for each layer that has some.
+        """
+        x = self._words[tokens] + self._positions[: tokens.shape[1]]
+        own = []
+        for layer, sound, heads in zip(self._decoder, cross, self._aligning, strict=True):
+            qkv = _by_head(layer.qkv(layer.norm(x)), 3, self.dims.n_text_head)
+            own.append(qkv[1:])
+            seen = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], is_causal=True, scale=1.0)
+            x = x + layer.out(seen.transpose(1, 2).flatten(2))
+            query = _by_head(layer.cross_query(layer.cross_norm(x)), 1, self.dims.n_text_head)[0]
+            if scores is not None and heads:
+                scores.append((query[:, heads] @ sound[0][:, heads].transpose(2, 3)).float())
+            seen = F.scaled_dot_product_attention(query, sound[0], sound[1], scale=1.0)
+            x = x + layer.cross_out(seen.transpose(1, 2).flatten(2))
+            x = x + layer.mlp_out(F.gelu(layer.mlp_in(layer.mlp_norm(x))))
+        return self._decoder_norm(x), own
+
+    def step(
+        self, tokens: Tensor, positions: Tensor, own: list[KeysValues], cross: list[KeysValues], *, reach: int
+    ) -> Tensor:
+        """Read one token of each row and remember it; hidden states of shape (rows, size).
+
+        `tokens` and `positions` have shape (rows,). `own` holds each row's past, `cross` the sound; where there are k
+        rows to a window, they stand together. No position is `reach` or beyond.
+        """
+        rows, heads = tokens.shape[0], self.dims.n_text_head
+        every_row = torch.arange(rows, device=tokens.device)
+        unseen = torch.arange(reach, device=tokens.device) > positions[:, None]
+        x = self._words[tokens] + self._positions[positions]
+        for layer, past, sound in zip(self._decoder, own, cross, strict=True):
+            qkv = layer.qkv(layer.norm(x)).view(rows, 3, heads, -1)
+            past[:, every_row, :, positions] = qkv[:, 1:]
+            x = x + layer.out(_look_back(qkv[:, 0], past[:, :rows, :, :reach], unseen))
+            query = layer.cross_query(layer.cross_norm(x))
+            x = x + layer.cross_out(_listen(query, sound))
+            x = x + layer.mlp_out(F.gelu(layer.mlp_in(layer.mlp_norm(x))))
+        return self._decoder_norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """What comes next: (n, size) -> (n, vocabulary), float32."""
+        return (hidden @ self._unembedding).float()
+
+
+def _by_head(x: Tensor, parts: int, heads: int) -> Tensor:
+    """(n, t, parts x size) -> (parts, n, heads, t, head size), without a copy."""
+    return x.view(*x.shape[:2], parts, heads, -1).permute(2, 0, 3, 1, 4)
+
+
+def _look_back(query: Tensor, past: Tensor, unseen: Tensor) -> Tensor:
+    """Attention to the row's own past: (rows, heads, …) -> (rows, size)."""
+    scores = (past[0] @ query[..., None]).squeeze(-1).float()
+    weights = scores.masked_fill(unseen[:, None], -torch.inf).softmax(-1).to(query.dtype)
+    return (weights[:, :, None] @ past[1]).flatten(1)
+
+
+def _listen(query: Tensor, sound: KeysValues) -> Tensor:
+    """Attention to the sound, of k rows to a window: (rows, size) -> (rows, size).
+
+    As two plain products: attention kernels for whole sequences are slower for single positions. The keys come first
+    in the product, which is much the faster way round on a CPU.
+    """
+    _, windows, heads, positions, width = sound.shape
+    beams = query.shape[0] // windows
+    query = query.view(windows, beams, heads, width).permute(0, 2, 3, 1).reshape(windows * heads, width, beams)
+    keys, values = sound.reshape(2, windows * heads, positions, width)
+    weights = (keys @ query).transpose(1, 2).float().softmax(-1).to(query.dtype)
+    heard = (weights @ values).view(windows, heads, beams, width)
+    return heard.transpose(1, 2).reshape(windows * beams, heads * width)

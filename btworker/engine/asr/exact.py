@@ -1,0 +1,106 @@
+"""Exact decoding: openai-whisper's own loop over a recording. Each window begins where the text of the one before it
+ended, and hears that text as its prompt; the segments equal those of transcribe() with the same options.
+
+A recording's windows come one after the other, and share batches with those of other recordings.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - as everybody calls it
+
+from btworker.engine.asr.decoding.requests import Decoded
+from btworker.engine.asr.decoding.ticket import answered
+from btworker.engine.asr.journal import Entry
+from btworker.engine.asr.loop_state import LoopState
+from btworker.engine.asr.mel import LogMel
+from btworker.engine.asr.revision import Revision
+from btworker.engine.asr.segments import clear_empty, segment
+from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Cut, Window
+from btworker.engine.asr.transcriber import Transcriber
+from btworker.engine.asr.weights import Model
+from btworker.jobs import Options
+from btworker.transcript import Segment
+
+HOT_TEMPERATURE = 0.5
+"""Text sampled above this temperature is not shown to the next window."""
+
+
+class ExactLoop:
+    """The windows of one recording, one after the other."""
+
+    def __init__(
+        self, model: Model, mel: LogMel, options: Options, transcriber: Transcriber, revision: Revision
+    ) -> None:
+        self._model = model
+        self._mel = mel
+        self._word_timestamps = options.word_timestamps
+        self._prompt_length = model.network.dims.n_text_ctx // 2 - 1
+        self._transcriber = transcriber
+        self._revision = revision
+        prompt = transcriber.tokenizer.encode(" " + options.prompt.strip()) if options.prompt else []
+        self._initial_state = LoopState(prompt=tuple(prompt)[-self._prompt_length :])
+
+    def run(self, done: list[Entry], *, language: str, peak: float, check: Callable[[], None]) -> Iterator[Entry]:
+        """The windows after those that are done."""
+        state = done[-1].state if done else self._initial_state
+        index = len(done)
+        while state.seek < self._mel.content_frames:
+            start = state.seek
+            segments, state = self._window(state, check)
+            end = min(state.seek, self._mel.content_frames)
+            yield Entry(index, language, peak, start / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND, segments, state)
+            index += 1
+
+    def _window(self, state: LoopState, check: Callable[[], None]) -> tuple[tuple[Segment, ...], LoopState]:
+        """Decode the window at the state's seek: its segments, and the state after it."""
+        window = Window(state.seek, min(WINDOW_FRAMES, self._mel.content_frames - state.seek))
+        ticket = self._transcriber.ask(self._input(window), window, prompt=state.prompt)
+        decoded = answered(ticket, self._model.decoder, check)
+        if self._transcriber.is_silence(decoded):
+            return (), LoopState(window.seek + window.size, state.prompt, state.last_speech_s, state.segment_count)
+        pieces = self._transcriber.pieces(decoded, window)
+        raw = self._transcriber.segments(pieces, window, decoded)
+        seek, last_speech_s = pieces.next_seek, state.last_speech_s
+        if self._word_timestamps:
+            self._transcriber.add_words(raw, decoded, last_speech_s=last_speech_s)
+            seek, last_speech_s = _after_words(raw, pieces, window, last_speech_s, self._revision)
+        if seek <= window.seek:
+            seek = window.seek + window.size  # whisper's rules never stand still; a broken model must not, either
+        clear_empty(raw)
+        segments = tuple(segment(shape, state.segment_count + n) for n, shape in enumerate(raw))
+        prompt = self._next_prompt(state, segments, decoded)
+        return segments, LoopState(seek, prompt, last_speech_s, state.segment_count + len(segments))
+
+    def _input(self, window: Window) -> torch.Tensor:
+        """The window's spectrogram, 30 s of it."""
+        if self._revision.pads_with_silence:
+            return self._mel.frames(window.seek, WINDOW_FRAMES)
+        return F.pad(self._mel.frames(window.seek, window.size), (0, WINDOW_FRAMES - window.size))
+
+    def _next_prompt(self, state: LoopState, segments: tuple[Segment, ...], decoded: Decoded) -> tuple[int, ...]:
+        if decoded.temperature > HOT_TEMPERATURE:
+            return ()
+        text = [token for one in segments for token in one.tokens]
+        return (*state.prompt, *text)[-self._prompt_length :]
+
+
+def _after_words(
+    segments: list[dict[str, Any]], pieces: Cut, window: Window, last_speech_s: float, revision: Revision
+) -> tuple[int, float]:
+    """Where the next window begins, and when speech ended, now that the words have their times."""
+    word_end = next((word["end"] for s in reversed(segments) for word in reversed(s["words"])), None)
+    if revision.seeks_to_last_end and word_end is None and segments:
+        word_end = segments[-1]["end"]
+    if word_end is None:
+        return pieces.next_seek, last_speech_s
+    seek = pieces.next_seek
+    if not pieces.ends_in_silence and word_end > window.offset_s:
+        # the same frame both ways but for rounding, and whose rounding it is decides about equal segments
+        if revision.seeks_to_last_end:
+            seek = round(word_end * FRAMES_PER_SECOND)
+        else:
+            shift = round((word_end - window.offset_s) * FRAMES_PER_SECOND)
+            seek = window.seek + shift if shift > 0 else seek
+    return seek, float(word_end)

@@ -1,0 +1,33 @@
+"""From the shapes that whisper's functions take to our segments. Pure: no torch, no model."""
+
+from typing import Any
+
+from btworker.transcript import Segment, Word
+
+
+def clear_empty(segments: list[dict[str, Any]]) -> None:
+    """A segment of no length or without text says nothing, and the next window must not hear it."""
+    for shape in segments:
+        if shape["start"] == shape["end"] or not shape["text"].strip():
+            shape.update(text="", tokens=[], words=[])
+
+
+def segment(raw: dict[str, Any], number: int) -> Segment:
+    """whisper's shape, with numpy's numbers made plain."""
+    words = tuple(
+        Word(word["word"], float(word["start"]), float(word["end"]), float(word["probability"]))
+        for word in raw.get("words", ())
+    )
+    return Segment(
+        id=number,
+        seek=raw["seek"],
+        start=float(raw["start"]),
+        end=float(raw["end"]),
+        text=raw["text"],
+        tokens=tuple(raw["tokens"]),
+        temperature=raw["temperature"],
+        avg_logprob=raw["avg_logprob"],
+        compression_ratio=raw["compression_ratio"],
+        no_speech_prob=raw["no_speech_prob"],
+        words=words,
+    )

@@ -1,0 +1,166 @@
+"""What a job's options mean for a window: how it is asked of the decoder, when its text is believed, and the segments
+and words that are made of it. openai-whisper's thresholds and, for words, its own code.
+"""
+
+import contextlib
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from whisper import timing
+from whisper.tokenizer import get_tokenizer
+
+from btworker.engine.asr.decoding.alignment import Text, words
+from btworker.engine.asr.decoding.decoder import Decoder
+from btworker.engine.asr.decoding.requests import Decoded, TextRequest
+from btworker.engine.asr.decoding.ticket import Ticket
+from btworker.engine.asr.revision import Revision
+from btworker.engine.asr.timeline import Cut, Window, cut
+from btworker.jobs import Options
+
+FALLBACK_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+COMPRESSION_RATIO_THRESHOLD = 2.4
+"""A text that compresses better than this repeats itself."""
+LOGPROB_THRESHOLD = -1.0
+"""Mean log-probability of the tokens below which a text is not believed."""
+PREPEND_PUNCTUATIONS = "\"'“¿([{-"
+APPEND_PUNCTUATIONS = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - whisper's own default, full-width marks and all
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a job's options mean for each of its windows."""
+
+    task: str
+    temperatures: tuple[float, ...]
+    beams: int
+    no_speech_threshold: float
+    word_timestamps: bool
+
+    @classmethod
+    def of(cls, options: Options) -> "Rules":
+        """The rules that these options ask for."""
+        fixed = options.temperature
+        return cls(
+            task=options.task,
+            temperatures=FALLBACK_TEMPERATURES if fixed is None else (fixed,),
+            beams=options.beam_size or 1,
+            no_speech_threshold=options.no_speech_threshold,
+            word_timestamps=options.word_timestamps,
+        )
+
+
+class Transcriber:
+    """One model, one language and one set of rules, for all windows of a recording."""
+
+    def __init__(self, decoder: Decoder, rules: Rules, *, language: str, revision: Revision, seed: str) -> None:
+        self._decoder = decoder
+        self._rules = rules
+        self._revision = revision
+        self._seed = seed
+        self.tokenizer: Any = get_tokenizer(
+            decoder.is_multilingual, num_languages=decoder.num_languages, language=language, task=rules.task
+        )
+        self._signs: tuple[int, ...] = tuple(self.tokenizer.sot_sequence)
+
+    def ask(self, mel: Tensor, window: Window, *, prompt: Sequence[int] = (), whole: bool = False) -> Ticket[Decoded]:
+        """Ask for the window's text. `mel` has shape (n_mels, 3000); `whole` is that of `pieces`."""
+        before = (self.tokenizer.sot_prev, *prompt) if prompt else ()
+
+        def text(decoded: Decoded) -> Text | None:
+            return self._to_align(decoded, window, whole=whole)
+
+        return self._decoder.submit(
+            TextRequest(
+                sound=mel,
+                start=(*before, *self._signs),
+                sot=len(before),
+                timed=True,
+                temperatures=self._rules.temperatures,
+                beams=self._rules.beams,
+                seed=f"{self._seed}:{window.seek}",
+                unacceptable=self.is_unacceptable,
+                to_align=text,
+            )
+        )
+
+    def is_silence(self, decoded: Decoded) -> bool:
+        """Nobody speaks in the window, as far as the model can tell, and it does not believe its own text."""
+        believed = decoded.avg_logprob > LOGPROB_THRESHOLD
+        return decoded.no_speech_prob > self._rules.no_speech_threshold and not believed
+
+    def is_unacceptable(self, decoded: Decoded) -> bool:
+        """The window should be decoded again, at a higher temperature."""
+        improbable = decoded.avg_logprob < LOGPROB_THRESHOLD
+        silent = decoded.no_speech_prob > self._rules.no_speech_threshold
+        if silent and (improbable or not self._revision.silence_wants_low_logprob):
+            return False
+        return improbable or decoded.compression_ratio > COMPRESSION_RATIO_THRESHOLD
+
+    def pieces(self, decoded: Decoded, window: Window, *, whole: bool = False) -> Cut:
+        """The window's tokens, cut at its timestamps; `whole` keeps what is said after the last one, too."""
+        return cut(decoded.tokens, window, timestamp_begin=self.tokenizer.timestamp_begin, whole=whole)
+
+    def segments(self, pieces: Cut, window: Window, decoded: Decoded) -> list[dict[str, Any]]:
+        """The window's pieces in the shape that whisper's own functions take."""
+        return [
+            {
+                "seek": window.seek,
+                "start": piece.start,
+                "end": piece.end,
+                "text": self.text(piece.tokens),
+                "tokens": list(piece.tokens),
+                "temperature": decoded.temperature,
+                "avg_logprob": decoded.avg_logprob,
+                "compression_ratio": decoded.compression_ratio,
+                "no_speech_prob": decoded.no_speech_prob,
+            }
+            for piece in pieces.pieces
+        ]
+
+    def add_words(self, segments: list[dict[str, Any]], decoded: Decoded, *, last_speech_s: float) -> None:
+        """Give each segment its `words`, and its start and end by them."""
+        _place_words(
+            segments=segments,
+            model=decoded.alignment,
+            tokenizer=self.tokenizer,
+            mel=None,
+            num_frames=0,
+            prepend_punctuations=PREPEND_PUNCTUATIONS,
+            append_punctuations=APPEND_PUNCTUATIONS,
+            last_speech_timestamp=last_speech_s,
+        )
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What these tokens say, without timestamps and other signs."""
+        text: str = self.tokenizer.decode([token for token in tokens if token < self.tokenizer.eot])
+        return text
+
+    def _to_align(self, decoded: Decoded, window: Window, *, whole: bool) -> Text | None:
+        """The words of an acceptable text, where their times are wanted."""
+        if not self._rules.word_timestamps or self.is_silence(decoded):
+            return None
+        pieces = self.pieces(decoded, window, whole=whole).pieces
+        tokens = tuple(token for piece in pieces for token in piece.tokens if token < self.tokenizer.eot)
+        return Text((*self._signs, self.tokenizer.no_timestamps), tokens, window.size) if tokens else None
+
+
+def _aligned(model: Any, tokenizer: Any, *_: Any, **__: Any) -> list[Any]:
+    """In place of whisper's find_alignment, which would hear the window once more: what was found already."""
+    return [] if model is None else words(model, tokenizer)
+
+
+_place_words = types.FunctionType(
+    timing.add_word_timestamps.__code__, {**vars(timing), "find_alignment": _aligned}, "place_words"
+)
+"""whisper's own rules of where words begin and end, in the installed release, on an alignment that is there already."""
+_place_words.__kwdefaults__ = timing.add_word_timestamps.__kwdefaults__
+
+
+def keep_compiled() -> None:
+    """Have numba store what it compiles for word times beside whisper: seconds saved at every later start."""
+    with contextlib.suppress(RuntimeError):  # no folder that could be written to
+        timing.backtrace.enable_caching()
+        timing.dtw_cpu.enable_caching()
