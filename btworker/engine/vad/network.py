@@ -1,0 +1,148 @@
+"""silero-vad's network, over all frames of a recording instead of one frame a call. Runs in the child.
+
+The network hears frames of 512 samples (32 ms) and the 64 samples before each: a spectrum, four convolutions, an LSTM
+and a sigmoid. Only the LSTM looks back. So everything before it is done for hundreds of frames at once, and the LSTM
+runs over whole stretches in one call. The weights are those of the TorchScript module of the package, the probabilities
+are its own but for float rounding (at most 1e-4 apart; tests/speech/test_vad.py).
+
+The LSTM remembers long: cut into strips that each warm up for 4 s, a fifth of all strips say something else than the
+whole (measured; 64 s leave 2 of 110). So a GPU, which wants strips side by side, goes over them again, each from the
+state in which the strip before it ended, until no such state changes any more: what comes out is the whole's.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F  # noqa: N812 - as everybody calls it
+
+FRAME = 512
+"""Samples from one probability to the next: 32 ms."""
+CONTEXT = 64
+"""Samples before a frame that the network hears with it."""
+_FFT, _HOP, _MIRRORED = 256, 128, 64
+_UNITS = 128
+SETTLED = 1e-3
+"""Largest change of an LSTM state that no longer matters: states reach 60, and 1e-3 of one moved no probability by more
+than 2e-5 on half an hour of speech and noise."""
+
+State = tuple[torch.Tensor, torch.Tensor]
+"""The LSTM's hidden and cell state, each (1, lanes, 128)."""
+
+
+class SpeechNetwork:
+    """The network on one device. `lanes` strips of `lane_frames` frames are gone through side by side.
+
+    A CPU is fastest with one strip: it needs no second pass. A GPU is idle with one.
+    """
+
+    def __init__(self, device: torch.device, *, lanes: int | None = None, lane_frames: int | None = None) -> None:
+        on_gpu = device.type == "cuda"
+        self._device = device
+        self._lanes = lanes or (64 if on_gpu else 1)
+        self._lane_frames = lane_frames or (1792 if on_gpu else 4096)
+        self._block_frames = 8192 if on_gpu else 512  # what a core's cache holds
+        weights = {name: value.to(device) for name, value in _packaged_weights().items()}
+        self._convolutions = [
+            (weights[f"encoder.{n}.reparam_conv.weight"], weights[f"encoder.{n}.reparam_conv.bias"], stride)
+            for n, stride in enumerate((1, 2, 2, 1))
+        ]
+        self._lstm = _lstm(weights).to(device)
+        self._last = weights["decoder.decoder.2.weight"].flatten(), weights["decoder.decoder.2.bias"]
+        self._hann = torch.hann_window(_FFT, device=device)
+
+    @torch.inference_mode()
+    def probabilities(self, samples: npt.NDArray[np.int16], *, check: Callable[[], None]) -> npt.NDArray[np.float32]:
+        """The chance of speech in each frame of 512 samples, from 0 to 1; the last frame is filled up with zeros.
+
+        `samples` are 16 kHz mono and may be a memory map: about an hour (GPU) or two minutes (CPU) are looked at a
+        time. `check` is called before each and may raise.
+        """
+        frames = -(-len(samples) // FRAME)
+        out = np.empty(frames, dtype=np.float32)
+        state = self._still(1)
+        step = self._lanes * self._lane_frames
+        # cuDNN would round to TF32's ten bits where it is allowed to
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            for start in range(0, frames, step):
+                check()
+                stop = min(start + step, frames)
+                heard, state = self._recur(self._features(samples, start, stop), state)
+                out[start:stop] = heard.cpu().numpy()
+        return out
+
+    def _features(self, samples: npt.NDArray[np.int16], start: int, stop: int) -> torch.Tensor:
+        """What the LSTM is given for frames `start` to `stop`; shape (frames, 128)."""
+        blocks = range(start, stop, self._block_frames)
+        return torch.cat([self._encode(self._cut(samples, at, min(at + self._block_frames, stop))) for at in blocks])
+
+    def _cut(self, samples: npt.NDArray[np.int16], start: int, stop: int) -> torch.Tensor:
+        """Frames with their context, zeros where there are no samples; shape (frames, 576)."""
+        first, end = start * FRAME - CONTEXT, stop * FRAME
+        sound = np.zeros(end - first, dtype=np.int16)
+        low, high = max(first, 0), min(end, len(samples))
+        sound[low - first : high - first] = samples[low:high]
+        frames: torch.Tensor = (
+            torch.from_numpy(sound).to(self._device).float().div(32768.0).unfold(0, CONTEXT + FRAME, FRAME)
+        )
+        return frames
+
+    def _encode(self, frames: torch.Tensor) -> torch.Tensor:
+        pieces = F.pad(frames, (0, _MIRRORED), "reflect").unfold(1, _FFT, _HOP)
+        # the network's own basis is a Hann window and a Fourier transform, which is quicker than its convolution
+        heard: torch.Tensor = torch.fft.rfft(pieces * self._hann).abs().transpose(1, 2)
+        for weight, bias, stride in self._convolutions:
+            heard = F.conv1d(heard, weight, bias, stride=stride, padding=1).relu_()
+        return heard.squeeze(2)
+
+    def _recur(self, features: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """The LSTM over a stretch that begins in `state`: probabilities, and the state at its end."""
+        count = len(features)
+        lanes = min(self._lanes, -(-count // self._lane_frames))
+        length = -(-count // lanes)
+        strips = F.pad(features, (0, 0, 0, lanes * length - count)).view(lanes, length, _UNITS).transpose(0, 1)
+        starts = _joined(state, self._still(lanes - 1))
+        hidden, ends = self._lstm(strips, starts)
+        for _ in range(1, lanes):  # each pass makes one more strip exact for good; five or six do
+            following = _joined(state, tuple(end[:, :-1] for end in ends))
+            moved = max(float((new - old).abs().max()) for new, old in zip(following, starts, strict=True))
+            if moved <= SETTLED:
+                break
+            starts = following
+            hidden, ends = self._lstm(strips, starts)
+        weight, bias = self._last
+        heard = torch.sigmoid(hidden.relu() @ weight + bias)
+        return heard.T.reshape(-1)[:count], (ends[0][:, -1:], ends[1][:, -1:])
+
+    def _still(self, lanes: int) -> State:
+        nothing = torch.zeros(1, lanes, _UNITS, device=self._device)
+        return nothing, nothing
+
+
+def _joined(first: State, others: tuple[torch.Tensor, ...]) -> State:
+    return torch.cat([first[0], others[0]], dim=1), torch.cat([first[1], others[1]], dim=1)
+
+
+def _lstm(weights: Mapping[str, torch.Tensor]) -> torch.nn.LSTM:
+    lstm = torch.nn.LSTM(_UNITS, _UNITS)
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    lstm.load_state_dict({f"{name}_l0": weights[f"decoder.rnn.{name}"] for name in names})
+    return lstm.eval()
+
+
+def _packaged_weights() -> Mapping[str, torch.Tensor]:
+    """The 16 kHz network's weights. Not those of the package's .safetensors, which are of another training."""
+    spec = find_spec("silero_vad")  # found, not imported: importing it sets torch's threads to 1 for the process
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("silero-vad is not installed: install the packages of locks/<stack>.txt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch 2.11 would rather have torch.export
+        load: Any = torch.jit.load
+        module = load(Path(spec.origin).parent / "data/silero_vad.jit", map_location="cpu")
+    weights: Mapping[str, torch.Tensor] = module._model.state_dict()  # noqa: SLF001 - the 8 kHz one is _model_8k
+    return weights
