@@ -73,7 +73,9 @@ def compare(samples: Samples, options: argparse.Namespace, threads: int) -> tupl
         ours = [(span.start, span.end) for span in detector.speech(samples, check=lambda: None).spans]
         seconds[1].append(time.perf_counter() - start)
         same = same and ours == theirs
-        print(f"  {threads} threads, round {number + 1}: {seconds[0][-1]:.1f} s, ours {seconds[1][-1]:.2f} s", flush=True)
+        print(
+            f"  {threads} threads, round {number + 1}: {seconds[0][-1]:.1f} s, ours {seconds[1][-1]:.2f} s", flush=True
+        )
     return *seconds, same
 
 

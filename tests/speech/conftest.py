@@ -6,6 +6,7 @@ import warnings
 import wave
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.media import Audio, Limits, decode
 from btworker.ffmpeg import SAMPLE_RATE, find_ffmpeg
 from btworker.messages import EngineSettings
+from tests.speech.oracle import whisper_model
 from tests.speech.random_model import write_random_checkpoint
 
 Make = Callable[..., Path]
@@ -104,6 +106,12 @@ def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def random_model(random_checkpoint: Path) -> Model:
     """The same, loaded."""
     return load_model("random", engine_settings(random_checkpoint, Path("unused")), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def random_whisper(random_checkpoint: Path) -> Any:
+    """The same in openai-whisper's hands."""
+    return whisper_model(random_checkpoint)
 
 
 @pytest.fixture(scope="session")

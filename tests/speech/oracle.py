@@ -1,16 +1,19 @@
 """openai-whisper's own transcribe() as the judge of our loop, and how two results are compared."""
 
-import hashlib
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import whisper
 
+from btworker.engine.asr.decoding.requests import chances
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import Recognition, Recording, recognize, run_name
 from btworker.engine.asr.weights import Model
@@ -34,11 +37,18 @@ def ours(model: Model, samples: npt.NDArray[np.int16], options: Options, journal
             return result
 
 
-def theirs(model: Model, samples: npt.NDArray[np.int16], options: Options) -> dict[str, Any]:
-    """whisper's result for the same options, sampling with our seeds."""
+def whisper_model(checkpoint: Path) -> Any:
+    """openai-whisper's own model, loaded by openai-whisper."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # on torch.load without weights_only
+        return whisper.load_model(str(checkpoint), device="cpu")
+
+
+def theirs(model: Any, samples: npt.NDArray[np.int16], options: Options) -> dict[str, Any]:
+    """whisper's result for the same options, sampling by our numbers."""
     more: dict[str, Any] = {} if options.temperature is None else {"temperature": options.temperature}
-    with _seeded(model):
-        result: dict[str, Any] = model.network.transcribe(
+    with drawing_by_our_numbers():
+        result: dict[str, Any] = model.transcribe(
             samples.astype(np.float32) / 32768.0,
             fp16=False,
             language=options.language or None,
@@ -53,22 +63,34 @@ def theirs(model: Model, samples: npt.NDArray[np.int16], options: Options) -> di
 
 
 @contextmanager
-def _seeded(model: Model) -> Iterator[None]:
-    """transcribe() seeds nothing, so its calls of decode are caught; `seek` is read from its frame."""
-    decode = type(model.network).decode
+def drawing_by_our_numbers() -> Iterator[None]:
+    """transcribe() seeds nothing. In place of torch's sampler, one that goes through the same distribution with the
+    numbers that we draw by: the window and the token are read from its callers' frames."""
 
-    def seeded(mel: torch.Tensor, options: Any) -> Any:
-        if options.temperature > 0:
-            seek = sys._getframe(2).f_locals["seek"]
-            digest = hashlib.sha256(f"{INPUT_SHA256}:{seek}:{options.temperature}".encode()).digest()
-            torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        return decode(model.network, mel, options)
+    class OurNumbers:
+        def __init__(self, logits: torch.Tensor) -> None:
+            self.probabilities = logits.softmax(-1)
 
-    model.network.decode = seeded
-    try:
+        def sample(self) -> torch.Tensor:
+            update, loop, transcribe = (_locals_of(name) for name in ("update", "_main_loop", "transcribe"))
+            task = loop["self"]
+            seed = f"{INPUT_SHA256}:{transcribe['seek']}"
+            numbers = chances(seed, update["self"].temperature, task.sample_len)
+            said = update["tokens"].shape[1] - task.sample_begin
+            spread = self.probabilities.cumsum(-1)
+            return torch.searchsorted(spread, numbers[said] * spread[:, -1:], right=True)[:, 0]
+
+    with mock.patch("whisper.decoding.Categorical", OurNumbers):
         yield
-    finally:
-        del model.network.decode
+
+
+def _locals_of(function: str) -> dict[str, Any]:
+    """Of the nearest caller with this name."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_name != function:
+        assert frame.f_back is not None, f"{function} is not among the callers"
+        frame = frame.f_back
+    return frame.f_locals
 
 
 def assert_equal(mine: Recognition, oracle: dict[str, Any]) -> None:

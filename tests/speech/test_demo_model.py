@@ -17,7 +17,7 @@ from btworker.engine.media import Audio
 from btworker.jobs import Options
 from btworker.messages import EngineSettings
 from tests.conftest import FULL
-from tests.speech.oracle import assert_equal, ours, theirs
+from tests.speech.oracle import assert_equal, ours, theirs, whisper_model
 from tools.demo_model.evaluate import Tally, score
 
 pytestmark = [
@@ -52,16 +52,22 @@ def demo_model() -> Model:
     return load_model("demo", settings, torch.device("cpu"))
 
 
+@pytest.fixture(scope="module")
+def demo_whisper() -> Any:
+    """The same in openai-whisper's hands."""
+    return whisper_model(CHECKPOINT)
+
+
 @pytest.fixture
 def both(
-    demo_model: Model, decoded: Callable[..., Audio], tmp_path: Path
+    demo_model: Model, demo_whisper: Any, decoded: Callable[..., Audio], tmp_path: Path
 ) -> Callable[[Path, Options], tuple[Recognition, dict[str, Any]]]:
     """Our result and whisper's for one recording."""
 
     def run(path: Path, options: Options) -> tuple[Recognition, dict[str, Any]]:
         samples = decoded(path).samples
         journal = tmp_path / f"{path.stem}.jsonl"
-        return ours(demo_model, samples, options, journal), theirs(demo_model, samples, options)
+        return ours(demo_model, samples, options, journal), theirs(demo_whisper, samples, options)
 
     return run
 
@@ -79,7 +85,11 @@ def test_variants_equal(name: str, both: Callable[..., Any]) -> None:
 
 
 def test_the_model_keeps_its_promise(
-    demo_model: Model, decoded: Callable[..., Audio], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    demo_model: Model,
+    demo_whisper: Any,
+    decoded: Callable[..., Audio],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Word errors within what its card says, 90 % of segment starts within 0.3 s, 85 % of word starts within 0.2 s."""
     total = Tally()

@@ -5,6 +5,7 @@ temperature, empty segments. test_demo_model.py does the same on speech.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,16 +35,18 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_segments_equal(name: str, random_model: Model, noise: npt.NDArray[np.int16], tmp_path: Path) -> None:
+def test_segments_equal(
+    name: str, random_model: Model, random_whisper: Any, noise: npt.NDArray[np.int16], tmp_path: Path
+) -> None:
     """With the same options (and the same seeds above temperature 0)."""
     mine = ours(random_model, noise, CASES[name], tmp_path / "0.jsonl")
-    assert_equal(mine, theirs(random_model, noise, CASES[name]))
+    assert_equal(mine, theirs(random_whisper, noise, CASES[name]))
     assert mine.segments or name == "silence"
 
 
 @pytest.mark.parametrize("count", [0, 100, 16_000])
-def test_short_recordings_equal(count: int, random_model: Model, tmp_path: Path) -> None:
+def test_short_recordings_equal(count: int, random_model: Model, random_whisper: Any, tmp_path: Path) -> None:
     """Down to nothing at all."""
     samples = noise_of(count)
     options = CASES["no words"]
-    assert_equal(ours(random_model, samples, options, tmp_path / "0.jsonl"), theirs(random_model, samples, options))
+    assert_equal(ours(random_model, samples, options, tmp_path / "0.jsonl"), theirs(random_whisper, samples, options))

@@ -1,7 +1,7 @@
 """One recording, from its first window to its last, as a generator that can be stopped, in one of two modes.
 
-exact.py is openai-whisper's own loop, with the segments of its transcribe(); fast.py decodes independent windows side by
-side. Both say how far they are, stop between two steps, go on where an earlier attempt died, and read a recording of
+exact.py is openai-whisper's own loop, with the segments of its transcribe(); fast.py decodes independent windows side
+by side. Both say how far they are, stop between two steps, go on where an earlier attempt died, and read a recording of
 any length in the same memory. Runs in the child; engine/attempt.py drives it.
 """
 
@@ -17,18 +17,20 @@ from btworker.engine.asr.decoding.requests import LanguageRequest
 from btworker.engine.asr.decoding.ticket import answered
 from btworker.engine.asr.exact import ExactLoop
 from btworker.engine.asr.fast import FastLoop
-from btworker.engine.asr.journal import Entry, Journal
+from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.mel import LogMel, find_peak
 from btworker.engine.asr.revision import installed_revision
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Rules, Transcriber
 from btworker.engine.asr.weights import Model
+from btworker.engine.vad.spans import Span
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options
-from btworker.transcript import Segment, Word
+from btworker.transcript import Segment
 
 REVISION = 1
 """Of our own decoding: windows of an earlier one are not gone on with."""
+FRAME_SAMPLES = 160
 LANGUAGE_WINDOWS = 5
 """As many windows say together which language is spoken, in fast mode."""
 
@@ -65,8 +67,8 @@ def run_name(model: Model, recording: Recording, options: Options) -> str:
 
     facts = [
         model.sha256, recording.sha256, len(recording.samples), version("openai-whisper"), str(model.dtype),
-        REVISION, options.decode, options.language, options.task, options.prompt, options.temperature, options.beam_size,
-        options.word_timestamps, options.no_speech_threshold,
+        REVISION, options.decode, options.language, options.task, options.prompt, options.temperature,
+        options.beam_size, options.word_timestamps, options.no_speech_threshold,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
@@ -110,12 +112,17 @@ def _windows(model: Model, recording: Recording, options: Options, check: Callab
     """Fast mode's windows: where somebody speaks, in stretches of up to 30 s."""
     if options.decode != "fast":
         return ()
-    return speech_windows(recording.samples, device=model.device, check=check)
+    speech = model.detector.speech(recording.samples, check=check)
+    return tuple(_frames(span) for span in speech.windows())
 
 
-def _language(
-    model: Model, mel: LogMel, options: Options, windows: Sequence[Window], check: Callable[[], None]
-) -> str:
+def _frames(span: Span) -> Window:
+    """A stretch of samples as one of frames; a frame that begins in it belongs to it."""
+    first = span.start // FRAME_SAMPLES
+    return Window(first, min(-(-span.end // FRAME_SAMPLES) - first, WINDOW_FRAMES))
+
+
+def _language(model: Model, mel: LogMel, options: Options, windows: Sequence[Window], check: Callable[[], None]) -> str:
     """The language asked for, else the likeliest: in the first 30 s, or in several windows where there are some."""
     from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
 

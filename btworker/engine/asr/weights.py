@@ -11,7 +11,6 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import whisper
@@ -21,6 +20,7 @@ from btworker.checkpoints import FetchError, fetch, file_sha256, official
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.network import MisfitError, Network
 from btworker.engine.asr.decoding.room import fitting_batch_size
+from btworker.engine.vad.detector import SpeechDetector
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
 from btworker.messages import EngineSettings
@@ -36,6 +36,7 @@ class Model:
     sha256: str
     network: Network
     decoder: Decoder
+    detector: SpeechDetector
 
     @property
     def device(self) -> torch.device:
@@ -67,7 +68,7 @@ def load_model(name: str, settings: EngineSettings, device: torch.device) -> Mod
     tokenizer = get_tokenizer(network.is_multilingual, num_languages=network.num_languages)
     batch_size = settings.batch_size or fitting_batch_size(network)
     log.info("model_loaded", model=name, dtype=str(network.dtype).removeprefix("torch."), batchSize=batch_size)
-    return Model(name, sha256, network, Decoder(network, tokenizer, batch_size=batch_size))
+    return Model(name, sha256, network, Decoder(network, tokenizer, batch_size=batch_size), SpeechDetector(device))
 
 
 def _read_checkpoint(name: str, path: Path, device: torch.device) -> Network:

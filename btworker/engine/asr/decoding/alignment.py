@@ -69,9 +69,7 @@ def words(alignment: Alignment, tokenizer: Any) -> list[Any]:
     borders = np.cumsum([0, *(len(part) for part in parts[:-1])])
     starts = alignment.starts_s
     return [
-        timing.WordTiming(
-            text, part, starts[first], starts[last], float(np.mean(alignment.probabilities[first:last]))
-        )
+        timing.WordTiming(text, part, starts[first], starts[last], float(np.mean(alignment.probabilities[first:last])))
         for text, part, first, last in zip(texts, parts, borders[:-1], borders[1:], strict=False)
     ]
 

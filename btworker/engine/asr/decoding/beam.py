@@ -7,6 +7,7 @@ openai-whisper looks at each number by itself.
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from btworker.engine.asr.decoding.lane import Lane, Said, Start
@@ -14,6 +15,8 @@ from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.rules import Rules
 
 Texts = list[tuple[int, ...]]
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -94,7 +97,7 @@ class BeamLane(Lane):
         start = self.reach[window] - said
         return enough or said >= min(self.samples, self.longest - start)
 
-    def _advance(self, window: int, best: np.ndarray, ids: np.ndarray) -> list[Candidate]:
+    def _advance(self, window: int, best: Floats, ids: Integers) -> list[Candidate]:
         """The window's next beams, out of beams + 1 tokens for each; what ends is kept apart."""
         search = self._search(window)
         beams = range(self.beams if search.texts[0] else 1)  # at first all are the same

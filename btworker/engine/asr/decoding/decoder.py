@@ -22,8 +22,8 @@ from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.languages import language_probabilities
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.places import Entry, Places, Question
-from btworker.engine.asr.decoding.rules import Rules, Vocabulary
 from btworker.engine.asr.decoding.requests import Decoded, Heard, LanguageRequest, TextRequest
+from btworker.engine.asr.decoding.rules import Rules, Vocabulary
 from btworker.engine.asr.decoding.ticket import Ticket
 from btworker.logs import get_logger
 
@@ -148,11 +148,8 @@ class Decoder:
         self._waiting.extend(entries)
 
     def _forget_canceled(self) -> None:
-        for queue in (self._listening, self._waiting):
-            for _ in range(len(queue)):  # in turn, and not as new queues: other jobs may be adding to them
-                item = queue.popleft()
-                if not item.ticket.canceled:
-                    queue.append(item)
+        _drop_canceled(self._listening)
+        _drop_canceled(self._waiting)
         for places in self._lanes.values():
             for place, entry in places.seated:
                 if entry.ticket.canceled:
@@ -167,8 +164,8 @@ class Decoder:
             languages = language_probabilities(self._network, self._tokenizer, features)
             for question, heard, probable in zip(asked, features, languages, strict=True):
                 question.ticket.resolve(Heard(heard, probable))
-        if self._waiting and self._waiting[0].features is None and self._places(self._waiting[0].beams).free:
-            unheard = [entry for entry in self._waiting if entry.features is None][:at_once]
+        if self._waiting and not self._waiting[0].is_heard and self._places(self._waiting[0].beams).free:
+            unheard = [entry for entry in self._waiting if not entry.is_heard][:at_once]
             for entry, heard in zip(unheard, self._encode([e.task.sound for e in unheard]), strict=True):
                 entry.features = heard
 
@@ -178,20 +175,22 @@ class Decoder:
 
     def _fill(self) -> None:
         """Seat those that were heard, in the order in which they came, until a lane is full."""
-        while self._waiting and self._waiting[0].features is not None:
-            beams = self._waiting[0].beams
-            places = self._places(beams)
-            group: list[Entry] = []
-            while (
-                len(group) < min(places.free, HEARD_AT_ONCE[self._network.device.type])
-                and self._waiting
-                and self._waiting[0].features is not None
-                and self._waiting[0].beams == beams
-            ):
-                group.append(self._waiting.popleft())
+        while self._waiting and self._waiting[0].is_heard:
+            places = self._places(self._waiting[0].beams)
+            group = self._next_of(places, min(places.free, HEARD_AT_ONCE[self._network.device.type]))
             if not group:
                 return
             places.seat(group)
+
+    def _next_of(self, places: Places, most: int) -> list[Entry]:
+        """Those at the head of the queue that were heard and belong there."""
+        group: list[Entry] = []
+        while len(group) < most and self._waiting:
+            entry = self._waiting[0]
+            if not entry.is_heard or entry.beams != places.lane.beams:
+                break
+            group.append(self._waiting.popleft())
+        return group
 
     def _places(self, beams: int) -> Places:
         if beams not in self._lanes:
@@ -248,3 +247,12 @@ class Decoder:
         for place, decoded, _ in accepted:
             places.leave(place)
             entries[place].ticket.resolve(decoded.aligned(alignments.get(place)))
+
+
+def _drop_canceled(queue: "deque[Question] | deque[Entry]") -> None:
+    """In place, entry by entry: other jobs may be adding to it."""
+    for _ in range(len(queue)):
+        if queue[0].ticket.canceled:
+            queue.popleft()
+        else:
+            queue.rotate(-1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor
-from whisper.model import ModelDimensions, sinusoids
+from whisper.model import ModelDimensions
 
 KeysValues = Tensor
 """Keys and values of one layer; shape (2, rows, heads, positions, head size)."""
@@ -102,9 +102,7 @@ class _Checkpoint:
         assert query.bias is not None and value.bias is not None  # noqa: S101, PT018 - taken just now
         scale = (size // heads) ** -0.5
         scaled = Affine(query.weight * scale, query.bias * scale)
-        both = Affine(
-            torch.cat([key.weight, value.weight]), torch.cat([torch.zeros_like(value.bias), value.bias])
-        )
+        both = Affine(torch.cat([key.weight, value.weight]), torch.cat([torch.zeros_like(value.bias), value.bias]))
         return scaled, both, self.affine(f"{name}.out", size, size)
 
     def fused_attention(self, name: str, size: int, heads: int) -> tuple[Affine, Affine]:
@@ -199,12 +197,12 @@ class Network:
     @property
     def is_multilingual(self) -> bool:
         """Not an English-only model; openai-whisper's rule."""
-        return self.dims.n_vocab >= 51865
+        return bool(self.dims.n_vocab >= 51865)
 
     @property
     def num_languages(self) -> int:
         """How many languages it knows; openai-whisper's rule."""
-        return self.dims.n_vocab - 51765 - int(self.is_multilingual)
+        return int(self.dims.n_vocab) - 51765 - int(self.is_multilingual)
 
     def encode(self, mel: Tensor) -> Tensor:
         """What is heard in windows; (n, n_mels, 3000) -> (n, 1500, size)."""
@@ -294,5 +292,5 @@ def _listen(query: Tensor, sound: KeysValues) -> Tensor:
     query = query.view(windows, beams, heads, width).permute(0, 2, 3, 1).reshape(windows * heads, width, beams)
     keys, values = sound.reshape(2, windows * heads, positions, width)
     weights = (keys @ query).transpose(1, 2).float().softmax(-1).to(query.dtype)
-    heard = (weights @ values).view(windows, heads, beams, width)
+    heard: Tensor = (weights @ values).view(windows, heads, beams, width)
     return heard.transpose(1, 2).reshape(windows * beams, heads * width)

@@ -36,6 +36,11 @@ class Entry:
     no_speech_prob: float = 0.0
 
     @property
+    def is_heard(self) -> bool:
+        """Whether the encoder is through with it."""
+        return self.features is not None
+
+    @property
     def temperature(self) -> float:
         """The one that is tried now."""
         return self.task.temperatures[self.tries]
@@ -80,9 +85,7 @@ class Places:
             self._seated[place] = entry
             self.begin(place)
 
-    def _read_starts(
-        self, network: Network, entries: Sequence[Entry], sound: list[KeysValues]
-    ) -> list[KeysValues]:
+    def _read_starts(self, network: Network, entries: Sequence[Entry], sound: list[KeysValues]) -> list[KeysValues]:
         starts = [entry.task.start for entry in entries]
         longest = max(map(len, starts))
         tokens = torch.tensor([[*start, *[0] * (longest - len(start))] for start in starts], device=network.device)

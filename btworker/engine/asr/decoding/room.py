@@ -17,7 +17,7 @@ def place_bytes(network: Network) -> int:
     dims = network.dims
     itemsize = torch.empty((), dtype=network.dtype).element_size()
     positions = dims.n_audio_ctx + dims.n_text_ctx
-    return 2 * dims.n_text_layer * positions * dims.n_text_state * itemsize + 8 * dims.n_vocab * 4
+    return int(2 * dims.n_text_layer * positions * dims.n_text_state * itemsize + 8 * dims.n_vocab * 4)
 
 
 def fitting_batch_size(network: Network) -> int:

@@ -61,11 +61,9 @@ class History:
     @classmethod
     def empty(cls, rows: int, device: torch.device) -> "History":
         """For rows that say nothing yet."""
-        history = cls(
-            *(torch.zeros(rows, dtype=torch.bool, device=device) for _ in range(3)),
-            latest=torch.zeros(rows, dtype=torch.long, device=device),
-            timed=torch.zeros(rows, dtype=torch.bool, device=device),
-        )
+        first, stamped, before, timed = (torch.zeros(rows, dtype=torch.bool, device=device) for _ in range(4))
+        latest = torch.zeros(rows, dtype=torch.long, device=device)
+        history = cls(first=first, stamped=stamped, stamped_before=before, latest=latest, timed=timed)
         history.restart(slice(0, rows))
         return history
 
