@@ -28,6 +28,12 @@ class SpeechSettings(BaseSettings):
     """auto: the GPUs when there are any, else the CPU. A GPU that torch cannot use is an error, never a silent CPU."""
     cpu_threads: int = Field(0, ge=0, le=1024, validation_alias=env("WORKER_CPU_THREADS"))
     """CPU threads of each child; 0 = the machine's cores, divided by the children."""
+    decode: Literal["fast", "exact"] = Field("fast", validation_alias=env("WORKER_DECODE"))
+    """How a job is decoded that does not say. fast: independent windows where somebody speaks, many at a time. exact:
+    openai-whisper's own loop with its very segments, several times slower where a recording is alone."""
+    batch_size: int = Field(0, ge=0, le=512, validation_alias=env("WORKER_BATCH_SIZE"))
+    """Windows of up to 30 s that a child decodes at once; 0 = as many as its memory has room for, 64 on a GPU and 16 on
+    a CPU at most. It is halved by itself when a GPU's memory runs out."""
     hf_token: SecretStr | None = Field(None, validation_alias=env("HF_TOKEN", "HUGGINGFACE_TOKEN"))
     """Hugging Face token for gated models (diarization)."""
     hf_token_file: Path | None = Field(None, validation_alias=env("HF_TOKEN_FILE"))

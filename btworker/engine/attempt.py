@@ -20,13 +20,13 @@ from btworker.transcript import Transcript, Turn
 
 if TYPE_CHECKING:
     from btworker.engine.asr.recognition import Recognition
+    from btworker.engine.asr.weights import Model
     from btworker.engine.media import Audio
     from btworker.engine.pipeline import WhisperEngine
 
 log = get_logger()
 NO_TURNS: tuple[Turn, ...] = ()
-NO_VAD = "voice activity detection is not part of this version yet: the whole recording was transcribed"
-NO_FAST_MODE = "fast decoding is not part of this version yet: the recording was decoded exactly"
+NO_VAD = "vadEnabled has no effect on exact decoding, which hears the whole recording; ask for decode=fast"
 
 
 class Attempt:
@@ -49,10 +49,10 @@ class Attempt:
         with ExitStack() as cleanup:
             cleanup.callback(remove_scratch, self._settings.scratch, task.job_id)
             yield from self._say_what_is_missing()
-            yield from self._use_model()
+            model = yield from self._borrow_model(cleanup)
             transcripts = []
             for index, source in enumerate(task.inputs):
-                transcripts.append((yield from self._transcribe(index, source)))
+                transcripts.append((yield from self._transcribe(model, index, source)))
                 log.info("file_processed", filename=source.filename, fileIndex=index, totalFiles=len(task.inputs))
         with self._clock.stage("write"):
             outputs = write_outputs(self._folder, task.options, task.inputs, transcripts)
@@ -61,25 +61,24 @@ class Attempt:
         yield Finished(task.job_id, task.attempt, outputs, durations_s, timings, fatal=broke)
 
     def _say_what_is_missing(self) -> Iterator[JobEvent]:
-        wanted = {
-            NO_VAD: self._task.options.vad_enabled,
-            NO_FAST_MODE: self._task.options.decode == "fast",
-        }
-        yield from (self._tell.warned(sentence) for sentence, asked_for in wanted.items() if asked_for)
+        if self._task.options.vad_enabled and self._task.options.decode == "exact":
+            yield self._tell.warned(NO_VAD)
 
-    def _use_model(self) -> Iterator[JobEvent]:
-        task, name = self._task, self._task.options.model
-        if self._engine.model == name:
-            return
+    def _borrow_model(self, cleanup: ExitStack) -> Generator[JobEvent, None, "Model"]:
+        """The job's model until the attempt ends, loaded in place of another one if need be."""
+        task, name, models = self._task, self._task.options.model, self._engine.models
+        if models.name == name:
+            return cleanup.enter_context(models.lend(name, self._check))
         yield self._tell.progressed(Stage.LOADING_MODEL, 0, 0.0, 0.0)
         clock = StageClock()
         log.info("model_load_started", model=name)
         with clock.stage("loadModel"), self._clock.stage("loadModel"):
-            self._engine.use(name)
+            model = cleanup.enter_context(models.lend(name, self._check))
         log.info("model_load_finished", model=name, seconds=round(clock.timings[0][1], 3))
         yield ModelLoaded(task.job_id, task.attempt, name, clock.timings[0][1])
+        return model
 
-    def _transcribe(self, index: int, source: Input) -> Generator[JobEvent, None, Transcript]:
+    def _transcribe(self, model: "Model", index: int, source: Input) -> Generator[JobEvent, None, Transcript]:
         clock = StageClock()
         with clock.stage("decode"), self._clock.stage("decode"):
             audio = yield from self._decode(index)
@@ -89,7 +88,7 @@ class Attempt:
         duration_s = round(audio.duration_s, 3)
         log.info("transcribe_started", **about, durationSec=duration_s, sizeMB=round(source.size_bytes / 2**20, 3))
         with clock.stage("transcribe"), self._clock.stage("transcribe"):
-            recognition = yield from self._recognize(index, source, audio)
+            recognition = yield from self._recognize(model, index, source, audio)
         log.info("transcribe_finished", **about, segmentCount=len(recognition.segments))
         segments, turns = recognition.segments, NO_TURNS
         if self._task.options.diarization_enabled:
@@ -102,7 +101,7 @@ class Attempt:
             segments=segments,
             turns=turns,
             duration_s=audio.duration_s,
-            provenance=self._provenance(clock),
+            provenance=self._provenance(model, clock),
         )
 
     def _decode(self, index: int) -> Generator[JobEvent, None, "Audio"]:
@@ -116,11 +115,13 @@ class Attempt:
         limits = Limits(self._settings.max_audio_s, stall_s=self._settings.decode_stall_s)
         return (yield from relay(decode(source, target, limits=limits, canceled=self._canceled), event))
 
-    def _recognize(self, index: int, source: Input, audio: "Audio") -> Generator[JobEvent, None, "Recognition"]:
+    def _recognize(
+        self, model: "Model", index: int, source: Input, audio: "Audio"
+    ) -> Generator[JobEvent, None, "Recognition"]:
         from btworker.engine.asr.journal import Journal
         from btworker.engine.asr.recognition import Recording, Step, recognize, run_name
 
-        task, model = self._task, self._engine.use(self._task.options.model)
+        task = self._task
 
         def event(step: Step) -> JobEvent:
             where = (step.seconds_done, step.seconds_total)
@@ -137,8 +138,8 @@ class Attempt:
         if self._canceled():
             raise BtworkerError(ErrorCode.CANCELED, "canceled while the recording was transcribed")
 
-    def _provenance(self, clock: StageClock) -> tuple[tuple[str, Any], ...]:
-        model, device = self._engine.use(self._task.options.model), self._engine.spec.device
+    def _provenance(self, model: "Model", clock: StageClock) -> tuple[tuple[str, Any], ...]:
+        device = self._engine.spec.device
         return (
             ("model", model.name),
             ("modelSha256", model.sha256),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from btworker.engine.attempt import Attempt
+from btworker.engine.desk import Desk
 from btworker.engine.faults import translated
 from btworker.engine.surroundings import BROKEN, DIARIZATION_LOADING, Surroundings, look_around, unusable
 from btworker.errors import BtworkerError, ErrorCode
@@ -26,13 +27,14 @@ def load(spec: WorkerSpec) -> "WhisperEngine":
 
 
 class WhisperEngine:
-    """One device, one loaded model at a time. Implements pool.engine_api.Engine."""
+    """One device, one loaded model at a time, any number of jobs. Implements pool.engine_api.Engine."""
 
     def __init__(self, spec: WorkerSpec, surroundings: Surroundings) -> None:
         self.spec = spec
         """What this child was told at spawn."""
         self._surroundings = surroundings
-        self._model: Model | None = None
+        self.models: Desk[Model] = Desk(self._load)
+        """The loaded model; each attempt borrows it."""
         self._model_error = "no model is loaded yet"
         self.diarizer: Diarizer | None = None
         """Loaded by `open`, where it can be."""
@@ -47,7 +49,7 @@ class WhisperEngine:
     @property
     def model(self) -> str:
         """The name of the loaded model, or nothing."""
-        return self._model.name if self._model else ""
+        return self.models.name
 
     def open(self) -> None:
         """Load the default model. Raises BtworkerError: GPU_ERROR, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
@@ -62,20 +64,13 @@ class WhisperEngine:
         keep_compiled()
         if self.spec.settings.threads:
             torch.set_num_threads(self.spec.settings.threads)
-        self._load(self.spec.settings.default_model)
-        self._load_diarizer()
+        with self.models.lend(self.spec.settings.default_model, check=lambda: None):
+            self._load_diarizer()
 
     def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:
         """One attempt at a job; see the protocol in pool/engine_api.py."""
         with translated():
             yield from Attempt(self, task, canceled).run()
-
-    def use(self, name: str) -> "Model":
-        """The model of this name, loaded in place of another one if need be."""
-        if self._model is None or self._model.name != name:
-            self._load(name)
-        assert self._model is not None  # noqa: S101 - _load raises, or sets it
-        return self._model
 
     def _load_diarizer(self) -> None:
         """Without speakers a worker is of use as well: what is wrong is a sentence for ping and for jobs."""
@@ -97,20 +92,20 @@ class WhisperEngine:
             self.diarization_error = ""
             log.info("diarization_device_selected", device=self.diarizer.device)
 
-    def _load(self, name: str) -> None:
+    def _load(self, name: str) -> "Model":
         import torch
 
         from btworker.engine.asr.weights import load_model
 
-        self._model = None  # before the next one comes: there may not be room for both
         gc.collect()
         if self.spec.device.kind == "cuda":
             torch.cuda.empty_cache()
         device = torch.device("cuda:0" if self.spec.device.kind == "cuda" else "cpu")
         try:
             with translated():
-                self._model = load_model(name, self.spec.settings, device)
+                model = load_model(name, self.spec.settings, device)
         except BtworkerError as error:
             self._model_error = error.message
             raise
         self._model_error = ""
+        return model

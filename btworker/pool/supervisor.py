@@ -92,6 +92,7 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
         offline=settings.offline,
         max_audio_s=settings.max_audio_hours * 3600,
         decode_stall_s=settings.decode_stall_s,
+        batch_size=settings.batch_size,
         threads=threads_per_child(wanted=settings.cpu_threads, children=len(devices)),
         diarization_device=settings.diarization_device,
         diarization_pipeline=settings.diarization_pipeline,

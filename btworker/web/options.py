@@ -43,7 +43,7 @@ class OptionsForm(BaseModel):
     prompt: str = Field("", max_length=4000, description="text of at most 4000 characters")
     temperature: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
     beam_size: int | None = Field(None, ge=1, le=20, description="a whole number from 1 to 20")
-    decode: Literal["fast", "exact"] = Field("exact", description="fast or exact")
+    decode: Literal["fast", "exact"] | None = Field(None, description="fast or exact")
     word_timestamps: bool = Field(default=True, description=_YES_NO)
     vad_enabled: bool = Field(default=False, description=_YES_NO)
     hallucination_detection: bool = Field(default=True, description=_YES_NO)
@@ -161,8 +161,10 @@ def _checked(form: OptionsForm, settings: Settings) -> Options:
         message = f"language must be {OptionsForm.model_fields['language'].description}, such as de or german"
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param="language")
     _check_speakers(form)
-    plain = form.model_dump(exclude={"model", "language", "outputs"})
-    return Options(model=model, language=language, outputs=tuple(dict.fromkeys(form.outputs)), **plain)
+    plain = form.model_dump(exclude={"model", "language", "decode", "outputs"})
+    decode = form.decode or settings.decode
+    outputs = tuple(dict.fromkeys(form.outputs))
+    return Options(model=model, language=language, decode=decode, outputs=outputs, **plain)
 
 
 def _check_speakers(form: OptionsForm) -> None:

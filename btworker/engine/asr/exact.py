@@ -4,14 +4,14 @@ ended, and hears that text as its prompt; the segments equal those of transcribe
 A recording's windows come one after the other, and share batches with those of other recordings.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 
 from btworker.engine.asr.decoding.requests import Decoded
-from btworker.engine.asr.decoding.ticket import answered
+from btworker.engine.asr.decoding.ticket import Heartbeat, answered
 from btworker.engine.asr.journal import Entry
 from btworker.engine.asr.loop_state import LoopState
 from btworker.engine.asr.mel import LogMel
@@ -42,22 +42,26 @@ class ExactLoop:
         prompt = transcriber.tokenizer.encode(" " + options.prompt.strip()) if options.prompt else []
         self._initial_state = LoopState(prompt=tuple(prompt)[-self._prompt_length :])
 
-    def run(self, done: list[Entry], *, language: str, peak: float, check: Callable[[], None]) -> Iterator[Entry]:
+    def run(
+        self, done: list[Entry], *, language: str, peak: float, check: Callable[[], None]
+    ) -> Iterator[Entry | Heartbeat]:
         """The windows after those that are done."""
         state = done[-1].state if done else self._initial_state
         index = len(done)
         while state.seek < self._mel.content_frames:
             start = state.seek
-            segments, state = self._window(state, check)
+            segments, state = yield from self._window(state, check)
             end = min(state.seek, self._mel.content_frames)
             yield Entry(index, language, peak, start / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND, segments, state)
             index += 1
 
-    def _window(self, state: LoopState, check: Callable[[], None]) -> tuple[tuple[Segment, ...], LoopState]:
+    def _window(
+        self, state: LoopState, check: Callable[[], None]
+    ) -> Generator[Heartbeat, None, tuple[tuple[Segment, ...], LoopState]]:
         """Decode the window at the state's seek: its segments, and the state after it."""
         window = Window(state.seek, min(WINDOW_FRAMES, self._mel.content_frames - state.seek))
         ticket = self._transcriber.ask(self._input(window), window, prompt=state.prompt)
-        decoded = answered(ticket, self._model.decoder, check)
+        decoded = yield from answered(ticket, self._model.decoder, check)
         if self._transcriber.is_silence(decoded):
             return (), LoopState(window.seek + window.size, state.prompt, state.last_speech_s, state.segment_count)
         pieces = self._transcriber.pieces(decoded, window)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from btworker.engine.asr.decoding.requests import Decoded
-from btworker.engine.asr.decoding.ticket import Ticket
+from btworker.engine.asr.decoding.ticket import Heartbeat, Ticket, answered
 from btworker.engine.asr.journal import Entry
 from btworker.engine.asr.loop_state import LoopState
 from btworker.engine.asr.mel import LogMel
@@ -38,7 +38,9 @@ class FastLoop:
         prompt = transcriber.tokenizer.encode(" " + options.prompt.strip()) if options.prompt else []
         self._prompt = tuple(prompt)[-longest:]
 
-    def run(self, done: list[Entry], *, language: str, peak: float, check: Callable[[], None]) -> Iterator[Entry]:
+    def run(
+        self, done: list[Entry], *, language: str, peak: float, check: Callable[[], None]
+    ) -> Iterator[Entry | Heartbeat]:
         """The windows after those that are done, in their order."""
         waiting = deque(enumerate(self._windows))
         for _ in done:
@@ -51,8 +53,8 @@ class FastLoop:
                     index, window = waiting.popleft()
                     asked.append((index, window, self._ask(window)))
                 index, window, ticket = asked[0]
-                self._decoder.wait([ticket], check)
-                entry = self._entry(index, window, ticket.answer, state, language=language, peak=peak)
+                decoded = yield from answered(ticket, self._decoder, check)
+                entry = self._entry(index, window, decoded, state, language=language, peak=peak)
                 asked.popleft()
                 state = entry.state
                 yield entry

@@ -7,32 +7,31 @@ any length in the same memory. Runs in the child; engine/attempt.py drives it.
 
 import hashlib
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from btworker.engine.asr.decoding.requests import LanguageRequest
-from btworker.engine.asr.decoding.ticket import answered
+from btworker.engine.asr.decoding.ticket import Heartbeat
 from btworker.engine.asr.exact import ExactLoop
 from btworker.engine.asr.fast import FastLoop
 from btworker.engine.asr.journal import Journal
+from btworker.engine.asr.language import find_language
 from btworker.engine.asr.mel import LogMel, find_peak
 from btworker.engine.asr.revision import installed_revision
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Rules, Transcriber
 from btworker.engine.asr.weights import Model
+from btworker.engine.telling import relay
 from btworker.engine.vad.spans import Span
-from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
 REVISION = 1
 """Of our own decoding: windows of an earlier one are not gone on with."""
 FRAME_SAMPLES = 160
-LANGUAGE_WINDOWS = 5
-"""As many windows say together which language is spoken, in fast mode."""
+"""Samples from one frame to the next: 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,9 @@ def recognize(
     total_s = mel.content_frames / FRAMES_PER_SECOND
     yield Step(None, done[-1].end if done else 0.0, total_s)
     windows = _windows(model, recording, options, check)
-    language = done[-1].language if done else _language(model, mel, options, windows, check)
+    began = Step(None, 0.0, total_s)
+    found = find_language(model, mel, done[-1].language if done else options.language, windows, check)
+    language = yield from relay(found, lambda _: began)
     revision = installed_revision()
     transcriber = Transcriber(
         model.decoder, Rules.of(options), language=language, revision=revision, seed=recording.sha256
@@ -99,6 +100,9 @@ def recognize(
         loop = ExactLoop(model, mel, options, transcriber, revision)
     entries = list(done)
     for entry in loop.run(done, language=language, peak=peak, check=check):
+        if isinstance(entry, Heartbeat):
+            yield Step(None, entries[-1].end if entries else 0.0, total_s)
+            continue
         journal.append(entry)
         entries.append(entry)
         yield Step(entry.index, entry.end, total_s)
@@ -120,32 +124,3 @@ def _frames(span: Span) -> Window:
     """A stretch of samples as one of frames; a frame that begins in it belongs to it."""
     first = span.start // FRAME_SAMPLES
     return Window(first, min(-(-span.end // FRAME_SAMPLES) - first, WINDOW_FRAMES))
-
-
-def _language(model: Model, mel: LogMel, options: Options, windows: Sequence[Window], check: Callable[[], None]) -> str:
-    """The language asked for, else the likeliest: in the first 30 s, or in several windows where there are some."""
-    from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
-
-    network = model.network
-    if not network.is_multilingual:
-        return "en"
-    if not options.language:
-        return _detected(model, mel, windows, check)
-    language = options.language.lower()
-    language = str(TO_LANGUAGE_CODE.get(language, language))
-    if language not in list(LANGUAGES)[: network.num_languages]:
-        raise BtworkerError(
-            ErrorCode.PROCESSING_ERROR,
-            f"model {model.name!r} does not know the language {options.language!r}; leave it out to have it detected",
-        )
-    return language
-
-
-def _detected(model: Model, mel: LogMel, windows: Sequence[Window], check: Callable[[], None]) -> str:
-    """The language that is the likeliest in all of some windows, spread over the recording."""
-    count = min(LANGUAGE_WINDOWS, len(windows))
-    some = [windows[place * len(windows) // count] for place in range(count)]
-    heard = [mel.stretch(one.seek, one.size, size=WINDOW_FRAMES) for one in some] or [mel.frames(0, WINDOW_FRAMES)]
-    tickets = [model.decoder.listen(LanguageRequest(sound)) for sound in heard]
-    found = [answered(ticket, model.decoder, check).languages for ticket in tickets]
-    return max(found[0], key=lambda code: sum(probable[code] for probable in found))

@@ -54,7 +54,7 @@ class BeamLane(Lane):
 
     def step(self, windows: int) -> None:
         """One token more for each beam of the first `windows` windows."""
-        logprobs = self.rules.log_probabilities(self.logits(windows), self.view(windows))
+        logprobs = self.rules.log_probabilities(self.logits(windows, self.farthest(windows)), self.view(windows))
         values, tokens = logprobs.topk(self.beams + 1)
         best, ids = values.float().cpu().numpy(), tokens.cpu().numpy()
         kept: list[Candidate] = []
@@ -62,7 +62,7 @@ class BeamLane(Lane):
             first = window * self.beams
             kept += self._advance(window, best[first : first + self.beams], ids[first : first + self.beams])
         self._follow(windows, kept)
-        self.reach[:windows] = [reach + 1 for reach in self.reach[:windows]]
+        self.advanced(windows)
 
     def finished(self, windows: int) -> list[int]:
         """Windows with as many ended texts as beams, or whose beams are as long as they may be."""
@@ -128,7 +128,7 @@ class BeamLane(Lane):
         device = self.network.device
         source = torch.tensor([row // self.beams * self.beams + beam.beam for row, beam in enumerate(kept)]).to(device)
         said = torch.tensor([candidate.token for candidate in kept]).to(device)
-        reach = max(self.reach[:windows])
+        reach = self.farthest(windows)
         for past in self.own:
             past[:, :rows, :, :reach] = past[:, source, :, :reach]
         self.tokens[:rows] = self.tokens[source]

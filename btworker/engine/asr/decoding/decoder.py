@@ -7,6 +7,7 @@ that cannot be believed is decoded again at the next temperature, in its place, 
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -99,9 +100,15 @@ class Decoder:
         self._waiting.append(entry)
         return ticket
 
-    def wait(self, tickets: Sequence[Ticket[Any]], check: Callable[[], None]) -> None:
-        """Return when one of the tickets is done. Calls `check` before each round, which may raise."""
+    def wait(
+        self, tickets: Sequence[Ticket[Any]], check: Callable[[], None], *, at_most_s: float = float("inf")
+    ) -> bool:
+        """Return True when one of the tickets is done, False after the given time. Calls `check` before each round,
+        which may raise."""
+        end = time.monotonic() + at_most_s
         while not any(ticket.done for ticket in tickets):
+            if time.monotonic() > end:
+                return False
             check()
             if self._turn.acquire(timeout=TURN_S):
                 try:
@@ -109,6 +116,7 @@ class Decoder:
                         self._round()
                 finally:
                     self._turn.release()
+        return True
 
     @torch.inference_mode()
     def _round(self) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from btworker.engine.asr.decoding.graphs import Graphs, bucket
 from btworker.engine.asr.decoding.network import KeysValues, Network
 from btworker.engine.asr.decoding.rules import History, Rules
 
@@ -70,6 +71,7 @@ class Lane:
         """How far each window's rows may have got, known without asking the device."""
         self.hot = [False] * windows
         """Whether the window is sampled."""
+        self._graphs = Graphs() if device.type == "cuda" and beams == 1 else None
 
     def _rows(self, window: int) -> slice:
         return slice(window * self.beams, (window + 1) * self.beams)
@@ -100,10 +102,9 @@ class Lane:
         if start.chances is not None:
             self.chances[rows] = start.chances.to(self.chances.device)
 
-    def logits(self, windows: int) -> Tensor:
+    def logits(self, windows: int, reach: int) -> Tensor:
         """Read the last token of each row of the first `windows` windows: what may come next."""
         rows = windows * self.beams
-        reach = min(max(self.reach[:windows]), self.network.dims.n_text_ctx)
         position = self.length[:rows] - 1
         last = self.tokens[:rows].gather(1, position[:, None])[:, 0]
         position = position.clamp(max=self.network.dims.n_text_ctx - 1)  # of rows that are done
@@ -117,11 +118,27 @@ class Lane:
 
     def step(self, windows: int) -> None:
         """One token more for each row of the first `windows` windows that is not done. For lanes of one row each."""
-        logits, history = self.logits(windows), self.view(windows)
-        hot = any(self.hot[:windows])
+        reach, hot = self.farthest(windows), any(self.hot[:windows])
+        if self._graphs is None:
+            self._step(windows, reach, hot=hot)
+        else:
+            sizes = bucket(windows, reach, room=self.windows, longest=self.network.dims.n_text_ctx)
+            self._graphs.run((*sizes, hot), lambda: self._step(*sizes, hot=hot))
+        self.advanced(windows)
+
+    def farthest(self, windows: int) -> int:
+        """How many positions the longest of the first windows' rows may have filled."""
+        return min(max(self.reach[:windows]), self.network.dims.n_text_ctx)
+
+    def advanced(self, windows: int) -> None:
+        """These rows may be one token longer now."""
+        self.reach[:windows] = [reach + 1 for reach in self.reach[:windows]]
+
+    def _step(self, windows: int, reach: int, *, hot: bool) -> None:
+        """On the device alone: nothing is read back, so that it can be recorded."""
+        logits, history = self.logits(windows, reach), self.view(windows)
         said, logprob = self._sampled(logits, history) if hot else self.rules.best(logits, history)
         self._say(said, logprob, history)
-        self.reach[:windows] = [reach + 1 for reach in self.reach[:windows]]
 
     def _sampled(self, logits: Tensor, history: History) -> tuple[Tensor, Tensor]:
         """The likeliest token of cold rows, and of the others one by the numbers that they were given at the start.

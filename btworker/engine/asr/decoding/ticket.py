@@ -1,10 +1,17 @@
 """A promise of the decoder: what was asked, and in the end the answer or what went wrong."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 Answer = TypeVar("Answer")
+HEARTBEAT_S = 5.0
+"""Far below any limit on how long a child may be silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Nothing is done yet, but the decoder is at work."""
 
 
 @dataclass(slots=True, eq=False)
@@ -43,14 +50,17 @@ class Ticket(Generic[Answer]):
 class Waiter(Protocol):
     """Decoder.wait, for the annotation."""
 
-    def wait(self, tickets: Sequence[Ticket[Any]], check: Callable[[], None]) -> None:
-        """Return when one of the tickets is done."""
+    def wait(
+        self, tickets: Sequence[Ticket[Any]], check: Callable[[], None], *, at_most_s: float = float("inf")
+    ) -> bool:
+        """Return True when one of the tickets is done, False after the given time."""
 
 
-def answered(ticket: Ticket[Answer], decoder: Waiter, check: Callable[[], None]) -> Answer:
-    """The ticket's answer, waited for. When `check` raises, it is not wanted any more."""
+def answered(ticket: Ticket[Answer], decoder: Waiter, check: Callable[[], None]) -> Generator[Heartbeat, None, Answer]:
+    """The ticket's answer, waited for, with a Heartbeat now and then. Left early, it is not wanted any more."""
     try:
-        decoder.wait([ticket], check)
+        while not decoder.wait([ticket], check, at_most_s=HEARTBEAT_S):
+            yield Heartbeat()
     finally:
         ticket.cancel()
     return ticket.answer

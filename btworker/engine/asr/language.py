@@ -1,0 +1,50 @@
+"""Which language a recording is in: the one asked for, or the likeliest. Runs in the child."""
+
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+
+from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
+
+from btworker.engine.asr.decoding.requests import LanguageRequest
+from btworker.engine.asr.decoding.ticket import Heartbeat, answered
+from btworker.engine.asr.mel import LogMel
+from btworker.engine.asr.timeline import WINDOW_FRAMES, Window
+from btworker.engine.asr.weights import Model
+from btworker.errors import BtworkerError, ErrorCode
+
+MOST_WINDOWS = 5
+"""As many windows say together which language is spoken: music or silence at the beginning says nothing."""
+
+
+def find_language(
+    model: Model, mel: LogMel, wanted: str, windows: Sequence[Window], check: Callable[[], None]
+) -> Generator[Heartbeat, None, str]:
+    """The code of the language. Where none is wanted it is detected, in several of the windows or in the first 30 s.
+
+    Raises BtworkerError where the model does not know the language.
+    """
+    if not model.network.is_multilingual:
+        return "en"
+    if not wanted:
+        return (yield from _detect(model, mel, windows, check))
+    language = str(TO_LANGUAGE_CODE.get(wanted.lower(), wanted.lower()))
+    if language not in list(LANGUAGES)[: model.network.num_languages]:
+        raise BtworkerError(
+            ErrorCode.PROCESSING_ERROR,
+            f"model {model.name!r} does not know the language {wanted!r}; leave it out to have it detected",
+        )
+    return language
+
+
+def _detect(
+    model: Model, mel: LogMel, windows: Sequence[Window], check: Callable[[], None]
+) -> Generator[Heartbeat, None, str]:
+    """The language that some windows, spread over the recording, hold for the likeliest together."""
+    count = min(MOST_WINDOWS, len(windows))
+    some = [windows[place * len(windows) // count] for place in range(count)]
+    heard = [mel.stretch(one.seek, one.size, size=WINDOW_FRAMES) for one in some] or [mel.frames(0, WINDOW_FRAMES)]
+    tickets = [model.decoder.listen(LanguageRequest(sound)) for sound in heard]
+    likely: Counter[str] = Counter()
+    for ticket in tickets:
+        likely.update((yield from answered(ticket, model.decoder, check)).languages)
+    return likely.most_common(1)[0][0]

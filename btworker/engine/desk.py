@@ -1,0 +1,73 @@
+"""The one model that a child has loaded, lent to the jobs that use it. Runs in the child.
+
+Jobs of one model share it; a job that asks for another one waits until those before it have given it back, and those
+after it wait for it, so that nobody waits for ever.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+Loaded = TypeVar("Loaded")
+LOOK_S = 0.1
+"""Between two looks of a waiting job at whether it was canceled."""
+
+
+class Desk(Generic[Loaded]):
+    """Lends what `load` makes of a name; what was loaded before is dropped first. Used from several threads."""
+
+    def __init__(self, load: Callable[[str], Loaded]) -> None:
+        self._load = load
+        self._changed = threading.Condition()
+        self._queue: deque[object] = deque()
+        self._readers = 0
+        self._loaded: tuple[str, Loaded] | None = None
+
+    @property
+    def name(self) -> str:
+        """What is loaded; empty where nothing is."""
+        return "" if self._loaded is None else self._loaded[0]
+
+    @contextmanager
+    def lend(self, name: str, check: Callable[[], None]) -> Iterator[Loaded]:
+        """Raises what `check` raises while it waits, and what `load` raises."""
+        with self._first_in_line(check):
+            with self._changed:
+                while self._readers and self.name != name:
+                    self._changed.wait(LOOK_S)
+                    check()
+            loaded = self._get(name)
+            self._count(1)
+        try:
+            yield loaded
+        finally:
+            self._count(-1)
+
+    @contextmanager
+    def _first_in_line(self, check: Callable[[], None]) -> Iterator[None]:
+        """One at a time, in the order in which they came."""
+        me = object()
+        self._queue.append(me)
+        try:
+            with self._changed:
+                while self._queue[0] is not me:
+                    self._changed.wait(LOOK_S)
+                    check()
+            yield
+        finally:
+            with self._changed:
+                self._queue.remove(me)
+                self._changed.notify_all()
+
+    def _count(self, readers: int) -> None:
+        with self._changed:
+            self._readers += readers
+            self._changed.notify_all()
+
+    def _get(self, name: str) -> Loaded:
+        if self._loaded is None or self._loaded[0] != name:
+            self._loaded = None  # before the next one comes: there may not be room for both
+            self._loaded = (name, self._load(name))
+        return self._loaded[1]
