@@ -25,17 +25,17 @@ class Graphs:
 
     def __init__(self) -> None:
         self._recorded: dict[Hashable, torch.cuda.CUDAGraph] = {}
-        self._pool = torch.cuda.graph_pool_handle()
+        self._pool = torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
     def run(self, key: Hashable, step: Callable[[], None]) -> None:
         """Run a step that reads nothing back, and whose tensors stay where they are."""
         known = self._recorded.get(key)
         if known is not None:
-            known.replay()
+            known.replay()  # type: ignore[no-untyped-call]
             return
         step()
         torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
+        graph = torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
         # other threads may be at work on the same GPU: only what this one does is recorded
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             step()

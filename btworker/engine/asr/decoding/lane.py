@@ -128,7 +128,7 @@ class Lane:
 
     def farthest(self, windows: int) -> int:
         """How many positions the longest of the first windows' rows may have filled."""
-        return min(max(self.reach[:windows]), self.network.dims.n_text_ctx)
+        return min(max(self.reach[:windows]), int(self.network.dims.n_text_ctx))
 
     def advanced(self, windows: int) -> None:
         """These rows may be one token longer now."""
