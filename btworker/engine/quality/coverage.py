@@ -1,6 +1,6 @@
 """Speech without text: what nobody would notice is missing from a transcript."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
 from btworker.transcript import Segment
@@ -24,9 +24,8 @@ def uncovered(
     found: list[Interval] = []
     for start, end in spans:
         at = start
-        for covered_from, covered_to in cover[max(bisect_right(starts, start) - 1, 0) :]:
-            if covered_from >= end:
-                break
+        first, last = max(bisect_right(starts, start) - 1, 0), bisect_left(starts, end)
+        for covered_from, covered_to in cover[first:last]:
             found.append((at, covered_from))
             at = max(at, covered_to)
         found.append((at, end))
