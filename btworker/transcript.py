@@ -38,6 +38,26 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Hallucination:
+    """Why a segment may have been invented by the model. Nothing is removed for it."""
+
+    confidence: float
+    """0 to 1, that it was."""
+    reasons: tuple[str, ...]
+    flagged: bool
+    """The confidence reaches what the job's sensitivity asks for."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A shape for JSON."""
+        return {"confidence": self.confidence, "reasons": list(self.reasons), "flagged": self.flagged}
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> "Hallucination":
+        """The inverse of to_dict."""
+        return cls(raw["confidence"], tuple(raw["reasons"]), raw["flagged"])
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """One segment as openai-whisper defines it. `seek` counts mel frames (10 ms) of its window's start."""
 
@@ -55,9 +75,11 @@ class Segment:
     speaker: str | None = None
     speaker_inferred: bool = False
     """True of all its words."""
+    hallucination: Hallucination | None = None
+    """None: nobody looked, or nothing speaks for it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Whisper's shape; `words` and `speaker` where there are any."""
+        """Whisper's shape; `words`, `speaker` and `hallucination` where there are any."""
         shape: dict[str, Any] = {
             "id": self.id,
             "seek": self.seek,
@@ -72,11 +94,14 @@ class Segment:
         }
         if self.words:
             shape["words"] = [word.to_dict() for word in self.words]
+        if self.hallucination:
+            shape["hallucination"] = self.hallucination.to_dict()
         return {**shape, **_speaker(self)}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> "Segment":
         """The inverse of to_dict; also reads openai-whisper's own segments."""
+        doubt = raw.get("hallucination")
         return cls(
             id=raw["id"],
             seek=raw.get("seek", 0),
@@ -91,6 +116,7 @@ class Segment:
             words=tuple(Word.from_dict(word) for word in raw.get("words", ())),
             speaker=raw.get("speaker"),
             speaker_inferred=raw.get("speaker_inferred", False),
+            hallucination=Hallucination.from_dict(doubt) if doubt else None,
         )
 
 
@@ -125,6 +151,8 @@ class Transcript:
     turns: tuple[Turn, ...] = ()
     provenance: tuple[tuple[str, Any], ...] = ()
     """(name, JSON value) pairs: model, modelSha256, versions, device, options, attempt, timings."""
+    missing_speech: tuple[tuple[float, float], ...] = ()
+    """(start, end) of stretches in which speech was heard and no text came out."""
 
     def to_dict(self) -> dict[str, Any]:
         """Whisper's result shape with what we add to it."""
@@ -136,6 +164,8 @@ class Transcript:
         }
         if self.turns:
             shape["turns"] = [turn.to_dict() for turn in self.turns]
+        if self.missing_speech:
+            shape["missing_speech"] = [{"start": start, "end": end} for start, end in self.missing_speech]
         shape["provenance"] = dict(self.provenance)
         return shape
 
@@ -149,4 +179,5 @@ class Transcript:
             duration_s=raw.get("duration", 0.0),
             turns=tuple(Turn(**turn) for turn in raw.get("turns", ())),
             provenance=tuple(raw.get("provenance", {}).items()),
+            missing_speech=tuple((span["start"], span["end"]) for span in raw.get("missing_speech", ())),
         )

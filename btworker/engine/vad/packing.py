@@ -14,9 +14,9 @@ from btworker.engine.vad.spans import FRAME, Span
 SAMPLE_RATE = 16_000
 GRID = 160
 """Windows begin and end on the decoder's frames of 10 ms."""
-CHOICE_S = 5.0
-"""Seconds at the end of a window in which the longest pause is chosen over the last one. More would give better places
-and emptier windows."""
+CHOICE_S = 2.0
+"""Seconds at the end of a window in which the longest pause is chosen over the last one. With 5 there were 5 to 8 %
+more windows, and no fewer word errors with the demo model."""
 MAX_GAP_S = 4.0
 """Silence that is not carried along inside a window. Whisper invents text for long silences, but windows of a few
 words each would cost as much as full ones."""

@@ -1,0 +1,313 @@
+# ruff: noqa: RUF001 - letters of many scripts are meant
+"""What is said about a text without hearing it again: inventions, loops, missing speech, times in order. Pure."""
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from btworker.engine.quality.coverage import uncovered
+from btworker.engine.quality.hallucinations import assess, threshold
+from btworker.engine.quality.loops import is_looping, is_looping_tokens
+from btworker.engine.quality.phrases import CLOSINGS, CREDITS, OPENINGS, SHORT_CLOSINGS, doubt_of, normalized
+from btworker.engine.quality.scripts import foreign_share
+from btworker.engine.quality.tidy import tidy
+from btworker.transcript import Hallucination, Segment, Transcript, Word
+
+REASONS = {
+    "empty_or_very_short", "known_hallucination_phrase", "foreign_characters", "high_no_speech_prob",
+    "low_avg_logprob", "high_compression_ratio", "too_much_text_for_duration", "repetition",
+}  # fmt: skip
+"""The controller's contract."""
+TEXTS = st.text(max_size=60) | st.sampled_from(["", "Yes.", "♪", "好。", "1,000", "שלום", "👍", " and then"])
+TIMES = st.floats(-10, 200) | st.sampled_from((0.0, float("nan"), float("inf"), float("-inf")))
+
+
+def said(text: str, *, start: float = 0.0, seconds: float = 5.0, **numbers: float) -> Segment:
+    """A segment that the model was sure of, unless `numbers` say otherwise."""
+    sure = {"avg_logprob": -0.2, "compression_ratio": 1.4, "no_speech_prob": 0.02, **numbers}
+    return Segment(0, 0, start, start + seconds, text, **sure)  # type: ignore[arg-type]
+
+
+def found(segment: Segment, language: str = "en", sensitivity: int = 50) -> Hallucination | None:
+    """What is said of one segment alone."""
+    (assessed,) = assess([segment], language=language, sensitivity=sensitivity)
+    return assessed.hallucination
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Yes.", "en"), (" No.", "en"), ("Ja.", "de"), ("OK", "en"), ("42", "en"), ("5", "en"), ("はい。", "ja"),
+        ("好。", "zh"), ("是", "zh"), ("네.", "ko"), ("Да.", "ru"), ("نعم.", "ar"), ("כן.", "he"), ("हाँ।", "hi"),
+        ("I went to Nantes, then to Łódź and São Paulo.", "en"), ("Er fährt einen BMW von 1998.", "de"),
+        ("彼はGoogleで働いています。", "ja"), ("Она купила iPhone 15 Pro.", "ru"),
+        ("今天我们讨论人工智能的发展。", "zh"),
+        ("No, no, no, no, no.", "en"), ("Ha ha ha ha!", "en"), ("It is very, very, very good.", "en"),
+        ("Great job 👍👍", "en"), ("The angle α is 30°.", "en"), ("5, 4, 3, 2, 1, 0!", "en"),
+        ("Thank you.", "en"), ("Thank you for watching over my children while I was away.", "en"),
+        ("We have to check the subtitles by Monday.", "en"), ("안녕하세요 여러분 반갑습니다", "ko"),
+        ("ฉันไปโรงเรียนทุกวันกับเพื่อน", "th"), ("אני גר בתל אביב כבר עשר שנים", "he"), ("xyzzy", "tlh"), ("слово", ""),
+    ],
+)  # fmt: skip
+def test_what_people_say_is_not_flagged(text: str, language: str) -> None:
+    """Short answers, names, loanwords, numbers and emoji, at the default sensitivity."""
+    doubt = found(said(text), language)
+    assert doubt is None or not doubt.flagged
+
+
+@pytest.mark.parametrize(
+    ("segment", "language", "reason"),
+    [
+        (said(""), "en", "empty_or_very_short"),
+        (said(" ..."), "en", "empty_or_very_short"),
+        (said(" \u200f\u00a0"), "he", "empty_or_very_short"),
+        (said("Subtitles by the Amara.org community"), "en", "known_hallucination_phrase"),
+        (said(" Thank you for watching!"), "en", "known_hallucination_phrase"),
+        (said("Sous-titrage Société Radio-Canada"), "fr", "known_hallucination_phrase"),
+        (said("Untertitel im Auftrag des ZDF für funk, 2017"), "de", "known_hallucination_phrase"),
+        (said("ご視聴ありがとうございました"), "ja", "known_hallucination_phrase"),
+        (said("由Amara.org社区提供的字幕"), "zh", "known_hallucination_phrase"),
+        (said("Субтитры сделал DimaTorzok"), "ru", "known_hallucination_phrase"),
+        (said("これは日本語です"), "en", "foreign_characters"),
+        (said("Hello мой друг"), "en", "foreign_characters"),
+        (said("שלום לכולם"), "ar", "foreign_characters"),
+        (said("la la la la la la la la la la", compression_ratio=3.1), "en", "high_compression_ratio"),
+        (said("A sentence of a good many words in almost no time.", seconds=0.2), "en", "too_much_text_for_duration"),
+        (said("这是一个非常长的句子根本不可能在半秒钟之内说完", seconds=0.4), "zh", "too_much_text_for_duration"),
+        (said("I think that I think that I think that I think that I think that"), "en", "repetition"),
+        (said("とてもとてもとてもとてもとてもとてもとてもとてもとても"), "ja", "repetition"),
+    ],
+)  # fmt: skip
+def test_each_strong_reason_alone_is_enough(segment: Segment, language: str, reason: str) -> None:
+    """At the default sensitivity."""
+    doubt = found(segment, language)
+    assert doubt is not None
+    assert reason in doubt.reasons
+    assert doubt.flagged
+
+
+def test_of_the_models_own_numbers_it_takes_two() -> None:
+    """They hold for a whole window; a sensitive client hears of one."""
+    for numbers in ({"no_speech_prob": 0.9}, {"avg_logprob": -1.5}):
+        doubt = found(said("I see the house.", **numbers))
+        assert doubt is not None
+        assert not doubt.flagged
+        sensitive = found(said("I see the house.", **numbers), sensitivity=100)
+        assert sensitive is not None
+        assert sensitive.flagged
+    both = found(said("I see the house.", no_speech_prob=0.9, avg_logprob=-1.5))
+    assert both is not None
+    assert both.flagged
+    assert both.reasons == ("high_no_speech_prob", "low_avg_logprob")
+
+
+def test_a_thank_you_into_silence_is_flagged() -> None:
+    """But not one that was heard, and a music note only where nobody spoke."""
+    for text in ("Thank you.", "♪"):
+        heard, silence = found(said(text)), found(said(text, no_speech_prob=0.9))
+        assert heard is not None
+        assert silence is not None
+        assert (heard.flagged, silence.flagged) == (False, True)
+
+
+def test_the_threshold_is_the_contracts() -> None:
+    """From 0.9 to 0.3."""
+    assert [threshold(value) for value in (0, 50, 70, 100)] == [0.9, 0.6, 0.48, 0.3]
+
+
+def test_segments_that_repeat_are_flagged_from_the_second_on() -> None:
+    """One, or two by turns; the first round may have been said, and a short answer may come again."""
+    loop = "And we will see what comes next."
+    many = assess([said(loop)] * 3, language="en", sensitivity=50)
+    assert [one.hallucination is not None and one.hallucination.flagged for one in many] == [False, True, True]
+    turns = assess([said(loop), said("Yes, of course we do.")] * 3, language="en", sensitivity=50)
+    assert [one.hallucination is not None for one in turns] == [False] * 2 + [True] * 4
+    answers = assess([said("Yes."), said("Yes."), said("Yes.")], language="en", sensitivity=100)
+    assert [one.hallucination for one in answers] == [None] * 3
+    assert assess([said("Yes.")] * 9, language="en", sensitivity=50)[-1].hallucination is not None
+
+
+@pytest.mark.parametrize("phrase", [*CREDITS, *OPENINGS, *CLOSINGS, *SHORT_CLOSINGS])
+def test_every_known_phrase_is_known(phrase: str) -> None:
+    """Also as Whisper may write it: capitals, a full stop."""
+    assert doubt_of(normalized(phrase)) > 0
+    assert doubt_of(normalized(f" {phrase.capitalize()}.")) > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "share"),
+    [
+        ("abc", "en", 0.0), ("абв", "en", 1.0), ("abгд", "de", 0.5), ("абв", "ru", 0.0), ("abc", "ru", 0.0),
+        ("ｆｕｌｌ", "en", 0.0), ("漢字かなカナー", "ja", 0.0), ("漢字", "ko", 0.0), ("한글", "ja", 1.0),
+        ("", "en", 0.0),
+        ("123 ♪ 👍", "en", 0.0), ("абв", "", 0.0), ("абв", "xx", 0.0), ("العربية", "fa", 0.0), ("がく", "zh", 1.0),
+    ],
+)  # fmt: skip
+def test_foreign_letters_are_those_of_no_script_of_the_language(text: str, language: str, share: float) -> None:
+    """Latin is foreign nowhere; an unknown language has no foreign letters."""
+    assert foreign_share(text, language) == share
+
+
+@given(
+    texts=st.lists(st.tuples(TEXTS, TIMES, TIMES), max_size=12),
+    language=st.sampled_from(("en", "ja", "ar", "", "xx")),
+    sensitivity=st.integers(0, 100),
+)
+def test_assessing_never_fails_and_changes_nothing_else(
+    texts: list[tuple[str, float, float]], language: str, sensitivity: int
+) -> None:
+    """Any text, any times; reasons are the contract's, and a higher sensitivity flags no fewer."""
+    segments = [Segment(n, 0, start, end, text) for n, (text, start, end) in enumerate(texts)]
+    assessed = assess(segments, language=language, sensitivity=sensitivity)
+    # a NaN equals nothing, not even itself
+    assert [repr(replace(one, hallucination=None)) for one in assessed] == [repr(one) for one in segments]
+    for one in assessed:
+        if one.hallucination:
+            assert set(one.hallucination.reasons) <= REASONS
+            assert 0 < one.hallucination.confidence <= 1
+            assert one.hallucination.flagged == (one.hallucination.confidence >= threshold(sensitivity))
+    again = assess(assessed, language=language, sensitivity=sensitivity)
+    assert repr(again) == repr(assessed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "Yes.", "no no no no", "one two three four five six seven eight nine ten",
+        "row row row your boat gently down the stream row row row your boat gently down the stream",
+        "the cat and the dog and the bird and the fish and the horse and the cow", "はいはいはい", "哈哈哈哈",
+        "7 times 7 is 49, 7 times 8 is 56, 7 times 9 is 63", "1,000,000,000,000", "https://example.org/a/b/c/d/e/f",
+        "Donaudampfschifffahrtsgesellschaftskapitän", "ผมไปตลาดเพื่อซื้อผลไม้และผักสด", "😂😂😂",
+    ],
+)  # fmt: skip
+def test_speech_is_no_loop(text: str) -> None:
+    """Refrains, lists, laughter."""
+    assert not is_looping(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A good beginning of a text that says many different things. " + "and so on, " * 8,
+        "no " * 8, "hahahahahahahahahahahahahahahaha", "字幕字幕字幕字幕字幕字幕字幕字幕字幕",
+        "I don't know what to say to you now. " * 3, "今天天气很好，" * 4, "ไป" * 20, "شكرا لكم " * 6,
+        "♪ " * 20, "👍" * 20,
+    ],
+)  # fmt: skip
+def test_a_loop_is_found_wherever_it_is(text: str) -> None:
+    """After much good text, in a script without spaces, within a word, in signs."""
+    assert is_looping(text)
+
+
+def test_tokens_loop_as_words_do() -> None:
+    """For the decoder, which need not make text of them."""
+    assert is_looping_tokens([50, 51, 52, *[7, 8, 9, 10, 11, 12, 13, 14] * 3])
+    assert not is_looping_tokens(range(200))
+    assert not is_looping_tokens([])
+
+
+@given(st.lists(st.integers(0, 50_000), unique=True, min_size=8, max_size=60), st.integers(3, 10))
+def test_what_never_repeats_is_no_loop_and_eight_tokens_three_times_are_one(tokens: list[int], times: int) -> None:
+    """Whatever the tokens are, and whatever comes before."""
+    assert not is_looping_tokens(tokens)
+    assert is_looping_tokens([*range(-100, 0), *tokens * times])
+
+
+def test_speech_without_text_is_listed() -> None:
+    """Before, between and after the words, and inside a segment whose words stop; short gaps are not."""
+    words = (Word(" a", 10.0, 11.0, 0.9), Word(" b", 12.0, 13.0, 0.9), Word(" c", 20.0, 21.0, 0.9))
+    segments = [Segment(0, 0, 10.0, 21.0, " a b c", words=words), Segment(1, 0, 30.0, 40.0, " more")]
+    spans = [(2.0, 5.0), (9.0, 26.0), (31.0, 39.0), (50.0, 51.0)]
+    assert uncovered(spans, segments) == ((2.0, 5.0), (13.3, 19.7), (21.3, 26.0))
+    assert uncovered(spans, []) == ((2.0, 5.0), (9.0, 26.0), (31.0, 39.0))
+    assert uncovered([(0.0, 60.0)], [Segment(0, 0, 0.0, 60.0, "  ")]) == ((0.0, 60.0),)
+    assert uncovered([], segments) == ()
+
+
+@given(
+    spans=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 80)), max_size=10),
+    texts=st.lists(st.tuples(st.integers(0, 500), st.integers(0, 100)), max_size=10),
+)
+def test_uncovered_is_what_is_speech_and_near_no_text(
+    spans: list[tuple[int, int]], texts: list[tuple[int, int]]
+) -> None:
+    """Looked at tenth by tenth of a second; where it is just as long as is asked for, rounding may decide."""
+    speech, clock, tenths = [], 0, ""
+    for gap, length in spans:
+        speech.append(((clock + gap) / 10, (clock + gap + length) / 10))
+        clock, tenths = clock + gap + length, tenths + " " * gap + "x" * length
+    segments = [Segment(n, 0, start / 10, (start + length) / 10, "x") for n, (start, length) in enumerate(texts)]
+    for start, length in texts:
+        low, high = max(start - 3, 0), start + length + 3  # REACH_S on both sides
+        tenths = tenths[:low] + " " * len(tenths[low:high]) + tenths[high:]
+    missing = uncovered(speech, segments, min_s=2.0)
+    at_least = [(found.start() / 10, found.end() / 10) for found in re.finditer("x{21,}", tenths)]
+    at_most = [(found.start() / 10, found.end() / 10) for found in re.finditer("x{20,}", tenths)]
+    assert set(at_least) <= set(missing) <= set(at_most)
+    assert list(missing) == sorted(missing)
+
+
+def test_times_are_put_in_order() -> None:
+    """Who overlaps the next one ends where that begins; what goes back or beyond the end is held."""
+    segments = [
+        said(" a", start=0, seconds=6), said(" b", start=5, seconds=-2), said(" c", start=4, seconds=3),
+        said(" d", start=9, seconds=90),
+    ]  # fmt: skip
+    tidied = tidy(segments, 20.0)
+    assert [(one.start, one.end) for one in tidied] == [(0, 5), (5, 5), (5, 7), (9, 20)]
+
+
+@st.composite
+def untidy(draw: st.DrawFn) -> list[Segment]:
+    """Segments and words with any times."""
+    words = st.lists(st.tuples(TIMES, TIMES), max_size=4)
+    return [
+        Segment(n, 0, start, end, f" {n}", words=tuple(Word(" x", *times, 0.5) for times in inner))
+        for n, (start, end, inner) in enumerate(draw(st.lists(st.tuples(TIMES, TIMES, words), max_size=8)))
+    ]
+
+
+@given(segments=untidy(), duration_s=st.floats(0, 100))
+def test_tidied_times_are_monotonic_and_inside_and_nothing_is_dropped(
+    segments: list[Segment], duration_s: float
+) -> None:
+    """Whatever they were; and tidy again, they stay."""
+    tidied = tidy(segments, duration_s)
+    assert [(one.id, one.text, len(one.words)) for one in tidied] == [
+        (one.id, one.text, len(one.words)) for one in segments
+    ]
+    assert all(0 <= one.start <= one.end <= duration_s for one in tidied)
+    assert all(one.end <= other.start for one, other in pairwise(tidied))
+    for one in tidied:
+        assert all(one.start <= word.start <= word.end <= one.end for word in one.words)
+        assert all(word.end <= other.start for word, other in pairwise(one.words))
+    assert tidy(tidied, duration_s) == tidied
+
+
+@given(st.lists(st.floats(0, 10), min_size=2, max_size=20))
+def test_tidy_times_stay_as_they_are(moments: list[float]) -> None:
+    """Segments in order, with their words inside, are given back."""
+    ordered = sorted(moments)
+    segments = tuple(
+        Segment(n, 0, start, end, " x", words=(Word(" x", start, end, 0.5),))
+        for n, (start, end) in enumerate(zip(ordered[::2], ordered[1::2], strict=False))
+    )
+    assert tidy(segments, 10.0) == segments
+
+
+def test_a_transcript_keeps_its_doubts_and_its_gaps() -> None:
+    """And does not mention what nobody looked for."""
+    doubtful = replace(said("Thank you."), hallucination=Hallucination(0.61, ("high_no_speech_prob",), flagged=True))
+    transcript = Transcript("x", "en", (said("Well."), doubtful), 9.0, missing_speech=((1.5, 4.0),))
+    shape = transcript.to_dict()
+    assert "hallucination" not in shape["segments"][0]
+    assert shape["segments"][1]["hallucination"] == {
+        "confidence": 0.61, "reasons": ["high_no_speech_prob"], "flagged": True
+    }  # fmt: skip
+    assert shape["missing_speech"] == [{"start": 1.5, "end": 4.0}]
+    assert Transcript.from_dict(shape) == transcript
+    assert "missing_speech" not in replace(transcript, missing_speech=()).to_dict()
