@@ -90,6 +90,7 @@ class Attempt:
         with clock.stage("transcribe"), self._clock.stage("transcribe"):
             recognition = yield from self._recognize(model, index, source, audio)
         log.info("transcribe_finished", **about, segmentCount=len(recognition.segments))
+        yield from self._say_what_is_doubtful(index, recognition)
         segments, turns = recognition.segments, NO_TURNS
         if self._task.options.diarization_enabled:
             with clock.stage("diarize"), self._clock.stage("diarize"):
@@ -101,8 +102,20 @@ class Attempt:
             segments=segments,
             turns=turns,
             duration_s=audio.duration_s,
+            missing_speech=recognition.missing_speech,
             provenance=self._provenance(model, clock),
         )
+
+    def _say_what_is_doubtful(self, index: int, recognition: "Recognition") -> Iterator[JobEvent]:
+        flagged = sum(one.hallucination is not None and one.hallucination.flagged for one in recognition.segments)
+        if flagged:
+            log.info("hallucination_detected", filename=self._task.inputs[index].filename, segmentCount=flagged)
+        if missing := recognition.missing_speech:
+            seconds = sum(end - start for start, end in missing)
+            where = "1 place" if len(missing) == 1 else f"{len(missing)} places"
+            yield self._tell.warned_of(
+                index, f"{seconds:.0f} s of speech in {where} gave no text; the transcript lists them as missing_speech"
+            )
 
     def _decode(self, index: int) -> Generator[JobEvent, None, "Audio"]:
         from btworker.engine.media import DecodeProgress, Limits, decode

@@ -42,17 +42,15 @@ class ExactLoop:
         prompt = transcriber.tokenizer.encode(" " + options.prompt.strip()) if options.prompt else []
         self._initial_state = LoopState(prompt=tuple(prompt)[-self._prompt_length :])
 
-    def run(
-        self, done: list[Entry], *, language: str, peak: float, check: Callable[[], None]
-    ) -> Iterator[Entry | Heartbeat]:
+    def run(self, done: list[Entry], *, language: str, check: Callable[[], None]) -> Iterator[Entry | Heartbeat]:
         """The windows after those that are done."""
         state = done[-1].state if done else self._initial_state
         index = len(done)
         while state.seek < self._mel.content_frames:
             start = state.seek
             segments, state = yield from self._window(state, check)
-            end = min(state.seek, self._mel.content_frames)
-            yield Entry(index, language, peak, start / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND, segments, state)
+            end_s = min(state.seek, self._mel.content_frames) / FRAMES_PER_SECOND
+            yield Entry(index, language, self._mel.peak, start / FRAMES_PER_SECOND, end_s, segments, state)
             index += 1
 
     def _window(

@@ -6,7 +6,8 @@ no text is decoded once more, by itself.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 
 from btworker.engine.asr.decoding.requests import Decoded
 from btworker.engine.asr.decoding.ticket import Heartbeat, Ticket, answered
@@ -17,75 +18,95 @@ from btworker.engine.asr.segments import clear_empty, segment
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
+from btworker.engine.quality.coverage import uncovered
+from btworker.engine.vad.detector import Speech
 from btworker.jobs import Options
+from btworker.transcript import Segment
 
 AHEAD = 2
 """Windows in the decoder, times its batch: enough that no place stays empty, and no recording fills the memory."""
+
+MOST_OF_IT = 0.9
+"""Of a window: a stretch as long as that is not heard again."""
+FRAME_SAMPLES = 160
+"""From one frame to the next: 10 ms."""
 
 
 class FastLoop:
     """The windows of one recording, side by side."""
 
-    def __init__(
-        self, model: Model, mel: LogMel, options: Options, transcriber: Transcriber, windows: Sequence[Window]
-    ) -> None:
+    def __init__(self, model: Model, mel: LogMel, options: Options, transcriber: Transcriber, speech: Speech) -> None:
         self._decoder = model.decoder
         self._mel = mel
         self._word_timestamps = options.word_timestamps
         self._transcriber = transcriber
-        self._windows = windows
+        self._windows = windows_of(speech)
+        self._spans_s = [span.seconds for span in speech.spans]
         longest = model.network.dims.n_text_ctx // 2 - 1
         prompt = transcriber.tokenizer.encode(" " + options.prompt.strip()) if options.prompt else []
         self._prompt = tuple(prompt)[-longest:]
 
-    def run(
-        self, done: list[Entry], *, language: str, peak: float, check: Callable[[], None]
-    ) -> Iterator[Entry | Heartbeat]:
+    def run(self, done: list[Entry], *, language: str, check: Callable[[], None]) -> Iterator[Entry | Heartbeat]:
         """The windows after those that are done, in their order."""
-        waiting = deque(enumerate(self._windows))
-        for _ in done:
-            waiting.popleft()
-        asked: deque[tuple[int, Window, Ticket[Decoded]]] = deque()
+        waiting = deque(self._windows[len(done) :])
+        asked: deque[tuple[Window, Ticket[Decoded]]] = deque()
         state = done[-1].state if done else LoopState()
         try:
-            while waiting or asked:
+            for index in range(len(done), len(self._windows)):
                 while waiting and len(asked) < AHEAD * self._decoder.batch_size:
-                    index, window = waiting.popleft()
-                    asked.append((index, window, self._ask(window)))
-                index, window, ticket = asked[0]
-                decoded = yield from answered(ticket, self._decoder, check)
-                entry = self._entry(index, window, decoded, state, language=language, peak=peak)
+                    asked.append((waiting[0], self._ask(waiting.popleft())))
+                window, ticket = asked[0]
+                segments = yield from self._hear(window, ticket, state, check)
                 asked.popleft()
-                state = entry.state
-                yield entry
+                begin, end = (frame / FRAMES_PER_SECOND for frame in (window.seek, window.seek + window.size))
+                state = _after(state, window, segments)
+                yield Entry(index, language, None, begin, end, segments, state)
         finally:
-            for _, _, ticket in asked:
+            for _, ticket in asked:
                 ticket.cancel()
 
     def _ask(self, window: Window) -> Ticket[Decoded]:
         mel = self._mel.stretch(window.seek, window.size, size=WINDOW_FRAMES)
         return self._transcriber.ask(mel, window, prompt=self._prompt, whole=True)
 
-    def _entry(
-        self, index: int, window: Window, decoded: Decoded, state: LoopState, *, language: str, peak: float
-    ) -> Entry:
-        raw, last_speech_s = [], state.last_speech_s
-        if not self._transcriber.is_silence(decoded):
-            pieces = self._transcriber.pieces(decoded, window, whole=True)
-            raw = self._transcriber.segments(pieces, window, decoded)
-            if self._word_timestamps:
-                self._transcriber.add_words(raw, decoded, last_speech_s=last_speech_s)
-            clear_empty(raw)
-        raw = [shape for shape in raw if shape["text"]]
-        last_speech_s = raw[-1]["end"] if raw else last_speech_s
-        segments = tuple(segment(shape, state.segment_count + n) for n, shape in enumerate(raw))
-        end = window.seek + window.size
-        return Entry(
-            index,
-            language,
-            peak,
-            window.seek / FRAMES_PER_SECOND,
-            end / FRAMES_PER_SECOND,
-            segments,
-            LoopState(end, (), float(last_speech_s), state.segment_count + len(segments)),
-        )
+    def _hear(
+        self, window: Window, ticket: Ticket[Decoded], state: LoopState, check: Callable[[], None]
+    ) -> Generator[Heartbeat, None, tuple[Segment, ...]]:
+        """A window's segments; where somebody speaks in it and no text came out, it is heard once more."""
+        decoded = yield from answered(ticket, self._decoder, check)
+        segments = self._segments(window, decoded, state)
+        for gap in self._unheard(window, segments):
+            decoded = yield from answered(self._ask(gap), self._decoder, check)
+            segments += self._segments(gap, decoded, state)
+        in_order = sorted(segments, key=lambda one: one.start)
+        return tuple(replace(one, id=state.segment_count + n) for n, one in enumerate(in_order))
+
+    def _unheard(self, window: Window, segments: Sequence[Segment]) -> list[Window]:
+        """Stretches of speech in the window that have no text; not the whole window, which would say the same again."""
+        low, high = window.offset_s, window.end_s
+        inside = [(max(start, low), min(end, high)) for start, end in self._spans_s if start < high and end > low]
+        found = uncovered(inside, segments)
+        gaps = [Window(int(start * FRAMES_PER_SECOND), int((end - start) * FRAMES_PER_SECOND)) for start, end in found]
+        return [gap for gap in gaps if gap.size < window.size * MOST_OF_IT]
+
+    def _segments(self, window: Window, decoded: Decoded, state: LoopState) -> tuple[Segment, ...]:
+        if self._transcriber.is_silence(decoded):
+            return ()
+        raw = self._transcriber.segments(self._transcriber.pieces(decoded, window, whole=True), window, decoded)
+        for shape in raw:  # timestamps reach 30 s, whatever the window's length
+            shape["start"], shape["end"] = (min(shape[name], window.end_s) for name in ("start", "end"))
+        if self._word_timestamps:
+            self._transcriber.add_words(raw, decoded, last_speech_s=state.last_speech_s)
+        clear_empty(raw)
+        return tuple(segment(shape, 0) for shape in raw if shape["text"])
+
+
+def windows_of(speech: Speech) -> tuple[Window, ...]:
+    """Where somebody speaks, in stretches of up to 30 s; they begin with a frame."""
+    stretches = ((span.start // FRAME_SAMPLES, -(-span.end // FRAME_SAMPLES)) for span in speech.windows())
+    return tuple(Window(first, min(end - first, WINDOW_FRAMES)) for first, end in stretches)
+
+
+def _after(state: LoopState, window: Window, segments: Sequence[Segment]) -> LoopState:
+    last_speech_s = segments[-1].end if segments else state.last_speech_s
+    return LoopState(window.seek + window.size, (), last_speech_s, state.segment_count + len(segments))

@@ -22,8 +22,8 @@ class Entry:
 
     index: int
     language: str
-    peak: float
-    """The recording's loudest point (see mel.py), found once."""
+    peak: float | None
+    """The recording's loudest point (see mel.py), found once; None where nobody looked for it."""
     start: float
     end: float
     segments: tuple[Segment, ...]

@@ -5,11 +5,13 @@ the whole file less 8: ten hours take 16 GB. Here a first pass finds that point,
 turn comes, from the samples that its frames see, so that the values are the same.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 
 CHUNK_FRAMES = 12_000
@@ -20,24 +22,30 @@ FLOOR = 1e-10
 class LogMel:
     """Log-mel frames of one recording; a frame is 10 ms and sees the 25 ms around it."""
 
-    def __init__(self, samples: npt.NDArray[np.int16], *, n_mels: int, peak: float) -> None:
+    def __init__(self, samples: npt.NDArray[np.int16], *, n_mels: int, peak: float | None) -> None:
+        """`peak` is that of the whole recording; None: of what is asked for."""
         self._samples = samples
         self._n_mels = n_mels
-        self._floor = torch.tensor(peak, dtype=torch.float32) - 8.0
+        self.peak = peak
         self.content_frames = len(samples) // HOP_LENGTH
         """Frames of the recording itself; zeros follow."""
 
     def frames(self, start: int, count: int) -> torch.Tensor:
         """Frames `start` to `start + count`; shape (n_mels, count), float32 on the CPU."""
-        log_spec = torch.clamp(_power(self._samples, start, count, n_mels=self._n_mels), min=FLOOR).log10()
-        return (torch.maximum(log_spec, self._floor) + 4.0) / 4.0
+        log_spec = self._log_power(start, count)
+        return (torch.maximum(log_spec, self._floor(log_spec)) + 4.0) / 4.0
 
     def stretch(self, start: int, count: int, *, size: int) -> torch.Tensor:
         """The same, followed by silence up to `size` frames: what whisper was taught to hear after a recording."""
-        silence = torch.maximum(torch.tensor(FLOOR).log10(), self._floor).add(4.0).div(4.0)
-        window = silence.repeat(self._n_mels, size)
-        window[:, :count] = self.frames(start, count)
-        return window
+        log_spec = F.pad(self._log_power(start, count), (0, size - count), value=math.log10(FLOOR))
+        return (torch.maximum(log_spec, self._floor(log_spec)) + 4.0) / 4.0
+
+    def _log_power(self, start: int, count: int) -> torch.Tensor:
+        return torch.clamp(_power(self._samples, start, count, n_mels=self._n_mels), min=FLOOR).log10()
+
+    def _floor(self, log_spec: torch.Tensor) -> torch.Tensor:
+        """8 below the peak: 80 dB."""
+        return (log_spec.max() if self.peak is None else torch.tensor(self.peak, dtype=torch.float32)) - 8.0
 
 
 def find_peak(samples: npt.NDArray[np.int16], *, n_mels: int, check: Callable[[], None]) -> float:

@@ -8,30 +8,32 @@ any length in the same memory. Runs in the child; engine/attempt.py drives it.
 import hashlib
 import json
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from btworker.engine.asr.decoding.ticket import Heartbeat
 from btworker.engine.asr.exact import ExactLoop
-from btworker.engine.asr.fast import FastLoop
+from btworker.engine.asr.fast import FastLoop, windows_of
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.language import find_language
 from btworker.engine.asr.mel import LogMel, find_peak
 from btworker.engine.asr.revision import installed_revision
-from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
+from btworker.engine.asr.timeline import FRAMES_PER_SECOND
 from btworker.engine.asr.transcriber import Rules, Transcriber
 from btworker.engine.asr.weights import Model
+from btworker.engine.quality.coverage import uncovered
+from btworker.engine.quality.hallucinations import assess
+from btworker.engine.quality.tidy import tidy
 from btworker.engine.telling import relay
-from btworker.engine.vad.spans import Span
+from btworker.engine.vad.detector import Speech
+from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
 REVISION = 1
 """Of our own decoding: windows of an earlier one are not gone on with."""
-FRAME_SAMPLES = 160
-"""Samples from one frame to the next: 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Recognition:
     text: str
     language: str
     segments: tuple[Segment, ...]
+    missing_speech: tuple[tuple[float, float], ...] = ()
+    """Where somebody speaks and no text came out: (start, end) in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,47 +84,52 @@ def recognize(
     `check` is called before each step of the decoder, and may raise to stop.
     """
     done = journal.resume()
-    n_mels = model.network.dims.n_mels
-    peak = done[-1].peak if done else find_peak(recording.samples, n_mels=n_mels, check=check)
+    n_mels, fast = model.network.dims.n_mels, options.decode == "fast"
+    speech = model.detector.speech(recording.samples, check=check)
+    # a window of fast mode is as loud as it is, as in whisper's training; the exact one goes by the whole file's peak
+    peak = None if fast else done[-1].peak if done else find_peak(recording.samples, n_mels=n_mels, check=check)
     mel = LogMel(recording.samples, n_mels=n_mels, peak=peak)
-    total_s = mel.content_frames / FRAMES_PER_SECOND
-    yield Step(None, done[-1].end if done else 0.0, total_s)
-    windows = _windows(model, recording, options, check)
-    began = Step(None, 0.0, total_s)
-    found = find_language(model, mel, done[-1].language if done else options.language, windows, check)
-    language = yield from relay(found, lambda _: began)
+    began = Step(None, done[-1].end if done else 0.0, mel.content_frames / FRAMES_PER_SECOND)
+    yield began
+    wanted = done[-1].language if done else options.language
+    finding = find_language(model, mel, wanted, windows_of(speech) if fast else (), check)
+    language = yield from relay(finding, lambda _: began)
     revision = installed_revision()
     transcriber = Transcriber(
         model.decoder, Rules.of(options), language=language, revision=revision, seed=recording.sha256
     )
-    loop: ExactLoop | FastLoop
-    if options.decode == "fast":
-        loop = FastLoop(model, mel, options, transcriber, windows)
-    else:
-        loop = ExactLoop(model, mel, options, transcriber, revision)
+    loop = (
+        FastLoop(model, mel, options, transcriber, speech)
+        if fast
+        else ExactLoop(model, mel, options, transcriber, revision)
+    )
     entries = list(done)
-    for entry in loop.run(done, language=language, peak=peak, check=check):
+    for entry in loop.run(done, language=language, check=check):
         if isinstance(entry, Heartbeat):
-            yield Step(None, entries[-1].end if entries else 0.0, total_s)
+            yield replace(began, seconds_done=entries[-1].end if entries else 0.0)
             continue
         journal.append(entry)
         entries.append(entry)
-        yield Step(entry.index, entry.end, total_s)
+        yield Step(entry.index, entry.end, began.seconds_total)
     segments = tuple(segment for entry in entries for segment in entry.segments)
     # decoded in one piece: a sign may begin in one segment and end in the next
     text = str(transcriber.tokenizer.decode([token for segment in segments for token in segment.tokens]))
-    return Recognition(text, language, segments)
+    return _judged(Recognition(text, language, segments), speech, options)
 
 
-def _windows(model: Model, recording: Recording, options: Options, check: Callable[[], None]) -> tuple[Window, ...]:
-    """Fast mode's windows: where somebody speaks, in stretches of up to 30 s."""
-    if options.decode != "fast":
-        return ()
-    speech = model.detector.speech(recording.samples, check=check)
-    return tuple(_frames(span) for span in speech.windows())
-
-
-def _frames(span: Span) -> Window:
-    """A stretch of samples as one of frames; a frame that begins in it belongs to it."""
-    first = span.start // FRAME_SAMPLES
-    return Window(first, min(-(-span.end // FRAME_SAMPLES) - first, WINDOW_FRAMES))
+def _judged(found: Recognition, speech: Speech, options: Options) -> Recognition:
+    """With what is doubtful about it: nothing is taken away."""
+    segments = found.segments
+    if options.decode == "fast":
+        segments = tidy(segments, speech.total_samples / SAMPLE_RATE)
+    if options.hallucination_detection:
+        assessed = assess(
+            segments,
+            language="en" if options.task == "translate" else found.language,
+            sensitivity=options.hallucination_sensitivity,
+            no_speech_threshold=options.no_speech_threshold,
+        )
+        # openai-whisper keeps segments that it emptied; they claim nothing
+        segments = tuple(one if one.text.strip() else replace(one, hallucination=None) for one in assessed)
+    missing = uncovered((span.seconds for span in speech.spans), segments)
+    return replace(found, segments=segments, missing_speech=missing)

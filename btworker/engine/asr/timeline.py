@@ -27,6 +27,11 @@ class Window:
         return float(self.seek * 160 / 16_000)
 
     @property
+    def end_s(self) -> float:
+        """Where it ends."""
+        return self.offset_s + self.duration_s
+
+    @property
     def duration_s(self) -> float:
         """How long it is."""
         return self.size * 160 / 16_000
@@ -76,7 +81,7 @@ def cut(tokens: Sequence[int], window: Window, *, timestamp_begin: int, whole: b
     if whole and ends[-1] < len(tokens) - 1:
         rest = tuple(tokens[ends[-1] :])
         begin = window.offset_s + (rest[0] - timestamp_begin) * TOKEN_S
-        pieces = (*pieces, Piece(begin, max(begin, window.offset_s + window.duration_s), rest))
+        pieces = (*pieces, Piece(begin, max(begin, window.end_s), rest))
     heard = window.size if ends_in_silence or whole else (tokens[ends[-1] - 1] - timestamp_begin) * FRAMES_PER_TOKEN
     return Cut(pieces, window.seek + heard, ends_in_silence)
 

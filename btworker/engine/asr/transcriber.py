@@ -18,6 +18,7 @@ from btworker.engine.asr.decoding.requests import Decoded, TextRequest
 from btworker.engine.asr.decoding.ticket import Ticket
 from btworker.engine.asr.revision import Revision
 from btworker.engine.asr.timeline import Cut, Window, cut
+from btworker.engine.quality.loops import is_looping
 from btworker.jobs import Options
 
 FALLBACK_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -38,6 +39,9 @@ class Rules:
     beams: int
     no_speech_threshold: float
     word_timestamps: bool
+    doubts_loops: bool
+    """A text that goes in circles is decoded again, also where it does not compress well; openai-whisper's loop does
+    not look."""
 
     @classmethod
     def of(cls, options: Options) -> "Rules":
@@ -49,6 +53,7 @@ class Rules:
             beams=options.beam_size or 1,
             no_speech_threshold=options.no_speech_threshold,
             word_timestamps=options.word_timestamps,
+            doubts_loops=options.decode == "fast",
         )
 
 
@@ -97,7 +102,8 @@ class Transcriber:
         silent = decoded.no_speech_prob > self._rules.no_speech_threshold
         if silent and (improbable or not self._revision.silence_wants_low_logprob):
             return False
-        return improbable or decoded.compression_ratio > COMPRESSION_RATIO_THRESHOLD
+        repetitive = decoded.compression_ratio > COMPRESSION_RATIO_THRESHOLD
+        return improbable or repetitive or (self._rules.doubts_loops and is_looping(decoded.text))
 
     def pieces(self, decoded: Decoded, window: Window, *, whole: bool = False) -> Cut:
         """The window's tokens, cut at its timestamps; `whole` keeps what is said after the last one, too."""
