@@ -103,11 +103,14 @@ async def terminate(request: web.Request) -> web.StreamResponse:
 
 async def override(request: web.Request) -> web.StreamResponse:
     """POST to an upload: what X-HTTP-Method-Override says, for clients that know no PATCH."""
-    handlers: dict[str, Handler] = {"PATCH": append, "DELETE": terminate, "HEAD": look}
     method = request.headers.get("X-HTTP-Method-Override", "").upper()
-    if method not in handlers:
-        raise web.HTTPMethodNotAllowed(request.method, [*handlers, "OPTIONS"])
-    return await handlers[method](request)
+    if method not in OVERRIDES:
+        raise web.HTTPMethodNotAllowed(request.method, [*OVERRIDES, "OPTIONS"])
+    return await OVERRIDES[method](request)
+
+
+OVERRIDES: dict[str, Handler] = {"PATCH": append, "DELETE": terminate, "HEAD": look}
+"""The methods that a POST can stand for."""
 
 
 async def _receive(request: web.Request, context: Context, record: Resumable, *, offset: int) -> Resumable:
