@@ -18,7 +18,7 @@ from btworker.metrics import Metrics
 from btworker.pool.devices import find_gpus
 from btworker.pool.gpu_watch import GpuWatch
 from btworker.service import JobService
-from btworker.web import middlewares
+from btworker.web import middlewares, tus
 from btworker.web.admission import defer_continue
 from btworker.web.connection import Connection
 from btworker.web.context import CONTEXT, Context
@@ -42,7 +42,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         ]
     )
     app[CONTEXT] = Context(settings, service, metrics, partial(rendered, no_token_needed))
-    app.on_response_prepare.append(middlewares.add_headers)
+    app.on_response_prepare.extend((middlewares.add_headers, tus.add_headers))
     app.cleanup_ctx.append(_background)
     app.on_shutdown.append(_let_listeners_go)
     resources: dict[str, web.Resource] = {}

@@ -4,6 +4,7 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -13,6 +14,7 @@ from btworker.web.contract.operation import JSON, Answer, Content, Form, Header,
 from btworker.web.middlewares import HTTP_STATUS, RETRY_AFTER_S
 from btworker.web.routes import ROUTES
 from btworker.web.schemas import Refusal
+from btworker.web.tus import VERSION
 
 OPENAPI = "3.1.0"
 REFERENCE = "#/components/schemas/{model}"
@@ -25,12 +27,13 @@ REQUEST_ID = Header(
     "X-Request-Id", "the id in the worker's log", {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}, required=True
 )
 RETRY_AFTER = Header("Retry-After", "seconds to wait", {"type": "integer", "minimum": 1}, required=True)
-CHALLENGE = Header("WWW-Authenticate", "the scheme", {"const": "Bearer"}, required=True)
+_OF_STATUS = {
+    401: [Header("WWW-Authenticate", "the scheme", {"const": "Bearer"}, required=True)],
+    412: [Header("Tus-Version", "the versions that are spoken", {"const": VERSION}, required=True)],
+}
 IN_PATH: dict[str, Schema] = {
     "job_id": {"type": "string", "pattern": "^wk_[0-9a-f]{12,64}$"},
     "upload_id": {"type": "string", "pattern": "^up_[0-9a-f]{32}$"},
-    "name": {"type": "string", "minLength": 1},
-    "model": {"type": "string", "minLength": 1},
 }
 _BRACES = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
@@ -137,7 +140,7 @@ class _Writer:
 
     def _in_path(self, pattern: str) -> Iterator[dict[str, Any]]:
         for name in _BRACES.findall(pattern):
-            yield {"name": name, "in": "path", "required": True, "schema": IN_PATH[name]}
+            yield {"name": name, "in": "path", "required": True, "schema": {**IN_PATH, **self._about.path}[name]}
 
     def _in_query(self) -> Iterator[dict[str, Any]]:
         query = self._about.query
@@ -179,14 +182,16 @@ class _Writer:
         return found
 
     def _refusal(self, status: int, codes: list[ErrorCode]) -> dict[str, Any]:
-        headers = [RETRY_AFTER] if status in RETRY_AFTER_S else [CHALLENGE] if status == 401 else []
+        headers = [RETRY_AFTER] if status in RETRY_AFTER_S else _OF_STATUS.get(status, [])
         names = [code.value for code in codes]
         shape = {"properties": {"error": {"properties": {"code": {"enum": names}}}}}
         schema = {"allOf": [self._schemas.of(Shape(Refusal)), shape]}
-        return self._answer(Answer(", ".join(names), {JSON: schema}, tuple(headers)))
+        return self._answer(Answer(", ".join(names), {JSON: schema}, tuple(headers)), surely=status != 400)
 
-    def _answer(self, answer: Answer) -> dict[str, Any]:
-        headers = {header.name: _header(header) for header in (*answer.headers, REQUEST_ID)}
+    def _answer(self, answer: Answer, *, surely: bool = True) -> dict[str, Any]:
+        """`surely`: by the route, and not by the parser, which refuses what is no HTTP and knows no routes."""
+        always = [replace(header, required=surely) for header in self._about.always]
+        headers = {header.name: _header(header) for header in (*answer.headers, *always, REQUEST_ID)}
         found: dict[str, Any] = {"description": answer.text, "headers": headers}
         if answer.content and self._method != "HEAD":
             found["content"] = self._content(answer.content)

@@ -3,7 +3,9 @@
 from btworker.web.contract.operation import Answer, Content, Header, refused
 
 CONDITIONS = (
-    Header("Range", "`bytes=first-last`; several ranges at once are ignored"),
+    Header(
+        "Range", "several ranges at once are ignored", {"type": "string", "pattern": "^bytes=[0-9]{0,18}-[0-9]{0,18}$"}
+    ),
     Header("If-Range", "the range counts only for this ETag"),
     Header("If-None-Match", "304 for this ETag"),
     Header("If-Match", "412 for any other ETag"),

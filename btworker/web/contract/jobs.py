@@ -19,6 +19,7 @@ from btworker.web.contract.operation import (
     Query,
     Schema,
     Shape,
+    events,
     json_of,
 )
 from btworker.web.controller import DispatchForm
@@ -111,7 +112,7 @@ EVENTS = Operation(
     "jobEvents",
     TAG,
     "A job as server-sent events, to its end",
-    {200: Answer("`status`, `progress`, `segment`, and at last `done`", {"text/event-stream": TEXT})},
+    {200: Answer("what happens to it, and at last `done`", events("status", "progress", "segment", "done"))},
     _FOUND,
     more="What came after the event in Last-Event-ID, or in `lastEventId`, follows.",
     headers=(
@@ -157,4 +158,5 @@ OUTPUT = Operation(
     ),
     (*_FOUND, ErrorCode.RANGE_NOT_SATISFIABLE),
     headers=CONDITIONS,
+    path={"name": {"type": "string", "minLength": 1, "description": "the `filename` of an output"}},
 )

@@ -88,6 +88,10 @@ class Operation:
     refusals: tuple[ErrorCode, ...] = ()
     more: str = ""
     headers: tuple[Header, ...] = ()
+    always: tuple[Header, ...] = ()
+    """On every answer, refusals too."""
+    path: Mapping[str, Schema] = field(default_factory=dict)
+    """Parameters in the path that are no usual ids."""
     query: tuple[Query, ...] | type[Any] = ()
     """Or a model, each of whose fields is a parameter."""
     body: Content = field(default_factory=dict)
@@ -97,6 +101,12 @@ class Operation:
 def json_of(model: Any) -> Content:
     """The content of an answer that is this model."""
     return {JSON: Shape(model)}
+
+
+def events(*names: str) -> Content:
+    """The content of a stream of server-sent events, by the shape of each."""
+    fields = {"event": {"enum": list(names)}, "id": TEXT, "data": {**TEXT, "description": "JSON"}}
+    return {"text/event-stream": {"type": "object", "properties": fields, "required": ["data"]}}
 
 
 def refused(text: str, *headers: Header) -> Answer:

@@ -15,6 +15,7 @@ from btworker.web.contract.operation import (
     Operation,
     Schema,
     Shape,
+    events,
     json_of,
     refused,
 )
@@ -25,7 +26,7 @@ TAG = "audio"
 _SPOKEN: Content = {
     JSON: Shape(Plain | Verbose | Diarized),
     **{FORMATS[kind].content_type.partition(";")[0]: TEXT for kind in PLAIN_TEXT.values()},
-    "text/event-stream": TEXT,
+    **events("message"),
 }
 _AGAIN = Header("x-should-retry", "whether OpenAI's clients send it once more", {"enum": ["true", "false"]})
 _ANSWERS = {
@@ -72,4 +73,11 @@ TRANSLATE = Operation(
     body=_form(TRANSLATION_FORMATS),
 )
 MODELS = Operation("listModels", TAG, "Names that a request may ask for", {200: Answer("all of them", json_of(Models))})
-MODEL = Operation("getModel", TAG, "One of them", {200: Answer("the model", json_of(Model))}, (ErrorCode.NOT_FOUND,))
+MODEL = Operation(
+    "getModel",
+    TAG,
+    "One of them",
+    {200: Answer("the model", json_of(Model))},
+    (ErrorCode.NOT_FOUND,),
+    path={"model": {"type": "string", "minLength": 1}},
+)

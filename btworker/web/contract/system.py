@@ -52,4 +52,5 @@ ASSET = Operation(
     file_answers("the file", {kind.partition(";")[0]: BINARY for kind in ASSETS.values()}),
     (ErrorCode.NOT_FOUND, ErrorCode.RANGE_NOT_SATISFIABLE),
     headers=CONDITIONS,
+    path={"name": {"enum": list(ASSETS)}},
 )

@@ -4,13 +4,13 @@ from btworker.errors import ErrorCode
 from btworker.web.contract.operation import (
     BINARY,
     STORE,
-    TEXT,
     WHOLE_NUMBER,
     Answer,
     Content,
     Header,
     Operation,
     Schema,
+    refused,
 )
 from btworker.web.tus import CHECKSUMS, EXTENSIONS, MAX_METADATA_CHARS, OFFSET_STREAM, OVERRIDES, VERSION
 
@@ -20,7 +20,7 @@ _SPOKEN = Header("Tus-Resumable", "the version that is spoken", _VERSION, requir
 _OFFSET = Header("Upload-Offset", "bytes that are durable", WHOLE_NUMBER, required=True)
 _EXPIRES = Header("Upload-Expires", "when an unfinished upload is forgotten", required=True)
 _JOB = Header("Btworker-Job", "the job that the upload became", {"type": "string", "pattern": "^wk_[0-9a-f]+$"})
-_STATE = (_SPOKEN, _OFFSET, _EXPIRES, _JOB)
+_STATE = (_OFFSET, _EXPIRES, _JOB)
 _LENGTH = Header("Upload-Length", "bytes of the whole", {**WHOLE_NUMBER, "maximum": 10**16 - 1})
 _DEFERRED = Header("Upload-Defer-Length", "1 where the length is not known yet", {"enum": ["1"]})
 _METADATA = Header(
@@ -52,7 +52,6 @@ _CAN = {
     204: Answer(
         "in its headers",
         headers=(
-            _SPOKEN,
             Header("Tus-Version", "versions", _VERSION, required=True),
             Header("Tus-Extension", "extensions", {"enum": [EXTENSIONS]}, required=True),
             Header("Tus-Max-Size", "bytes of the largest file", WHOLE_NUMBER, required=True),
@@ -60,8 +59,8 @@ _CAN = {
         ),
     )
 }
-OPTIONS = Operation("uploadOptions", TAG, "What this server can do", _CAN)
-OPTIONS_OF_ONE = Operation("uploadOptionsOfOne", TAG, "What this server can do", _CAN)
+OPTIONS = Operation("uploadOptions", TAG, "What this server can do", _CAN, always=(_SPOKEN,))
+OPTIONS_OF_ONE = Operation("uploadOptionsOfOne", TAG, "What this server can do", _CAN, always=(_SPOKEN,))
 CREATE = Operation(
     "createUpload",
     TAG,
@@ -83,6 +82,7 @@ CREATE = Operation(
     _WRITTEN,
     more="Either Upload-Length or Upload-Defer-Length; with a body the first bytes come along.",
     headers=(_SPOKEN, _LENGTH, _DEFERRED, _METADATA, _CHECKSUM),
+    always=(_SPOKEN,),
     body=_BYTES,
     body_required=False,
 )
@@ -93,6 +93,7 @@ LOOK = Operation(
     {200: Answer("in its headers", headers=(*_STATE, _LENGTH, _DEFERRED, _METADATA))},
     (*_FOUND, *_SUBMITTED, ErrorCode.CONFLICT),
     headers=(_SPOKEN,),
+    always=(_SPOKEN,),
 )
 APPEND = Operation(
     "appendToUpload",
@@ -101,15 +102,17 @@ APPEND = Operation(
     {204: Answer("how far it is now", headers=_STATE)},
     (*_WRITTEN, ErrorCode.UNSUPPORTED_MEDIA),
     headers=(_SPOKEN, Header("Upload-Offset", "where they belong", _LENGTH.schema, required=True), _LENGTH, _CHECKSUM),
+    always=(_SPOKEN,),
     body=_BYTES,
 )
 TERMINATE = Operation(
     "deleteUpload",
     TAG,
     "Forget an upload",
-    {204: Answer("it is gone", headers=(_SPOKEN,))},
+    {204: Answer("it is gone")},
     (*_FOUND, ErrorCode.LOCKED),
     headers=(_SPOKEN,),
+    always=(_SPOKEN,),
 )
 OVERRIDE = Operation(
     "overrideUpload",
@@ -117,12 +120,10 @@ OVERRIDE = Operation(
     "For clients that know no PATCH, DELETE or HEAD",
     {
         200: Answer("as of HEAD", headers=_STATE),
-        204: Answer("as of PATCH or DELETE", headers=(_SPOKEN,)),
-        405: Answer(
-            "X-HTTP-Method-Override is missing: METHOD_NOT_ALLOWED", headers=(Header("Allow", "methods", TEXT),)
-        ),
+        204: Answer("as of PATCH or DELETE"),
+        405: refused("there is no such method: METHOD_NOT_ALLOWED", Header("Allow", "methods", required=True)),
     },
-    (*_WRITTEN, ErrorCode.UNSUPPORTED_MEDIA, ErrorCode.METHOD_NOT_ALLOWED),
+    (*_WRITTEN, ErrorCode.UNSUPPORTED_MEDIA),
     headers=(
         _SPOKEN,
         Header("X-HTTP-Method-Override", "what is meant", {"enum": list(OVERRIDES)}, required=True),
@@ -130,6 +131,7 @@ OVERRIDE = Operation(
         _LENGTH,
         _CHECKSUM,
     ),
+    always=(_SPOKEN,),
     body=_BYTES,
     body_required=False,
 )
