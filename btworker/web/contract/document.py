@@ -73,7 +73,7 @@ class _Schemas:
     """The JSON schemas of all shapes, made together so that each stands among the components once."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
-        shapes = {*(shape for one in operations for shape in _shapes_of(one)), Shape(Refusal)}
+        shapes = dict.fromkeys((Shape(Refusal), *(shape for one in operations for shape in _shapes_of(one))))
         inputs = [(shape, _mode(shape), TypeAdapter(shape.of)) for shape in shapes]
         found, whole = TypeAdapter.json_schemas(inputs, ref_template=REFERENCE)
         self._found = {shape: schema for (shape, _), schema in found.items()}
@@ -160,13 +160,8 @@ class _Writer:
             return self._schemas.of(held)
         if isinstance(held, Form):
             fields = {} if held.of is None else self._schemas.fields_of(held.of)
-            properties = {**held.fields, **fields}
-            return {
-                "type": "object",
-                "properties": properties,
-                "required": list(held.required),
-                "additionalProperties": held.open,
-            }
+            shape = {"type": "object", "properties": {**held.fields, **fields}, "additionalProperties": False}
+            return {**shape, "required": list(held.required)}
         return held
 
     def _responses(self) -> dict[str, Any]:

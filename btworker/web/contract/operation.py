@@ -31,8 +31,6 @@ class Form:
     fields: Schema
     required: tuple[str, ...]
     of: Any = None
-    open: bool = False
-    """Fields of other names are fine."""
 
 
 Content = Mapping[str, Shape | Form | Schema]
