@@ -2,7 +2,8 @@
 
 schemathesis makes the cases: valid and invalid ones for each operation, with good and bad tokens, with ids of jobs and
 uploads that are there; then it walks along the document's links. The answer to each has to be a documented one, by its
-status, content type, headers and body, and no 5xx. Every case follows from the seed, but for the ids of the server.
+status, content type, headers and body, and no 5xx. Every case follows from the seed, the versions of the packages and
+the modules that are loaded, of which hypothesis takes constants; but for the ids that the server gives.
 """
 
 import argparse
@@ -31,7 +32,7 @@ TOKENS = (*[GOOD] * 8, None, "Bearer wrong", f"Basic {TOKEN}")
 NOT_ASKED = [positive_data_acceptance, negative_data_rejection]
 """What no schema can say: which models there are, which options go together; and a form's text has no types."""
 DEADLINE_S = 60.0
-EXAMPLES = 12
+EXAMPLES = 9
 """Cases of an operation in one round."""
 WALK_STEPS = 12
 WALKS = 0.2
@@ -103,10 +104,11 @@ class Run:
                 _ease(case)
             self.one(case, token)
 
-        try:
-            send()
-        except Unsatisfiable:
-            assert mode is schemathesis.GenerationMode.NEGATIVE, operation.label  # nothing to get wrong
+        with _generators_own_faults():
+            try:
+                send()
+            except Unsatisfiable:
+                assert mode is schemathesis.GenerationMode.NEGATIVE, operation.label  # nothing to get wrong
 
     def _new_job(self) -> str:
         return str(self._server.ended(self._server.upload("talk.wav", b"hello"))["workerJobId"])
@@ -135,7 +137,7 @@ class Run:
         )
         Walk.rule_order_seed = seed
         hypothesis.seed(seed)(Walk)
-        with suppress(Flaky):  # the same steps need not lead to the same: a job has ended meanwhile, or has not
+        with _generators_own_faults(), suppress(Flaky):  # a job has ended meanwhile, or has not
             Walk.run(settings=settings)
 
     def one(self, case: Any, token: str | None) -> None:
@@ -171,6 +173,16 @@ class Run:
         except FailureGroup as group:
             for failure in group.exceptions:
                 self.failures.setdefault(f"{label} {failure.title} {response.status_code}", str(group))
+
+
+@contextmanager
+def _generators_own_faults() -> Iterator[None]:
+    """schemathesis 4.32 now and then asks a validator about its own wrapper of bytes, and so ends these few cases."""
+    try:
+        yield
+    except ValueError as error:
+        if "Unsupported type: 'Binary'" not in str(error):
+            raise
 
 
 def _ease(case: Any) -> None:

@@ -153,7 +153,7 @@ class _Writer:
             yield {"name": name, "in": "query", "description": text, "schema": schema}
 
     def _content(self, content: Content) -> dict[str, Any]:
-        return {kind: {"schema": self._schema(held)} for kind, held in content.items()}
+        return {kind: {} if held is None else {"schema": self._schema(held)} for kind, held in content.items()}
 
     def _schema(self, held: Shape | Form | Schema) -> Schema:
         if isinstance(held, Shape):

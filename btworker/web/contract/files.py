@@ -22,7 +22,7 @@ def file_answers(text: str, content: Content, *headers: Header) -> dict[int, Ans
     usual = (ETAG, _RANGES, *headers)
     return {
         200: Answer(text, content, usual),
-        206: Answer("a part of it", content, (*usual, _PART)),
+        206: Answer("a part of it", dict.fromkeys(content), (*usual, _PART)),
         304: Answer("the client has it already", headers=usual),
         412: refused("the file has another ETag: CONFLICT"),
         416: refused("the file has no such bytes: RANGE_NOT_SATISFIABLE", _SIZE),

@@ -33,8 +33,8 @@ class Form:
     of: Any = None
 
 
-Content = Mapping[str, Shape | Form | Schema]
-"""Content type -> what it holds."""
+Content = Mapping[str, Shape | Form | Schema | None]
+"""Content type -> what it holds; None where that is a piece, which has no schema."""
 
 
 @dataclass(frozen=True, slots=True)
