@@ -48,8 +48,9 @@ test-clients: setup ## run real clients from npm against the worker (needs node 
 test-gpu: setup ## run everything that needs an NVIDIA GPU
 	@$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS)
 
-fuzz: setup ## send mutated uploads to a real server (MINUTES=10)
+fuzz: setup ## mutated uploads for MINUTES=10, then CASES=10000 made from /openapi.json (Python 3.11), at a real server
 	@$(BIN)/python -m tests.security.fuzz --minutes $(or $(MINUTES),10)
+	@$(BIN)/python -W ignore -m tests.security.contract --cases $(or $(CASES),10000) $(if $(SEED),--seed $(SEED))
 
 chaos: setup ## faults of every kind under load, then a look at what was lost (MINUTES=20, SEED=… replays one)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)

@@ -39,7 +39,7 @@ from btworker.messages import (
     WindowDone,
     WorkerSpec,
 )
-from btworker.storage import JobFolder, sync_folder, write_durably
+from btworker.storage import JobFolder, sync_folder, transcript_name, write_durably
 
 WINDOW_S = 30.0
 LEAKED: list[bytes] = []
@@ -233,6 +233,8 @@ class _Run:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         outputs = tuple(self._output(part, index) for index in range(len(self.task.inputs)))
+        for index, output in enumerate(outputs if not self.spill else ()):  # of which other formats are made
+            os.link(part / output.filename, part / transcript_name(index))
         sync_folder(part)
         part.rename(self.folder.outputs)
         sync_folder(self.folder.path)

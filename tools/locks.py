@@ -65,6 +65,7 @@ def write(lock: Lock, folder: Path, *, upgrade: bool) -> int:
     command = [
         *("uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-emit-index-url", "--no-header"),
         *("--python-version", lock.pythons[0], "--build-constraint", "build-constraints.txt"),
+        *("--excludes", "excludes.txt"),
         *(["--override", lock.overrides] if lock.overrides else []),
         *(argument for name in lock.constraints for argument in ("--constraint", name)),
         *(["--upgrade"] if upgrade else []),
@@ -109,6 +110,7 @@ def uninstallable(lock: Lock, folder: Path, python: str, platform: str) -> str |
             *("--python-version", python, "--python-platform", platform, "--only-binary", ":all:"),
             *(argument for name in sorted(names & SOURCE_ONLY) for argument in ("--no-binary", name)),
             *("--build-constraint", "build-constraints.txt", "--requirement", f"{lock.name}.txt"),
+            *("--excludes", "excludes.txt"),
             *(["--override", str(hashed_overrides(lock, folder, Path(target)))] if lock.overrides else []),
         ]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment())

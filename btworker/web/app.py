@@ -8,6 +8,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 
 from aiohttp import web
 
@@ -17,10 +18,11 @@ from btworker.metrics import Metrics
 from btworker.pool.devices import find_gpus
 from btworker.pool.gpu_watch import GpuWatch
 from btworker.service import JobService
-from btworker.web import middlewares
+from btworker.web import middlewares, tus
 from btworker.web.admission import defer_continue
 from btworker.web.connection import Connection
 from btworker.web.context import CONTEXT, Context
+from btworker.web.contract.document import rendered
 from btworker.web.routes import ROUTES, open_paths
 
 BACKLOG = 1024
@@ -31,15 +33,16 @@ LAG_TICK_S = 0.1
 
 def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.Application:
     """The application, without a socket."""
+    no_token_needed = open_paths(settings)
     app = web.Application(
         middlewares=[
             middlewares.close_after_early_answer,
             middlewares.errors_to_json,
-            middlewares.require_token(settings.tokens, open_paths(settings)),
+            middlewares.require_token(settings.tokens, no_token_needed),
         ]
     )
-    app[CONTEXT] = Context(settings, service, metrics)
-    app.on_response_prepare.append(middlewares.add_headers)
+    app[CONTEXT] = Context(settings, service, metrics, partial(rendered, no_token_needed))
+    app.on_response_prepare.extend((middlewares.add_headers, tus.add_headers))
     app.cleanup_ctx.append(_background)
     app.on_shutdown.append(_let_listeners_go)
     resources: dict[str, web.Resource] = {}

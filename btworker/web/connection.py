@@ -18,6 +18,9 @@ from btworker.web.middlewares import error_response, request_id_of, route_patter
 log = get_logger()
 PROBES = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 """Asked every few seconds by machines: logged at debug level only."""
+PAGE = "/docs"
+PAGES = frozenset({PAGE, "/docs/{name}", "/openapi.json"})
+"""Read by people, now and then: one route to the metrics."""
 
 
 class Connection(web.RequestHandler):
@@ -40,7 +43,7 @@ class Connection(web.RequestHandler):
         """One line and one count for each request, after its last byte was handed over."""
         seconds = 0.0 if time is None else self._loop.time() - time
         route = route_pattern(request)
-        self._metrics.request_done(request.method, route, response.status, seconds)
+        self._metrics.request_done(request.method, PAGE if route in PAGES else route, response.status, seconds)
         write = log.debug if route in PROBES else log.info
         write(
             "request",

@@ -1,5 +1,6 @@
 """What handlers find in the application and in the request: typed keys, and nothing else."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -44,6 +45,8 @@ class Context:
     settings: Settings
     service: JobService
     metrics: Metrics
+    contract: Callable[[], bytes]
+    """Blocking: /openapi.json."""
     budget: UploadBudget = field(default_factory=UploadBudget)
     store_check: StoreCheck = field(default_factory=StoreCheck)
     machine: Machine = field(default_factory=Machine)

@@ -10,7 +10,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job, JobStatus, Output
 from btworker.web.context import Context, context_of
 from btworker.web.files import StoredFile, send_file
-from btworker.web.schemas import JobListWire, JobWire, OutputListWire, Wire, job_wire, outputs_wire
+from btworker.web.schemas import CancelWire, JobListWire, JobWire, OutputListWire, Wire, job_wire, outputs_wire
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -57,7 +57,7 @@ async def get_job(request: web.Request) -> web.StreamResponse:
 async def cancel_job(request: web.Request) -> web.StreamResponse:
     """POST /v1/jobs/{id}/cancel: idempotent; a finished job stays as it is."""
     await context_of(request).service.cancel(job_id_of(request), "canceled by the client")
-    return web.json_response({"status": "cancel_requested"})
+    return json_answer(CancelWire())
 
 
 async def delete_job(request: web.Request) -> web.StreamResponse:

@@ -21,6 +21,7 @@ from btworker.logs import get_logger
 from btworker.store import is_disk_trouble
 from btworker.web.context import REQUEST_ID, ROUTE_PATTERN
 from btworker.web.fallback import CANONICAL
+from btworker.web.schemas import Refusal
 
 log = get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -80,9 +81,9 @@ def error_response(
 ) -> web.Response:
     """The one shape of every error; `more` stands beside it in the JSON object."""
     number = HTTP_STATUS[code] if status is None else status
-    error = {"code": code.value, "message": message, "type": _type_of(number), "param": param}
+    refusal: Refusal = {"error": {"code": code, "message": message, "type": _type_of(number), "param": param}}
     response = web.Response(
-        status=number, text=json.dumps({**(more or {}), "error": error}), content_type="application/json"
+        status=number, text=json.dumps({**(more or {}), **refusal}), content_type="application/json"
     )
     if number in RETRY_AFTER_S:
         response.headers["Retry-After"] = str(RETRY_AFTER_S[number])

@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -23,7 +23,7 @@ from btworker.transcript import Transcript
 from btworker.web.context import Context, context_of
 from btworker.web.events import STREAM_HEADERS
 from btworker.web.middlewares import error_response
-from btworker.web.openai_shapes import diarized, plain, speech_events, verbose
+from btworker.web.openai_shapes import Diarized, Models, Plain, Verbose, diarized, model, plain, speech_events, verbose
 from btworker.web.options import Fields
 from btworker.web.uploads import Form, accept
 
@@ -32,6 +32,8 @@ ALIASES = ("whisper-1",)
 """Names of OpenAI's models that mean WORKER_MODEL here."""
 RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 TRANSLATION_FORMATS = RESPONSE_FORMATS[:5]
+PLAIN_TEXT = {"text": OutputFormat.TXT, "srt": OutputFormat.SRT, "vtt": OutputFormat.VTT}
+"""Formats that are no JSON, and what they are among our own."""
 GRANULARITIES = frozenset({"word", "segment"})
 KNOWN = (
     *("model", "language", "prompt", "temperature", "response_format"),
@@ -135,13 +137,12 @@ async def _answer(context: Context, job: Job, asked: Asked) -> web.Response:
 
 def _body(transcript: Transcript, *, stem: str, asked: Asked) -> tuple[str, str]:
     """Blocking: the answer's text and its type."""
-    if asked.response_format in ("text", "srt", "vtt"):
-        kind = OutputFormat.TXT if asked.response_format == "text" else OutputFormat(asked.response_format)
+    if (kind := PLAIN_TEXT.get(asked.response_format)) is not None:
         return render(transcript, kind, Presentation(title=stem)), FORMATS[kind].content_type
     return json.dumps(_shape(transcript, asked)), "application/json; charset=utf-8"
 
 
-def _shape(transcript: Transcript, asked: Asked) -> dict[str, Any]:
+def _shape(transcript: Transcript, asked: Asked) -> Plain | Verbose | Diarized:
     if asked.response_format == "verbose_json":
         return verbose(transcript, task=asked.task, granularities=asked.granularities)
     if asked.response_format == "diarized_json":
@@ -204,7 +205,8 @@ def _said(transcript: Transcript, *, asked: Asked) -> list[str]:
 async def list_models(request: web.Request) -> web.StreamResponse:
     """GET /v1/models"""
     names = _models(context_of(request))
-    return web.json_response({"object": "list", "data": [_model(name) for name in names]})
+    models: Models = {"object": "list", "data": [model(name) for name in names]}
+    return web.json_response(models)
 
 
 async def get_model(request: web.Request) -> web.StreamResponse:
@@ -212,15 +214,11 @@ async def get_model(request: web.Request) -> web.StreamResponse:
     name = request.match_info["model"]
     if name not in _models(context_of(request)):
         raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such model here", param="model")
-    return web.json_response(_model(name))
+    return web.json_response(model(name))
 
 
 def _models(context: Context) -> Sequence[str]:
     return (*context.settings.model_paths, *ALIASES)
-
-
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "btworker"}
 
 
 def _bad(param: str, message: str) -> BtworkerError:

@@ -1,48 +1,123 @@
 """A transcript in the shapes of the OpenAI audio API. Pure."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from typing_extensions import NotRequired, TypedDict
 
 from btworker.transcript import Segment, Transcript
 from btworker.web.languages import LANGUAGES
 
-SEGMENT_FIELDS = (
-    "id",
-    "seek",
-    "start",
-    "end",
-    "text",
-    "tokens",
-    "temperature",
-    "avg_logprob",
-    "compression_ratio",
-    "no_speech_prob",
-)
+
+class Usage(TypedDict):
+    """What was used up: seconds of audio."""
+
+    type: Literal["duration"]
+    seconds: float
 
 
-def plain(transcript: Transcript) -> dict[str, Any]:
+class Plain(TypedDict):
+    """response_format json."""
+
+    text: str
+    usage: Usage
+
+
+class VerboseSegment(TypedDict):
+    """Whisper's own segment."""
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    temperature: float | None
+    avg_logprob: float | None
+    compression_ratio: float | None
+    no_speech_prob: float | None
+
+
+class VerboseWord(TypedDict):
+    """A word and when it is said."""
+
+    word: str
+    start: float
+    end: float
+
+
+class Verbose(TypedDict):
+    """response_format verbose_json; `words` and `segments` as timestamp_granularities asks."""
+
+    task: str
+    language: str
+    duration: float
+    text: str
+    segments: NotRequired[list[VerboseSegment]]
+    words: NotRequired[list[VerboseWord]]
+    usage: Usage
+
+
+class DiarizedSegment(TypedDict):
+    """Who said what; the first to speak is A."""
+
+    type: Literal["transcript.text.segment"]
+    id: str
+    start: float
+    end: float
+    text: str
+    speaker: str
+
+
+class Diarized(TypedDict):
+    """response_format diarized_json."""
+
+    task: Literal["transcribe"]
+    duration: float
+    text: str
+    segments: list[DiarizedSegment]
+    usage: Usage
+
+
+class Model(TypedDict):
+    """A name that a request may ask for."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class Models(TypedDict):
+    """All of them."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+def plain(transcript: Transcript) -> Plain:
     """response_format json."""
     return {"text": transcript.text.strip(), "usage": _usage(transcript)}
 
 
-def verbose(transcript: Transcript, *, task: str, granularities: frozenset[str]) -> dict[str, Any]:
+def verbose(transcript: Transcript, *, task: str, granularities: frozenset[str]) -> Verbose:
     """response_format verbose_json; words stand at the top level."""
-    shape: dict[str, Any] = {
+    shape: Verbose = {
         "task": task,
         "language": "english" if task == "translate" else LANGUAGES.get(transcript.language, transcript.language),
         "duration": transcript.duration_s,
         "text": transcript.text.strip(),
+        "usage": _usage(transcript),
     }
     if "segment" in granularities:
-        segments = (segment.to_dict() for segment in transcript.segments)
-        shape["segments"] = [{name: raw[name] for name in SEGMENT_FIELDS} for raw in segments]
+        shape["segments"] = [_whispers(segment) for segment in transcript.segments]
     if "word" in granularities:
         words = (word for segment in transcript.segments for word in segment.words)
         shape["words"] = [{"word": word.word.strip(), "start": word.start, "end": word.end} for word in words]
-    return {**shape, "usage": _usage(transcript)}
+    return shape
 
 
-def diarized(transcript: Transcript) -> dict[str, Any]:
+def diarized(transcript: Transcript) -> Diarized:
     """response_format diarized_json."""
     return {
         "task": "transcribe",
@@ -53,7 +128,12 @@ def diarized(transcript: Transcript) -> dict[str, Any]:
     }
 
 
-def speech_events(transcript: Transcript, *, speakers: bool) -> Iterator[dict[str, Any]]:
+def model(name: str) -> Model:
+    """An entry of /v1/models."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "btworker"}
+
+
+def speech_events(transcript: Transcript, *, speakers: bool) -> Iterator[Mapping[str, object]]:
     """The events of a stream: the text as it grows (its deltas joined are the text), segments where speakers are asked
     for, and the whole."""
     text = transcript.text.strip()
@@ -72,7 +152,22 @@ def speech_events(transcript: Transcript, *, speakers: bool) -> Iterator[dict[st
     yield {"type": "transcript.text.done", "text": text, "usage": _usage(transcript)}
 
 
-def _said(segment: Segment) -> dict[str, Any]:
+def _whispers(segment: Segment) -> VerboseSegment:
+    return {
+        "id": segment.id,
+        "seek": segment.seek,
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "tokens": list(segment.tokens),
+        "temperature": segment.temperature,
+        "avg_logprob": segment.avg_logprob,
+        "compression_ratio": segment.compression_ratio,
+        "no_speech_prob": segment.no_speech_prob,
+    }
+
+
+def _said(segment: Segment) -> DiarizedSegment:
     return {
         "type": "transcript.text.segment",
         "id": f"seg_{segment.id}",
@@ -93,5 +188,5 @@ def _letter(speaker: str | None) -> str:
     return letters
 
 
-def _usage(transcript: Transcript) -> dict[str, Any]:
+def _usage(transcript: Transcript) -> Usage:
     return {"type": "duration", "seconds": transcript.duration_s}

@@ -7,19 +7,21 @@ the answer is "no", with the reason.
 import asyncio
 import sqlite3
 import time
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 
 from btworker import __version__
+from btworker.config import Settings
 from btworker.errors import ErrorCode
 from btworker.messages import EngineInfo
 from btworker.metrics import CONTENT_TYPE, Machine
 from btworker.storage import DiskSpace
 from btworker.web.context import Context, StoreCheck, context_of
+from btworker.web.jobs import json_answer
 from btworker.web.middlewares import error_response
+from btworker.web.system_shapes import HealthWire, IdentityWire, LiveWire, PingWire, PreflightWire, ReadyWire
 
-SERVICE_NAME = "bulk-transcribe-worker"
 STORE_CHECK_S = 1.0
 """Seconds that a look at the store is good for: readiness is asked without a token, and a look costs a write."""
 DISK_WAIT_S = 1.0
@@ -31,13 +33,12 @@ LOADING = "no worker is ready yet: the model is being loaded"
 async def health(request: web.Request) -> web.StreamResponse:
     """GET /health"""
     settings = context_of(request).settings
-    body = {"status": "ok", "service": SERVICE_NAME, "model": settings.model, "maxFileMB": settings.max_file_mb}
-    return web.json_response(body)
+    return json_answer(HealthWire(model=settings.model, max_file_mb=settings.max_file_mb))
 
 
 async def live(_request: web.Request) -> web.StreamResponse:
     """GET /health/live: the loop turns; also while draining."""
-    return web.json_response({"status": "ok"})
+    return json_answer(LiveWire())
 
 
 async def ready(request: web.Request) -> web.StreamResponse:
@@ -45,7 +46,7 @@ async def ready(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     reasons = await _reasons(context, await _disk_space(context))
     if not reasons:
-        return web.json_response({"status": "ready"})
+        return json_answer(ReadyWire())
     code = ErrorCode.DRAINING if context.service.draining else ErrorCode.NOT_READY
     return error_response(code, "; ".join(reasons), more={"status": "not_ready", "reasons": reasons})
 
@@ -115,38 +116,41 @@ async def ping(request: web.Request) -> web.StreamResponse:
     """GET /v1/ping: always 200, whatever the children are doing."""
     context = context_of(request)
     settings, service = context.settings, context.service
-    body: dict[str, Any] = {
-        "status": "ok",
-        "version": __version__,
-        "identity": {
-            "gitCommit": settings.build_commit,
-            "buildTime": settings.build_time,
-            "declaredImageDigest": settings.image_digest,
-            "imageDigestSource": "env" if settings.image_digest else "none",
-        },
+    answer = PingWire(
+        version=__version__,
+        identity=_identity(settings),
         **_engine_part(context),
-        "models": list(settings.model_paths),
-        "maxFileMB": settings.max_file_mb,
-        "activeJobs": service.slots if service.draining else service.active(),
-        "maxConcurrentJobs": service.slots,
-    }
-    if warnings := _warnings(context):
-        body["warnings"] = warnings
-    return web.json_response(body)
+        models=tuple(settings.model_paths),
+        max_file_mb=settings.max_file_mb,
+        active_jobs=service.slots if service.draining else service.active(),
+        max_concurrent_jobs=service.slots,
+        warnings=tuple(_warnings(context)),
+    )
+    return json_answer(answer)
+
+
+def _identity(settings: Settings) -> IdentityWire:
+    return IdentityWire(
+        git_commit=settings.build_commit,
+        build_time=settings.build_time,
+        declared_image_digest=settings.image_digest,
+        image_digest_source="env" if settings.image_digest else "none",
+    )
 
 
 def _engine_part(context: Context) -> dict[str, Any]:
+    """PingWire's fields that only a child knows."""
     infos = _infos(context)
     gpu = next((info for info in infos if info.cuda), None)
     part: dict[str, Any] = {
         "gpu": gpu is not None,
-        "gpuName": gpu.gpu_name if gpu else None,
+        "gpu_name": gpu.gpu_name if gpu else None,
         "cuda": dict(gpu.versions).get("cuda") if gpu else None,
         "diarization": any(info.diarization for info in infos),
     }
     if not part["diarization"]:
         said = (info.diarization_error for info in infos if info.diarization_error)
-        part["diarizationError"] = next(said, "diarization is not available" if infos else LOADING)
+        part["diarization_error"] = next(said, "diarization is not available" if infos else LOADING)
     return part
 
 
@@ -174,8 +178,8 @@ async def preflight(request: web.Request) -> web.StreamResponse:
     if infos and not any(worker.ready for worker in context.service.workers()):
         errors.setdefault("worker", "; ".join(_problems(context)) or LOADING)
     good = all(said.get(name, name == "model") for name in CRITICAL) and "worker" not in errors
-    body = {"status": "ok" if good else "error", "checks": checks, "versions": dict(info.versions), "errors": errors}
-    return web.json_response(body)
+    status: Literal["ok", "error"] = "ok" if good else "error"
+    return json_answer(PreflightWire(status=status, checks=checks, versions=dict(info.versions), errors=errors))
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:

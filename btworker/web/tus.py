@@ -21,16 +21,26 @@ from btworker.service.resumable import UPLOAD_ID, Resumable
 from btworker.web import admission
 from btworker.web.context import Context, context_of
 from btworker.web.finished_uploads import check_metadata, read_metadata, submit
-from btworker.web.middlewares import request_id_of
+from btworker.web.middlewares import HTTP_STATUS, request_id_of, route_pattern
 from btworker.web.parts import Body
 
+PATH = "/v1/uploads"
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination"
 CHECKSUMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256}
 OFFSET_STREAM = "application/offset+octet-stream"
-MAX_METADATA_CHARS = 8192
+MAX_METADATA_CHARS = 8000
+"""What the parser lets through in one header is little more, and it refuses without a word of explanation."""
 _NUMBER = re.compile(r"[0-9]{1,16}")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """on_response_prepare: every answer of these routes names the version, a refusal too."""
+    if route_pattern(request).startswith(PATH):
+        response.headers["Tus-Resumable"] = VERSION
+        if response.status == HTTP_STATUS[ErrorCode.UNKNOWN_VERSION]:
+            response.headers["Tus-Version"] = VERSION
 
 
 async def options(request: web.Request) -> web.StreamResponse:
@@ -41,7 +51,7 @@ async def options(request: web.Request) -> web.StreamResponse:
         "Tus-Max-Size": str(context_of(request).settings.max_file_bytes),
         "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
     }
-    return _answer(204, headers)
+    return web.Response(status=204, headers=headers)
 
 
 async def create(request: web.Request) -> web.StreamResponse:
@@ -58,7 +68,7 @@ async def create(request: web.Request) -> web.StreamResponse:
         context.service.check_accepts()  # now, and not once all of it is here
     await admission.check_room(context, incoming_bytes=length or 0, largest_bytes=length or 0)
     record = await context.service.resumable.create(length=length, metadata=metadata)
-    headers = {"Location": f"/v1/uploads/{record.id}"}
+    headers = {"Location": f"{PATH}/{record.id}"}
     if request.content_type == OFFSET_STREAM and request.can_read_body:
         record = await _receive(request, context, record, offset=0)
     return await _told(request, context, record, status=201, headers=headers)
@@ -98,16 +108,19 @@ async def terminate(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     _check_version(request)
     await context.service.resumable.terminate(_record(request, context))
-    return _answer(204, {})
+    return web.Response(status=204)
 
 
 async def override(request: web.Request) -> web.StreamResponse:
     """POST to an upload: what X-HTTP-Method-Override says, for clients that know no PATCH."""
-    handlers: dict[str, Handler] = {"PATCH": append, "DELETE": terminate, "HEAD": look}
     method = request.headers.get("X-HTTP-Method-Override", "").upper()
-    if method not in handlers:
-        raise web.HTTPMethodNotAllowed(request.method, [*handlers, "OPTIONS"])
-    return await handlers[method](request)
+    if method not in OVERRIDES:
+        raise web.HTTPMethodNotAllowed(request.method, [*OVERRIDES, "OPTIONS"])
+    return await OVERRIDES[method](request)
+
+
+OVERRIDES: dict[str, Handler] = {"PATCH": append, "DELETE": terminate, "HEAD": look}
+"""The methods that a POST can stand for."""
 
 
 async def _receive(request: web.Request, context: Context, record: Resumable, *, offset: int) -> Resumable:
@@ -155,11 +168,7 @@ async def _told(
         job_id = await submit(context, record, request_id=request_id_of(request))
     headers |= {"Upload-Offset": str(uploads.offset(uploads.get(record.id)))}
     headers |= {"Upload-Expires": formatdate(uploads.expires_at(record), usegmt=True)}
-    return _answer(status, headers | ({} if job_id is None else {"Btworker-Job": job_id}))
-
-
-def _answer(status: int, headers: dict[str, str]) -> web.Response:
-    return web.Response(status=status, headers={"Tus-Resumable": VERSION, **headers})
+    return web.Response(status=status, headers=headers | ({} if job_id is None else {"Btworker-Job": job_id}))
 
 
 def _record(request: web.Request, context: Context) -> Resumable:

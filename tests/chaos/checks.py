@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from btworker.storage import transcript_name
 from tests.chaos.client import NO_ANSWER, request, text_of
 from tests.chaos.ledger import ENDED, number_of
 from tests.chaos.plan import JobPlan
@@ -101,6 +102,7 @@ def _leftover_files(data: Path, jobs: Mapping[str, Any]) -> list[str]:
         left += [f"jobs/{folder.name}/{name} ({job['status']})" for name in _names(folder) - allowed]
         out = folder / "out"
         named = {output["filename"] for output in job["outputs"]}
+        named |= {transcript_name(index) for index in range(len(job["inputs"]))}
         if out.is_dir():
             left += [f"jobs/{folder.name}/out/{name}" for name in _names(out) - named]
     return left

@@ -34,7 +34,10 @@ def concrete_paths() -> list[str]:
     found = set()
     for route, job_id in itertools.product(ROUTES, IDS):
         found.add(
-            route.path.replace("{job_id}", job_id).replace("{name:[^/]+}", job_id).replace("{path:.*}", f"no/{job_id}")
+            route.path.replace("{job_id}", job_id)
+            .replace("{name:[^/]+}", job_id)
+            .replace("{name}", job_id)
+            .replace("{path:.*}", f"no/{job_id}")
         )
     return sorted(found)
 

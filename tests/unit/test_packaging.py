@@ -93,7 +93,8 @@ def test_the_lock_check_notices_a_pin_without_a_file(tmp_path: Path, machine: st
     assert entry
     assert filelock
     (tmp_path / "bad.txt").write_text(f"triton==2.2.0 \\{entry[1]}\n{filelock[0]}\n")
-    shutil.copy(locks.LOCKS / "build-constraints.txt", tmp_path)
+    for name in ("build-constraints.txt", "excludes.txt"):
+        shutil.copy(locks.LOCKS / name, tmp_path)
     reason = locks.uninstallable(locks.Lock("bad", ("3.11",)), tmp_path, "3.11", f"{machine}-manylinux_2_28")
     assert (reason is None) is installs, reason
 
@@ -175,5 +176,6 @@ def test_a_wheel_carries_the_demo_and_nothing_but_the_package(tmp_path: Path) ->
         names = set(archive.namelist())
     code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "btworker").rglob("*.py")}
     data = {path.relative_to(ROOT).as_posix() for path in (ROOT / "btworker" / "demo").rglob("*") if path.is_file()}
-    assert code | {name for name in data if "__pycache__" not in name} <= names
+    page = {"btworker/web/start.js"}
+    assert code | page | {name for name in data if "__pycache__" not in name} <= names
     assert {name.partition("/")[0] for name in names} == {"btworker", f"btworker-{btworker.__version__}.dist-info"}

@@ -1,0 +1,162 @@
+"""Jobs, from their upload to their results, in words. Handlers: uploads.py, jobs.py, events.py, transcripts.py."""
+
+from btworker.errors import ErrorCode
+from btworker.jobs import JobStatus
+from btworker.outputs import FORMATS
+from btworker.web.admission import MAX_KEY_CHARS
+from btworker.web.contract.files import CONDITIONS, DISPOSITION, file_answers
+from btworker.web.contract.operation import (
+    BINARY,
+    FORM,
+    JSON,
+    STORE,
+    TEXT,
+    Answer,
+    Form,
+    Header,
+    Link,
+    Operation,
+    Query,
+    Schema,
+    Shape,
+    events,
+    json_of,
+)
+from btworker.web.controller import DispatchForm
+from btworker.web.files import CONTENT_TYPES
+from btworker.web.jobs import DEFAULT_LIMIT, MAX_LIMIT
+from btworker.web.json_jobs import UploadsForm
+from btworker.web.options import CALLBACK, JSON_FIELD, OptionsForm
+from btworker.web.schemas import CancelWire, JobListWire, JobWire, OutputListWire
+from btworker.web.transcripts import Wanted
+
+TAG = "jobs"
+_KEY = Header(
+    "Idempotency-Key",
+    "the same key is the same job, also after a restart",
+    {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS, "pattern": "^[ -~]*$"},
+)
+LOCATION = Header(
+    "Location", "where the job is", {"type": "string", "pattern": "^/v1/jobs/wk_[0-9a-f]+$"}, required=True
+)
+_NEXT = tuple(
+    Link(name, "job_id", "$response.body#/workerJobId")
+    for name in ("getJob", "cancelJob", "deleteJob", "jobEvents", "jobTranscript", "listOutputs")
+)
+_FOUND = (ErrorCode.NOT_FOUND, *STORE)
+ADMISSION = (
+    *(ErrorCode.BAD_OPTION, ErrorCode.BAD_MULTIPART, ErrorCode.NO_FILE, ErrorCode.EMPTY_FILE, ErrorCode.URL_REFUSED),
+    *(ErrorCode.IDLE_TIMEOUT, ErrorCode.FILE_TOO_LARGE, ErrorCode.UNSUPPORTED_MEDIA, ErrorCode.QUEUE_FULL),
+    *(ErrorCode.DRAINING, *STORE),
+)
+"""What an upload may be refused with."""
+_FIELDS: Schema = {
+    "file": {
+        "type": "array",
+        "items": BINARY,
+        "minItems": 1,
+        "description": "parts with a file name, whatever theirs is",
+    },
+    JSON_FIELD: {"type": "object", "description": "options as one JSON object, instead of fields"},
+    CALLBACK: {"type": "string", "description": "a URL that is told of the job's end"},
+}
+
+CREATE = Operation(
+    "createJob",
+    TAG,
+    "Submit files, or the addresses of files",
+    {
+        201: Answer("a new job: every byte is on disk and its row committed", json_of(JobWire), (LOCATION,), _NEXT),
+        200: Answer("the job that this Idempotency-Key made before", json_of(JobWire), (LOCATION,), _NEXT),
+    },
+    (*ADMISSION, ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.GONE),
+    more="As a form, any part with a file name is a file; options are fields of their own, or one JSON object in the "
+    "field `options`. As JSON: the job of a Bulk Transcribe controller, or one of finished resumable uploads.",
+    headers=(_KEY,),
+    body={
+        FORM: Form(_FIELDS, ("file",), OptionsForm),
+        JSON: Shape(DispatchForm | UploadsForm, sent=True),
+    },
+)
+LIST = Operation(
+    "listJobs",
+    TAG,
+    "Jobs, newest first",
+    {200: Answer("one page", json_of(JobListWire))},
+    STORE,
+    query=(
+        Query("status", "only these", {"enum": [status.value for status in JobStatus]}),
+        Query(
+            "limit", "jobs in a page", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
+        ),
+        Query("cursor", "`nextCursor` of an earlier page", TEXT),
+    ),
+)
+GET = Operation("getJob", TAG, "A job", {200: Answer("the job as of now", json_of(JobWire))}, _FOUND)
+DELETE = Operation(
+    "deleteJob",
+    TAG,
+    "Delete a job's files and its row",
+    {204: Answer("they are gone")},
+    (*_FOUND, ErrorCode.CONFLICT),
+    more="CONFLICT before the job has ended.",
+)
+CANCEL = Operation(
+    "cancelJob",
+    TAG,
+    "Stop a job",
+    {200: Answer("it will stop; one that has ended stays as it is", json_of(CancelWire))},
+    _FOUND,
+)
+EVENTS = Operation(
+    "jobEvents",
+    TAG,
+    "A job as server-sent events, to its end",
+    {200: Answer("what happens to it, and at last `done`", events("status", "progress", "segment", "done"))},
+    _FOUND,
+    more="What came after the event in Last-Event-ID, or in `lastEventId`, follows.",
+    headers=(
+        Header("Last-Event-ID", "the id of a segment", {"type": "string", "pattern": "^[0-9]{1,6}:[0-9]{1,12}$"}),
+    ),
+    query=(
+        Query(
+            "lastEventId",
+            "for clients that cannot set the header",
+            {"type": "string", "pattern": "^[0-9]{1,6}:[0-9]{1,12}$"},
+        ),
+    ),
+)
+TRANSCRIPT = Operation(
+    "jobTranscript",
+    TAG,
+    "The stored transcript in any format, rendered anew",
+    {
+        200: Answer(
+            "the transcript",
+            {
+                kind.content_type.partition(";")[0]: {} if name.value == "json" else TEXT
+                for name, kind in FORMATS.items()
+            },
+            (DISPOSITION,),
+        )
+    },
+    (*_FOUND, ErrorCode.CONFLICT),
+    more="CONFLICT before the job has ended.",
+    query=Wanted,
+)
+OUTPUTS = Operation(
+    "listOutputs", TAG, "What a job produced", {200: Answer("its files", json_of(OutputListWire))}, _FOUND
+)
+OUTPUT = Operation(
+    "getOutput",
+    TAG,
+    "One file that a job produced",
+    file_answers(
+        "the file",
+        {kind.partition(";")[0]: {} if suffix == ".json" else BINARY for suffix, kind in CONTENT_TYPES.items()},
+        DISPOSITION,
+    ),
+    (*_FOUND, ErrorCode.RANGE_NOT_SATISFIABLE),
+    headers=CONDITIONS,
+    path={"name": {"type": "string", "minLength": 1, "description": "the `filename` of an output"}},
+)

@@ -1,0 +1,83 @@
+"""The OpenAI audio API in words. Handlers: openai.py."""
+
+from btworker.errors import ErrorCode
+from btworker.outputs import FORMATS
+from btworker.web.contract.jobs import ADMISSION
+from btworker.web.contract.operation import (
+    BINARY,
+    FORM,
+    JSON,
+    TEXT,
+    Answer,
+    Content,
+    Form,
+    Header,
+    Operation,
+    Schema,
+    Shape,
+    events,
+    json_of,
+    refused,
+)
+from btworker.web.openai import GRANULARITIES, PLAIN_TEXT, RESPONSE_FORMATS, TRANSLATION_FORMATS
+from btworker.web.openai_shapes import Diarized, Model, Models, Plain, Verbose
+
+TAG = "audio"
+_SPOKEN: Content = {
+    JSON: Shape(Plain | Verbose | Diarized),
+    **{FORMATS[kind].content_type.partition(";")[0]: TEXT for kind in PLAIN_TEXT.values()},
+    **events("message"),
+}
+_AGAIN = Header("x-should-retry", "whether OpenAI's clients send it once more", {"enum": ["true", "false"]})
+_ANSWERS = {
+    200: Answer("what was said, as response_format and stream ask", _SPOKEN),
+    400: refused("the request is refused, or the sound cannot be understood", _AGAIN),
+    409: refused("the job was canceled: CANCELED", _AGAIN),
+    500: refused("the job failed, with the code of its failure; INTERNAL", _AGAIN),
+}
+_REFUSALS = (*ADMISSION, ErrorCode.NOT_FOUND)
+
+
+def _form(formats: tuple[str, ...]) -> Content:
+    """What OpenAI's clients send, as far as it has a meaning here."""
+    fields: Schema = {
+        "file": BINARY,
+        "model": {"type": "string", "description": "a name of /v1/models"},
+        "language": TEXT,
+        "prompt": TEXT,
+        "temperature": {"type": "number", "minimum": 0, "maximum": 1},
+        "response_format": {"enum": list(formats), "default": formats[0]},
+        "timestamp_granularities[]": {"type": "array", "items": {"enum": sorted(GRANULARITIES)}},
+        "stream": {"type": "boolean", "default": False},
+        "include": {"const": "", "description": "not supported: there are no logprobs"},
+        "chunking_strategy": {"type": "string", "description": "accepted, without effect"},
+    }
+    return {FORM: Form(fields, ("file",))}
+
+
+TRANSCRIBE = Operation(
+    "transcribe",
+    TAG,
+    "What was said, as OpenAI's clients ask",
+    _ANSWERS,
+    _REFUSALS,
+    more="The answer waits for the job. The same bytes with the same options are the same job.",
+    body=_form(RESPONSE_FORMATS),
+)
+TRANSLATE = Operation(
+    "translate",
+    TAG,
+    "What was said, in English, as OpenAI's clients ask",
+    _ANSWERS,
+    _REFUSALS,
+    body=_form(TRANSLATION_FORMATS),
+)
+MODELS = Operation("listModels", TAG, "Names that a request may ask for", {200: Answer("all of them", json_of(Models))})
+MODEL = Operation(
+    "getModel",
+    TAG,
+    "One of them",
+    {200: Answer("the model", json_of(Model))},
+    (ErrorCode.NOT_FOUND,),
+    path={"model": {"type": "string", "minLength": 1}},
+)

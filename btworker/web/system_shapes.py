@@ -1,0 +1,73 @@
+"""What health, ping and preflight say, as the rest of the world sees it. Pure; schemas.py has the same for jobs."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from btworker.web.schemas import Refusal, Wire
+
+SERVICE_NAME = "bulk-transcribe-worker"
+
+
+class HealthWire(Wire):
+    """Who answers here."""
+
+    status: Literal["ok"] = "ok"
+    service: str = SERVICE_NAME
+    model: str
+    max_file_mb: int = Field(serialization_alias="maxFileMB")
+
+
+class LiveWire(Wire):
+    """The event loop turns."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadyWire(Wire):
+    """Jobs can be accepted and worked on."""
+
+    status: Literal["ready"] = "ready"
+
+
+class NotReady(Refusal):
+    """Every reason why not."""
+
+    status: Literal["not_ready"]
+    reasons: list[str]
+
+
+class IdentityWire(Wire):
+    """Which build this is, as its environment says."""
+
+    git_commit: str
+    build_time: str
+    declared_image_digest: str | None
+    image_digest_source: Literal["env", "none"]
+
+
+class PingWire(Wire):
+    """What a controller asks before it dispatches. `activeJobs` are those not yet past their work."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+    identity: IdentityWire
+    gpu: bool
+    gpu_name: str | None
+    cuda: str | None
+    diarization: bool
+    diarization_error: str | None = Field(None, exclude_if=lambda value: value is None)
+    models: tuple[str, ...]
+    max_file_mb: int = Field(serialization_alias="maxFileMB")
+    active_jobs: int
+    max_concurrent_jobs: int
+    warnings: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
+
+
+class PreflightWire(Wire):
+    """What the children found in their own environment."""
+
+    status: Literal["ok", "error"]
+    checks: dict[str, bool]
+    versions: dict[str, str]
+    errors: dict[str, str]
