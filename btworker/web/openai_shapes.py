@@ -53,22 +53,15 @@ def diarized(transcript: Transcript) -> dict[str, Any]:
     }
 
 
-def speech_events(transcript: Transcript, *, speakers: bool) -> Iterator[dict[str, Any]]:
-    """The events of a stream: the text as it grows (its deltas joined are the text), segments where speakers are asked
-    for, and the whole."""
-    text = transcript.text.strip()
-    place = 0
-    for segment in transcript.segments:
-        found = text.find(segment.text.strip(), place)
-        if found >= 0:
-            end = found + len(segment.text.strip())
-            if end > place:
-                yield {"type": "transcript.text.delta", "delta": text[place:end]}
-                place = end
-        if speakers:
-            yield _said(segment)
-    if place < len(text):
-        yield {"type": "transcript.text.delta", "delta": text[place:]}
+def text_delta(piece: str) -> dict[str, Any]:
+    """The next piece of a stream's text."""
+    return {"type": "transcript.text.delta", "delta": piece}
+
+
+def last_events(transcript: Transcript, *, text: str, speakers: bool) -> Iterator[dict[str, Any]]:
+    """The end of a stream: its segments where speakers are asked for, and its whole text."""
+    if speakers:
+        yield from map(_said, transcript.segments)
     yield {"type": "transcript.text.done", "text": text, "usage": _usage(transcript)}
 
 
