@@ -6,11 +6,13 @@ Written to stderr, so that stdout holds results only. One Row follows one record
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 from rich.cells import set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 from btworker.cli.wording import clock, megabytes, printable, shortened, times
 from btworker.client import Job
@@ -36,12 +38,15 @@ class Row(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self._began_at = time.monotonic()
+        self._sent_before: int | None = None
 
     def sending(self, sent_bytes: int, total_bytes: int) -> None:
-        """Bytes went out."""
+        """Bytes went out; the first call may tell of what an earlier command has sent."""
         took_s = max(time.monotonic() - self._began_at, 1e-3)
+        self._sent_before = sent_bytes if self._sent_before is None else self._sent_before
         if sent_bytes < total_bytes:
-            detail = f"{megabytes(sent_bytes)} of {megabytes(total_bytes)}, {megabytes(sent_bytes / took_s)}/s"
+            pace = megabytes((sent_bytes - self._sent_before) / took_s)
+            detail = f"{megabytes(sent_bytes)} of {megabytes(total_bytes)}, {pace}/s"
             self._show("uploading", 100 * sent_bytes / total_bytes, detail)
         else:
             self._show("uploaded", 100, f"{megabytes(total_bytes)} in {took_s:.1f} s")
@@ -71,23 +76,53 @@ class Row(ABC):
     def _show(self, phase: str, percent: float | None, detail: str) -> None: ...
 
 
-NewRow = Callable[[str], Row]
-"""Name of a recording -> its row, at the bottom of the board."""
+@dataclass(frozen=True)
+class Board:
+    """All rows."""
+
+    row: Callable[[str], Row]
+    """Name of a recording -> its row, at the bottom of the board."""
+    paused: Callable[[], AbstractContextManager[None]]
+    """A block in which nothing is drawn: something else stands on the terminal."""
 
 
 @contextmanager
-def board(*, rows: int) -> Iterator[NewRow]:
+def board(*, rows: int) -> Iterator[Board]:
     """The board that fits stderr, for so many recordings: a single one gets two bars, which both stay."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
-        yield lambda name: _LineRow(name, console)
+        yield Board(lambda name: _LineRow(name, console), nullcontext)
         return
     name_width = max(12, min(40, console.width // 5))
     bar_width = max(8, min(50, console.width - name_width - 53))
     with _bars(console, bar_width) as progress:
-        yield lambda name: _BarRow(
-            name, progress, label=set_cell_size(shortened(name, name_width), name_width), bars=2 if rows == 1 else 1
+        yield Board(
+            lambda name: _BarRow(
+                name, progress, label=set_cell_size(shortened(name, name_width), name_width), bars=2 if rows == 1 else 1
+            ),
+            lambda: _stopped(progress),
         )
+
+
+@contextmanager
+def _stopped(progress: Progress) -> Iterator[None]:
+    progress.stop()
+    try:
+        yield
+    finally:
+        progress.start()
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """What is waited for: a line with a spinner, gone after the block; elsewhere a line that stays."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal or console.is_dumb_terminal:
+        console.print(f"{text} …", markup=False, soft_wrap=True)
+        yield
+        return
+    with console.status(Text(f"{text} …")):
+        yield
 
 
 def _bars(console: Console, bar_width: int) -> Progress:

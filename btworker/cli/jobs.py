@@ -12,7 +12,6 @@ from rich.text import Text
 
 from btworker.cli.board import STAGES, summary
 from btworker.cli.connection import add_server_arguments, say, with_client
-from btworker.cli.main import WideHelp
 from btworker.cli.tables import print_table
 from btworker.cli.wording import clock, megabytes, printable
 from btworker.client import Client, ClientError, Job
@@ -31,9 +30,7 @@ Work = Callable[[Client, str], Awaitable[None]]
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """One level more: what to do with the jobs."""
-    parser = subparsers.add_parser(
-        "jobs", description="Look after the jobs of a worker.", epilog=EXAMPLES, formatter_class=WideHelp
-    )
+    parser = subparsers.add_parser("jobs", description="Look after the jobs of a worker.", epilog=EXAMPLES)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = _action(actions, "list", "list jobs, newest first", list_jobs, ids=False)
     listing.add_argument("--status", choices=[item.value for item in JobStatus], help="only jobs in this state")

@@ -18,6 +18,8 @@ from types import TracebackType
 READY_S = 60.0
 """It listens within 1.5 s; a cold disk may need longer for the imports."""
 STOP_S = 15.0
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a command that `kill`, or the end of its terminal, has stopped."""
 TAIL_LINES = 15
 
 
@@ -64,6 +66,11 @@ class LocalServer:
             raise ServerError(f"the server did not stop within {STOP_S:.0f} s of SIGTERM")
         return code
 
+    @property
+    def ended(self) -> int | None:
+        """Its exit code where it has ended by itself."""
+        return None if self._process is None else self._process.poll()
+
     def tail(self) -> list[str]:
         """The last lines of its log, without the requests that it answered."""
         try:
@@ -94,3 +101,11 @@ class LocalServer:
             process.kill()
             process.wait()
             self._ready.unlink(missing_ok=True)
+
+
+def stop_on_signals() -> None:
+    """`kill`, or a terminal that is closed, ends the current task like Ctrl-C: through every `finally`."""
+    task = asyncio.current_task()
+    if task is not None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)

@@ -65,6 +65,21 @@ class Client:
         """What the worker says of itself: version, models, GPU, limits, jobs at work, warnings (docs/api.md)."""
         return _object(await self._ask("GET", "/v1/ping"))
 
+    async def preflight(self) -> Mapping[str, Any]:
+        """What the worker's processes found in their surroundings: checks, versions, errors (docs/api.md)."""
+        return _object(await self._ask("GET", "/v1/preflight"))
+
+    async def alive(self) -> None:
+        """Return once the worker has answered at all. Raises ClientError where it does not."""
+        await self._ask("GET", "/health/live")
+
+    async def readiness(self) -> Mapping[str, Any]:
+        """Whether jobs would start now: `status` is ready or not_ready, the latter with `reasons`; `loading` where only
+        the model is awaited."""
+        with explained(self.base_url):
+            async with self._http.get(self._url("/health/ready"), allow_redirects=False) as response:
+                return _object(await read_json(response))
+
     async def submit(
         self,
         paths: Sequence[str | Path],
@@ -98,20 +113,28 @@ class Client:
         on_progress: ProgressCallback | None = None,
         on_job: Callable[[str], None] | None = None,
         patience_s: float = UPLOAD_PATIENCE_S,
+        memory: Path | None = None,
+        withdraw: bool = False,
     ) -> Job:
         """Upload one file as a job, in pieces that go on where a broken line or a restart of the server left them.
 
         `on_job(id)` is called as soon as there is a job. The upload is given up when nothing more arrives for
-        `patience_s` seconds. To a server without resumable uploads the file goes as by `submit`.
+        `patience_s` seconds. With a folder as `memory`, the next call with the same file and options goes on where this
+        one was broken off, also in another process; with `withdraw`, one that is canceled leaves nothing on the server
+        but the job that it may have become. To a server without resumable uploads the file goes as by `submit`.
         """
         file, wanted = Path(path), options or {}
         upload = ResumableUpload(
-            self._http, self.base_url, file, wanted, patience_s=patience_s, on_progress=on_progress
+            self._http, self.base_url, file, wanted, patience_s=patience_s, on_progress=on_progress, memory=memory
         )
         try:
             job_id = await upload.send()
         except NotSpokenError:
             return await self.submit([file], wanted, on_progress=on_progress)
+        except asyncio.CancelledError:
+            if withdraw and (made := await upload.withdraw()) and on_job is not None:
+                on_job(made)
+            raise
         if on_job is not None:
             on_job(job_id)
         return await self._seen(job_id, time.monotonic())
