@@ -143,11 +143,12 @@ class Load:
 
 
 async def _all(works: Iterable[Coroutine[Any, Any, Measured]]) -> list[Measured]:
-    """The results in order. gather() alone would not wait for the others where one was canceled."""
+    """The results in order. Unlike gather(), it returns when all have ended, and tells each at most once to end."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
-        return await asyncio.gather(*tasks)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+    return [task.result() for task in tasks]

@@ -82,7 +82,7 @@ def test_what_is_stopped_leaves_no_job(cli: Cli, recording: Path) -> None:
         _, err = running.communicate(timeout=DEADLINE_S)
     assert running.returncode == 130, err
     assert "Traceback" not in err
-    assert len(jobs(cli)) == before
+    assert len(jobs(cli)) == before, err + str([(j["workerJobId"], j["status"]) for j in jobs(cli)])
 
 
 def test_failed_jobs_are_1_and_counted(cli: Cli, tmp_path: Path) -> None:
