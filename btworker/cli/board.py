@@ -6,7 +6,7 @@ Written to stderr, so that stdout holds results only. One Row follows one record
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.cells import set_cell_size
@@ -55,9 +55,13 @@ class Row(ABC):
         """The job was looked at."""
         if job.status is JobStatus.QUEUED:
             before = job.queue_position or 0
-            self._show("queued", 0, f"{before} before it" if before else "until a worker is ready")
+            self._show("queued", 0, f"{before} before it" if before else "next")
         elif job.status is JobStatus.RUNNING:
             self._show(STAGES.get(job.stage, job.stage), job.progress.percent, _speed(job))
+
+    def away(self) -> None:
+        """The worker does not answer, and has time to come back."""
+        self._show("no answer", None, "trying again")
 
     def done(self, detail: str) -> None:
         """All went well."""
@@ -72,8 +76,16 @@ class Row(ABC):
     def note(self, text: str) -> None:
         """A sentence about this recording, of its own line."""
 
+    def say(self, text: str) -> None:
+        """A line of this recording's text."""
+        self.note(text)
+
     @abstractmethod
     def _show(self, phase: str, percent: float | None, detail: str) -> None: ...
+
+
+def _nothing() -> None:
+    """Lines need no pause."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +94,10 @@ class Board:
 
     row: Callable[[str], Row]
     """Name of a recording -> its row, at the bottom of the board."""
-    paused: Callable[[], AbstractContextManager[None]]
-    """A block in which nothing is drawn: something else stands on the terminal."""
+    pause: Callable[[], None] = _nothing
+    """Draw nothing more: something else stands on the terminal."""
+    resume: Callable[[], None] = _nothing
+    """Go on below what stands there now."""
 
 
 @contextmanager
@@ -91,7 +105,7 @@ def board(*, rows: int) -> Iterator[Board]:
     """The board that fits stderr, for so many recordings: a single one gets two bars, which both stay."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
-        yield Board(lambda name: _LineRow(name, console), nullcontext)
+        yield Board(lambda name: _LineRow(name, console))
         return
     name_width = max(12, min(40, console.width // 5))
     bar_width = max(8, min(50, console.width - name_width - 53))
@@ -100,17 +114,15 @@ def board(*, rows: int) -> Iterator[Board]:
             lambda name: _BarRow(
                 name, progress, label=set_cell_size(shortened(name, name_width), name_width), bars=2 if rows == 1 else 1
             ),
-            lambda: _stopped(progress),
+            pause=progress.stop,
+            resume=lambda: _go_on(progress),
         )
 
 
-@contextmanager
-def _stopped(progress: Progress) -> Iterator[None]:
-    progress.stop()
-    try:
-        yield
-    finally:
-        progress.start()
+def _go_on(progress: Progress) -> None:
+    """Draw again. rich would move up by what it drew last, over what was written meanwhile: so that much is added."""
+    progress.console.line(len(progress.tasks))
+    progress.start()
 
 
 @contextmanager
@@ -151,6 +163,10 @@ class _BarRow(Row):
         while len(self._tasks) < wanted:
             self._tasks.append(self._progress.add_task("", total=100, name=self._label, phase="", detail=""))
         self._progress.update(self._tasks[wanted - 1], completed=percent, phase=phase, detail=detail)
+
+    def say(self, text: str) -> None:
+        whose = "" if self._bars > 1 else f"{self._label.strip()} "
+        self._progress.console.print(f"{whose}{printable(text)}", markup=False)
 
     def note(self, text: str) -> None:
         self._progress.console.print(f"{printable(self.name)}: {printable(text)}", markup=False)

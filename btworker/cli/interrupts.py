@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import Any, Protocol
 
@@ -29,8 +29,11 @@ class Interruptible(Protocol):
     unfinished: set[str]
     """Ids of the jobs that the worker has."""
 
-    def paused(self) -> AbstractContextManager[None]:
-        """Nothing is drawn in this block."""
+    def pause(self) -> None:
+        """Draw nothing more."""
+
+    def resume(self) -> None:
+        """Draw again, below what was written meanwhile."""
 
     async def cancel(self) -> None:
         """Cancel all of them."""
@@ -60,23 +63,30 @@ async def _choice(subject: Interruptible, working: "asyncio.Task[int]", pressed:
     """What to do now; the cancelling is done."""
     if not subject.unfinished:
         return Choice.LEAVE
-    with subject.paused(), _lines() as lines:
-        _ask(len(subject.unfinished))
-        while True:
-            answer = asyncio.create_task(lines.get(), name="answer")
-            if await _first(working, pressed.wait(), answer):
-                return Choice.GO_ON
-            if answer.cancelled():
-                print(file=sys.stderr)
-                return Choice.LEAVE
-            try:
-                choice = Choice(answer.result().strip().lower()[:1])
-            except ValueError:
-                _ask(len(subject.unfinished))
-                continue
-            if choice is Choice.CANCEL:
-                await subject.cancel()
-            return choice
+    subject.pause()
+    with _lines() as lines:
+        choice = await _answer(len(subject.unfinished), lines, working, pressed)
+    if choice is Choice.CANCEL:
+        await subject.cancel()
+    elif choice is Choice.GO_ON:
+        subject.resume()
+    return choice
+
+
+async def _answer(
+    jobs: int, lines: "asyncio.Queue[str]", working: "asyncio.Task[int]", pressed: asyncio.Event
+) -> Choice:
+    """Asked until there is one, or until it does not matter any more."""
+    while True:
+        _ask(jobs)
+        answer = asyncio.create_task(lines.get(), name="answer")
+        if await _first(working, pressed.wait(), answer):
+            return Choice.GO_ON
+        if answer.cancelled():
+            print(file=sys.stderr)
+            return Choice.LEAVE
+        with suppress(ValueError):
+            return Choice(answer.result().strip().lower()[:1])
 
 
 def _ask(jobs: int) -> None:

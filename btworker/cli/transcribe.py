@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,7 @@ class Batch:
     """Jobs that the worker has accepted and that have not ended."""
     exit_code: int = 0
     _client: Client = field(init=False)
-    _board: Board | None = None
+    _board: Board = field(init=False)
     _upload: "tuple[Path, int, int] | None" = None
     """The file that is on its way, how many bytes of it have arrived, and of how many."""
 
@@ -134,9 +133,13 @@ class Batch:
         self._client = client
         return await interruptible(self, self.run(client))
 
-    def paused(self) -> AbstractContextManager[None]:
-        """Nothing is drawn in this block."""
-        return self._board.paused() if self._board else nullcontext()
+    def pause(self) -> None:
+        """Draw nothing more."""
+        self._board.pause()
+
+    def resume(self) -> None:
+        """Draw again."""
+        self._board.resume()
 
     async def cancel(self) -> None:
         """Cancel all jobs that the worker still has."""
@@ -174,6 +177,7 @@ class Batch:
                     wire_options(self.args),
                     on_progress=sending,
                     on_job=self._accepted,
+                    on_away=row.away,
                     memory=self.memory,
                 )
             except ClientError as error:
@@ -192,7 +196,9 @@ class Batch:
 
     async def _follow(self, client: Client, row: Row, job: Job, folder: Path) -> list[Path]:
         self._accepted(job.id)  # a server without resumable uploads has not called it
-        job, _ = await asyncio.gather(client.wait(job.id, on_update=row.working), self._say_live(client, row, job.id))
+        job, _ = await asyncio.gather(
+            client.wait(job.id, on_update=row.working, on_away=row.away), self._say_live(client, row, job.id)
+        )
         self.unfinished.discard(job.id)
         self.jobs.append(job)
         if job.status is not JobStatus.COMPLETE:
@@ -214,7 +220,7 @@ class Batch:
                 if event.name == "segment":
                     line = f"[{clock(event.data['start'])}] {printable(event.data['text'])}"
                     if sys.stdout.isatty():
-                        row.note(line)
+                        row.say(line)
                     else:
                         print(line, flush=True)
         except ClientError as error:  # the job itself goes on

@@ -7,7 +7,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ class ResumableUpload:
         *,
         patience_s: float,
         on_progress: ProgressCallback | None = None,
+        on_away: Callable[[], None] | None = None,
         memory: Path | None = None,
     ) -> None:
         self._session = session
@@ -92,6 +93,7 @@ class ResumableUpload:
         self._size = size_of_file(path)
         self._patience_s = patience_s
         self._on_progress = on_progress
+        self._on_away = on_away
         self._failure: ClientError | None = None
         self._place = ""
         remembered = memory is not None and self._size >= WORTH_REMEMBERING
@@ -180,7 +182,10 @@ class ResumableUpload:
             raise error
         way.piece_bytes = max(SMALLEST_PIECE, way.piece_bytes // 2)
         way.failures += 1
-        await asyncio.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(way.failures - 1, 10)))
+        if self._on_away is not None:
+            self._on_away()
+        if way.failures > 1:  # the first one may be a proxy that cuts, and then there is nothing to wait for
+            await asyncio.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(way.failures - 2, 10)))
         try:
             answer = await self._ask("HEAD", place, {})
             self._arrived(way, answer)
