@@ -185,11 +185,19 @@ def _description(job: Job) -> Iterator[tuple[str, str]]:
     for text in job.warnings:
         yield "warning", text
     for line in job.logs:
-        yield "log", f"{line.at} {line.message}"
+        yield "log", f"{_local_time(line.at)} {line.message}"
 
 
 def _local(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M}"
+
+
+def _local_time(moment: str) -> str:
+    """RFC 3339 as a time of the day here; what is none stays as it is."""
+    try:
+        return f"{datetime.fromisoformat(moment.replace('Z', '+00:00')).astimezone():%H:%M:%S}"
+    except ValueError:
+        return moment
 
 
 def _print_json(value: Any) -> None:

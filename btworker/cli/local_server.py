@@ -1,11 +1,13 @@
 """A real worker of our own: `python -m btworker serve` as a subprocess, for as long as a `with` block.
 
 Whatever happens in the block, the worker is gone after it: SIGTERM, which drains; after a while SIGKILL, on which its
-children end by themselves. It stays in our process group, so that Ctrl-C and a closed terminal reach it too.
+children end by themselves. It ends also when we are killed. It stays in our process group, so that Ctrl-C and a closed
+terminal reach it too.
 """
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -40,6 +42,7 @@ class LocalServer:
     async def __aenter__(self) -> "LocalServer":  # noqa: PYI034 - Self is not in Python 3.10
         self._ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "btworker", "serve", "--ready-file", str(self._ready)]
+        command += ["--with-parent", str(os.getpid())]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec; asyncio's needs a loop to be reaped
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment

@@ -136,6 +136,17 @@ def test_what_is_stopped_leaves_nothing(scripted: Cli, recording: Path, number: 
     assert "goes on" not in err
 
 
+def test_a_command_that_is_killed_leaves_no_process(scripted: Cli, recording: Path) -> None:
+    """SIGKILL, after which nobody can clear away: the worker ends all the same; only its folder stays."""
+    words = ("transcribe", recording, "--prompt", script(["windows", 1], ["sleep", 600.0]))
+    with scripted.start(*words) as running:
+        assert running.stderr is not None
+        assert any("transcribing" in line for line in running.stderr), "the job never ran"
+        assert processes_in(scripted.folder / "tmp")
+        running.kill()
+    until(lambda: not processes_in(scripted.folder / "tmp"), "its processes are gone", deadline_s=20)
+
+
 def test_ctrl_c_at_a_terminal_asks_nothing(scripted: Cli, recording: Path) -> None:
     """There is no worker that could go on: the engine hears the same Ctrl-C, and all of it ends at once."""
     words = ("transcribe", recording, "--prompt", script(["windows", 1], ["sleep", 600.0]))

@@ -254,3 +254,21 @@ def test_bars_on_a_terminal(cli: Cli, tmp_path: Path, columns: int) -> None:
     assert "done" in text
     assert "[2Jb" in text
     assert "\x1b[2J" not in text
+
+
+def test_an_upload_goes_on_at_a_terminal_over_a_restart(tmp_path: Path) -> None:
+    """kill -9 in the middle of it, a start a moment later: the bar says that nobody answers, and then goes on."""
+    worker = Worker(tmp_path, {"WORKER_MAX_FILE_MB": "512"}).start()
+    cache = str(tmp_path / "cache")
+    cli = Cli(tmp_path, plain_environment(WORKER_URL=worker.url, WORKER_TOKEN=TOKEN, XDG_CACHE_HOME=cache))
+    source, uploads = tmp_path / "long.wav", tmp_path / "data" / "uploads"
+    source.write_bytes(os.urandom(2**20) * 300)
+    with terminal(cli, 80, "transcribe", source) as running:
+        until(lambda: any(path.stat().st_size > 2**23 for path in uploads.glob("*/data")), "a piece has arrived")
+        worker.stop(signal.SIGKILL)
+        running.until("no answer")
+        worker.start()
+        assert running.wait() == 0, running.plain
+        assert "long_transcript.json" in running.plain
+        assert running.widest <= 80
+    assert worker.stop() == 0
