@@ -173,12 +173,13 @@ class _BarRow(Row):
 
 
 class _LineRow(Row):
-    """A line when something new happens, and now and then."""
+    """A line when something new happens, and now and then where there is news."""
 
     def __init__(self, name: str, console: Console) -> None:
         super().__init__(name)
         self._console = console
         self._phase = "uploading"
+        self._line = ""
         self._said_at = self._began_at
 
     def failed(self, reason: str) -> None:
@@ -191,10 +192,11 @@ class _LineRow(Row):
         now = time.monotonic()
         if phase == self._phase and now - self._said_at < PLAIN_INTERVAL_S:
             return
-        self._phase, self._said_at = phase, now
         share = f" {percent:.0f} %" if percent is not None and 0 < percent < 100 else ""
         line = f"{printable(self.name)}: {phase}{share}{', ' if detail else ''}{detail}"
-        self._console.print(line, markup=False, soft_wrap=True)
+        if line != self._line:
+            self._console.print(line, markup=False, soft_wrap=True)
+        self._phase, self._line, self._said_at = phase, line, now
 
 
 def _speed(job: Job) -> str:

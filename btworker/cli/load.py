@@ -136,7 +136,7 @@ class Load:
     async def _clear(self) -> None:
         """Leave nothing on the worker, also where the measuring was stopped in the middle."""
         for job_id in self._begun:
-            with suppress(ClientError):
+            with suppress(ClientError, asyncio.TimeoutError):
                 await self._client.cancel(job_id)
                 await self._client.wait(job_id, timeout_s=10)
                 await self._client.delete(job_id)
