@@ -2,7 +2,8 @@
 
     {"steps": [["windows", 3], ["sleep", 0.5], ["on_attempt", 1, ["signal", "SIGKILL"]]]}
 
-Steps: windows N | wait_file PATH | sleep S | signal NAME | spin S (in C, holding the GIL) | fail CODE TEXT |
+Steps: windows N | say TEXT (a window more; the transcript is then what was said) |
+wait_file PATH | sleep S | signal NAME | spin S (in C, holding the GIL) | fail CODE TEXT |
 raise TEXT | exit N | warn TEXT | python_warning TEXT | thread_raises TEXT | spill MB (of output) |
 diarize (tell that speakers are told apart) | broke (the GPU, once the words are there) |
 leak MB (kept by the child) | eat MB (until memory ends) | swap NAME | on_attempt N STEP |
@@ -100,6 +101,7 @@ class _Run:
         self.canceled = canceled
         self.folder = JobFolder(task.folder)
         self.folder.windows.mkdir(exist_ok=True)
+        self.said: list[str] = []
         self.spill = b""
         self.fatal = False
 
@@ -120,12 +122,20 @@ class _Run:
         for index in range(done, count):
             if self.canceled():
                 raise BtworkerError(ErrorCode.CANCELED, "canceled")
-            said = {"start": WINDOW_S * index, "end": WINDOW_S * (index + 1), "text": f" window {index}"}
-            with open(path, "a", encoding="utf-8") as file:
-                line = {"index": index, "attempt": self.task.attempt, "segments": [said]}
-                file.write(json.dumps(line) + "\n")
-            seconds = (WINDOW_S * (index + 1), WINDOW_S * count)
-            yield WindowDone(self.task.job_id, self.task.attempt, 0, index, *seconds)
+            yield self._window(path, index, count, f" window {index}")
+
+    def _say(self, text: str) -> Iterator[JobEvent]:
+        index = len(self.said)
+        self.said.append(text)
+        yield self._window(self.folder.windows_of(0), index, index + 1, text)
+
+    def _window(self, path: Path, index: int, count: int, text: str) -> WindowDone:
+        said = {"start": WINDOW_S * index, "end": WINDOW_S * (index + 1), "text": text}
+        with open(path, "a", encoding="utf-8") as file:
+            line = {"index": index, "attempt": self.task.attempt, "segments": [said]}
+            file.write(json.dumps(line) + "\n")
+        seconds = (WINDOW_S * (index + 1), WINDOW_S * count)
+        return WindowDone(self.task.job_id, self.task.attempt, 0, index, *seconds)
 
     def _sleep(self, seconds: float) -> Iterator[JobEvent]:
         yield Progressed(self.task.job_id, self.task.attempt, Stage.TRANSCRIBING, 0, 0.0, 60.0)
@@ -250,15 +260,20 @@ class _Run:
         item = self.task.inputs[index]
         with open(self.folder.input(index), "rb") as file:
             first = file.readline(200).decode("utf-8", "replace").strip()
-        segment = {"id": 0, "seek": 0, "start": 0.0, "end": 1.0, "text": first}
+        segments = [{"id": 0, "seek": 0, "start": 0.0, "end": 1.0, "text": first}]
+        for number, text in enumerate(self.said):
+            times = {"start": WINDOW_S * number, "end": WINDOW_S * (number + 1)}
+            segments[number:] = [{"id": number, "seek": 0, **times, "text": text}]
         body = {
-            "text": first,
+            "text": "".join(self.said) or first,
             "language": "en",
-            "segments": [segment],
+            "segments": segments,
             "pid": os.getpid(),
             "attempt": self.task.attempt,
             "windows": self._window_lines(index),
         }
         data = json.dumps(body).encode() + self.spill
         name = f"{item.stem}_transcript.json"
+        if self.said:
+            write_durably(part / transcript_name(index), data)
         return Output(item.input_id, name, "json", len(data), write_durably(part / name, data))

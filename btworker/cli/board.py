@@ -7,10 +7,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.cells import set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 from btworker.cli.wording import clock, megabytes, printable, shortened, times
 from btworker.client import Job
@@ -36,12 +38,15 @@ class Row(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self._began_at = time.monotonic()
+        self._sent_before: int | None = None
 
     def sending(self, sent_bytes: int, total_bytes: int) -> None:
-        """Bytes went out."""
+        """Bytes went out; the first call may tell of what an earlier command has sent."""
         took_s = max(time.monotonic() - self._began_at, 1e-3)
+        self._sent_before = sent_bytes if self._sent_before is None else self._sent_before
         if sent_bytes < total_bytes:
-            detail = f"{megabytes(sent_bytes)} of {megabytes(total_bytes)}, {megabytes(sent_bytes / took_s)}/s"
+            pace = megabytes((sent_bytes - self._sent_before) / took_s)
+            detail = f"{megabytes(sent_bytes)} of {megabytes(total_bytes)}, {pace}/s"
             self._show("uploading", 100 * sent_bytes / total_bytes, detail)
         else:
             self._show("uploaded", 100, f"{megabytes(total_bytes)} in {took_s:.1f} s")
@@ -50,9 +55,13 @@ class Row(ABC):
         """The job was looked at."""
         if job.status is JobStatus.QUEUED:
             before = job.queue_position or 0
-            self._show("queued", 0, f"{before} before it" if before else "until a worker is ready")
+            self._show("queued", 0, f"{before} before it" if before else "next")
         elif job.status is JobStatus.RUNNING:
             self._show(STAGES.get(job.stage, job.stage), job.progress.percent, _speed(job))
+
+    def away(self) -> None:
+        """The worker does not answer, and has time to come back."""
+        self._show("no answer", None, "trying again")
 
     def done(self, detail: str) -> None:
         """All went well."""
@@ -67,27 +76,65 @@ class Row(ABC):
     def note(self, text: str) -> None:
         """A sentence about this recording, of its own line."""
 
+    def say(self, text: str) -> None:
+        """A line of this recording's text."""
+        self.note(text)
+
     @abstractmethod
     def _show(self, phase: str, percent: float | None, detail: str) -> None: ...
 
 
-NewRow = Callable[[str], Row]
-"""Name of a recording -> its row, at the bottom of the board."""
+def _nothing() -> None:
+    """Lines need no pause."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """All rows."""
+
+    row: Callable[[str], Row]
+    """Name of a recording -> its row, at the bottom of the board."""
+    pause: Callable[[], None] = _nothing
+    """Draw nothing more: something else stands on the terminal."""
+    resume: Callable[[], None] = _nothing
+    """Go on below what stands there now."""
 
 
 @contextmanager
-def board(*, rows: int) -> Iterator[NewRow]:
+def board(*, rows: int) -> Iterator[Board]:
     """The board that fits stderr, for so many recordings: a single one gets two bars, which both stay."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
-        yield lambda name: _LineRow(name, console)
+        yield Board(lambda name: _LineRow(name, console))
         return
     name_width = max(12, min(40, console.width // 5))
     bar_width = max(8, min(50, console.width - name_width - 53))
     with _bars(console, bar_width) as progress:
-        yield lambda name: _BarRow(
-            name, progress, label=set_cell_size(shortened(name, name_width), name_width), bars=2 if rows == 1 else 1
+        yield Board(
+            lambda name: _BarRow(
+                name, progress, label=set_cell_size(shortened(name, name_width), name_width), bars=2 if rows == 1 else 1
+            ),
+            pause=progress.stop,
+            resume=lambda: _go_on(progress),
         )
+
+
+def _go_on(progress: Progress) -> None:
+    """Draw again. rich would move up by what it drew last, over what was written meanwhile: so that much is added."""
+    progress.console.line(len(progress.tasks))
+    progress.start()
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """What is waited for: a line with a spinner, gone after the block; elsewhere a line that stays."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal or console.is_dumb_terminal:
+        console.print(f"{text} …", markup=False, soft_wrap=True)
+        yield
+        return
+    with console.status(Text(f"{text} …")):
+        yield
 
 
 def _bars(console: Console, bar_width: int) -> Progress:
@@ -117,17 +164,22 @@ class _BarRow(Row):
             self._tasks.append(self._progress.add_task("", total=100, name=self._label, phase="", detail=""))
         self._progress.update(self._tasks[wanted - 1], completed=percent, phase=phase, detail=detail)
 
+    def say(self, text: str) -> None:
+        whose = "" if self._bars > 1 else f"{self._label.strip()} "
+        self._progress.console.print(f"{whose}{printable(text)}", markup=False)
+
     def note(self, text: str) -> None:
         self._progress.console.print(f"{printable(self.name)}: {printable(text)}", markup=False)
 
 
 class _LineRow(Row):
-    """A line when something new happens, and now and then."""
+    """A line when something new happens, and now and then where there is news."""
 
     def __init__(self, name: str, console: Console) -> None:
         super().__init__(name)
         self._console = console
         self._phase = "uploading"
+        self._line = ""
         self._said_at = self._began_at
 
     def failed(self, reason: str) -> None:
@@ -140,10 +192,11 @@ class _LineRow(Row):
         now = time.monotonic()
         if phase == self._phase and now - self._said_at < PLAIN_INTERVAL_S:
             return
-        self._phase, self._said_at = phase, now
         share = f" {percent:.0f} %" if percent is not None and 0 < percent < 100 else ""
         line = f"{printable(self.name)}: {phase}{share}{', ' if detail else ''}{detail}"
-        self._console.print(line, markup=False, soft_wrap=True)
+        if line != self._line:
+            self._console.print(line, markup=False, soft_wrap=True)
+        self._phase, self._line, self._said_at = phase, line, now
 
 
 def _speed(job: Job) -> str:

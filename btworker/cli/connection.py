@@ -5,6 +5,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from btworker.client import Client, ClientError
 from btworker.client.errors import BAD_FILE
@@ -21,9 +22,21 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--token-file", metavar="FILE", type=Path, help="file with the token (or WORKER_TOKEN)")
 
 
+def names_server(args: argparse.Namespace) -> bool:
+    """Whether the arguments or the environment say which worker to talk to."""
+    return bool(args.server or client_settings().url)
+
+
+def client_settings(**overrides: Any) -> ClientSettings:
+    """What the environment says, and what is said otherwise here."""
+    return ClientSettings(**overrides)
+
+
 def with_client(args: argparse.Namespace, work: Callable[[Client], Awaitable[int]]) -> int:
     """Run `work` with a client of the worker that the arguments or the environment name; its exit code."""
-    settings = ClientSettings(**({"WORKER_TOKEN_FILE": args.token_file, "WORKER_TOKEN": ""} if args.token_file else {}))
+    settings = client_settings(
+        **({"WORKER_TOKEN_FILE": args.token_file, "WORKER_TOKEN": ""} if args.token_file else {})
+    )
     url = args.server or settings.url
     try:
         token = settings.first_token

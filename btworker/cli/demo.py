@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import secrets
-import signal
 import sys
 import tempfile
 import textwrap
@@ -19,28 +18,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import btworker
 from btworker.cli.board import board, summary
 from btworker.cli.connection import say
-from btworker.cli.local_server import LocalServer, ServerError
+from btworker.cli.embedded import CHECKPOINT, DEMO_MODEL, EMBEDDED, PIPELINE, SAMPLE, SPOKEN
+from btworker.cli.local_server import TERMINATED, LocalServer, ServerError, stop_on_signals
 from btworker.cli.wer import WordErrors, word_errors
 from btworker.cli.wording import clock, megabytes, printable, times
 from btworker.client import Client, ClientError, Job
 from btworker.config import child_environment
 from btworker.jobs import JobStatus
 
-EMBEDDED = Path(btworker.__file__).with_name("demo")
-CHECKPOINT = EMBEDDED / "whisper-tiny-words.pt"
-SAMPLE = EMBEDDED / "sample.flac"
-SPOKEN = EMBEDDED / "sample.txt"
-PIPELINE = EMBEDDED / "diarization"
 SPEAKERS = 2
 """People who speak in the sample."""
 FORMATS = ("json", "md", "txt", "srt", "vtt", "tsv")
 MAX_RATE = 0.10
 """Word error rate above which the demo counts as broken."""
 JOB_TIMEOUT_S = 300.0
-TERMINATED = 128 + signal.SIGTERM
 NEXT_STEPS = """\
 Next, for any speech: a large model. The embedded one knows only a few words.
   WORKER_TOKEN=secret {python} -m btworker serve
@@ -80,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _demo(folder: Path) -> int:
-    _stop_on_sigterm()
+    stop_on_signals()
     with tempfile.TemporaryDirectory(prefix="server-data-", dir=folder, ignore_cleanup_errors=True) as data:
         token = secrets.token_urlsafe(24)
         server = LocalServer(server_environment(token, Path(data)), folder)
@@ -119,8 +112,8 @@ async def _through(server: LocalServer, token: str, folder: Path) -> None:
 
 async def transcribe(client: Client) -> Job:
     """The sample's job, complete. Raises DemoError."""
-    with board(rows=1) as new_row:
-        row = new_row(SAMPLE.name)
+    with board(rows=1) as bars:
+        row = bars.row(SAMPLE.name)
         options = {"language": "en", "outputs": list(FORMATS), "diarizationEnabled": True}
         job = await client.submit([SAMPLE], options, on_progress=row.sending)
         try:
@@ -207,8 +200,8 @@ def server_environment(token: str, data: Path) -> dict[str, str]:
         "WORKER_TOKEN": token,
         "WORKER_PORT": "0",
         "WORKER_DATA_DIR": str(data.absolute()),
-        "WORKER_MODELS": f"demo={CHECKPOINT}",
-        "WORKER_MODEL": "demo",
+        "WORKER_MODELS": f"{DEMO_MODEL}={CHECKPOINT}",
+        "WORKER_MODEL": DEMO_MODEL,
         "WORKER_DIARIZATION_PIPELINE": str(PIPELINE),
         "WORKER_DEVICE": "cpu",
         "WORKER_CPU_THREADS": "1",  # its matrices are so small that a second thread costs more than it brings
@@ -217,13 +210,6 @@ def server_environment(token: str, data: Path) -> dict[str, str]:
         "WORKER_DRAIN_SECONDS": "5",
         "WORKER_LOG_FORMAT": "json",
     }
-
-
-def _stop_on_sigterm() -> None:
-    """`kill` ends the demo like Ctrl-C: through every `finally`, so that the server goes too."""
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def _python() -> str:

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from btworker.cli.checks import Check, Verdict, box_checks, package_checks
 from btworker.cli.gpu_check import gpu_checks
-from btworker.cli.main import WideHelp
 from btworker.cli.tables import print_table
 from btworker.config import Settings, load_settings
 from btworker.errors import StartupError
@@ -27,7 +26,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "doctor",
         description="Check ffmpeg, packages, model, GPU, disk, settings and port of this machine.",
         epilog=EPILOG,
-        formatter_class=WideHelp,
     )
     parser.add_argument("--json", action="store_true", help="print the checks as a JSON list")
     parser.set_defaults(run=run)

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ from rich.text import Text
 
 from btworker.cli.board import STAGES, summary
 from btworker.cli.connection import add_server_arguments, say, with_client
-from btworker.cli.main import WideHelp
-from btworker.cli.tables import print_table
+from btworker.cli.tables import print_facts, print_table
 from btworker.cli.wording import clock, megabytes, printable
 from btworker.client import Client, ClientError, Job
 from btworker.jobs import JobStatus
@@ -31,9 +30,7 @@ Work = Callable[[Client, str], Awaitable[None]]
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """One level more: what to do with the jobs."""
-    parser = subparsers.add_parser(
-        "jobs", description="Look after the jobs of a worker.", epilog=EXAMPLES, formatter_class=WideHelp
-    )
+    parser = subparsers.add_parser("jobs", description="Look after the jobs of a worker.", epilog=EXAMPLES)
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = _action(actions, "list", "list jobs, newest first", list_jobs, ids=False)
     listing.add_argument("--status", choices=[item.value for item in JobStatus], help="only jobs in this state")
@@ -88,7 +85,7 @@ def show_jobs(args: argparse.Namespace) -> int:
         if args.json:
             _print_json([job.raw for job in jobs])
         for job in [] if args.json else jobs:
-            print("\n".join(_description(job)))
+            print_facts([(name, printable(value)) for name, value in _description(job) if value])
         return 0
 
     return with_client(args, work)
@@ -147,14 +144,15 @@ def _for_each(args: argparse.Namespace, work: Work) -> int:
 
 def _table(jobs: list[Job]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name, more in {"job": {"no_wrap": True}, "created": {"no_wrap": True}, "state": {"no_wrap": True}}.items():
-        table.add_column(name, **more)  # type: ignore[arg-type]
+    for name in ("job", "created", "state"):
+        table.add_column(name, no_wrap=True)
     table.add_column("audio", justify="right", no_wrap=True)
-    table.add_column("files", overflow="ellipsis", no_wrap=True)
+    table.add_column("files")  # the one that gives way on a narrow terminal
     for job in jobs:
         state = Text(_state(job), STYLES.get(job.status, ""))
         audio_s = sum(item.duration_s or 0.0 for item in job.inputs)
-        table.add_row(job.id, _local(job.created_at), state, clock(audio_s) if audio_s else "", Text(_files(job)))
+        files = Text(_files(job), no_wrap=True, overflow="ellipsis")
+        table.add_row(job.id, _local(job.created_at), state, clock(audio_s) if audio_s else "", files)
     return table
 
 
@@ -170,29 +168,36 @@ def _files(job: Job) -> str:
     return ", ".join(printable(item.filename) for item in job.inputs)
 
 
-def _description(job: Job) -> list[str]:
-    """The lines of `jobs show`."""
-    lines = [f"{job.id}  {_state(job)}"]
-    facts = {
-        "created": _local(job.created_at),
-        "model": job.model,
-        "attempt": str(job.attempt) if job.attempt > 1 else "",
-        "GPU": job.gpu or "",
-        "took": summary(job),
-        "error": f"{job.error_message} ({job.error_code})" if job.error_code else "",
-    }
-    lines += [f"  {name:<8} {printable(value)}" for name, value in facts.items() if value]
+def _description(job: Job) -> Iterator[tuple[str, str]]:
+    """What `jobs show` tells, by name."""
+    yield "job", f"{job.id}  {_state(job)}"
+    yield "created", _local(job.created_at)
+    yield "model", job.model
+    yield "attempt", str(job.attempt) if job.attempt > 1 else ""
+    yield "GPU", job.gpu or ""
+    yield "took", summary(job)
+    yield "error", f"{job.error_message} ({job.error_code})" if job.error_code else ""
     for item in job.inputs:
         audio = f", {clock(item.duration_s)}" if item.duration_s else ""
-        lines.append(f"  input    {printable(item.filename)} ({megabytes(item.size_bytes)}{audio})")
-    lines += [f"  result   {printable(item.filename)} ({item.size_bytes:,} bytes)" for item in job.outputs]
-    lines += [f"  warning  {printable(text)}" for text in job.warnings]
-    lines += [f"  log      {line.at} {printable(line.message)}" for line in job.logs]
-    return lines
+        yield "input", f"{item.filename} ({megabytes(item.size_bytes)}{audio})"
+    for output in job.outputs:
+        yield "result", f"{output.filename} ({output.size_bytes:,} bytes)"
+    for text in job.warnings:
+        yield "warning", text
+    for line in job.logs:
+        yield "log", f"{_local_time(line.at)} {line.message}"
 
 
 def _local(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M}"
+
+
+def _local_time(moment: str) -> str:
+    """RFC 3339 as a time of the day here; what is none stays as it is."""
+    try:
+        return f"{datetime.fromisoformat(moment.replace('Z', '+00:00')).astimezone():%H:%M:%S}"
+    except ValueError:
+        return moment
 
 
 def _print_json(value: Any) -> None:

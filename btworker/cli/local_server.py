@@ -1,11 +1,13 @@
 """A real worker of our own: `python -m btworker serve` as a subprocess, for as long as a `with` block.
 
 Whatever happens in the block, the worker is gone after it: SIGTERM, which drains; after a while SIGKILL, on which its
-children end by themselves. It stays in our process group, so that Ctrl-C and a closed terminal reach it too.
+children end by themselves. It ends also when we are killed. It stays in our process group, so that Ctrl-C and a closed
+terminal reach it too.
 """
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +20,8 @@ from types import TracebackType
 READY_S = 60.0
 """It listens within 1.5 s; a cold disk may need longer for the imports."""
 STOP_S = 15.0
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a command that `kill`, or the end of its terminal, has stopped."""
 TAIL_LINES = 15
 
 
@@ -38,6 +42,7 @@ class LocalServer:
     async def __aenter__(self) -> "LocalServer":  # noqa: PYI034 - Self is not in Python 3.10
         self._ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "btworker", "serve", "--ready-file", str(self._ready)]
+        command += ["--with-parent", str(os.getpid())]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork and exec; asyncio's needs a loop to be reaped
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment
@@ -63,6 +68,11 @@ class LocalServer:
         if code == -signal.SIGKILL:
             raise ServerError(f"the server did not stop within {STOP_S:.0f} s of SIGTERM")
         return code
+
+    @property
+    def ended(self) -> int | None:
+        """Its exit code where it has ended by itself."""
+        return None if self._process is None else self._process.poll()
 
     def tail(self) -> list[str]:
         """The last lines of its log, without the requests that it answered."""
@@ -94,3 +104,11 @@ class LocalServer:
             process.kill()
             process.wait()
             self._ready.unlink(missing_ok=True)
+
+
+def stop_on_signals() -> None:
+    """`kill`, or a terminal that is closed, ends the current task like Ctrl-C: through every `finally`."""
+    task = asyncio.current_task()
+    if task is not None:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)

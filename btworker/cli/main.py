@@ -7,6 +7,7 @@ the server nor the client, and `serve` loads no client.
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,8 +19,9 @@ from btworker.errors import StartupError
 COMMANDS = {
     "serve": "run the worker",
     "demo": "transcribe a sample recording through a real worker",
-    "transcribe": "send recordings to a worker and save their transcripts",
+    "transcribe": "transcribe recordings, by a worker or on this machine",
     "jobs": "list, show, cancel, remove or fetch a worker's jobs",
+    "bench": "measure a worker, or this machine",
     "models": "list, fetch or verify the models that jobs may ask for",
     "doctor": "check this machine, and say how to mend what is wrong",
     "version": "print the versions of btworker and what it runs on",
@@ -31,28 +33,51 @@ exit codes:
   0    all is well
   1    a job failed, or a check did
   2    wrong arguments
-  3    the worker cannot be reached, or refused; a model cannot be downloaded
-  64   serve: wrong or missing settings        65  serve: the job database is damaged
-  69   serve: the address is in use            73  serve: the data folder cannot be used
+  3    the worker cannot be reached, or refused; a model cannot be had
+  64   wrong or missing settings
+  65   serve: the job database is damaged
+  69   serve: the address is in use
+  73   serve: the data folder cannot be used
   130  stopped with Ctrl-C
 """
 EXAMPLES = """\
 examples:
-  btworker demo                                   see it work, with nothing set up
-  WORKER_TOKEN=secret btworker serve              run the worker on 127.0.0.1:8477
+  btworker demo                                see it work, with nothing set up
+  btworker transcribe talk.mp3 --model small   on this machine, with no server
+  WORKER_TOKEN=secret btworker serve           run a worker on 127.0.0.1:8477
   export WORKER_URL=http://gpu-box:8477 WORKER_TOKEN=secret
-  btworker transcribe talk.mp3 --formats md,srt   send a recording there
+  btworker transcribe talk.mp3 --live          send a recording there
+  btworker bench                               and see how fast it is
 """
 SETUP_HINT = "`make setup` installs all that is needed into .venv: use .venv/bin/btworker"
 USAGE = 2
+WIDEST_HELP = 100
+"""Columns; longer lines are hard to read."""
 INTERRUPTED = 130
 
 
-class WideHelp(argparse.RawDescriptionHelpFormatter):
-    """Help with the examples as they are written, and room for the names of the commands."""
+class Help(argparse.HelpFormatter):
+    """Help that fits the terminal, with the examples as they are written, and room for the names of the commands."""
 
-    def __init__(self, prog: str, **more: Any) -> None:
-        super().__init__(prog, **{**more, "max_help_position": 28})
+    def __init__(self, prog: str) -> None:
+        width = min(WIDEST_HELP, shutil.get_terminal_size().columns) - 2
+        super().__init__(prog, max_help_position=28, width=width)
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """argparse forgets that the names of commands are indented once more."""
+        super().add_argument(action)
+        if action.nargs == argparse.PARSER:
+            self._action_max_length += self._indent_increment
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of every command: argparse makes those below it of the same class."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**{"formatter_class": Help, **arguments})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,11 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     """The parser of all commands, with the arguments of the chosen one."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="btworker",
         description="A self-hosted transcription worker: recordings in over HTTP, transcripts out.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
-        formatter_class=WideHelp,
     )
     parser.add_argument("--version", action="version", version=f"btworker {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -119,17 +120,24 @@ def _chosen(settings: Settings, names: list[str]) -> list[ModelFile] | None:
 def _fetch(model: ModelFile, settings: Settings) -> int:
     if model.own:
         return _verify(model)
+    try:
+        print(fetch(model, settings))
+    except FetchError as error:
+        say(str(error))
+        return EXIT_WRONG if isinstance(error, WrongContentError) else EXIT_NO_NETWORK
+    return 0
+
+
+def fetch(model: ModelFile, settings: Settings) -> Path:
+    """Download an official model with a bar. Raises FetchError with a sentence that says what to do."""
     if model.official is None:
-        say(f"{model.name}: the installed openai-whisper does not know where it is")
-        return EXIT_WRONG
+        raise WrongContentError(f"{model.name}: the installed openai-whisper does not know where it is")
     try:
         with _bar(model.name) as progress:
-            path = checkpoints.fetch(model.official, settings.model_cache, progress)
+            return checkpoints.fetch(model.official, settings.model_cache, progress)
     except FetchError as error:
-        say(f"{model.name} could not be fetched: {error}; without a network, carry the file to {model.path}")
-        return EXIT_WRONG if isinstance(error, WrongContentError) else EXIT_NO_NETWORK
-    print(path)
-    return 0
+        advice = f"without a network, carry the file to {model.path}"
+        raise type(error)(f"{model.name} could not be fetched: {error}; {advice}") from error
 
 
 def _verify(model: ModelFile) -> int:

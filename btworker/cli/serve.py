@@ -6,6 +6,7 @@ running jobs get WORKER_DRAIN_SECONDS, then go back into the queue; a second one
 
 import argparse
 import asyncio
+import ctypes
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from btworker.config import Settings, child_environment, load_settings
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.messages import LogSettings
 from btworker.metrics import Metrics
+from btworker.pool.child import PR_SET_PDEATHSIG
 from btworker.pool.supervisor import Supervisor
 from btworker.service import JobService
 from btworker.storage import DataFolder
@@ -41,15 +43,27 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--ready-file", type=Path, help='write {"url", "pid"} to this file once the worker listens (for scripts)'
     )
+    parser.add_argument(
+        "--with-parent", type=int, metavar="PID", help="end, as by SIGTERM, when this parent process does"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal. Returns the exit code; raises StartupError."""
+    if args.with_parent is not None:
+        _end_with(args.with_parent)
     settings = load_settings()
     logs.set_up(LogSettings(settings.log_level, json=logs.wants_json(settings.log_format)))
     _run_loop(_serve(settings, args.ready_file))
     return 0
+
+
+def _end_with(parent_pid: int) -> None:
+    """Whoever started this worker for itself may be killed without a word."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent_pid:  # it died before the line above could help
+        raise SystemExit(0)
 
 
 def _run_loop(main: Coroutine[None, None, None]) -> None:

@@ -1,5 +1,7 @@
 """`btworker transcribe`: recordings go to a worker, one job each, and the transcripts come into a folder.
 
+Where no worker is named, one of the command's own does it, on this machine (own_worker.py).
+
 Uploads go one after the other (they share one network), the worker queues the jobs, each is fetched when it is done.
 One that fails does not stop the others. Paths of the results go to stdout, everything else to stderr.
 """
@@ -7,31 +9,39 @@ One that fails does not stop the others. Paths of the results go to stdout, ever
 import argparse
 import asyncio
 import json
-import mimetypes
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from btworker.cli.board import NewRow, Row, board, summary
-from btworker.cli.connection import EXIT_USAGE, add_server_arguments, exit_code, say, with_client
-from btworker.cli.main import WideHelp
-from btworker.cli.wording import clock, printable
+from btworker.cli.board import Board, Row, board, summary
+from btworker.cli.connection import (
+    EXIT_USAGE,
+    add_server_arguments,
+    client_settings,
+    exit_code,
+    names_server,
+    say,
+    with_client,
+)
+from btworker.cli.interrupts import at_a_terminal, interruptible
+from btworker.cli.own_worker import with_own_worker
+from btworker.cli.recordings import recordings, why_none, with_folders
+from btworker.cli.wording import clock, megabytes, printable
 from btworker.client import Client, ClientError, Job
 from btworker.client.errors import UNREACHABLE
-from btworker.jobs import JobStatus, OutputFormat, unique_stems
+from btworker.client.resumable import WORTH_REMEMBERING
+from btworker.jobs import JobStatus, OutputFormat
 
 EXAMPLES = """\
 examples:
-  btworker transcribe talk.mp3
-  btworker transcribe interviews/ --live
-  btworker transcribe *.m4a --language en --formats md,srt --output-dir transcripts
-  btworker transcribe call.wav --model large-v3 --prompt "Names: Ada, Grace" --option beamSize=5
+  btworker transcribe talk.mp3 --model small                 on this machine
+  export WORKER_URL=http://gpu-box:8477 WORKER_TOKEN=secret  and then there:
+  btworker transcribe interviews/ --live --diarize
+  btworker transcribe *.m4a --language en --formats md,srt --output-dir texts
+  btworker transcribe call.wav --model large-v3 --option beamSize=5
 """
 EXIT_JOB_FAILED = 1
-MORE_MEDIA = (".opus", ".ogg", ".oga", ".m4a", ".mka", ".mkv", ".flac", ".amr", ".wma", ".webm", ".aac", ".caf")
-"""Suffixes that not every system's table of types has."""
 HOPELESS = frozenset({UNREACHABLE, "UNAUTHORIZED", "DRAINING"})
 """What the next file would meet as well."""
 
@@ -40,9 +50,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Files, what to ask of the worker, and where the results go."""
     parser = subparsers.add_parser(
         "transcribe",
-        description="Send recordings to a worker, one job for each, and save the transcripts.",
+        description="Send recordings to a worker, one job for each, and save the transcripts. Without --server and "
+        "WORKER_URL this machine transcribes them itself.",
         epilog=EXAMPLES,
-        formatter_class=WideHelp,
     )
     what = "a recording (anything that ffmpeg reads), or a folder: all that is named like one in it"
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=what)
@@ -53,6 +63,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     speech.add_argument("--prompt", metavar="TEXT", help="names and words that may come up, or the text before")
     speech.add_argument("--temperature", type=float, metavar="T", help="0 to 1; without it, 0 and higher where 0 fails")
     speech.add_argument("--beam-size", type=int, metavar="N", dest="beamSize", help="beams; greedy unless given")
+    speech.add_argument("--diarize", dest="diarizationEnabled", action="store_const", const=True,
+                        help="tell speakers apart: who said what")  # fmt: skip
     speech.add_argument("--option", type=_option, action="append", default=[], metavar="NAME=VALUE",
                         help="any option of docs/api.md, under its name there; may be repeated")  # fmt: skip
     results = parser.add_argument_group("results")
@@ -72,36 +84,17 @@ def run(args: argparse.Namespace) -> int:
     for path in args.files:
         found = recordings(path)
         if not found:
-            say(f"{path} {_why_none(path)}")
+            say(f"{path} {why_none(path)}")
             return EXIT_USAGE
         files += found
     args.files = list(dict.fromkeys(files))
-    batch = Batch(args)
+    if not names_server(args):
+        return with_own_worker(args, Batch(args).run)
+    batch = Batch(args, memory=client_settings().upload_memory)
     try:
-        return with_client(args, batch.run)
+        return with_client(args, batch.run_interruptibly if at_a_terminal() else batch.run)
     finally:
-        if batch.unfinished:
-            ids = " ".join(batch.unfinished)
-            say(f"the worker goes on with {ids} (later: btworker jobs fetch ID, or jobs cancel ID)")
-
-
-def recordings(path: Path) -> list[Path]:
-    """The file itself; of a folder, everything below it whose name says that it is sound or video, in order."""
-    if not path.is_dir():
-        return [path] if path.is_file() else []
-    names = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-    return sorted(file for file in names if _is_media(file.name) and file.is_file())
-
-
-def _is_media(name: str) -> bool:
-    kind = mimetypes.guess_type(name)[0] or ""
-    return not name.startswith(".") and (kind.startswith(("audio/", "video/")) or name.lower().endswith(MORE_MEDIA))
-
-
-def _why_none(path: Path) -> str:
-    if path.is_dir():
-        return "has no recordings in it"
-    return "is no regular file" if path.exists() else "does not exist"
+        batch.say_what_is_left()
 
 
 @dataclass
@@ -110,17 +103,23 @@ class Batch:
 
     args: argparse.Namespace
     jobs: list[Job] = field(default_factory=list)
+    memory: Path | None = None
+    """Folder where uploads that are broken off are remembered; None where the worker ends with the command."""
     unfinished: set[str] = field(default_factory=set)
     """Jobs that the worker has accepted and that have not ended."""
     exit_code: int = 0
+    _client: Client = field(init=False)
+    _board: Board = field(init=False)
+    _upload: "tuple[Path, int, int] | None" = None
+    """The file that is on its way, how many bytes of it have arrived, and of how many."""
 
     async def run(self, client: Client) -> int:
         """Every recording; the worst exit code."""
         one_upload = asyncio.Lock()
-        with board(rows=len(self.args.files)) as new_row:
-            folders = _folders(self.args.files, self.args.output_dir)
+        with board(rows=len(self.args.files)) as self._board:
+            folders = with_folders(self.args.files, self.args.output_dir)
             saved = await asyncio.gather(
-                *(self._one(client, new_row, path, folder, one_upload) for path, folder in folders)
+                *(self._one(client, self._board, path, folder, one_upload) for path, folder in folders)
             )
         if self.args.json:
             print(json.dumps([job.raw for job in self.jobs], ensure_ascii=False, indent=2))
@@ -129,27 +128,77 @@ class Batch:
                 print(path)
         return self.exit_code
 
-    async def _one(self, client: Client, new_row: NewRow, path: Path, folder: Path, turn: asyncio.Lock) -> list[Path]:
-        async with turn:
-            row = new_row(path.name)
+    async def run_interruptibly(self, client: Client) -> int:
+        """The same; Ctrl-C asks what is to become of the jobs."""
+        self._client = client
+        return await interruptible(self, self.run(client))
+
+    def pause(self) -> None:
+        """Draw nothing more."""
+        self._board.pause()
+
+    def resume(self) -> None:
+        """Draw again."""
+        self._board.resume()
+
+    async def cancel(self) -> None:
+        """Cancel all jobs that the worker still has."""
+        for job_id in list(self.unfinished):
             try:
-                options = wire_options(self.args)
-                job = await client.send(path, options, on_progress=row.sending, on_job=self.unfinished.add)
+                await self._client.cancel(job_id)
+            except ClientError as error:
+                say(f"{job_id} is not canceled: {error.message}")
+            else:
+                say(f"{job_id} is canceled")
+                self.unfinished.discard(job_id)
+
+    def say_what_is_left(self) -> None:
+        """What the worker still has, and how to go on with it."""
+        if self.unfinished:
+            ids = " ".join(sorted(self.unfinished))
+            say(f"the worker goes on with {ids} (later: btworker jobs fetch ID, or jobs cancel ID)")
+        if self._upload is not None:
+            path, sent_bytes, total_bytes = self._upload
+            arrived = f"{megabytes(sent_bytes)} of {megabytes(total_bytes)} are at the worker"
+            further = "goes on with it" if total_bytes >= WORTH_REMEMBERING else "sends it again"
+            say(f"{printable(path.name)}: {arrived}; the same command {further}")
+
+    async def _one(self, client: Client, bars: Board, path: Path, folder: Path, turn: asyncio.Lock) -> list[Path]:
+        async with turn:
+            row = bars.row(path.name)
+
+            def sending(sent_bytes: int, total_bytes: int) -> None:
+                self._upload = path, sent_bytes, total_bytes
+                row.sending(sent_bytes, total_bytes)
+
+            try:
+                job = await client.send(
+                    path,
+                    wire_options(self.args),
+                    on_progress=sending,
+                    on_job=self._accepted,
+                    on_away=row.away,
+                    memory=self.memory,
+                )
             except ClientError as error:
                 if error.code in HOPELESS:
                     raise
+                self._upload = None
                 return self._failed(row, error.message, exit_code(error))
         try:
             return await self._follow(client, row, job, folder)
         except ClientError as error:
             return self._failed(row, error.message, exit_code(error))
 
+    def _accepted(self, job_id: str) -> None:
+        self.unfinished.add(job_id)
+        self._upload = None
+
     async def _follow(self, client: Client, row: Row, job: Job, folder: Path) -> list[Path]:
-        self.unfinished.add(job.id)
-        live = asyncio.create_task(self._say_live(client, row, job.id)) if self.args.live else None
-        job = await client.wait(job.id, on_update=row.working)
-        if live is not None:
-            await live
+        self._accepted(job.id)  # a server without resumable uploads has not called it
+        job, _ = await asyncio.gather(
+            client.wait(job.id, on_update=row.working, on_away=row.away), self._say_live(client, row, job.id)
+        )
         self.unfinished.discard(job.id)
         self.jobs.append(job)
         if job.status is not JobStatus.COMPLETE:
@@ -164,12 +213,14 @@ class Batch:
 
     async def _say_live(self, client: Client, row: Row, job_id: str) -> None:
         """Each segment as it comes: on stdout for other programs, above the progress bars for people."""
+        if not self.args.live:
+            return
         try:
             async for event in client.events(job_id):
                 if event.name == "segment":
                     line = f"[{clock(event.data['start'])}] {printable(event.data['text'])}"
                     if sys.stdout.isatty():
-                        row.note(line)
+                        row.say(line)
                     else:
                         print(line, flush=True)
         except ClientError as error:  # the job itself goes on
@@ -183,18 +234,9 @@ class Batch:
 
 def wire_options(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments as the API's options; what was not given is left to the worker."""
-    named = {name: getattr(args, name) for name in ("model", "language", "task", "prompt", "temperature", "beamSize")}
+    names = ("model", "language", "task", "prompt", "temperature", "beamSize", "diarizationEnabled")
+    named = {name: getattr(args, name) for name in names}
     return {k: v for k, v in {**named, "outputs": args.outputs, **dict(args.option)}.items() if v is not None}
-
-
-def _folders(files: list[Path], output_dir: Path) -> list[tuple[Path, Path]]:
-    """Each file with the folder of its results: a folder of its own for one whose results' names are taken."""
-    stems = unique_stems([path.name for path in files])
-    alone = [unique_stems([path.name])[0] for path in files]
-    return [
-        (path, output_dir if stem == first else output_dir / stem)
-        for path, stem, first in zip(files, stems, alone, strict=True)
-    ]
 
 
 def _formats(text: str) -> list[str]:

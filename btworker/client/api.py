@@ -65,6 +65,21 @@ class Client:
         """What the worker says of itself: version, models, GPU, limits, jobs at work, warnings (docs/api.md)."""
         return _object(await self._ask("GET", "/v1/ping"))
 
+    async def preflight(self) -> Mapping[str, Any]:
+        """What the worker's processes found in their surroundings: checks, versions, errors (docs/api.md)."""
+        return _object(await self._ask("GET", "/v1/preflight"))
+
+    async def alive(self) -> None:
+        """Return once the worker has answered at all. Raises ClientError where it does not."""
+        await self._ask("GET", "/health/live")
+
+    async def readiness(self) -> Mapping[str, Any]:
+        """Whether jobs would start now: `status` is ready or not_ready, the latter with `reasons`; `loading` where only
+        the model is awaited."""
+        with explained(self.base_url):
+            async with self._http.get(self._url("/health/ready"), allow_redirects=False) as response:
+                return _object(await read_json(response))
+
     async def submit(
         self,
         paths: Sequence[str | Path],
@@ -97,24 +112,41 @@ class Client:
         *,
         on_progress: ProgressCallback | None = None,
         on_job: Callable[[str], None] | None = None,
+        on_away: Callable[[], None] | None = None,
         patience_s: float = UPLOAD_PATIENCE_S,
+        memory: Path | None = None,
+        withdraw: bool = False,
     ) -> Job:
         """Upload one file as a job, in pieces that go on where a broken line or a restart of the server left them.
 
-        `on_job(id)` is called as soon as there is a job. The upload is given up when nothing more arrives for
-        `patience_s` seconds. To a server without resumable uploads the file goes as by `submit`.
+        `on_job(id)` is called as soon as there is a job, `on_away()` when the line breaks. The upload is given up when
+        nothing more arrives for `patience_s` seconds. With a folder as `memory`, the next call with the same file and
+        options goes on where this one was broken off, also in another process; with `withdraw`, one that is canceled
+        leaves nothing on the server but the job that it may have become. To a server without resumable uploads the file
+        goes as by `submit`.
         """
         file, wanted = Path(path), options or {}
         upload = ResumableUpload(
-            self._http, self.base_url, file, wanted, patience_s=patience_s, on_progress=on_progress
+            self._http,
+            self.base_url,
+            file,
+            wanted,
+            patience_s=patience_s,
+            on_progress=on_progress,
+            on_away=on_away,
+            memory=memory,
         )
         try:
             job_id = await upload.send()
         except NotSpokenError:
             return await self.submit([file], wanted, on_progress=on_progress)
+        except asyncio.CancelledError:
+            if withdraw and (made := await upload.withdraw()) and on_job is not None:
+                on_job(made)
+            raise
         if on_job is not None:
             on_job(job_id)
-        return await self._seen(job_id, time.monotonic())
+        return await self._seen(job_id, time.monotonic(), on_away)
 
     async def job(self, job_id: str) -> Job:
         """One job."""
@@ -126,13 +158,18 @@ class Client:
         return read_page(await self._ask("GET", "/v1/jobs", {k: v for k, v in query.items() if v is not None}))
 
     async def wait(
-        self, job_id: str, *, on_update: Callable[[Job], None] | None = None, timeout_s: float | None = None
+        self,
+        job_id: str,
+        *,
+        on_update: Callable[[Job], None] | None = None,
+        on_away: Callable[[], None] | None = None,
+        timeout_s: float | None = None,
     ) -> Job:
-        """The job once it has ended; `on_update(job)` is called with every look at it.
+        """The job once it has ended; `on_update(job)` is called with every look at it, `on_away()` when one fails.
 
         Raises asyncio.TimeoutError after `timeout_s` seconds. A server that goes away has a minute to come back.
         """
-        return await asyncio.wait_for(self._wait(job_id, on_update), timeout_s)
+        return await asyncio.wait_for(self._wait(job_id, on_update, on_away), timeout_s)
 
     def events(self, job_id: str, *, patience_s: float = PATIENCE_S) -> AsyncIterator[Event]:
         """What happens to a job, as it happens, up to `done`: status, progress, and each segment once.
@@ -162,10 +199,12 @@ class Client:
                     raise await refused(response)
                 return await save(response.content.iter_chunked(2**18), target, sha256=sha256)
 
-    async def _wait(self, job_id: str, on_update: Callable[[Job], None] | None) -> Job:
+    async def _wait(
+        self, job_id: str, on_update: Callable[[Job], None] | None, on_away: Callable[[], None] | None
+    ) -> Job:
         delay_s, last_seen = FIRST_POLL_S, time.monotonic()
         while True:
-            job = await self._seen(job_id, last_seen)
+            job = await self._seen(job_id, last_seen, on_away)
             last_seen = time.monotonic()
             if on_update is not None:
                 on_update(job)
@@ -174,7 +213,7 @@ class Client:
             await asyncio.sleep(delay_s)
             delay_s = min(LAST_POLL_S, delay_s * POLL_GROWTH)
 
-    async def _seen(self, job_id: str, last_seen: float) -> Job:
+    async def _seen(self, job_id: str, last_seen: float, on_away: Callable[[], None] | None) -> Job:
         """The job; a server that was away since `last_seen` (monotonic seconds) has PATIENCE_S to come back."""
         while True:
             try:
@@ -182,6 +221,8 @@ class Client:
             except ClientError as error:
                 if not error.away or time.monotonic() - last_seen > PATIENCE_S:
                     raise
+            if on_away is not None:
+                on_away()
             await asyncio.sleep(AWAY_S)
 
     async def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Any:

@@ -7,7 +7,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,19 @@ from aiohttp.abc import AbstractStreamWriter
 
 from btworker.client.errors import BAD_ANSWER, BAD_FILE, ClientError, explained, refused
 from btworker.client.send import STORED_S
+from btworker.client.unfinished import Note
 from btworker.client.upload import CHUNK_BYTES, ProgressCallback, open_file, read_file, size_of_file
 
 TUS = {"Tus-Resumable": "1.0.0"}
 SMALLEST_PIECE, FIRST_PIECE, LARGEST_PIECE = 2**20, 2**23, 2**26
 """Bytes. The largest passes proxies that take 100 MB at most."""
+WORTH_REMEMBERING = FIRST_PIECE
+"""A smaller file is one piece: there is nothing to go on with."""
 PIECE_S = 10.0
 """Seconds that a piece should take: far below what proxies allow a request, long enough to cost nothing."""
+LOCKED = 423
+WITHDRAWALS, WITHDRAWAL_PAUSE_S = 30, 0.1
+"""Tries: the server may still be busy with the piece that was broken off."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
 PIECE_LIMIT_S = 1800.0
 """Seconds for a piece and its answer; 8 MB at 5 KB/s."""
@@ -77,6 +83,8 @@ class ResumableUpload:
         *,
         patience_s: float,
         on_progress: ProgressCallback | None = None,
+        on_away: Callable[[], None] | None = None,
+        memory: Path | None = None,
     ) -> None:
         self._session = session
         self._base_url = base_url
@@ -85,19 +93,55 @@ class ResumableUpload:
         self._size = size_of_file(path)
         self._patience_s = patience_s
         self._on_progress = on_progress
+        self._on_away = on_away
         self._failure: ClientError | None = None
+        self._place = ""
+        remembered = memory is not None and self._size >= WORTH_REMEMBERING
+        self._note = Note(memory, base_url, path, options) if memory is not None and remembered else None
 
     async def send(self) -> str:
         """The id of the job that the file became. Raises ClientError, NotSpokenError."""
-        place = await self._create()
         way = _Way(moved_at=time.monotonic())
-        while True:
+        self._place, job_id = await self._begun(way)
+        while job_id is None:
             try:
-                job_id = await self._next(place, way)
+                job_id = await self._next(self._place, way)
             except ClientError as error:
-                job_id = await self._recover(place, way, error)
-            if job_id is not None:
-                return job_id
+                job_id = await self._recover(self._place, way, error)
+        if self._note is not None:
+            self._note.drop()
+        return job_id
+
+    async def withdraw(self) -> str | None:
+        """After `send` was canceled: delete what has arrived; the job's id where it is one already."""
+        for _ in range(WITHDRAWALS if self._place else 0):
+            try:
+                if job_id := (await self._ask("HEAD", self._place, {})).get("Btworker-Job"):
+                    return job_id
+                await self._ask("DELETE", self._place, {})
+            except ClientError as error:
+                if error.status != LOCKED:
+                    return None
+            else:
+                return None
+            await asyncio.sleep(WITHDRAWAL_PAUSE_S)
+        return None
+
+    async def _begun(self, way: _Way) -> tuple[str, str | None]:
+        """Where the upload is, and the job that it is already: the one that an earlier run left, or a new one."""
+        place = None if self._note is None else self._note.read()
+        if place is not None:
+            try:
+                answer = await self._ask("HEAD", place, {})
+                self._arrived(way, answer)
+                return place, answer.get("Btworker-Job")
+            except ClientError as error:
+                if error.away:
+                    raise
+        place = await self._create()
+        if self._note is not None:
+            self._note.write(place)
+        return place, None
 
     async def _create(self) -> str:
         if self._size == 0:
@@ -138,7 +182,10 @@ class ResumableUpload:
             raise error
         way.piece_bytes = max(SMALLEST_PIECE, way.piece_bytes // 2)
         way.failures += 1
-        await asyncio.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(way.failures - 1, 10)))
+        if self._on_away is not None:
+            self._on_away()
+        if way.failures > 1:  # the first one may be a proxy that cuts, and then there is nothing to wait for
+            await asyncio.sleep(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(way.failures - 2, 10)))
         try:
             answer = await self._ask("HEAD", place, {})
             self._arrived(way, answer)

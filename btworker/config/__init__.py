@@ -65,7 +65,8 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         lines = _explain(error)
-        if not any(os.environ.get(name) for name in ("WORKER_TOKEN", "WORKER_TOKEN_FILE")) and "token" not in overrides:
+        given = {name for name in ("WORKER_TOKEN", "WORKER_TOKEN_FILE") if os.environ.get(name)} | overrides.keys()
+        if not given & {"token", "WORKER_TOKEN", "WORKER_TOKEN_FILE"}:
             lines.append(MISSING_CREDENTIAL)  # pydantic looks at the whole only once every part is right
         message = "wrong settings:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
         raise StartupError(message, exit_code=EXIT_BAD_SETTINGS) from None

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from btworker.config.parsing import env, read_tokens
+from btworker.config.parsing import cache_folder, env, read_tokens
 
 
 class ClientSettings(BaseSettings):
@@ -19,6 +19,11 @@ class ClientSettings(BaseSettings):
     """The worker's bearer token."""
     token_file: Path | None = Field(None, validation_alias=env("WORKER_TOKEN_FILE"))
     """A file whose first word is the token."""
+
+    @property
+    def upload_memory(self) -> Path:
+        """Where the command line remembers the uploads that were broken off."""
+        return cache_folder("btworker") / "uploads"
 
     @property
     def first_token(self) -> str | None:

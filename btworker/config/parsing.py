@@ -25,10 +25,10 @@ def state_folder() -> Path:
     return Path(base).expanduser() / "btworker"
 
 
-def cache_folder() -> Path:
-    """Where openai-whisper keeps downloaded models."""
+def cache_folder(name: str = "whisper") -> Path:
+    """The user's cache of that name; openai-whisper keeps downloaded models in the one of its own."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "whisper"
+    return Path(base).expanduser() / name
 
 
 def env(name: str, *more: str) -> Any:

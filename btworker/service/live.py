@@ -30,6 +30,7 @@ class Spoken:
     start: float
     end: float
     text: str
+    """As whisper spaces it: in most languages it begins with a blank."""
     speaker: str | None = None
 
     @property
@@ -182,7 +183,7 @@ def _spoken(index: int, segments: object) -> list[Spoken]:
     if not isinstance(segments, list):
         return []
     return [
-        Spoken(index, float(raw["start"]), float(raw["end"]), str(raw["text"]).strip(), raw.get("speaker"))
+        Spoken(index, float(raw["start"]), float(raw["end"]), str(raw["text"]), raw.get("speaker"))
         for raw in segments
         if isinstance(raw, dict) and {"start", "end", "text"} <= raw.keys()
     ]

@@ -14,10 +14,11 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter
 
@@ -64,6 +65,8 @@ class ResumableUploads:
         self._hashes: dict[str, tuple[int, hashlib._Hash]] = {}
         """How far each hash is; those of uploads that this process received."""
         self._writing: set[str] = set()
+        self._holds: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Of uploads that become jobs right now."""
 
     async def start(self) -> None:
         """Find what an earlier run left."""
@@ -97,7 +100,7 @@ class ResumableUploads:
 
     def is_complete(self, record: Resumable) -> bool:
         """All its bytes are here."""
-        return record.length is not None and self.offset(record) == record.length
+        return record.id not in self._writing and record.length is not None and self.offset(record) == record.length
 
     async def create(self, *, length: int | None, metadata: str) -> Resumable:
         """Begin an upload, durably. Raises QUEUE_FULL."""
@@ -162,9 +165,18 @@ class ResumableUploads:
             self._offsets[record.id] = await self._data.run(self._settled, record.id, None if keep else offset)
             await self._keep(replace(self._known[record.id], touched_at=self._clock()))
 
+    @asynccontextmanager
+    async def held(self, upload_ids: Iterable[str]) -> AsyncIterator[None]:
+        """One request at a time makes a job of these, and none deletes them meanwhile."""
+        async with AsyncExitStack() as stack:
+            for upload_id in sorted(set(upload_ids)):
+                await stack.enter_async_context(self._holds.setdefault(upload_id, asyncio.Lock()))
+            yield
+
     async def terminate(self, record: Resumable) -> None:
-        """Delete what came. Raises LOCKED."""
-        if record.id in self._writing:
+        """Delete what came. Raises LOCKED, also while it is about to become a job."""
+        hold = self._holds.get(record.id)
+        if record.id in self._writing or (hold is not None and hold.locked()):
             raise BtworkerError(ErrorCode.LOCKED, "another request writes to this upload; try again in a moment")
         await self._drop(replace(record, gone=True, touched_at=self._clock()))
 

@@ -94,7 +94,7 @@ def _segment(spoken: Spoken) -> str:
         "inputIndex": spoken.input_index,
         "start": spoken.start,
         "end": spoken.end,
-        "text": spoken.text,
+        "text": spoken.text.strip(),
     }
     return json.dumps({**shape, **({} if spoken.speaker is None else {"speaker": spoken.speaker})}, ensure_ascii=False)
 

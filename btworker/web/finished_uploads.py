@@ -52,10 +52,12 @@ async def submit(context: Context, record: Resumable, *, request_id: str) -> str
     wanted = read_metadata(record.metadata).submit
     if wanted is None:
         return None
-    key = f"tus:{record.id}"
-    job, created = await submit_all(context, [record.id], wanted, key=key, request_id=request_id)
-    if not created:  # a crash came between the job and this note of it
-        await context.service.resumable.became(record, job.id)
+    uploads = context.service.resumable
+    async with uploads.held([record.id]):
+        key = f"tus:{record.id}"
+        job, created = await _submitted(context, [record.id], wanted, key=key, request_id=request_id)
+        if not created and uploads.get(record.id).job_id is None:  # a crash came between the job and this note of it
+            await uploads.became(record, job.id)
     return job.id
 
 
@@ -65,6 +67,13 @@ async def submit_all(
     """A job whose inputs are these uploads, and whether it is new. Raises BAD_OPTION, NOT_FOUND, CONFLICT, EMPTY_FILE
     and what JobService.submit raises; the uploads are then as they were.
     """
+    async with context.service.resumable.held(upload_ids):
+        return await _submitted(context, upload_ids, options, key=key, request_id=request_id)
+
+
+async def _submitted(
+    context: Context, upload_ids: Sequence[str], options: str, *, key: str | None, request_id: str
+) -> tuple[Job, bool]:
     service, settings = context.service, context.settings
     if key is not None and (known := await service.by_key(key)) is not None:
         return known, False

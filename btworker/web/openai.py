@@ -8,26 +8,23 @@ not stop it.
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Input, Job, JobStatus, Options, OutputFormat
-from btworker.outputs import FORMATS, Presentation, read_json, render
-from btworker.service.live import HEARTBEAT_S
+from btworker.jobs import Input, Job, Options, OutputFormat
+from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Transcript
 from btworker.web.context import Context, context_of
-from btworker.web.events import STREAM_HEADERS
-from btworker.web.middlewares import error_response
-from btworker.web.openai_shapes import Diarized, Models, Plain, Verbose, diarized, model, plain, speech_events, verbose
+from btworker.web.openai_results import from_transcript, refusal
+from btworker.web.openai_shapes import Diarized, Models, Plain, Verbose, diarized, model, plain, verbose
+from btworker.web.openai_stream import stream
 from btworker.web.options import Fields
 from btworker.web.uploads import Form, accept
 
-T = TypeVar("T")
 ALIASES = ("whisper-1",)
 """Names of OpenAI's models that mean WORKER_MODEL here."""
 RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
@@ -41,7 +38,6 @@ KNOWN = (
 )
 FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
 """OpenAI's 0 lets the temperature rise where a window fails, which is what ours does without one."""
-CLIENTS_FAULT = frozenset({ErrorCode.NO_AUDIO, ErrorCode.CORRUPT_AUDIO, ErrorCode.AUDIO_TOO_LONG})
 
 
 @dataclass(slots=True)
@@ -109,7 +105,7 @@ async def _speech(request: web.Request, asked: Asked) -> web.StreamResponse:
     context = context_of(request)
     job, _ = await accept(request, context, Form(asked.understand, asked.key))
     if asked.stream:
-        return await _stream(request, context, job, asked)
+        return await stream(request, context, job, speakers=asked.response_format == "diarized_json")
     ended = await _ended(request, context, job)
     if ended is None:
         return web.Response(status=499)  # nobody is there to read it; the job goes on
@@ -129,9 +125,9 @@ async def _ended(request: web.Request, context: Context, job: Job) -> Job | None
 
 
 async def _answer(context: Context, job: Job, asked: Asked) -> web.Response:
-    if (refusal := _refusal(job)) is not None:
-        return refusal
-    text, content_type = await _from_transcript(context, job, partial(_body, stem=job.inputs[0].stem, asked=asked))
+    if (refused := refusal(job)) is not None:
+        return refused
+    text, content_type = await from_transcript(context, job, partial(_body, stem=job.inputs[0].stem, asked=asked))
     return web.Response(body=text.encode("utf-8", "replace"), headers={"Content-Type": content_type})
 
 
@@ -148,58 +144,6 @@ def _shape(transcript: Transcript, asked: Asked) -> Plain | Verbose | Diarized:
     if asked.response_format == "diarized_json":
         return diarized(transcript)
     return plain(transcript)
-
-
-def _refusal(job: Job) -> web.Response | None:
-    """A job that did not become complete, as OpenAI's clients understand it: whether trying again can help."""
-    if job.status is JobStatus.COMPLETE:
-        return None
-    code = ErrorCode.INTERNAL if job.error is None else job.error.code
-    message = "the job ended without a result" if job.error is None else job.error.message
-    status = 400 if code in CLIENTS_FAULT else 409 if code is ErrorCode.CANCELED else 500
-    response = error_response(code, message, status=status)
-    response.headers["x-should-retry"] = "true" if job.error is not None and job.error.retryable else "false"
-    return response
-
-
-async def _from_transcript(context: Context, job: Job, make: Callable[[Transcript], T]) -> T:
-    """What `make` makes of the job's transcript, in a thread: that of a day has hundreds of thousands of words."""
-    path = context.service.data.folder(job.id).transcript(0)
-    try:
-        return await context.service.data.run(lambda: make(read_json(path)))
-    except FileNotFoundError:
-        raise BtworkerError(ErrorCode.NOT_FOUND, "the result of this job was deleted") from None
-
-
-async def _stream(request: web.Request, context: Context, job: Job, asked: Asked) -> web.StreamResponse:
-    """Server-sent events: comments while the job runs, then its segments, its whole text, and [DONE]."""
-    response = web.StreamResponse(headers=STREAM_HEADERS)
-    await response.prepare(request)
-    waiting = asyncio.create_task(context.service.ended(job.id), name=f"openai-{job.id}")
-    try:
-        while not (await asyncio.wait({waiting}, timeout=HEARTBEAT_S))[0]:
-            await response.write(b": the job goes on\n\n")
-        async for event in _events(context, waiting.result(), asked):
-            await response.write(f"data: {event}\n\n".encode())
-    finally:
-        waiting.cancel()
-    await response.write_eof()
-    return response
-
-
-async def _events(context: Context, job: Job, asked: Asked) -> AsyncIterator[str]:
-    if (refusal := _refusal(job)) is not None:
-        yield str(refusal.text)
-    else:
-        for event in await _from_transcript(context, job, partial(_said, asked=asked)):
-            yield event
-    yield "[DONE]"
-
-
-def _said(transcript: Transcript, *, asked: Asked) -> list[str]:
-    """Blocking: the events of a stream."""
-    spoken = speech_events(transcript, speakers=asked.response_format == "diarized_json")
-    return [json.dumps(event, ensure_ascii=False) for event in spoken]
 
 
 async def list_models(request: web.Request) -> web.StreamResponse:

@@ -133,22 +133,15 @@ def model(name: str) -> Model:
     return {"id": name, "object": "model", "created": 0, "owned_by": "btworker"}
 
 
-def speech_events(transcript: Transcript, *, speakers: bool) -> Iterator[Mapping[str, object]]:
-    """The events of a stream: the text as it grows (its deltas joined are the text), segments where speakers are asked
-    for, and the whole."""
-    text = transcript.text.strip()
-    place = 0
-    for segment in transcript.segments:
-        found = text.find(segment.text.strip(), place)
-        if found >= 0:
-            end = found + len(segment.text.strip())
-            if end > place:
-                yield {"type": "transcript.text.delta", "delta": text[place:end]}
-                place = end
-        if speakers:
-            yield _said(segment)
-    if place < len(text):
-        yield {"type": "transcript.text.delta", "delta": text[place:]}
+def text_delta(piece: str) -> Mapping[str, object]:
+    """The next piece of a stream's text."""
+    return {"type": "transcript.text.delta", "delta": piece}
+
+
+def last_events(transcript: Transcript, *, text: str, speakers: bool) -> Iterator[Mapping[str, object]]:
+    """The end of a stream: its segments where speakers are asked for, and its whole text."""
+    if speakers:
+        yield from map(_said, transcript.segments)
     yield {"type": "transcript.text.done", "text": text, "usage": _usage(transcript)}
 
 

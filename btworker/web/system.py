@@ -42,13 +42,14 @@ async def live(_request: web.Request) -> web.StreamResponse:
 
 
 async def ready(request: web.Request) -> web.StreamResponse:
-    """GET /health/ready: 200, or 503 with every reason."""
+    """GET /health/ready: 200, or 503 with every reason; `loading` where the model is all that is awaited."""
     context = context_of(request)
     reasons = await _reasons(context, await _disk_space(context))
     if not reasons:
         return json_answer(ReadyWire())
     code = ErrorCode.DRAINING if context.service.draining else ErrorCode.NOT_READY
-    return error_response(code, "; ".join(reasons), more={"status": "not_ready", "reasons": reasons})
+    state = {"status": "not_ready", "reasons": reasons, "loading": reasons == [LOADING]}
+    return error_response(code, "; ".join(reasons), more=state)
 
 
 async def _reasons(context: Context, disk: DiskSpace | None) -> list[str]:

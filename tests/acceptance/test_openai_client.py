@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -100,13 +101,44 @@ def test_speakers_are_letters(client: Any) -> None:
     assert all(segment.type == "transcript.text.segment" for segment in answer.segments)
 
 
-def test_a_stream_says_the_text_as_it_comes(client: Any) -> None:
-    """The deltas joined are the text."""
-    events = list(transcribe(client, stream=True))
-    deltas = "".join(event.delta for event in events if event.type == "transcript.text.delta")
+def joined(events: list[Any]) -> str:
+    """The deltas in one piece."""
+    return "".join(event.delta for event in events if event.type == "transcript.text.delta")
+
+
+def running(worker: Worker) -> int:
+    """Jobs that the worker has begun and not ended."""
+    request = Request(f"{worker.url}/v1/jobs?status=running", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urlopen(request) as answer:
+        return len(json.load(answer)["jobs"])
+
+
+def test_a_stream_says_the_text_as_it_comes(client: Any, worker: Worker) -> None:
+    """The first words are there while the job runs; the deltas joined are the text, the same as without a stream."""
+    with (DEMO / "sample.flac").open("rb") as file:
+        stream = client.audio.transcriptions.create(
+            file=file, model="whisper-1", language="en", prompt="streamed", stream=True
+        )
+        first = next(stream)
+        assert first.type == "transcript.text.delta"
+        assert running(worker) == 1
+        events = [first, *stream]
     assert events[-1].type == "transcript.text.done"
-    assert deltas == events[-1].text
-    assert wrong(deltas) < 0.1
+    assert joined(events) == events[-1].text
+    assert len(events) > 3  # a delta for each window
+    assert transcribe(client, DEMO / "sample.flac", prompt="streamed").text == events[-1].text
+    again = list(transcribe(client, DEMO / "sample.flac", prompt="streamed", stream=True))
+    assert joined(again) == events[-1].text
+
+
+def test_a_stream_of_speakers_ends_with_who_said_what(client: Any) -> None:
+    """The text while the job runs, the segments once their speakers are known, then the whole text."""
+    events = list(transcribe(client, DEMO / "sample.flac", stream=True, response_format="diarized_json"))
+    kinds = [event.type.rpartition(".")[2] for event in events]
+    assert kinds == sorted(kinds, key=("delta", "segment", "done").index)
+    segments = [event for event in events if event.type == "transcript.text.segment"]
+    assert {segment.speaker for segment in segments} == {"A", "B"}
+    assert joined(events) == events[-1].text == " ".join(segment.text for segment in segments)
 
 
 async def test_the_async_client_works_as_well(worker: Worker) -> None:

@@ -3,12 +3,9 @@
 import asyncio
 import hashlib
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,6 +13,7 @@ from btworker.client import Client, ClientError
 from btworker.client.resumable import ResumableUpload
 from btworker.jobs import JobStatus
 from tests.acceptance.conftest import TOKEN, Worker
+from tests.acceptance.cutting_proxy import CuttingProxy
 
 MIB = 2**20
 CUT_S = 0.4
@@ -66,53 +64,14 @@ async def test_an_upload_goes_on_over_a_restart(worker: Worker, tmp_path: Path) 
     assert worker.stop() == 0
 
 
-@asynccontextmanager
-async def cutting_proxy(upstream: str) -> AsyncIterator[str]:
-    """Ends every connection after CUT_S seconds or LARGEST_REQUEST bytes, as GPU clouds' proxies do to requests."""
-    host, port = urlsplit(upstream).hostname, urlsplit(upstream).port
-    cuts = [0]
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, most: int) -> None:
-        passed = 0
-        try:
-            while data := await reader.read(65_536):
-                passed += len(data)
-                if passed > most:
-                    cuts[0] += 1
-                    return
-                writer.write(data)
-                await writer.drain()
-                await asyncio.sleep(0.002)  # 30 MB/s
-        except ConnectionError:
-            return
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up_reader, up_writer = await asyncio.open_connection(host, port)
-        ways = {
-            asyncio.create_task(pump(reader, up_writer, LARGEST_REQUEST)),
-            asyncio.create_task(pump(up_reader, writer, 2**40)),
-        }
-        await asyncio.wait(ways, timeout=CUT_S, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-        writer.close()
-        up_writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        assert cuts[0] > 0, "the proxy never cut anything"
-
-
 async def test_a_large_file_gets_through_a_proxy_that_cuts(worker: Worker, tmp_path: Path) -> None:
     """Pieces become as small as it takes."""
     worker.start()
     source = a_file(tmp_path, 40)
-    async with cutting_proxy(worker.url) as proxy, Client(proxy, TOKEN) as client:
+    proxy = CuttingProxy(worker.url, CUT_S, LARGEST_REQUEST, bytes_per_s=30e6)
+    async with proxy.listening(), Client(proxy.url, TOKEN) as client:
         job = await client.send(source, {}, patience_s=60)
+    assert proxy.cuts_by_size > 0
     async with Client(worker.url, TOKEN) as client:
         await check(client, job.id, source)
     assert worker.stop() == 0

@@ -2,8 +2,6 @@
 
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import DEADLINE_S, TOKEN, Cli, Worker, plain_environment, script, until
+from tests.acceptance.terminal import terminal
 
 
 def first_id(cli: Cli) -> str:
@@ -95,7 +94,7 @@ def test_a_file_above_the_limit_is_refused_before_it_is_sent(cli: Cli, tmp_path:
         (("transcribe", "/dev/null"), {}, 2, "is no regular file"),
         (("transcribe", "talk.mp3", "--formats", "doc"), {}, 2, "'doc' is none of json, md"),
         (("transcribe", "talk.mp3", "--option", "x"), {}, 2, "'x' is not NAME=VALUE"),
-        (("transcribe", "talk.mp3"), {"WORKER_URL": ""}, 2, "which worker?"),
+        (("jobs", "list"), {"WORKER_URL": ""}, 2, "which worker?"),
         (("transcribe", "talk.mp3"), {"WORKER_TOKEN": ""}, 2, "wants a token"),
         (("transcribe", "talk.mp3"), {"WORKER_TOKEN": "wrong"}, 3, "does not know this token"),
         (
@@ -242,32 +241,34 @@ def test_the_wait_survives_a_server_that_is_killed(tmp_path: Path, recording: Pa
     assert worker.stop() == 0
 
 
-@pytest.mark.parametrize("columns", [40, 200])
+@pytest.mark.parametrize("columns", [40, 80, 200])
 def test_bars_on_a_terminal(cli: Cli, tmp_path: Path, columns: int) -> None:
-    """On a terminal there are bars, and a hostile file name cannot move the cursor."""
+    """On a terminal there are bars, no line is wider than it, and a hostile file name cannot move the cursor."""
     hostile = tmp_path / "a\x1b[2Jb.mp3"
     hostile.write_text("hello\n")
-    text = on_terminal(cli, columns, "transcribe", str(hostile))
+    with terminal(cli, columns, "transcribe", hostile) as running:
+        assert running.wait() == 0, running.plain
+    text = running.written
+    assert running.widest <= columns
     assert "━" in text
     assert "done" in text
     assert "[2Jb" in text
     assert "\x1b[2J" not in text
 
 
-def on_terminal(cli: Cli, columns: int, *words: str) -> str:
-    """What a command writes to a terminal of that width."""
-    ours, theirs = pty.openpty()
-    environment = {**cli.environment, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "30"}
-    command = [sys.executable, "-m", "btworker", *words]
-    process = subprocess.Popen(command, env=environment, cwd=cli.folder, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    written = b""
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end and select.select([ours], [], [], DEADLINE_S)[0]:
-        try:
-            written += os.read(ours, 65_536)
-        except OSError:  # the other end is closed
-            break
-    os.close(ours)
-    assert process.wait(DEADLINE_S) == 0, written
-    return written.decode("utf-8", "replace")
+def test_an_upload_goes_on_at_a_terminal_over_a_restart(tmp_path: Path) -> None:
+    """kill -9 in the middle of it, a start a moment later: the bar says that nobody answers, and then goes on."""
+    worker = Worker(tmp_path, {"WORKER_MAX_FILE_MB": "512"}).start()
+    cache = str(tmp_path / "cache")
+    cli = Cli(tmp_path, plain_environment(WORKER_URL=worker.url, WORKER_TOKEN=TOKEN, XDG_CACHE_HOME=cache))
+    source, uploads = tmp_path / "long.wav", tmp_path / "data" / "uploads"
+    source.write_bytes(os.urandom(2**20) * 300)
+    with terminal(cli, 80, "transcribe", source) as running:
+        until(lambda: any(path.stat().st_size > 2**23 for path in uploads.glob("*/data")), "a piece has arrived")
+        worker.stop(signal.SIGKILL)
+        running.until("no answer")
+        worker.start()
+        assert running.wait() == 0, running.plain
+        assert "long_transcript.json" in running.plain
+        assert running.widest <= 80
+    assert worker.stop() == 0

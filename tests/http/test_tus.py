@@ -112,6 +112,20 @@ async def test_a_finished_upload_becomes_a_job_by_itself(client: aiohttp.ClientS
     assert (await patched(client, place, len(DATA), b"x")).status in (409, 413)
 
 
+async def test_several_who_ask_at_once_hear_of_one_job(client: aiohttp.ClientSession, server: Running) -> None:
+    """The last bytes and many looks at the same time: nobody gets an error, and there is one job."""
+    for number in range(5):
+        told = metadata(filename=f"{number}.wav", submit="{}")
+        place = await created(client, **{"Upload-Metadata": told})
+        sending = asyncio.create_task(patched(client, place, 0, DATA))
+        answers = []
+        while not sending.done():
+            answers += await asyncio.gather(*(looked(client, place) for _ in range(4)))
+        answers += [await sending, await looked(client, place)]
+        assert {answer.status for answer in answers} <= {200, 204}
+        assert len({answer.headers["Btworker-Job"] for answer in answers if "Btworker-Job" in answer.headers}) == 1
+
+
 async def test_uploads_become_one_job_when_asked(client: aiohttp.ClientSession, server: Running) -> None:
     """Several, in the order of the request; each once."""
     places = [await created(client, **{"Upload-Metadata": metadata(filename=f"{n}.wav")}) for n in range(2)]

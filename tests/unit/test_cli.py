@@ -86,14 +86,18 @@ def parsed(*words: str) -> argparse.Namespace:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """--help works for each, and no line is wider than 100 columns."""
+@pytest.mark.parametrize("columns", [80, 200])
+def test_every_command_has_help(
+    command: str, columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--help works for each, fits the terminal, and is not spread over a wide one."""
+    monkeypatch.setenv("COLUMNS", str(columns))
     with pytest.raises(SystemExit) as end:
         main([command, "--help"])
     assert end.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith(f"usage: btworker {command}")
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= min(columns, 100)
 
 
 def test_no_arguments_print_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +112,7 @@ def test_no_arguments_print_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("version", ("aiohttp", "pydantic", "rich", "asyncio", "btworker.config", "btworker.client")),
         ("serve", ("btworker.client", "rich.progress", "torch", "numpy")),
         ("transcribe", ("btworker.web", "btworker.service", "torch", "numpy")),
+        ("bench", ("btworker.web", "btworker.service", "torch", "numpy")),
         ("doctor", ("btworker.client", "btworker.web", "torch", "numpy", "whisper")),
     ],
 )

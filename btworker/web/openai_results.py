@@ -1,0 +1,37 @@
+"""What became of a job that an OpenAI client waits for: its transcript, or a refusal that it understands. Parent."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from aiohttp import web
+
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Job, JobStatus
+from btworker.outputs import read_json
+from btworker.transcript import Transcript
+from btworker.web.context import Context
+from btworker.web.middlewares import error_response
+
+T = TypeVar("T")
+CLIENTS_FAULT = frozenset({ErrorCode.NO_AUDIO, ErrorCode.CORRUPT_AUDIO, ErrorCode.AUDIO_TOO_LONG})
+
+
+def refusal(job: Job) -> web.Response | None:
+    """A job that did not become complete, as OpenAI's clients understand it: whether trying again can help."""
+    if job.status is JobStatus.COMPLETE:
+        return None
+    code = ErrorCode.INTERNAL if job.error is None else job.error.code
+    message = "the job ended without a result" if job.error is None else job.error.message
+    status = 400 if code in CLIENTS_FAULT else 409 if code is ErrorCode.CANCELED else 500
+    response = error_response(code, message, status=status)
+    response.headers["x-should-retry"] = "true" if job.error is not None and job.error.retryable else "false"
+    return response
+
+
+async def from_transcript(context: Context, job: Job, make: Callable[[Transcript], T]) -> T:
+    """What `make` makes of the job's transcript, in a thread: that of a day has hundreds of thousands of words."""
+    path = context.service.data.folder(job.id).transcript(0)
+    try:
+        return await context.service.data.run(lambda: make(read_json(path)))
+    except FileNotFoundError:
+        raise BtworkerError(ErrorCode.NOT_FOUND, "the result of this job was deleted") from None
