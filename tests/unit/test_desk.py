@@ -1,0 +1,97 @@
+"""One model at a time, for several jobs."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from btworker.engine.desk import Desk
+
+DEADLINE_S = 20.0
+
+
+def fine() -> None:
+    """Nobody cancels."""
+
+
+def test_jobs_of_one_model_share_it() -> None:
+    """It is loaded once, and lent to both at the same time."""
+    loads: list[str] = []
+    desk: Desk[str] = Desk(lambda name: loads.append(name) or name.upper())
+    both = threading.Barrier(2, timeout=DEADLINE_S)
+
+    def job() -> str:
+        with desk.lend("a", fine) as model:
+            both.wait()
+            return model
+
+    with ThreadPoolExecutor(2) as pool:
+        assert [future.result(DEADLINE_S) for future in (pool.submit(job), pool.submit(job))] == ["A", "A"]
+    assert loads == ["a"]
+    assert desk.name == "a"
+
+
+def test_another_model_waits_for_those_before_it_and_stops_those_after_it() -> None:
+    """Two jobs of `a` and one of `b` between them: a, b, a again, and never two models at once."""
+    desk: Desk[str] = Desk(lambda name: name)
+    order: list[str] = []
+    first_has_it, let_first_go = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with desk.lend("a", fine):
+            first_has_it.set()
+            assert let_first_go.wait(DEADLINE_S)
+            order.append("first")
+
+    asked: list[threading.Event] = [threading.Event(), threading.Event()]
+
+    def later(index: int, name: str) -> None:
+        def asked_now() -> None:
+            asked[index].set()
+
+        with desk.lend(name, asked_now) as model:
+            order.append(model)
+
+    with ThreadPoolExecutor(3) as pool:
+        one = pool.submit(first)
+        assert first_has_it.wait(DEADLINE_S)
+        two = pool.submit(later, 0, "b")
+        assert asked[0].wait(DEADLINE_S)  # it waits, since it looks whether it was canceled
+        three = pool.submit(later, 1, "a")
+        assert asked[1].wait(DEADLINE_S)
+        let_first_go.set()
+        for future in (one, two, three):
+            future.result(DEADLINE_S)
+    assert order == ["first", "b", "a"]
+
+
+def test_who_waits_can_be_canceled() -> None:
+    """And those behind get their turn."""
+    desk: Desk[str] = Desk(lambda name: name)
+
+    def cancel() -> None:
+        raise InterruptedError
+
+    with desk.lend("a", fine):
+        with pytest.raises(InterruptedError), desk.lend("b", cancel):
+            raise AssertionError("it was lent")
+        with desk.lend("a", fine) as again:
+            assert again == "a"
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_desk_empty() -> None:
+    """The error is the asking job's; the next one may ask for what can be had."""
+
+    def load(name: str) -> str:
+        if name == "broken":
+            raise ValueError(name)
+        return name
+
+    desk: Desk[str] = Desk(load)
+    with desk.lend("a", fine):
+        pass
+    with pytest.raises(ValueError, match="broken"), desk.lend("broken", fine):
+        raise AssertionError("it was lent")
+    assert desk.name == ""
+    with desk.lend("a", fine) as model:
+        assert model == "a"
