@@ -22,7 +22,11 @@ class WorkSettings(BaseSettings):
     tmp_dir: Path | None = Field(None, validation_alias=env("WORKER_TMP_DIR"))
     """Scratch files (decoded audio: 115 MB an hour); for this worker alone. Default: inside the data folder."""
     max_concurrent_jobs: Annotated[int | Literal["auto"], Field(validation_alias=env("WORKER_MAX_CONCURRENT_JOBS"))] = 1
-    """Jobs at work at once over all GPUs (slots); `auto` = one per GPU. 1 to 64: each holds a model in memory."""
+    """Jobs at work at once over all GPUs (slots), 1 to 64; `auto` = one per process. They are spread over the
+    processes; those of one process share its model, so that a job more costs little memory."""
+    processes_per_gpu: int = Field(1, ge=1, le=16, validation_alias=env("WORKER_PROCESSES_PER_GPU"))
+    """Processes on each GPU, as far as there are slots for them; the CPU counts as one GPU. Each holds a model in
+    memory, and when one dies, only its own jobs have to start again."""
     max_file_mb: int = Field(2000, ge=1, le=2**23, validation_alias=env("WORKER_MAX_FILE_MB"))
     """Largest single input in MB."""
     max_files_per_job: int = Field(100, ge=1, le=10_000, validation_alias=env("WORKER_MAX_FILES_PER_JOB"))
