@@ -193,18 +193,21 @@ class Worker:
         if isinstance(event, Finished | Failed):
             if event.fatal:
                 self._on_broken_gpu(event)
-            if isinstance(event, Failed) and event.fatal and self._life.shared:
-                return  # whichever of them broke the GPU: it is told of with the others, when the child is gone
+                if isinstance(event, Failed) and self._life.shared:
+                    return  # whichever of them broke the GPU: it is told of with the others, when the child is gone
             self._on_end(event)
         self._emit(event)
         if (offer := self.offer) is not None and offer.free:
             self._emit(RoomChanged())
 
     def _on_broken_gpu(self, event: Finished | Failed) -> None:
-        """The child ends by itself."""
+        """The child ends by itself. Every job in it may say so before it does: that is one failure of the GPU."""
         life = self._life
         self.phase = Phase.STARTING
-        life.ends_for, life.shared = ErrorCode.GPU_ERROR, life.shared or len(self._tasks) > 1
+        life.shared = life.shared or len(self._tasks) > 1
+        if life.why:
+            return
+        life.ends_for = ErrorCode.GPU_ERROR
         life.why = f"ended itself, since {event.error.message if isinstance(event, Failed) else GPU_BROKE_LATE}"
         life.struck = self._strikes.strike(event.job_id)
         if self._child is not None:
