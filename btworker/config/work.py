@@ -34,7 +34,7 @@ class WorkSettings(BaseSettings):
     max_audio_hours: float = Field(12.0, gt=0, le=1000, validation_alias=env("WORKER_MAX_AUDIO_HOURS"))
     """Hours of decoded audio per input, counted while decoding: a small file can hold a week of silence."""
     max_attempts: int = Field(2, ge=1, le=10, validation_alias=env("WORKER_MAX_ATTEMPTS"))
-    """Starts that a job gets before it is failed with WORKER_CRASHED; a poison job must end."""
+    """Processes that die with a job alone in them before it is failed with WORKER_CRASHED; a poison job must end."""
     queue_limit: int = Field(1000, ge=1, le=100_000, validation_alias=env("WORKER_QUEUE_LIMIT"))
     """Jobs waiting at once; more get 429 QUEUE_FULL with Retry-After."""
     drain_s: float = Field(30.0, ge=0, le=86_400, validation_alias=env("WORKER_DRAIN_SECONDS"))
