@@ -197,7 +197,7 @@ class Worker:
                     return  # whichever of them broke the GPU: it is told of with the others, when the child is gone
             self._on_end(event)
         self._emit(event)
-        if (offer := self.offer) is not None and offer.free:
+        if isinstance(event, Finished | Failed):
             self._emit(RoomChanged())
 
     def _on_broken_gpu(self, event: Finished | Failed) -> None:
