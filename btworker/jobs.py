@@ -203,6 +203,8 @@ class Job:
     sources: tuple[str, ...] = ()
     """URLs of the inputs, until all of them are fetched. Never shown: they are signed."""
     delivery: Delivery | None = None
+    alone: bool = False
+    """It was in a child that died, and runs without others in its child from now on."""
 
     @property
     def delivers(self) -> bool:

@@ -9,6 +9,7 @@ Enum, Path or another message. Paths cross; payloads stay on disk.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from btworker.errors import ErrorCode, ErrorInfo
@@ -79,6 +80,8 @@ class WorkerSpec:
     engine: str
     settings: EngineSettings
     logs: LogSettings
+    slots: int = 1
+    """Jobs that the child has at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,9 @@ class RunTask:
     inputs: tuple[Input, ...]
     options: Options
     losses: int = 0
-    """Children that died with this job in them."""
+    """Children that died with this job alone in them."""
+    alone: bool = False
+    """No other job may be in its child meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +222,17 @@ class Failed:
     fatal: bool = False
 
 
+class Blame(str, Enum):
+    """Whether a job may have been the death of its child, as far as the parent can tell."""
+
+    OWN = "own"
+    """It was alone in it."""
+    SHARED = "shared"
+    """It was one of several, and any of them may have been the cause."""
+    NONE = "none"
+    """The child was killed for another job that did not stop."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
     """Inferred by the parent: the child died with this job in it, or hung and was killed (`code` is then TIMEOUT)."""
@@ -225,6 +241,7 @@ class WorkerLost:
     attempt: int
     message: str
     code: ErrorCode = ErrorCode.WORKER_CRASHED
+    blame: Blame = Blame.OWN
 
 
 JobEvent = Started | Progressed | WindowDone | ModelLoaded | Warned | Finished | Failed | WorkerLost

@@ -130,7 +130,7 @@ class Store:
         return await self._run(self._transition, job, job.status, job.attempt)
 
     async def losses(self, job_id: JobId) -> int:
-        """How many children died with this job in them."""
+        """How many children died with this job alone in them."""
         return await self._run(self._losses, job_id)
 
     async def delete(self, job_id: JobId) -> None:

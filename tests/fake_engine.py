@@ -4,7 +4,7 @@
 
 Steps: windows N | say TEXT (a window more; the transcript is then what was said) |
 wait_file PATH | sleep S | signal NAME | spin S (in C, holding the GIL) | fail CODE TEXT |
-raise TEXT | exit N | warn TEXT | python_warning TEXT | thread_raises TEXT | spill MB (of output) |
+raise TEXT | quit (sys.exit) | exit N | warn TEXT | python_warning TEXT | thread_raises TEXT | spill MB (of output) |
 diarize (tell that speakers are told apart) | broke (the GPU, once the words are there) |
 leak MB (kept by the child) | eat MB (until memory ends) | swap NAME | on_attempt N STEP |
 tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
@@ -153,7 +153,8 @@ class _Run:
             time.sleep(0.005)
 
     def _signal(self, name: str) -> Iterator[JobEvent]:
-        os.kill(os.getpid(), signal.Signals[name])
+        # To this thread: it may go on for a moment where another one of the process gets the signal
+        signal.pthread_kill(threading.get_ident(), signal.Signals[name])
         yield from ()
 
     def _diarize(self) -> Iterator[JobEvent]:
@@ -174,6 +175,10 @@ class _Run:
 
     def _raise(self, text: str) -> Iterator[JobEvent]:
         raise RuntimeError(text)
+        yield
+
+    def _quit(self) -> Iterator[JobEvent]:
+        sys.exit("a library that thinks that the process is its own")
         yield
 
     def _exit(self, status: int) -> Iterator[JobEvent]:

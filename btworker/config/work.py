@@ -22,7 +22,11 @@ class WorkSettings(BaseSettings):
     tmp_dir: Path | None = Field(None, validation_alias=env("WORKER_TMP_DIR"))
     """Scratch files (decoded audio: 115 MB an hour); for this worker alone. Default: inside the data folder."""
     max_concurrent_jobs: Annotated[int | Literal["auto"], Field(validation_alias=env("WORKER_MAX_CONCURRENT_JOBS"))] = 1
-    """Jobs at work at once over all GPUs (slots); `auto` = one per GPU. 1 to 64: each holds a model in memory."""
+    """Jobs at work at once over all GPUs (slots), 1 to 64; `auto` = one per process. They are spread over the
+    processes; those of one process share its model, so that a job more costs little memory."""
+    processes_per_gpu: int = Field(1, ge=1, le=16, validation_alias=env("WORKER_PROCESSES_PER_GPU"))
+    """Processes on each GPU, as far as there are slots for them; the CPU counts as one GPU. Each holds a model in
+    memory, and when one dies, only its own jobs have to start again."""
     max_file_mb: int = Field(2000, ge=1, le=2**23, validation_alias=env("WORKER_MAX_FILE_MB"))
     """Largest single input in MB."""
     max_files_per_job: int = Field(100, ge=1, le=10_000, validation_alias=env("WORKER_MAX_FILES_PER_JOB"))
@@ -30,7 +34,7 @@ class WorkSettings(BaseSettings):
     max_audio_hours: float = Field(12.0, gt=0, le=1000, validation_alias=env("WORKER_MAX_AUDIO_HOURS"))
     """Hours of decoded audio per input, counted while decoding: a small file can hold a week of silence."""
     max_attempts: int = Field(2, ge=1, le=10, validation_alias=env("WORKER_MAX_ATTEMPTS"))
-    """Starts that a job gets before it is failed with WORKER_CRASHED; a poison job must end."""
+    """Processes that die with a job alone in them before it is failed with WORKER_CRASHED; a poison job must end."""
     queue_limit: int = Field(1000, ge=1, le=100_000, validation_alias=env("WORKER_QUEUE_LIMIT"))
     """Jobs waiting at once; more get 429 QUEUE_FULL with Retry-After."""
     drain_s: float = Field(30.0, ge=0, le=86_400, validation_alias=env("WORKER_DRAIN_SECONDS"))

@@ -1,7 +1,8 @@
 """The pool of children, as service.py sees it.
 
     service.py                         parent                                        child (spawned)
-        |   send(RunTask) --------> supervisor.py --- task queue ------------------> child.py --> engine.run
+        |   pick, send(RunTask) --> supervisor.py --- task queue ------------------> child.py --> engine.run, a thread
+        |                                                                                         for each slot
         |   cancel(job) ----------> supervisor.py --- control pipe ----------------> child.py (a thread)
         |                                ^                                               |
         | <---- events() ------ one stream <-- process.py <--- event queue --------------+
@@ -13,19 +14,22 @@ Rules
 - Death is an event (end of the event queue, then the sentinel), never a missed ping. Every event that the child sent
   before it died is delivered first.
 - EOF on the control pipe means that the parent died: the child ends itself at once.
-- A child that says nothing for longer than its stage may take (limits.py) is killed, and a GPU that fails job after job
-  is left alone for a while. A child that has done much work, or has grown, gives way to a fresh one between two jobs.
+- A child in which a job says nothing for longer than its stage may take (limits.py) is killed, and a GPU that fails job
+  after job is left alone for a while. A child that has done much work, or has grown, gives way to a fresh one once the
+  last job in it is over.
+- The jobs of one child share its fate, and its model (placing.py). Where it dies with several in it, nobody knows which
+  of them was the cause: WorkerLost says so, and they run again alone.
 - A child that cannot load says Unready with a sentence, and is tried again with a long back-off; the service stays up.
 - Down the stack are calls, up the stack is one stream of events.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from btworker.errors import ErrorInfo
-from btworker.jobs import JobId
+from btworker.jobs import Job, JobId
 from btworker.messages import Device, EngineInfo, JobEvent, RunTask
 
 
@@ -51,7 +55,10 @@ class WorkerState:
     phase: Phase
     pid: int | None = None
     model: str = ""
-    job_id: JobId | None = None
+    slots: int = 1
+    """Jobs that its child can have at once."""
+    job_ids: tuple[JobId, ...] = ()
+    """Those that it has."""
     restarts: tuple[tuple[str, int], ...] = ()
     """(reason, children lost for it) since the start; the reasons are RESTART_REASONS."""
     last_progress_at: float | None = None
@@ -60,7 +67,7 @@ class WorkerState:
 
     @property
     def ready(self) -> bool:
-        """It can take jobs, now or after the one that it has."""
+        """It can take jobs, now or after those that it has."""
         return self.phase in (Phase.IDLE, Phase.BUSY)
 
 
@@ -72,7 +79,7 @@ or had done enough (`recycled`)."""
 
 @dataclass(frozen=True, slots=True)
 class RoomChanged:
-    """A worker became idle: a waiting job may start."""
+    """A slot became free: a waiting job may start."""
 
 
 PoolEvent = JobEvent | RoomChanged
@@ -91,11 +98,14 @@ class Pool(Protocol):
     async def start(self) -> None:
         """Begin to start the children; returns before they are ready."""
 
-    def has_room(self) -> bool:
-        """Some worker is idle."""
+    def pick(self, waiting: Iterable[Job]) -> JobId | None:
+        """The first of the waiting jobs, in order, that can start now; None when none can.
+
+        For one before it that needs a whole worker (to be alone, or for another model) a worker is kept free.
+        """
 
     def send(self, task: RunTask) -> WorkerState | None:
-        """Give the task to an idle worker, rather one that has its model loaded; None when there is none."""
+        """Give the task of the job that was picked last to a worker; None when none can take it any more."""
 
     def cancel(self, job_id: JobId, reason: str) -> None:
         """Ask the child to stop this job; a child that does not is killed, which ends in WorkerLost."""

@@ -1,7 +1,9 @@
-"""What runs in a child: bind to the parent, set the environment, load the engine by name, then one task after another.
+"""What runs in a child: bind to the parent, set the environment, load the engine by name, then as many tasks at once as
+the child has slots.
 
-The engine has the main thread. A second thread listens to the control pipe: it notes cancellations, and ends the
-process at once when the pipe closes, which means that the parent died. No front end is imported here.
+Each task has a thread; the main thread waits for the next task, or for Stop, which ends the process whatever is at
+work. One more thread listens to the control pipe: it notes cancellations, and ends the process at once when the pipe
+closes, which means that the parent died. No front end is imported here.
 """
 
 import ctypes
@@ -13,7 +15,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from contextvars import copy_context
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any
@@ -50,7 +54,7 @@ class _Queue:  # what we use of multiprocessing.SimpleQueue, for the annotations
 
 
 def main(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connection) -> None:
-    """The child's entry point; returns when told to Stop, or when the engine cannot be opened."""
+    """The child's entry point; returns, or ends the process, when told to Stop or when the engine cannot be opened."""
     _bind_to_parent()
     logs.set_up(spec.logs)
     structlog.contextvars.bind_contextvars(worker=spec.index, childPid=os.getpid())
@@ -61,16 +65,20 @@ def main(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connection) -
         engine = _open(spec, events.put)
         if engine is None:
             return
-        for command in iter(tasks.get, Stop()):
-            if not _run(engine, command, events.put, canceled):
-                break
+        work = _Work(engine, events.put, canceled, stop=lambda: tasks.put(Stop()))
+        threads = ThreadPoolExecutor(spec.slots, thread_name_prefix="job")
+        for task in iter(tasks.get, Stop()):
+            work.begin(task)
+            threads.submit(copy_context().run, work.run, task)  # with what log lines say of this child
+        if work.is_going_on:
+            os._exit(0)  # Python would wait for the threads
 
 
 def _end(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-    """An error that nobody foresaw ends the child: a log line, in place of multiprocessing's traceback on stderr."""
-    logs.last_words(kind, error, trace)
-    if isinstance(error, Exception):
-        raise SystemExit(1) from None
+    """An error that nobody foresaw ends the child, in whichever thread it was: a log line, and no other word."""
+    if error is not None:
+        logs.last_words(kind, error, trace)
+        os._exit(1)
 
 
 def _bind_to_parent() -> None:
@@ -142,24 +150,54 @@ def _factory(name: str) -> EngineFactory:
     return factory
 
 
-def _run(engine: Engine, task: RunTask, say: Callable[[ChildEvent], None], canceled: set[JobId]) -> bool:
-    """One attempt at one job. False: this process must not be used again (a CUDA context that is broken stays so)."""
-    say(Started(task.job_id, task.attempt))
-    fatal = False
-    with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, attempt=task.attempt):
+class _Work:
+    """The attempts at work in this child. `stop` has the main thread end the process."""
+
+    def __init__(
+        self, engine: Engine, say: Callable[[ChildEvent], None], canceled: set[JobId], *, stop: Callable[[], None]
+    ) -> None:
+        self._engine = engine
+        self._say = say
+        self._canceled = canceled
+        self._stop = stop
+        self._going_on: set[tuple[JobId, int]] = set()
+
+    @property
+    def is_going_on(self) -> bool:
+        """Some attempt has begun and not ended."""
+        return bool(self._going_on)
+
+    def begin(self, task: RunTask) -> None:
+        """A thread is about to run it."""
+        self._going_on.add((task.job_id, task.attempt))
+
+    def run(self, task: RunTask) -> None:
+        """One attempt at one job, from its first event to its last; in a thread."""
+        with ExitStack() as edge:
+            edge.push(_end)
+            with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, attempt=task.attempt):
+                fatal = self._attempt(task)
+            self._canceled.discard(task.job_id)
+            self._going_on.discard((task.job_id, task.attempt))
+            sys.stdout.flush()
+            if fatal:
+                self._stop()
+
+    def _attempt(self, task: RunTask) -> bool:
+        """True: this process must not be used again (a CUDA context that is broken stays so)."""
+        self._say(Started(task.job_id, task.attempt))
+        fatal = False
         try:
-            for event in engine.run(task, lambda: task.job_id in canceled):
+            for event in self._engine.run(task, lambda: task.job_id in self._canceled):
                 fatal = isinstance(event, Finished) and event.fatal
-                say(event)
+                self._say(event)
         except BtworkerError as error:
             fatal = error.code is ErrorCode.GPU_ERROR
-            say(Failed(task.job_id, task.attempt, error.info, fatal=fatal))
+            self._say(Failed(task.job_id, task.attempt, error.info, fatal=fatal))
         except Exception as error:  # an edge: an unforeseen error fails the job, not the child
             log.exception("job_raised")
-            say(Failed(task.job_id, task.attempt, _unforeseen(error)))
-    canceled.discard(task.job_id)
-    sys.stdout.flush()
-    return not fatal
+            self._say(Failed(task.job_id, task.attempt, _unforeseen(error)))
+        return fatal
 
 
 def _unforeseen(error: Exception) -> ErrorInfo:

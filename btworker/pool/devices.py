@@ -66,17 +66,29 @@ def select(gpus: Sequence[Device], selection: str | None) -> tuple[Device, ...]:
     return tuple(chosen)
 
 
-def places(*, choice: DeviceChoice, gpus: Sequence[Device], slots: int | Literal["auto"]) -> tuple[Device, ...]:
-    """The device of each worker: one worker per slot, spread evenly over the GPUs.
+@dataclass(frozen=True, slots=True)
+class ChildPlace:
+    """Where a child computes, and how many jobs it has at once."""
 
-    auto: the GPUs, else the CPU. cuda without a GPU: a worker that will say why it cannot work.
+    device: Device
+    slots: int = 1
+
+
+def places(
+    *, choice: DeviceChoice, gpus: Sequence[Device], slots: int | Literal["auto"], processes_per_device: int = 1
+) -> tuple[ChildPlace, ...]:
+    """The place of each child: as many on each device as allowed while there are slots for them, both spread evenly.
+
+    auto: the GPUs, else the CPU; as slots: one per child. cuda without a GPU: a child that will say why it cannot work.
     """
     if choice == "cpu" or (choice == "auto" and not gpus):
         devices: Sequence[Device] = (CPU,)
     else:
         devices = gpus or (Device("cuda"),)
-    count = len(devices) if slots == "auto" else slots
-    return tuple(devices[i % len(devices)] for i in range(count))
+    most = len(devices) * processes_per_device
+    total = most if slots == "auto" else slots
+    count = min(total, most)
+    return tuple(ChildPlace(devices[i % len(devices)], total // count + (i < total % count)) for i in range(count))
 
 
 def threads_per_child(*, wanted: int, children: int) -> int:

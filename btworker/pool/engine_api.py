@@ -7,7 +7,8 @@ from btworker.messages import EngineInfo, JobEvent, RunTask, WorkerSpec
 
 
 class Engine(Protocol):
-    """One loaded engine in one child; used from the child's main thread only."""
+    """One loaded engine in one child. `open` is called once, in the main thread; `run` in as many others at the same
+    time as the child has slots, and what must not happen at the same time is the engine's to order."""
 
     @property
     def info(self) -> EngineInfo:
@@ -15,7 +16,7 @@ class Engine(Protocol):
 
     @property
     def model(self) -> str:
-        """The name of the model that is loaded; empty before `open`."""
+        """The name of the model that is loaded; empty before `open`. Jobs may change it."""
 
     def open(self) -> None:
         """Load the default model. Raises BtworkerError when that cannot be; the child then says Unready."""

@@ -35,13 +35,16 @@ class ChildLimits:
             return self.load_s
         return self.decode_s if stage is Stage.INITIALIZING else self.window_s
 
-    def worn_out(self, *, jobs: int, growth_bytes: int) -> str | None:
-        """Why a child should give way to a fresh one after this job; None: it should not."""
+    def worn_out(self, *, jobs: int, growth_bytes: int, at_work: int = 0) -> str:
+        """Why a child should give way to a fresh one after this job; empty: it should not.
+
+        Each of the jobs that are still at work in it may hold as much as it may have grown by.
+        """
         if self.jobs and jobs >= self.jobs:
             return f"it has done {jobs} jobs (WORKER_RECYCLE_JOBS)"
-        if self.growth_bytes and growth_bytes > self.growth_bytes:
+        if self.growth_bytes and growth_bytes > self.growth_bytes * (1 + at_work):
             return f"it has grown by {growth_bytes >> 20} MB since its start (WORKER_RECYCLE_GROWTH_MB)"
-        return None
+        return ""
 
 
 def child_limits(settings: Settings, device: Device) -> ChildLimits:

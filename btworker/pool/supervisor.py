@@ -1,15 +1,16 @@
 """The local pool: workers over the GPUs of this box, and their events as one stream. Runs in the parent's loop."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from btworker.config import Settings
-from btworker.jobs import JobId
+from btworker.jobs import Job, JobId
 from btworker.logs import wants_json
 from btworker.messages import EngineSettings, LogSettings, RunTask, WorkerSpec
-from btworker.pool import Phase, PoolEvent, WorkerState
+from btworker.pool import PoolEvent, WorkerState
 from btworker.pool.devices import find_gpus, places, threads_per_child
 from btworker.pool.limits import child_limits
+from btworker.pool.placing import Offer, choose, place
 from btworker.pool.worker import Worker
 
 WATCH_INTERVAL_S = 1.0
@@ -25,12 +26,14 @@ class Supervisor:
             Worker(spec, child_limits(settings, spec.device), self._events.put_nowait)
             for spec in worker_specs(settings)
         )
+        self._kept: int | None = None
+        """The worker that is kept for a job which waits for a whole one."""
         self._watch: asyncio.Task[None] | None = None
 
     @property
     def slots(self) -> int:
-        """Jobs that can be at work at once: a child has one slot."""
-        return len(self._workers)
+        """Jobs that can be at work at once."""
+        return sum(worker.spec.slots for worker in self._workers)
 
     def workers(self) -> tuple[WorkerState, ...]:
         """The state of every worker, by index."""
@@ -42,18 +45,22 @@ class Supervisor:
             worker.start()
         self._watch = asyncio.create_task(self._look_for_hung(), name="pool-watch")
 
-    def has_room(self) -> bool:
-        """Some worker is idle."""
-        return any(worker.phase is Phase.IDLE for worker in self._workers)
+    def pick(self, waiting: Iterable[Job]) -> JobId | None:
+        """The first job that can start now, see placing.py."""
+        job_id, self._kept = choose(waiting, self._offers())
+        return job_id
 
     def send(self, task: RunTask) -> WorkerState | None:
-        """Give the task to an idle worker, rather one that has its model loaded."""
-        idle = [worker for worker in self._workers if worker.phase is Phase.IDLE]
-        if not idle:
+        """Give the task to a worker, but not to the one that is kept for a job before it."""
+        offers = [offer for offer in self._offers() if offer.worker != self._kept]
+        index = place(offers, model=task.options.model, alone=task.alone)
+        if index is None:
             return None
-        chosen = next((worker for worker in idle if worker.model == task.options.model), idle[0])
-        chosen.send(task)
-        return chosen.state
+        self._workers[index].send(task)
+        return self._workers[index].state
+
+    def _offers(self) -> list[Offer]:
+        return [offer for worker in self._workers if (offer := worker.offer) is not None]
 
     def cancel(self, job_id: JobId, reason: str) -> None:
         """Ask whichever child has this job to stop it."""
@@ -81,9 +88,10 @@ class Supervisor:
 
 
 def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
-    """One spec per slot, from the settings and the GPUs that are there."""
+    """One spec per child, from the settings and the GPUs that are there."""
     gpus = () if settings.device == "cpu" else find_gpus(settings.cuda_visible_devices)
-    devices = places(choice=settings.device, gpus=gpus, slots=settings.max_concurrent_jobs)
+    slots, processes = settings.max_concurrent_jobs, settings.processes_per_gpu
+    children = places(choice=settings.device, gpus=gpus, slots=slots, processes_per_device=processes)
     engine = EngineSettings(
         default_model=settings.model,
         models=tuple(settings.model_paths.items()),
@@ -93,7 +101,7 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
         max_audio_s=settings.max_audio_hours * 3600,
         decode_stall_s=settings.decode_stall_s,
         batch_size=settings.batch_size,
-        threads=threads_per_child(wanted=settings.cpu_threads, children=len(devices)),
+        threads=threads_per_child(wanted=settings.cpu_threads, children=len(children)),
         diarization_device=settings.diarization_device,
         diarization_pipeline=settings.diarization_pipeline,
         diarization_block_s=settings.diarization_block_minutes * 60,
@@ -101,4 +109,7 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
         hf_token=settings.huggingface_token,
     )
     logs = LogSettings(settings.log_level, json=wants_json(settings.log_format))
-    return tuple(WorkerSpec(index, device, settings.engine, engine, logs) for index, device in enumerate(devices))
+    return tuple(
+        WorkerSpec(index, child.device, settings.engine, engine, logs, child.slots)
+        for index, child in enumerate(children)
+    )

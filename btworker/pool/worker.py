@@ -1,19 +1,21 @@
 """One worker: a place for a child on a device, which outlives the children that take it. Runs in the parent's loop.
 
-STARTING --Ready--> IDLE --RunTask--> BUSY --Finished|Failed--> IDLE
+STARTING --Ready--> IDLE --RunTask--> BUSY --its last job's Finished|Failed--> IDLE
     ^ |               |                 |
     | +-- Unready, death, silence ------+--> WAITING | QUARANTINED --time--> STARTING
     +---- worn out, between two jobs ---+
+
+A child has as many jobs at once as it has slots. When it dies with several in it, nobody knows which of them was the
+cause: each is told with that Blame, and is to run again alone.
 """
 
 import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from btworker.errors import FAILURE_REASONS, ErrorCode, ErrorInfo
-from btworker.jobs import JobId, Stage
+from btworker.errors import ErrorCode, ErrorInfo
+from btworker.jobs import JobId
 from btworker.logs import get_logger
 from btworker.messages import (
     Cancel,
@@ -22,24 +24,26 @@ from btworker.messages import (
     Failed,
     Finished,
     ModelLoaded,
-    Progressed,
     Ready,
     RunTask,
     Stop,
     Unready,
-    WindowDone,
     WorkerLost,
     WorkerSpec,
 )
-from btworker.pool import RESTART_REASONS, Phase, PoolEvent, RoomChanged, WorkerState
+from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.backoff import Backoff
+from btworker.pool.life import Life
 from btworker.pool.limits import STRIKES, ChildLimits, Strikes
+from btworker.pool.placing import Offer
 from btworker.pool.process import ChildProcess, Gone
+from btworker.pool.tasks import Tasks
 
 log = get_logger()
 CANCEL_GRACE_S = 4.0
 """Seconds that a child gets to stop a job by itself; then it is killed, so that a cancel takes 5 s at most."""
 GPU_BROKE_LATE = "the GPU reported an error while speakers were told apart"
+NOT_CANCELED = "was killed, since a job in it did not stop when it was canceled"
 STOP_GRACE_S = 2.0
 """Seconds between the steps of the stop ladder."""
 
@@ -52,7 +56,7 @@ class Worker:
         self._limits = limits
         self.phase = Phase.WAITING
         self.model = ""
-        self.task: RunTask | None = None
+        self._tasks = Tasks()
         self._emit = emit
         self._child: ChildProcess | None = None
         self._gone = asyncio.Event()
@@ -63,7 +67,7 @@ class Worker:
         self._problem: ErrorInfo | None = None
         self._restarts: Counter[str] = Counter()
         self._last_progress_at: float | None = None
-        self._life = _Life()
+        self._life = Life()
         self._strikes = Strikes()
         self._stopping = False
 
@@ -76,18 +80,28 @@ class Worker:
             phase=self.phase,
             pid=None if self._child is None else self._child.pid,
             model=self.model,
-            job_id=None if self.task is None else self.task.job_id,
+            slots=self.spec.slots,
+            job_ids=self._tasks.ids,
             restarts=tuple(self._restarts.items()),
             last_progress_at=self._last_progress_at,
             info=self._info,
             problem=self._problem,
         )
 
+    @property
+    def offer(self) -> Offer | None:
+        """What it has for waiting jobs; None where it is not ready, or its child is about to give way."""
+        if self.phase not in (Phase.IDLE, Phase.BUSY) or self._life.worn_out or self._life.why:
+            return None
+        jobs = len(self._tasks)
+        free = 0 if self._tasks.has_lone_one else self.spec.slots - jobs
+        return Offer(self.spec.index, self._tasks.model or self.model, jobs, free)
+
     def start(self) -> None:
         """Spawn a child. Main thread only."""
         self._gone.clear()
         self.phase = Phase.STARTING
-        self._life = _Life()
+        self._life = Life()
         try:
             self._child = ChildProcess(self.spec, self._on_event)
         except OSError as error:  # no memory, processes or descriptors left: that may change
@@ -98,39 +112,35 @@ class Worker:
         log.info("child_started", worker=self.spec.index, childPid=self._child.pid, gpu=self.spec.device.label)
 
     def send(self, task: RunTask) -> None:
-        """Give the idle child a task."""
-        if self.phase is not Phase.IDLE or self._child is None:
-            raise RuntimeError(f"worker {self.spec.index} is {self.phase.value}, not idle")
-        self.task = task
+        """Give the child a task that fits its offer."""
+        if self._child is None or (offer := self.offer) is None or not offer.free:
+            raise RuntimeError(f"worker {self.spec.index} is {self.phase.value}, and has no slot")
+        self._tasks.begin(task)
         self.phase = Phase.BUSY
-        self._life.stage = Stage.INITIALIZING
-        self._heard()
+        self._last_progress_at = time.time()
         self._child.send(task)
 
     def cancel(self, job_id: JobId, reason: str) -> None:
-        """Ask the child to stop its job, and kill it when it does not."""
-        task, child = self.task, self._child
-        if task is None or child is None or task.job_id != job_id:
+        """Ask the child to stop this job, and kill it when it does not."""
+        task, child = self._tasks.get(job_id), self._child
+        if task is None or child is None:
             return
         child.cancel(Cancel(job_id, reason))
         asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._kill_if_still, task, child)
 
     def look(self) -> None:
-        """Kill a child that has been silent for too long. Called again and again; a single late look kills nothing."""
-        if self._child is None or self.phase not in (Phase.STARTING, Phase.BUSY) or self._stopping:
+        """Kill a child that, or a job in which, has been silent for too long. Called again and again."""
+        life, child = self._life, self._child
+        if child is None or self._stopping or life.why or life.recycled:
             return
-        life = self._life
-        limit_s = self._limits.silence_s(life.stage)
-        if time.monotonic() - life.heard_at < limit_s:
-            life.suspected = False
-        elif not life.suspected:  # our own loop may have stood still: what was said meanwhile is heard before the next
-            life.suspected = True
-        elif not life.hung:
-            doing = "loading" if life.stage is None else life.stage.value.replace("_", " ")
-            life.ends_for = ErrorCode.TIMEOUT
-            life.hung = f"was killed after {limit_s:g} s without a sign of life while {doing}"
-            log.error("child_killed", worker=self.spec.index, childPid=self._child.pid, reason=f"it {life.hung}")
-            self._child.kill()
+        why = "" if life.loaded else life.start.silence(self._limits)
+        if (silent := self._tasks.silent(self._limits)) is not None:
+            job_id, why = silent
+            if self.spec.device.kind == "cuda":
+                life.struck = self._strikes.strike(job_id)
+        if why:
+            log.error("child_killed", worker=self.spec.index, childPid=child.pid, reason=f"it {why}")
+            self._kill(child, ErrorCode.TIMEOUT, why)
 
     async def stop(self) -> None:
         """End the child by the ladder, and start no other."""
@@ -142,10 +152,13 @@ class Worker:
         self.phase = Phase.STOPPED
 
     def _kill_if_still(self, task: RunTask, child: ChildProcess) -> None:
-        if self.task is task and self._child is child:
+        if task in self._tasks and self._child is child and not self._life.why:
             log.warning("child_killed", worker=self.spec.index, workerJobId=task.job_id, reason="cancel took too long")
-            self._life.ends_for = ErrorCode.CANCELED
-            child.kill()
+            self._kill(child, ErrorCode.CANCELED, NOT_CANCELED)
+
+    def _kill(self, child: ChildProcess, code: ErrorCode, why: str) -> None:
+        self._life.ends_for, self._life.why = code, why
+        child.kill()
 
     def _on_event(self, event: "ChildEvent | Gone") -> None:
         match event:
@@ -173,55 +186,63 @@ class Worker:
     def _on_job_event(self, event: ChildEvent) -> None:
         if isinstance(event, Ready | Unready):
             raise TypeError("handled before")
-        self._heard()
+        self._last_progress_at = time.time()
+        self._tasks.heard(event)
         if isinstance(event, ModelLoaded):
             self.model = event.model
-        elif isinstance(event, Progressed):
-            self._life.stage = event.stage
-        elif isinstance(event, WindowDone):
-            self._life.stage = Stage.TRANSCRIBING
         if isinstance(event, Finished | Failed):
+            if event.fatal:
+                self._on_broken_gpu(event)
+                if isinstance(event, Failed) and self._life.shared:
+                    return  # whichever of them broke the GPU: it is told of with the others, when the child is gone
             self._on_end(event)
         self._emit(event)
-        if self.phase is Phase.IDLE:
+        if isinstance(event, Finished | Failed):
             self._emit(RoomChanged())
 
-    def _on_end(self, event: Finished | Failed) -> None:
-        self.task = None
-        self._life.jobs += 1
-        if event.fatal:  # the child ends by itself
-            self.phase = Phase.STARTING
-            self._life.ends_for = ErrorCode.GPU_ERROR
-            self._life.gpu_error = event.error.message if isinstance(event, Failed) else GPU_BROKE_LATE
-            self._life.struck = self._strikes.strike(event.job_id)
+    def _on_broken_gpu(self, event: Finished | Failed) -> None:
+        """The child ends by itself. Every job in it may say so before it does: that is one failure of the GPU."""
+        life = self._life
+        self.phase = Phase.STARTING
+        life.shared = life.shared or len(self._tasks) > 1
+        if life.why:
             return
-        if isinstance(event, Finished):
+        life.ends_for = ErrorCode.GPU_ERROR
+        life.why = f"ended itself, since {event.error.message if isinstance(event, Failed) else GPU_BROKE_LATE}"
+        life.struck = self._strikes.strike(event.job_id)
+        if self._child is not None:
+            asyncio.get_running_loop().call_later(STOP_GRACE_S, self._child.kill)
+
+    def _on_end(self, event: Finished | Failed) -> None:
+        self._tasks.end(event.job_id)
+        self._life.jobs += 1
+        if isinstance(event, Finished) and not event.fatal:
             self._backoff.worked()
             self._strikes.clear()
-        self.phase = Phase.IDLE
-        if (why := self._worn_out()) is not None:
-            self._recycle(why)
-
-    def _worn_out(self) -> str | None:
-        rss = 0 if self._child is None else self._child.rss_bytes()
-        return self._limits.worn_out(jobs=self._life.jobs, growth_bytes=rss - self._life.rss_bytes)
-
-    def _recycle(self, why: str) -> None:
-        """Let the child go between two jobs; `_on_gone` starts the next at once."""
-        if (child := self._child) is None:
+        if self.phase is not Phase.BUSY:
             return
-        log.info("child_recycled", worker=self.spec.index, childPid=child.pid, reason=why)
+        self._life.worn_out = self._life.worn_out or self._worn_out()
+        if not self._tasks:
+            self.phase = Phase.IDLE
+            self._recycle()
+
+    def _worn_out(self) -> str:
+        rss = 0 if self._child is None else self._child.rss_bytes()
+        grown = rss - self._life.rss_bytes
+        return self._limits.worn_out(jobs=self._life.jobs, growth_bytes=grown, at_work=len(self._tasks))
+
+    def _recycle(self) -> None:
+        """Let a worn-out child go between two jobs; `_on_gone` starts the next at once."""
+        if (child := self._child) is None or not self._life.worn_out:
+            return
+        log.info("child_recycled", worker=self.spec.index, childPid=child.pid, reason=self._life.worn_out)
         self.phase, self._life.recycled = Phase.STARTING, True
         child.send(Stop())
         asyncio.get_running_loop().call_later(STOP_GRACE_S, child.kill)
 
-    def _heard(self) -> None:
-        self._last_progress_at = time.time()
-        self._life.heard_at, self._life.suspected = time.monotonic(), False
-
     def _on_gone(self, event: Gone) -> None:
-        task, life = self.task, self._life
-        self._child, self.task, self.model = None, None, ""
+        tasks, life = self._tasks.take_all(), self._life
+        self._child, self.model = None, ""
         self._gone.set()
         if self._stopping:
             return
@@ -230,14 +251,12 @@ class Worker:
             self.start()
             return
         sentence = life.sentence(event)
-        if task is not None and life.hung and self.spec.device.kind == "cuda":
-            life.struck = self._strikes.strike(task.job_id)
         self._start_later(sentence, life)
-        if task is not None:
-            code = ErrorCode.TIMEOUT if life.hung else ErrorCode.WORKER_CRASHED
-            self._emit(WorkerLost(task.job_id, task.attempt, sentence, code))
+        blame = life.blame(jobs_left=len(tasks))
+        for task in tasks:
+            self._emit(WorkerLost(task.job_id, task.attempt, sentence, life.code, blame))
 
-    def _start_later(self, sentence: str, life: "_Life") -> None:
+    def _start_later(self, sentence: str, life: Life) -> None:
         delay_s = self._backoff.after_death(loaded=life.loaded)
         self.phase = Phase.QUARANTINED if life.struck else Phase.WAITING
         if life.struck:
@@ -255,40 +274,3 @@ class Worker:
             f"GPU {device.label} ({device.name or 'unnamed'}) failed {STRIKES} different jobs in a row and is left "
             f"alone for {rest_s / 60:g} minutes; look at nvidia-smi and the kernel's log; last, its process {sentence}"
         )
-
-
-@dataclass(slots=True)
-class _Life:
-    """What is known of the one child that has the place now."""
-
-    stage: Stage | None = None
-    """None while it starts."""
-    heard_at: float = field(default_factory=time.monotonic)
-    suspected: bool = False
-    hung: str = ""
-    """Why it was killed; empty when it was not."""
-    ends_for: ErrorCode | None = None
-    """What it said before it went, or what we killed it for; None: it died without a word."""
-    gpu_error: str = ""
-    """What it said of a broken CUDA context before it ended."""
-    struck: bool = False
-    """It was the last of several: the GPU gets a rest."""
-    recycled: bool = False
-    loaded: bool = False
-    jobs: int = 0
-    rss_bytes: int = 0
-    """When it became ready."""
-
-    @property
-    def restart_reason(self) -> str:
-        """One of RESTART_REASONS."""
-        if self.recycled:
-            return "recycled"
-        reason = FAILURE_REASONS.get(self.ends_for or ErrorCode.WORKER_CRASHED, "internal")
-        return reason if reason in RESTART_REASONS else "internal"
-
-    def sentence(self, event: Gone) -> str:
-        """How it ended; follows a subject."""
-        if self.gpu_error:
-            return f"ended itself, since {self.gpu_error}"
-        return self.hung or (event.sentence if self.loaded else f"{event.sentence} while it loaded")

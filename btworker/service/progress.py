@@ -45,6 +45,11 @@ def lost_sentence(event: WorkerLost, losses: int) -> str:
     return f"the process that ran this job {event.message}; that happened {times}, so it is not tried again"
 
 
+def shared_sentence(event: WorkerLost) -> str:
+    """Why a job is queued again without a loss."""
+    return f"its process {event.message}, with other jobs in it; this costs no attempt, and it will run alone"
+
+
 def _moved(job: Job, stage: Stage, file_index: int, done_s: float, total_s: float, *, now: float) -> Job:
     """Percent counts whole files; within a file decoding does not move it, since it is a moment."""
     share = min(done_s / total_s, 1.0) if total_s > 0 and stage is not Stage.INITIALIZING else 0.0

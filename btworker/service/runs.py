@@ -1,15 +1,18 @@
-"""Attempts: waiting jobs go to idle workers, and the pool's one stream of events comes back.
+"""Attempts: waiting jobs go to workers that have a slot, and the pool's one stream of events comes back.
 
-Two tasks of the service, `dispatch` and `pump`; the only code that decides what the end of an attempt means.
+Two tasks of the service, `dispatch` and `pump`; the only code that decides what the end of an attempt means. A job that
+was in a child which died runs alone from then on, so that it is the death of nobody else; and only a death alone spends
+one of its attempts.
 """
 
 import asyncio
+from dataclasses import replace
 
 from btworker.config import Settings
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobStatus, Stage
 from btworker.logs import get_logger
-from btworker.messages import Failed, Finished, JobEvent, RunTask, Warned, WindowDone, WorkerLost
+from btworker.messages import Blame, Failed, Finished, JobEvent, RunTask, Warned, WindowDone, WorkerLost
 from btworker.pool import Pool, RoomChanged
 from btworker.service import progress
 from btworker.service.table import JobTable
@@ -39,17 +42,20 @@ class Runs:
         self._wake.clear()
 
     async def dispatch(self) -> None:
-        """Give waiting jobs to idle workers, for ever; ends when the service drains."""
+        """Give waiting jobs to workers, for ever; ends when the service drains."""
         while not self.draining:
             await self.wait_for_change()
             while (job := self._next()) is not None:
                 await self._start(job)
 
     def _next(self) -> Job | None:
-        if self.draining or not self._pool.has_room():
+        if self.draining:
             return None
-        job_id = self._table.waiting.pop()
-        return None if job_id is None else self._table.live[job_id]
+        job_id = self._pool.pick(self._table.live[waiting] for waiting in self._table.waiting)
+        if job_id is None:
+            return None
+        self._table.waiting.discard(job_id)
+        return self._table.live[job_id]
 
     async def _start(self, job: Job) -> None:
         running = await self._table.begin_attempt(job)
@@ -59,9 +65,10 @@ class Runs:
         if job.id in self._table.canceling:  # nothing is awaited from here to `send`, or a cancel could slip in between
             await self._table.end_canceled(running)
             return
-        task = RunTask(job.id, running.attempt, self._data.folder(job.id).path, job.inputs, job.options, losses)
+        folder = self._data.folder(job.id).path
+        task = RunTask(job.id, running.attempt, folder, job.inputs, job.options, losses, job.alone)
         worker = self._pool.send(task)
-        if worker is None:  # the idle child died meanwhile; nothing was begun
+        if worker is None:  # the child died meanwhile; nothing was begun
             await self._table.requeue(running, "no worker was free", lost=False)
             return
         self._table.live[job.id] = running.evolve(gpu=worker.device.name)
@@ -123,17 +130,22 @@ class Runs:
         if event.error.code is ErrorCode.CANCELED:
             await self._table.end_canceled(job, event.error.message)
         elif event.fatal and await self._table.store.losses(job.id) + 1 < self._settings.max_attempts:
-            await self._table.requeue(job, event.error.message, lost=True)
+            await self._table.requeue(replace(job, alone=True), event.error.message, lost=True)
         else:
             await self._table.end(job, JobStatus.FAILED, event.error)
 
     async def _on_lost(self, job: Job, event: WorkerLost) -> None:
         """A death in diarization has one more attempt than others: the child then leaves speakers out."""
+        lonely = replace(job, alone=True)
         losses = await self._table.store.losses(job.id) + 1
         if job.id in self._table.canceling:
             await self._table.end_canceled(job)
+        elif event.blame is Blame.NONE:
+            await self._table.requeue(job, f"its process {event.message}", lost=False)
+        elif event.blame is Blame.SHARED:
+            await self._table.requeue(lonely, progress.shared_sentence(event), lost=False)
         elif losses >= self._settings.max_attempts + (job.stage is Stage.DIARIZING):
             error = ErrorInfo(event.code, progress.lost_sentence(event, losses))
             await self._table.end(job, JobStatus.FAILED, error)
         else:
-            await self._table.requeue(job, f"its process {event.message}", lost=True)
+            await self._table.requeue(lonely, f"its process {event.message}", lost=True)

@@ -1,42 +1,44 @@
 """The waiting jobs, in the order in which they start: higher priority first, then the older one. Pure."""
 
-import heapq
+from bisect import bisect_left, insort
+from collections.abc import Iterator
 from itertools import count
 
 from btworker.jobs import Job, JobId
 
+Place = tuple[int, float, int, JobId]
+
 
 class WaitingJobs:
-    """A priority queue from which jobs can be taken out anywhere (lazy deletion)."""
+    """A sorted queue: the next one is the first that a worker can take, and any can be taken out."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, float, int, JobId]] = []
-        self._places: dict[JobId, tuple[int, float, int, JobId]] = {}
+        self._order: list[Place] = []
+        self._places: dict[JobId, Place] = {}
         self._arrivals = count()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[JobId]:
+        return (place[-1] for place in self._order)
 
     def add(self, job: Job) -> None:
         """Queue a job by its priority and its age: a job that comes back keeps its place before younger ones."""
         place = (-job.options.priority, job.created_at, next(self._arrivals), job.id)
+        self.discard(job.id)
         self._places[job.id] = place
-        heapq.heappush(self._heap, place)
-
-    def pop(self) -> JobId | None:
-        """Take the job that is next, or None."""
-        while self._heap:
-            place = heapq.heappop(self._heap)
-            if self._places.get(place[3]) == place:
-                del self._places[place[3]]
-                return place[3]
-        return None
+        insort(self._order, place)
 
     def discard(self, job_id: JobId) -> bool:
         """Take this job out; False when it was not waiting."""
-        return self._places.pop(job_id, None) is not None
+        place = self._places.pop(job_id, None)
+        if place is None:
+            return False
+        del self._order[bisect_left(self._order, place)]
+        return True
 
     def position(self, job_id: JobId) -> int | None:
-        """How many jobs start before this one; None when it is not waiting."""
-        own = self._places.get(job_id)
-        return None if own is None else sum(place < own for place in self._places.values())
+        """How many jobs are before this one; None when it is not waiting."""
+        place = self._places.get(job_id)
+        return None if place is None else bisect_left(self._order, place)

@@ -99,7 +99,9 @@ def load(server, ledger, halt):
 
 def ended_at_random(folder, ledger, how, luck):
     """One start under load, ended after a random time by SIGKILL, by SIGTERM, or by two of them."""
-    with serving(folder, **KEEP, WORKER_DRAIN_SECONDS="0.2", WORKER_MAX_CONCURRENT_JOBS="2") as server:
+    with serving(
+        folder, **KEEP, WORKER_DRAIN_SECONDS="0.2", WORKER_MAX_CONCURRENT_JOBS="2", WORKER_PROCESSES_PER_GPU="2"
+    ) as server:
         ledger.check_kept(server, folder)
         family = set(server.children())
         halt = threading.Event()
@@ -134,7 +136,7 @@ def test_signals_at_random_moments_under_load(tmp_path, how):
         ledger = Ledger(f"side-{side}", steps='{"steps": [["windows", 2], ["sleep", 0.03], ["windows", 3]]}')
         for _ in range(SIGNALS // SIDE_BY_SIDE):
             ended_at_random(folder, ledger, how, luck)
-        with serving(folder, **KEEP, WORKER_MAX_CONCURRENT_JOBS="2") as server:
+        with serving(folder, **KEEP, WORKER_MAX_CONCURRENT_JOBS="2", WORKER_PROCESSES_PER_GPU="2") as server:
             ledger.check_done(server, folder)
         return ledger
 

@@ -6,10 +6,10 @@ What it does with a job is told by the job's prompt: "" completes at once, "hold
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from btworker.errors import ErrorCode, ErrorInfo
-from btworker.jobs import JobId, Output
+from btworker.jobs import Job, JobId, Output
 from btworker.messages import Device, EngineInfo, Failed, Finished, RunTask, Started
 from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
 
@@ -40,8 +40,8 @@ class LocalPool:
     async def start(self) -> None:
         self._events.put_nowait(RoomChanged())
 
-    def has_room(self) -> bool:
-        return self.phase is Phase.IDLE
+    def pick(self, waiting: Iterable[Job]) -> JobId | None:
+        return next((job.id for job in waiting), None) if self.phase is Phase.IDLE else None
 
     def send(self, task: RunTask) -> WorkerState | None:
         if self.phase is not Phase.IDLE:

@@ -23,9 +23,9 @@ async def test_job_completes_in_a_child(tmp_path):
         await until(lambda: not service.data.folder(job.id).inputs.exists())
 
 
-async def test_two_slots_work_at_once(tmp_path):
-    """With two slots two jobs run at the same time, in two processes."""
-    async with running_service(tmp_path, max_concurrent_jobs=2) as service:
+async def test_two_processes_work_at_once(tmp_path):
+    """With two slots in two processes two jobs run at the same time, one in each."""
+    async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
         gate = tmp_path / "gate"
         jobs = [await submit(service, ["wait_file", str(gate)]) for _ in range(3)]
         await until(lambda: service.count(JobStatus.RUNNING) == 2)
@@ -66,7 +66,7 @@ async def test_outside_kill_costs_one_attempt(tmp_path):
     async with running_service(tmp_path) as service:
         gate = tmp_path / "gate"
         job = await submit(service, ["windows", 2], ["on_attempt", 1, ["wait_file", str(gate)]], ["windows", 4])
-        await until(lambda: service.workers()[0].job_id == job.id)
+        await until(lambda: service.workers()[0].job_ids == (job.id,))
         pid = service.workers()[0].pid
         os.kill(pid, signal.SIGKILL)
         job = await ended(service, job)
@@ -135,7 +135,7 @@ async def test_cancel_running_and_waiting(tmp_path):
         gate = tmp_path / "gate"
         running = await submit(service, ["wait_file", str(gate)])
         waiting = await submit(service)
-        await until(lambda: service.workers()[0].job_id == running.id)
+        await until(lambda: service.workers()[0].job_ids == (running.id,))
         pid = service.workers()[0].pid
         assert (await service.cancel(waiting.id, "changed my mind")).status is JobStatus.CANCELED
         await service.cancel(running.id, "changed my mind")
@@ -151,7 +151,7 @@ async def test_cancel_kills_a_child_that_does_not_listen(tmp_path):
     """A child stuck in C code is killed; the job is canceled and not tried again."""
     async with running_service(tmp_path) as service:
         job = await submit(service, ["windows", 1], ["spin", 60])
-        await until(lambda: service.workers()[0].job_id == job.id)
+        await until(lambda: service.workers()[0].job_ids == (job.id,))
         await service.cancel(job.id, "stuck")
         job = await ended(service, job, deadline_s=20)
         assert (job.status, job.attempt) == (JobStatus.CANCELED, 1)
@@ -159,7 +159,7 @@ async def test_cancel_kills_a_child_that_does_not_listen(tmp_path):
 
 async def test_model_preference(tmp_path):
     """A job goes to the idle child that has its model loaded."""
-    async with running_service(tmp_path, max_concurrent_jobs=2) as service:
+    async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
         await until(lambda: all(worker.ready for worker in service.workers()))
         first = await ended(service, await submit(service, ["swap", "other"]))
         pid = transcript(service, first)["pid"]
@@ -188,7 +188,7 @@ async def test_child_that_cannot_load_says_why(tmp_path, model, sentence, reason
 async def test_stop_leaves_no_process_and_no_descriptor(tmp_path):
     """After stop the children are gone, whatever they were doing, and so are the pipes to them."""
     before = descriptors()
-    async with running_service(tmp_path, max_concurrent_jobs=2) as service:
+    async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
         await submit(service, ["spin", 60])
         await until(lambda: service.count(JobStatus.RUNNING) == 1 and all(w.ready for w in service.workers()))
         pids = [worker.pid for worker in service.workers()]

@@ -133,7 +133,7 @@ async def test_a_gpu_that_fails_job_after_job_gets_a_rest(tmp_path):
 async def test_poison_jobs_do_not_stop_the_queue(tmp_path):
     """Among good jobs, those that kill their process are failed with WORKER_CRASHED, and every good one completes."""
     poison_count, good_count = (20, 200) if FULL else (5, 40)
-    async with running_service(tmp_path, max_concurrent_jobs=2) as service:
+    async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
         kinds = ["poison"] * poison_count + ["good"] * good_count
         random.Random(5).shuffle(kinds)
         jobs = [(kind, await submit(service, *([["signal", "SIGSEGV"]] if kind == "poison" else []))) for kind in kinds]
@@ -150,10 +150,10 @@ async def test_poison_jobs_do_not_stop_the_queue(tmp_path):
 async def test_kills_of_children_cost_nobody_else(tmp_path):
     """SIGKILL at random, some of them during a load or with 50 MB under way: noticed, and nothing else is lost."""
     rng = random.Random(6)
-    async with running_service(tmp_path, max_concurrent_jobs=2, max_attempts=10) as service:
+    async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2, max_attempts=10) as service:
         steady = await submit(service, ["wait_file", str(tmp_path / "gate")])
-        await until(lambda: any(worker.job_id == steady.id for worker in service.workers()))
-        other = next(worker.index for worker in service.workers() if worker.job_id != steady.id)
+        await until(lambda: any(steady.id in worker.job_ids for worker in service.workers()))
+        other = next(worker.index for worker in service.workers() if steady.id not in worker.job_ids)
         for _ in range(50 if FULL else 8):
             job = await submit(service, ["spill", rng.choice((0, 0, 50))], ["sleep", 0.05])
             pid = await until(lambda: service.workers()[other].pid)

@@ -146,7 +146,7 @@ def test_kill_of_the_server_at_work_leaves_no_process(tmp_path):
     for number in range(20 if FULL else 4):
         folder = tmp_path / str(number)
         folder.mkdir()
-        with serving(folder, WORKER_MAX_CONCURRENT_JOBS="2") as server:
+        with serving(folder, WORKER_MAX_CONCURRENT_JOBS="2", WORKER_PROCESSES_PER_GPU="2") as server:
             job_id = server.submit(["windows", 1], steps[number % 4])
             until(lambda: server.job(job_id)["progress"]["chunkIndex"] >= 1)  # noqa: B023 - called at once
             family = server.children()

@@ -36,13 +36,19 @@ def test_a_window_may_take_longer_on_a_slower_device(tmp_path, kind, wanted, lim
 
 @pytest.mark.parametrize(
     ("jobs", "growth_bytes", "word"),
-    [(9, 100, None), (10, 0, "WORKER_RECYCLE_JOBS"), (0, 101, "WORKER_RECYCLE_GROWTH_MB"), (0, -5, None)],
+    [(9, 100, ""), (10, 0, "WORKER_RECYCLE_JOBS"), (0, 101, "WORKER_RECYCLE_GROWTH_MB"), (0, -5, "")],
 )
 def test_worn_out(jobs, growth_bytes, word):
     """By jobs, by growth, and not before; 0 switches either off."""
     said = LIMITS.worn_out(jobs=jobs, growth_bytes=growth_bytes)
-    assert said is None if word is None else word in said
-    assert ChildLimits(1, 1, 1).worn_out(jobs=10**6, growth_bytes=2**40) is None
+    assert word in said and bool(said) == bool(word)
+    assert not ChildLimits(1, 1, 1).worn_out(jobs=10**6, growth_bytes=2**40)
+
+
+def test_jobs_at_work_may_hold_memory():
+    """What a child has grown by is not held against it where it may be that of the jobs in it."""
+    assert not LIMITS.worn_out(jobs=1, growth_bytes=300, at_work=2)
+    assert LIMITS.worn_out(jobs=1, growth_bytes=301, at_work=2)
 
 
 def test_only_different_jobs_in_a_row_count():

@@ -111,21 +111,27 @@ def test_visible_gpus(selection, indices):
 
 
 @pytest.mark.parametrize(
-    ("choice", "gpus", "slots", "expected"),
+    ("choice", "gpus", "slots", "processes", "expected"),
     [
-        ("auto", (), 1, (CPU,)),
-        ("auto", (), "auto", (CPU,)),
-        ("auto", (), 2, (CPU, CPU)),
-        ("auto", GPUS, 1, GPUS[:1]),
-        ("auto", GPUS, "auto", GPUS),
-        ("auto", GPUS[:2], 3, (GPUS[0], GPUS[1], GPUS[0])),
-        ("cpu", GPUS, "auto", (CPU,)),
-        ("cuda", (), 1, (Device("cuda"),)),
+        ("auto", (), 1, 1, [(CPU, 1)]),
+        ("auto", (), "auto", 1, [(CPU, 1)]),
+        ("auto", (), 2, 1, [(CPU, 2)]),
+        ("auto", (), 3, 2, [(CPU, 2), (CPU, 1)]),
+        ("auto", GPUS, 1, 1, [(GPUS[0], 1)]),
+        ("auto", GPUS, "auto", 1, [(gpu, 1) for gpu in GPUS]),
+        ("auto", GPUS[:2], "auto", 2, [(GPUS[0], 1), (GPUS[1], 1), (GPUS[0], 1), (GPUS[1], 1)]),
+        ("auto", GPUS[:2], 3, 1, [(GPUS[0], 2), (GPUS[1], 1)]),
+        ("auto", GPUS[:2], 3, 4, [(GPUS[0], 1), (GPUS[1], 1), (GPUS[0], 1)]),
+        ("auto", GPUS, 64, 1, [(GPUS[0], 22), (GPUS[1], 21), (GPUS[2], 21)]),
+        ("cpu", GPUS, "auto", 1, [(CPU, 1)]),
+        ("cuda", (), 1, 1, [(Device("cuda"), 1)]),
     ],
 )
-def test_places(choice, gpus, slots, expected):
-    """Slots are spread over the GPUs; cuda without one is a worker that will say why, never a silent CPU."""
-    assert places(choice=choice, gpus=gpus, slots=slots) == expected
+def test_places(choice, gpus, slots, processes, expected):
+    """Children and slots are spread over the GPUs; cuda without one is a child that will say why, not a silent CPU."""
+    found = places(choice=choice, gpus=gpus, slots=slots, processes_per_device=processes)
+    assert [(place.device, place.slots) for place in found] == expected
+    assert slots == "auto" or sum(place.slots for place in found) == slots
 
 
 def test_labels_and_threads():

@@ -20,7 +20,6 @@ from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.language import find_language
 from btworker.engine.asr.mel import LogMel, find_peak
 from btworker.engine.asr.revision import installed_revision
-from btworker.engine.asr.timeline import FRAMES_PER_SECOND
 from btworker.engine.asr.transcriber import Rules, Transcriber
 from btworker.engine.asr.weights import Model
 from btworker.engine.quality.coverage import uncovered
@@ -85,12 +84,13 @@ def recognize(
     """
     done = journal.resume()
     n_mels, fast = model.network.dims.n_mels, options.decode == "fast"
+    total_s = len(recording.samples) / SAMPLE_RATE
+    began = Step(None, done[-1].end if done else 0.0, total_s)
+    yield began  # before the passes over the whole recording, which take minutes where that is a day
     speech = model.detector.speech(recording.samples, check=check)
     # a window of fast mode is as loud as it is, as in whisper's training; the exact one goes by the whole file's peak
     peak = None if fast else done[-1].peak if done else find_peak(recording.samples, n_mels=n_mels, check=check)
     mel = LogMel(recording.samples, n_mels=n_mels, peak=peak)
-    began = Step(None, done[-1].end if done else 0.0, mel.content_frames / FRAMES_PER_SECOND)
-    yield began
     wanted = done[-1].language if done else options.language
     finding = find_language(model, mel, wanted, windows_of(speech) if fast else (), check)
     language = yield from relay(finding, lambda _: began)
@@ -110,7 +110,7 @@ def recognize(
             continue
         journal.append(entry)
         entries.append(entry)
-        yield Step(entry.index, entry.end, began.seconds_total)
+        yield Step(entry.index, entry.end, total_s)
     segments = tuple(segment for entry in entries for segment in entry.segments)
     # decoded in one piece: a sign may begin in one segment and end in the next
     text = str(transcriber.tokenizer.decode([token for segment in segments for token in segment.tokens]))

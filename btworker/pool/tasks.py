@@ -1,0 +1,100 @@
+"""The jobs at work in one child, and when each of them last gave a sign of life. Bookkeeping of worker.py; parent."""
+
+import time
+from dataclasses import dataclass, field
+
+from btworker.jobs import JobId, Stage
+from btworker.messages import JobEvent, Progressed, RunTask, WindowDone
+from btworker.pool.limits import ChildLimits
+
+
+@dataclass(slots=True)
+class SignOfLife:
+    """The last word of a job, or of a child that starts, and what it was doing then."""
+
+    stage: Stage | None = None
+    """None: the child starts."""
+    at: float = field(default_factory=time.monotonic)
+    suspected: bool = False
+
+    def heard(self) -> None:
+        """It said something now."""
+        self.at, self.suspected = time.monotonic(), False
+
+    def silence(self, limits: ChildLimits) -> str:
+        """Why it counts as hung, follows a subject; empty where it does not. It takes two looks, a word between them
+        resets it: our own loop may have stood still, and what was said meanwhile is heard before the next look."""
+        limit_s = limits.silence_s(self.stage)
+        if time.monotonic() - self.at < limit_s:
+            self.suspected = False
+        elif self.suspected:
+            doing = "loading" if self.stage is None else self.stage.value.replace("_", " ")
+            return f"was killed after {limit_s:g} s without a sign of life while {doing}"
+        else:
+            self.suspected = True
+        return ""
+
+
+class Tasks:
+    """The jobs that a child has; at most as many as it has slots."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[JobId, RunTask] = {}
+        self._signs: dict[JobId, SignOfLife] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __contains__(self, task: RunTask) -> bool:
+        return self._tasks.get(task.job_id) is task
+
+    @property
+    def ids(self) -> tuple[JobId, ...]:
+        """Whose they are, in the order of their start."""
+        return tuple(self._tasks)
+
+    @property
+    def model(self) -> str:
+        """The one that all of them want; empty where there are none."""
+        return next((task.options.model for task in self._tasks.values()), "")
+
+    @property
+    def has_lone_one(self) -> bool:
+        """One of them wants no other beside it."""
+        return any(task.alone for task in self._tasks.values())
+
+    def get(self, job_id: JobId) -> RunTask | None:
+        """The task of this job, where it is here."""
+        return self._tasks.get(job_id)
+
+    def begin(self, task: RunTask) -> None:
+        """The child was given one more."""
+        self._tasks[task.job_id] = task
+        self._signs[task.job_id] = SignOfLife(Stage.INITIALIZING)
+
+    def heard(self, event: JobEvent) -> None:
+        """One of them said something."""
+        if (sign := self._signs.get(event.job_id)) is None:
+            return
+        sign.heard()
+        if isinstance(event, Progressed):
+            sign.stage = event.stage
+        elif isinstance(event, WindowDone):
+            sign.stage = Stage.TRANSCRIBING
+
+    def end(self, job_id: JobId) -> None:
+        """One of them is over."""
+        self._tasks.pop(job_id, None)
+        self._signs.pop(job_id, None)
+
+    def silent(self, limits: ChildLimits) -> tuple[JobId, str] | None:
+        """The first one that counts as hung, and why."""
+        silences = [(job_id, sign.silence(limits)) for job_id, sign in self._signs.items()]
+        return next(((job_id, why) for job_id, why in silences if why), None)
+
+    def take_all(self) -> tuple[RunTask, ...]:
+        """All of them, of which there is none any more."""
+        tasks = tuple(self._tasks.values())
+        self._tasks.clear()
+        self._signs.clear()
+        return tasks
