@@ -84,7 +84,7 @@ class Options:
     """None = 0.0 with fallback to 0.2 … 1.0, as openai-whisper does."""
     beam_size: int | None = None
     """None = greedy."""
-    decode: str = "exact"
+    decode: str = "fast"
     word_timestamps: bool = True
     vad_enabled: bool = False
     hallucination_detection: bool = True

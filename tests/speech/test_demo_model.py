@@ -36,12 +36,12 @@ MEASURED = HELD_OUT if FULL else SHORT[6:10]
 ACCEPTED_ERRORS = 0.05 if FULL else 0.10
 """Share of the words. Where they are few, one more mistake is a whole percent."""
 
-OPTIONS = Options(model="demo")
+OPTIONS = Options(model="demo", decode="exact")
 VARIANTS = {
-    "no words": Options(model="demo", word_timestamps=False),
-    "prompt": Options(model="demo", prompt="Monday, Tuesday."),
-    "language": Options(model="demo", language="en"),
-    "beam": Options(model="demo", word_timestamps=False, beam_size=2),
+    "no words": Options(model="demo", decode="exact", word_timestamps=False),
+    "prompt": Options(model="demo", decode="exact", prompt="Monday, Tuesday."),
+    "language": Options(model="demo", decode="exact", language="en"),
+    "beam": Options(model="demo", decode="exact", word_timestamps=False, beam_size=2),
 }
 
 

@@ -4,6 +4,7 @@ On random weights every rule of the loop is met: timestamps anywhere, windows th
 temperature, empty segments. test_demo_model.py does the same on speech.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning"),
 ]
 
+EXACT = Options(model="random", decode="exact")
+COLD = replace(EXACT, temperature=0.0)
 CASES = {
-    "words": Options(model="random", temperature=0.0),
-    "no words": Options(model="random", temperature=0.0, word_timestamps=False),
-    "prompt": Options(model="random", temperature=0.0, word_timestamps=False, prompt="A long prompt. " * 30),
-    "translate": Options(model="random", temperature=0.0, word_timestamps=False, task="translate", language="de"),
-    "beam": Options(model="random", temperature=0.0, word_timestamps=False, beam_size=2, language="en"),
-    "fallback": Options(model="random", word_timestamps=False, language="en"),
-    "silence": Options(model="random", word_timestamps=False, language="en", no_speech_threshold=-1.0),
+    "words": COLD,
+    "no words": replace(COLD, word_timestamps=False),
+    "prompt": replace(COLD, word_timestamps=False, prompt="A long prompt. " * 30),
+    "translate": replace(COLD, word_timestamps=False, task="translate", language="de"),
+    "beam": replace(COLD, word_timestamps=False, beam_size=2, language="en"),
+    "fallback": replace(EXACT, word_timestamps=False, language="en"),
+    "silence": replace(EXACT, word_timestamps=False, language="en", no_speech_threshold=-1.0),
 }
 
 

@@ -58,6 +58,10 @@ class Diarization:
         return len({turn.speaker for turn in self.turns})
 
 
+LOOK_S = 1.0
+"""How long a job waits for another one's speakers before it looks whether it was canceled."""
+
+
 class _Left(Exception):  # noqa: N818 - no error: how the thread leaves pyannote when nobody waits for it any more
     pass
 
@@ -70,6 +74,7 @@ class Diarizer:
         self.device = diarization_device(settings, on_gpu=on_gpu)
         """ "cuda:0" or "cpu"."""
         self.pipeline: Pipeline = accelerated(load_pipeline(settings, torch.device(self.device)))
+        self._turn = threading.Lock()
         self._block_s, self._overlap_s = settings.diarization_block_s, settings.diarization_overlap_s
         self._set_batches(*batch_sizes(self.device, torch.get_num_threads()))
 
@@ -79,6 +84,17 @@ class Diarizer:
         """Who speaks when in 16 kHz samples; options give the numbers of speakers. `check` may raise, and is called
         often. A batch for which there is no memory is halved, down to one chunk."""
         total_s = len(samples) / SAMPLE_RATE
+        while not self._turn.acquire(timeout=LOOK_S):  # another job of this child is here
+            check()
+            yield DiarizationProgress(0.0, total_s)
+        try:
+            return (yield from self._diarize(samples, options, total_s, check))
+        finally:
+            self._turn.release()
+
+    def _diarize(
+        self, samples: npt.NDArray[np.int16], options: Options, total_s: float, check: Callable[[], None]
+    ) -> Generator[DiarizationProgress, None, Diarization]:
         blocks = plan(total_s, block_s=self._block_s, overlap_s=self._overlap_s)
         found: list[BlockTurns] = []
         for block in blocks:
