@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping, MutableMapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -82,7 +82,13 @@ def _thread_failed(problem: threading.ExceptHookArgs) -> None:
         get_logger().critical("uncaught_exception", thread=name, exc_info=exc_info)
 
 
-class _OneWrite(logging.StreamHandler[Any]):
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[Any]
+else:  # which is no generic class before Python 3.11
+    _StreamHandler = logging.StreamHandler
+
+
+class _OneWrite(_StreamHandler):
     """Each line is one system call where the stream is a file: lines of several processes do not mix."""
 
     def emit(self, record: logging.LogRecord) -> None:
