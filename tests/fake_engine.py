@@ -279,6 +279,4 @@ class _Run:
         }
         data = json.dumps(body).encode() + self.spill
         name = f"{item.stem}_transcript.json"
-        if self.said:
-            write_durably(part / transcript_name(index), data)
         return Output(item.input_id, name, "json", len(data), write_durably(part / name, data))

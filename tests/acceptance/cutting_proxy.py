@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 CHUNK_BYTES = 2**16
@@ -25,6 +25,7 @@ class CuttingProxy:
     cuts_by_time: int = 0
     passed_bytes: int = 0
     """From clients to the server, in all."""
+    _connections: "set[asyncio.Task[None]]" = field(default_factory=set)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["CuttingProxy"]:
@@ -35,19 +36,29 @@ class CuttingProxy:
             yield self
         finally:
             server.close()
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._relay(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         where = urlsplit(self.upstream)
         up_reader, up_writer = await asyncio.open_connection(where.hostname, where.port)
         up = asyncio.create_task(self._up(reader, up_writer))
         down = asyncio.create_task(self._down(up_reader, writer))
-        done, _ = await asyncio.wait({up, down}, timeout=self.cut_s, return_when=asyncio.FIRST_COMPLETED)
-        self.cuts_by_time += not done
-        for way in (up, down):
-            way.cancel()
-        await asyncio.gather(up, down, return_exceptions=True)
-        for end in (writer, up_writer):
-            end.transport.abort()
+        try:
+            done, _ = await asyncio.wait({up, down}, timeout=self.cut_s, return_when=asyncio.FIRST_COMPLETED)
+            self.cuts_by_time += not done
+        finally:
+            for end in (writer, up_writer):
+                end.transport.abort()
+            for way in (up, down):
+                way.cancel()
+            await asyncio.gather(up, down, return_exceptions=True)
 
     async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         passed = 0

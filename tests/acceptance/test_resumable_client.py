@@ -16,9 +16,6 @@ from tests.acceptance.conftest import TOKEN, Worker
 from tests.acceptance.cutting_proxy import CuttingProxy
 
 MIB = 2**20
-CUT_S = 0.4
-"""Of the proxy, on each connection."""
-LARGEST_REQUEST = 6 * MIB
 
 
 @pytest.fixture
@@ -64,14 +61,17 @@ async def test_an_upload_goes_on_over_a_restart(worker: Worker, tmp_path: Path) 
     assert worker.stop() == 0
 
 
-async def test_a_large_file_gets_through_a_proxy_that_cuts(worker: Worker, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cut_s", "largest"), [(0.4, 2**40), (60.0, 6 * MIB)], ids=["by time", "by size"])
+async def test_a_large_file_gets_through_a_proxy_that_cuts(
+    cut_s: float, largest: int, worker: Worker, tmp_path: Path
+) -> None:
     """Pieces become as small as it takes."""
     worker.start()
     source = a_file(tmp_path, 40)
-    proxy = CuttingProxy(worker.url, CUT_S, LARGEST_REQUEST, bytes_per_s=30e6)
+    proxy = CuttingProxy(worker.url, cut_s, largest, bytes_per_s=30e6)
     async with proxy.listening(), Client(proxy.url, TOKEN) as client:
         job = await client.send(source, {}, patience_s=60)
-    assert proxy.cuts_by_size > 0
+    assert proxy.cuts_by_size + proxy.cuts_by_time > 0
     async with Client(worker.url, TOKEN) as client:
         await check(client, job.id, source)
     assert worker.stop() == 0

@@ -27,6 +27,7 @@ REAL = {
     "WORKER_MODELS": f"demo={MODEL}",
     "WORKER_OFFLINE": "true",
     "WORKER_CPU_THREADS": "1",
+    "WORKER_BATCH_SIZE": "1",  # windows end one after the other: there is a middle in which jobs can be hit
 }
 FORMATS = {"json", "md", "srt", "vtt", "txt", "tsv"}
 

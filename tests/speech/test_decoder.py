@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -220,6 +220,28 @@ def test_a_text_that_is_not_believed_is_decoded_again(one_pair: Pair) -> None:
     (same,) = all_of(decoder, [doubted.request(tokenizer, temperatures=(0.8,))])
     assert same.tokens == last.tokens
     assert [one.tokens for one in rest] == [one.tokens for one in all_of(decoder, requests)]
+
+
+def test_a_hopeless_text_is_not_decoded_to_its_end(one_pair: Pair) -> None:
+    """It is asked about every 32 tokens, and the next temperature begins; the last one's text is whole."""
+    tokenizer, asked = one_pair.tokenizer, []
+
+    def hopeless(text: str) -> bool:
+        asked.append(text)
+        return True
+
+    long = next(
+        window
+        for window in cases(seed=5)
+        if len(all_of(Decoder(one_pair.network, tokenizer, batch_size=1), [window.request(tokenizer)])[0].tokens) > 32
+    )
+    request = replace(long.request(tokenizer, temperatures=(0.0, 0.0)), hopeless=hopeless)
+    plain = long.request(tokenizer)
+    decoder = Decoder(one_pair.network, tokenizer, batch_size=2)
+    given_up, whole = all_of(decoder, [request, plain])
+    assert len(asked) == 1
+    assert whole.text.startswith(asked[0].strip())
+    assert given_up.tokens == whole.tokens
 
 
 def test_what_is_not_wanted_any_more_makes_room(one_pair: Pair) -> None:

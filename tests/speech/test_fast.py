@@ -139,13 +139,12 @@ def test_an_attempt_goes_on_where_the_last_one_died(
     kept: int, demo_model: Model, decoded: Callable[..., Audio], tmp_path: Path
 ) -> None:
     """With the text and the times of an undisturbed one; other windows beside them move a probability by a rounding."""
-    recording = Recording(decoded(HELD_OUT[20]).samples, "a recording")
-    name = run_name(demo_model, recording, FAST)
-    whole = ours_of(demo_model, recording, tmp_path / "whole.jsonl", name)
+    samples = decoded(HELD_OUT[20]).samples
+    whole = ours(demo_model, samples, FAST, tmp_path / "whole.jsonl")
     lines = (tmp_path / "whole.jsonl").read_bytes().splitlines(keepends=True)
     assert len(lines) > kept
     (tmp_path / "cut.jsonl").write_bytes(b"".join(lines[:kept]) + b'{"torn')
-    resumed = ours_of(demo_model, recording, tmp_path / "cut.jsonl", name)
+    resumed = ours(demo_model, samples, FAST, tmp_path / "cut.jsonl")
     assert resumed.text == whole.text
     assert [spoken(one) for one in resumed.segments] == [spoken(one) for one in whole.segments]
     assert (tmp_path / "cut.jsonl").read_bytes().startswith(b"".join(lines[:kept]))
@@ -155,17 +154,6 @@ def test_an_attempt_goes_on_where_the_last_one_died(
 def spoken(one: Segment) -> tuple[object, ...]:
     """All of a segment but probabilities."""
     return (one.id, one.seek, one.start, one.end, one.text, one.tokens, one.temperature, [w.start for w in one.words])
-
-
-def ours_of(model: Model, recording: Recording, journal: Path, name: str) -> Recognition:
-    """The result."""
-    steps = recognize(model, recording, FAST, journal=Journal(journal, run=name), check=lambda: None)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            found: Recognition = end.value
-            return found
 
 
 def test_a_cancel_leaves_the_decoder_to_others(

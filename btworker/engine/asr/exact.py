@@ -36,11 +36,9 @@ class ExactLoop:
         self._model = model
         self._mel = mel
         self._word_timestamps = options.word_timestamps
-        self._prompt_length = model.network.dims.n_text_ctx // 2 - 1
         self._transcriber = transcriber
         self._revision = revision
-        prompt = transcriber.tokenizer.encode(" " + options.prompt.strip()) if options.prompt else []
-        self._initial_state = LoopState(prompt=tuple(prompt)[-self._prompt_length :])
+        self._initial_state = LoopState(prompt=transcriber.prompt(options.prompt))
 
     def run(self, done: list[Entry], *, language: str, check: Callable[[], None]) -> Iterator[Entry | Heartbeat]:
         """The windows after those that are done."""
@@ -85,7 +83,7 @@ class ExactLoop:
         if decoded.temperature > HOT_TEMPERATURE:
             return ()
         text = [token for one in segments for token in one.tokens]
-        return (*state.prompt, *text)[-self._prompt_length :]
+        return (*state.prompt, *text)[-self._transcriber.longest_prompt :]
 
 
 def _after_words(

@@ -42,9 +42,7 @@ class FastLoop:
         self._transcriber = transcriber
         self._windows = windows_of(speech)
         self._spans_s = [span.seconds for span in speech.spans]
-        longest = model.network.dims.n_text_ctx // 2 - 1
-        prompt = transcriber.tokenizer.encode(" " + options.prompt.strip()) if options.prompt else []
-        self._prompt = tuple(prompt)[-longest:]
+        self._prompt = transcriber.prompt(options.prompt)
 
     def run(self, done: list[Entry], *, language: str, check: Callable[[], None]) -> Iterator[Entry | Heartbeat]:
         """The windows after those that are done, in their order."""

@@ -68,7 +68,14 @@ class Transcriber:
         self.tokenizer: Any = get_tokenizer(
             decoder.is_multilingual, num_languages=decoder.num_languages, language=language, task=rules.task
         )
+        self.longest_prompt = decoder.text_positions // 2 - 1
+        """In tokens; of a longer one, the end counts."""
         self._signs: tuple[int, ...] = tuple(self.tokenizer.sot_sequence)
+
+    def prompt(self, text: str) -> tuple[int, ...]:
+        """The tokens of a text to put before a window."""
+        tokens = self.tokenizer.encode(" " + text.strip()) if text else []
+        return tuple(tokens)[-self.longest_prompt :]
 
     def ask(self, mel: Tensor, window: Window, *, prompt: Sequence[int] = (), whole: bool = False) -> Ticket[Decoded]:
         """Ask for the window's text. `mel` has shape (n_mels, 3000); `whole` is that of `pieces`."""
@@ -88,6 +95,7 @@ class Transcriber:
                 seed=f"{self._seed}:{window.seek}",
                 unacceptable=self.is_unacceptable,
                 to_align=text,
+                hopeless=is_looping if self._rules.doubts_loops else None,
             )
         )
 

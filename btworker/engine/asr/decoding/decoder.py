@@ -80,6 +80,11 @@ class Decoder:
         return self._network.is_multilingual
 
     @property
+    def text_positions(self) -> int:
+        """How many tokens a prompt and a text may have together."""
+        return int(self._network.dims.n_text_ctx)
+
+    @property
     def num_languages(self) -> int:
         """How many it knows."""
         return self._network.num_languages
@@ -215,12 +220,21 @@ class Decoder:
         for place in done:
             entry = entries[place]
             decoded = self._decoded(entry, places, place)
-            last = entry.tries + 1 == len(entry.task.temperatures)
-            if last or not entry.task.unacceptable(decoded):
+            if entry.is_last_try or not entry.task.unacceptable(decoded):
                 accepted.append((place, decoded, entry.task.to_align(decoded)))
             else:
                 self._again(entry, places, place)
+        for place in set(places.half_way()).difference(done):
+            self._give_up_hopeless(entries[place], places, place)
         self._answer(places, entries, accepted)
+
+    def _give_up_hopeless(self, entry: Entry, places: Places, place: int) -> None:
+        """A text that goes in circles goes on to the longest that there is, and would then be decoded again."""
+        hopeless = entry.task.hopeless
+        if hopeless is not None and not entry.is_last_try:
+            text = self._tokenizer.decode(list(places.said(place).tokens))
+            if hopeless(text):
+                self._again(entry, places, place)
 
     def _decoded(self, entry: Entry, places: Places, place: int) -> Decoded:
         said = places.said(place)

@@ -71,6 +71,7 @@ class Lane:
         """How far each window's rows may have got, known without asking the device."""
         self.hot = [False] * windows
         """Whether the window is sampled."""
+        self._every_row = torch.arange(rows, device=device)
         self._graphs = Graphs() if device.type == "cuda" and beams == 1 else None
 
     def _rows(self, window: int) -> slice:
@@ -137,20 +138,28 @@ class Lane:
     def _step(self, windows: int, reach: int, *, hot: bool) -> None:
         """On the device alone: nothing is read back, so that it can be recorded."""
         logits, history = self.logits(windows, reach), self.view(windows)
-        said, logprob = self._sampled(logits, history) if hot else self.rules.best(logits, history)
+        said, logprob = self.rules.best(logits, history)
+        if hot:
+            rows = self._sampled_rows(windows)
+            said[rows], logprob[rows] = self._sampled(logits[rows], history.of(rows), rows)
         self._say(said, logprob, history)
 
-    def _sampled(self, logits: Tensor, history: History) -> tuple[Tensor, Tensor]:
+    def _sampled_rows(self, windows: int) -> Tensor:
+        """The rows to draw for; on a GPU all of them, cold ones too, since a recorded step cannot choose."""
+        if self._graphs is not None:
+            return self._every_row[:windows]
+        return torch.tensor([row for row in range(windows) if self.hot[row]])
+
+    def _sampled(self, logits: Tensor, history: History, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The likeliest token of cold rows, and of the others one by the numbers that they were given at the start.
 
         A row's text depends on its own numbers alone, whatever stands beside it.
         """
-        rows = logits.shape[0]
         logprobs = self.rules.log_probabilities(logits, history)
-        temperature = self.temperature[:rows]
+        temperature = self.temperature[rows]
         spread = (logprobs / temperature.clamp(min=1e-3)[:, None]).softmax(-1).cumsum(-1)
-        turn = (self.length[:rows] - self.started[:rows]).clamp(0, self.samples - 1)
-        chance = self.chances[:rows].gather(1, turn[:, None]) * spread[:, -1:]
+        turn = (self.length[rows] - self.started[rows]).clamp(0, self.samples - 1)
+        chance = self.chances[rows].gather(1, turn[:, None]) * spread[:, -1:]
         drawn = torch.searchsorted(spread, chance, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
         said = torch.where(temperature > 0, drawn, logprobs.argmax(-1))
         return said, logprobs.gather(1, said[:, None])[:, 0]

@@ -14,6 +14,9 @@ from btworker.engine.asr.decoding.network import KeysValues, Network
 from btworker.engine.asr.decoding.requests import Decoded, Heard, LanguageRequest, TextRequest, chances
 from btworker.engine.asr.decoding.ticket import Ticket
 
+LOOK_AGAIN = 32
+"""Tokens between two looks at a text that is not done: a multiple of the steps of any round."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
@@ -44,6 +47,11 @@ class Entry:
     def temperature(self) -> float:
         """The one that is tried now."""
         return self.task.temperatures[self.tries]
+
+    @property
+    def is_last_try(self) -> bool:
+        """Whether this temperature's text stands, whatever it is."""
+        return self.tries + 1 == len(self.task.temperatures)
 
     @property
     def beams(self) -> int:
@@ -116,6 +124,13 @@ class Places:
         for _ in range(times):
             self.lane.step(count)
         return self.lane.finished(count)
+
+    def half_way(self) -> list[int]:
+        """Places whose texts have become longer by `LOOK_AGAIN` tokens since they were looked at last."""
+        if self.lane.beams > 1:  # the best beam so far need not be the best in the end
+            return []
+        lengths = ((place, self.lane.reach[place] - len(entry.task.start)) for place, entry in self.seated)
+        return [place for place, length in lengths if length and length % LOOK_AGAIN == 0]
 
     def said(self, place: int) -> Said:
         """What was said there."""

@@ -66,6 +66,9 @@ class TextRequest:
     unacceptable: Callable[[Decoded], bool] = field(compare=False)
     to_align: Callable[[Decoded], Text | None] = field(compare=False)
     """The words whose times are wanted, of an acceptable text."""
+    hopeless: Callable[[str], bool] | None = field(default=None, compare=False)
+    """Whether a text that begins like this cannot become acceptable: it is then not decoded to its end. Asked of greedy
+    and sampled texts, but not at the last temperature, whose text stands."""
 
 
 def chances(seed: str, temperature: float, count: int) -> Tensor:

@@ -72,6 +72,10 @@ class History:
         """All of it."""
         return self.first, self.stamped, self.stamped_before, self.latest, self.timed
 
+    def of(self, rows: Tensor) -> "History":
+        """A copy of some rows."""
+        return History(*(tensor[rows] for tensor in self.tensors))
+
     def restart(self, rows: slice | int) -> None:
         """As before the first token; `timed` stays."""
         self.first[rows] = True
