@@ -17,21 +17,25 @@ from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 CHUNK_FRAMES = 12_000
 """Frames at a time in the first pass: two minutes, about 50 MB."""
 FLOOR = 1e-10
+CPU = torch.device("cpu")
 
 
 class LogMel:
     """Log-mel frames of one recording; a frame is 10 ms and sees the 25 ms around it."""
 
-    def __init__(self, samples: npt.NDArray[np.int16], *, n_mels: int, peak: float | None) -> None:
+    def __init__(
+        self, samples: npt.NDArray[np.int16], *, n_mels: int, peak: float | None, device: torch.device = CPU
+    ) -> None:
         """`peak` is that of the whole recording; None: of what is asked for."""
         self._samples = samples
+        self._device = device
         self._n_mels = n_mels
         self.peak = peak
         self.content_frames = len(samples) // HOP_LENGTH
         """Frames of the recording itself; zeros follow."""
 
     def frames(self, start: int, count: int) -> torch.Tensor:
-        """Frames `start` to `start + count`; shape (n_mels, count), float32 on the CPU."""
+        """Frames `start` to `start + count`; shape (n_mels, count), float32 on the device."""
         log_spec = self._log_power(start, count)
         return (torch.maximum(log_spec, self._floor(log_spec)) + 4.0) / 4.0
 
@@ -41,28 +45,35 @@ class LogMel:
         return (torch.maximum(log_spec, self._floor(log_spec)) + 4.0) / 4.0
 
     def _log_power(self, start: int, count: int) -> torch.Tensor:
-        return torch.clamp(_power(self._samples, start, count, n_mels=self._n_mels), min=FLOOR).log10()
+        power = _power(self._samples, start, count, n_mels=self._n_mels, device=self._device)
+        return power.clamp(min=FLOOR).log10()
 
     def _floor(self, log_spec: torch.Tensor) -> torch.Tensor:
         """8 below the peak: 80 dB."""
-        return (log_spec.max() if self.peak is None else torch.tensor(self.peak, dtype=torch.float32)) - 8.0
+        peak = log_spec.max() if self.peak is None else log_spec.new_tensor(self.peak)
+        return peak - 8.0
 
 
-def find_peak(samples: npt.NDArray[np.int16], *, n_mels: int, check: Callable[[], None]) -> float:
+def find_peak(
+    samples: npt.NDArray[np.int16], *, n_mels: int, check: Callable[[], None], device: torch.device = CPU
+) -> float:
     """The largest log10 mel power of the recording. Calls `check` now and then, which may raise."""
-    loudest = torch.tensor(FLOOR)
+    loudest = torch.tensor(FLOOR, device=device)
     frames = len(samples) // HOP_LENGTH + 3  # the last ones reach beyond the end
     for start in range(0, frames, CHUNK_FRAMES):
         check()
-        power = _power(samples, start, min(CHUNK_FRAMES, frames - start), n_mels=n_mels)
+        power = _power(samples, start, min(CHUNK_FRAMES, frames - start), n_mels=n_mels, device=device)
         loudest = torch.maximum(loudest, power.max())
     return float(loudest.log10())
 
 
-def _power(samples: npt.NDArray[np.int16], start: int, count: int, *, n_mels: int) -> torch.Tensor:
+def _power(
+    samples: npt.NDArray[np.int16], start: int, count: int, *, n_mels: int, device: torch.device
+) -> torch.Tensor:
     first = start * HOP_LENGTH - N_FFT // 2
-    sound = torch.from_numpy(_stretch(samples, first, first + (count - 1) * HOP_LENGTH + N_FFT))
-    stft = torch.stft(sound, N_FFT, HOP_LENGTH, window=torch.hann_window(N_FFT), center=False, return_complex=True)
+    sound = torch.from_numpy(_stretch(samples, first, first + (count - 1) * HOP_LENGTH + N_FFT)).to(device)
+    hann = torch.hann_window(N_FFT, device=device)
+    stft = torch.stft(sound, N_FFT, HOP_LENGTH, window=hann, center=False, return_complex=True)
     power: torch.Tensor = mel_filters(sound.device, n_mels) @ (stft.abs() ** 2)
     return power
 

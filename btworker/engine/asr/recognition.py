@@ -89,8 +89,10 @@ def recognize(
     yield began  # before the passes over the whole recording, which take minutes where that is a day
     speech = model.detector.speech(recording.samples, check=check)
     # a window of fast mode is as loud as it is, as in whisper's training; the exact one goes by the whole file's peak
-    peak = None if fast else done[-1].peak if done else find_peak(recording.samples, n_mels=n_mels, check=check)
-    mel = LogMel(recording.samples, n_mels=n_mels, peak=peak)
+    peak = done[-1].peak if done else None
+    if peak is None and not fast:
+        peak = find_peak(recording.samples, n_mels=n_mels, check=check, device=model.device)
+    mel = LogMel(recording.samples, n_mels=n_mels, peak=peak, device=model.device)
     wanted = done[-1].language if done else options.language
     finding = find_language(model, mel, wanted, windows_of(speech) if fast else (), check)
     language = yield from relay(finding, lambda _: began)
