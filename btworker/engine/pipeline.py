@@ -59,7 +59,7 @@ class WhisperEngine:
             raise BtworkerError(ErrorCode.GPU_ERROR if on_gpu else ErrorCode.MODEL_UNAVAILABLE, blocker)
         import torch
 
-        from btworker.engine.asr.transcriber import keep_compiled
+        from btworker.engine.asr.decoding.alignment import keep_compiled
 
         keep_compiled()
         if self.spec.settings.threads:

@@ -2,7 +2,6 @@
 and words that are made of it. openai-whisper's thresholds and, for words, its own code.
 """
 
-import contextlib
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -171,10 +170,3 @@ _place_words = types.FunctionType(
 )
 """whisper's own rules of where words begin and end, in the installed release, on an alignment that is there already."""
 _place_words.__kwdefaults__ = timing.add_word_timestamps.__kwdefaults__
-
-
-def keep_compiled() -> None:
-    """Have numba store what it compiles for word times beside whisper: seconds saved at every later start."""
-    with contextlib.suppress(RuntimeError):  # no folder that could be written to
-        timing.backtrace.enable_caching()
-        timing.dtw_cpu.enable_caching()

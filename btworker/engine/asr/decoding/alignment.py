@@ -5,10 +5,12 @@ over the window's own frames, normalisation over tokens, a median filter of 7, t
 warping) are those of whisper.timing.find_alignment.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,6 +24,8 @@ EXCHANGES = ((0, 5), (0, 3), (1, 6), (2, 4), (0, 1), (3, 5), (2, 6), (2, 3), (3,
 """A network that puts the median of seven values at place 3: each pair is put in order (Devillard, Fast median search,
 1998). Four times faster than sorting, which is what whisper.timing does."""
 TOKENS_PER_SECOND = 50
+_warp = numba.njit(nogil=True)(timing.dtw_cpu.py_func)
+"""whisper's dynamic time warping without numba's threads: they would set the number of torch's, and spin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,13 @@ def align(network: Network, texts: Sequence[Text], sound: list[KeysValues], *, e
     ]
 
 
+def keep_compiled() -> None:
+    """Have numba store what it compiles beside whisper: seconds saved at every later start."""
+    with contextlib.suppress(RuntimeError):  # no folder that could be written to
+        timing.backtrace.enable_caching()
+        _warp.enable_caching()
+
+
 def words(alignment: Alignment, tokenizer: Any) -> list[Any]:
     """whisper.timing's WordTiming for each word of the text."""
     end = tokenizer.eot
@@ -102,6 +113,6 @@ def _starts(scores: Tensor, *, skip: int) -> npt.NDArray[np.float64]:
     weights = scores.softmax(-1)
     deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
     matrix = median_of_seven((weights - mean) / deviation).mean(dim=0)[skip:-1]
-    of_token, at = timing.dtw_cpu(-matrix.double().cpu().numpy())
+    of_token, at = _warp(-matrix.double().cpu().numpy())
     begins = np.diff(of_token, prepend=of_token[0] - 1).astype(bool)
     return np.asarray(at[begins] / TOKENS_PER_SECOND, dtype=np.float64)

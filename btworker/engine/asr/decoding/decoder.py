@@ -31,7 +31,7 @@ from btworker.logs import get_logger
 log = get_logger()
 STEPS_BEFORE_A_LOOK = {"cuda": 8, "cpu": 1}
 """A look at what is done waits for the GPU, and costs nothing on a CPU."""
-HEARD_AT_ONCE = {"cuda": 16, "cpu": 4}
+HEARD_AT_ONCE = {"cuda": 16, "cpu": 1}
 """Windows to encode in one pass; more bring nothing."""
 TURN_S = 0.05
 """How long a waiting job leaves the decoder to another one before it looks whether it was canceled."""
