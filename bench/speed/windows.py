@@ -1,0 +1,200 @@
+"""Windows of noise through models of the true shapes: ours, openai-whisper and the peers in turns, on the same weights.
+
+No figure leaves here unless our tokens equal openai-whisper's in float32 on these very windows.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.speed.contenders import Contender, Elsewhere, OpenAi, Ours, Sounds, Task, Tokens
+from bench.speed.figures import Spread, speedup
+from bench.speed.peers import KINDS, PeerError, peer, write_weights, write_windows
+from bench.speed.shapes import SHAPES, lengths_of_case, talking_model, windows_for
+from bench.speed.stages import stages_of
+from btworker.engine.asr.decoding.network import Network
+
+OURS, THEIRS = Ours.name, OpenAi.name
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured, and how."""
+
+    shape: str
+    device: torch.device
+    batches: tuple[int, ...]
+    tokens: int
+    """Of each window in case F."""
+    rounds: int
+    threads: int
+    gate_windows: int
+    """Of each case; all of them where there are fewer."""
+    peers_python: Path
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Half precision on a GPU."""
+        return torch.float16 if self.device.type == "cuda" else torch.float32
+
+    def lengths(self, case: str) -> list[int]:
+        """Tokens of each window of a case."""
+        count = max(map(self.count, self.batches)) * (2 if case == "V" else 1)
+        return lengths_of_case(case, count, fixed=self.tokens)
+
+    @staticmethod
+    def count(batch: int) -> int:
+        """Windows to measure a batch by: four where they come one by one."""
+        return max(batch, 4)
+
+    def tasks(self) -> list[Task]:
+        """Case F with and without the encoder; case V with twice the windows, so that places fall free."""
+        return [
+            Task(case, self.count(batch) * (2 if case == "V" else 1), batch, encoded)
+            for batch in self.batches
+            for case, encoded in (("F", False), ("F", True), ("V", False))
+        ]
+
+
+@dataclass
+class Windows:
+    """What was measured: seconds for each round by task and contender; what peers there were; stages."""
+
+    setting: Setting
+    seconds: dict[Task, dict[str, list[float]]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    wrong_counts: dict[str, int] = field(default_factory=dict)
+    """How far a row was from its length, at most."""
+    agreement: dict[str, float] = field(default_factory=dict)
+    """Share of windows in which the tokens equal openai-whisper's in the run's own dtype."""
+    stages: dict[int, dict[str, list[float]]] = field(default_factory=dict)
+    gate_windows: int = 0
+
+    def rate(self, task: Task, name: str) -> Spread:
+        """Windows per second."""
+        return Spread(tuple(task.count / seconds for seconds in self.seconds[task][name]))
+
+    def against_openai(self, task: Task) -> Spread:
+        """How many times faster than openai-whisper: than the faster of its two ways, this batch and one by one."""
+        one_by_one = Task(task.case, Setting.count(1) * (2 if task.case == "V" else 1), 1, task.encoded)
+        known = [self.seconds[way][THEIRS] for way in (task, one_by_one) if way in self.seconds]
+        counts = [way.count for way in (task, one_by_one) if way in self.seconds]
+        each = [min(pair) for pair in zip(*([s / n for s in t] for t, n in zip(known, counts, strict=True)), strict=True)]
+        return speedup(each, [seconds / task.count for seconds in self.seconds[task][OURS]])
+
+
+class GateError(SystemExit):
+    """Our tokens differ: there are no figures."""
+
+
+def measure(setting: Setting, folder: Path) -> Windows:
+    """Everything for one shape. Raises GateError."""
+    torch.set_num_threads(setting.threads)
+    model = talking_model(SHAPES[setting.shape], setting.device)
+    cases = {case: windows_for(model, setting.lengths(case)) for case in "FV"}
+    found = Windows(setting)
+    found.gate_windows = _gate(setting, model, cases)
+    with _contenders(setting, model, cases, folder, found) as contenders:
+        _take_turns(contenders, found)
+    _measure_stages(model, cases["F"], found)
+    return found
+
+
+def _gate(setting: Setting, model: Any, cases: dict[str, list[torch.Tensor]]) -> int:
+    """In float32, whatever the run's own dtype: how many windows were equal, which is all of them."""
+    torch.backends.cudnn.allow_tf32 = False
+    network = _network(model, setting.device, torch.float32)
+    mels = {case: [mel.to(setting.device) for mel in some[: setting.gate_windows]] for case, some in cases.items()}
+    sounds = Sounds(mels, model.encoder)
+    ours, theirs = Ours(network, sounds), OpenAi(model, sounds, torch.device("cpu"))  # "cpu": not in fp16
+    checked = 0
+    for case, some in mels.items():
+        _, mine = ours.run(Task(case, len(some), min(len(some), max(setting.batches)), encoded=False))
+        _, wanted = theirs.run(Task(case, len(some), 1, encoded=False))
+        differing = sum(one != other for one, other in zip(mine, wanted, strict=True))
+        if differing:
+            raise GateError(f"tokens of {differing} of {len(some)} windows differ from openai-whisper's: no figures")
+        _check_lengths(wanted, setting.lengths(case))
+        checked += len(some)
+    torch.backends.cudnn.allow_tf32 = True
+    return checked
+
+
+def _check_lengths(said: Tokens, lengths: Sequence[int]) -> None:
+    wrong = [(len(text), length) for text, length in zip(said, lengths, strict=False) if len(text) != length]
+    if wrong:
+        raise GateError(f"windows say other numbers of tokens than they should (said, wanted): {wrong[:5]}")
+
+
+def _network(model: Any, device: torch.device, dtype: torch.dtype) -> Network:
+    return Network(model.state_dict(), model.dims, device=device, dtype=dtype)
+
+
+@contextmanager
+def _contenders(
+    setting: Setting, model: Any, cases: dict[str, list[torch.Tensor]], folder: Path, found: Windows
+) -> Iterator[list[Contender]]:
+    """All that are there; who is not says why in `versions`."""
+    weights, windows = folder / f"weights-{setting.shape}", folder / f"windows-{setting.shape}.npz"
+    if setting.peers_python.exists():
+        write_weights(weights, model.state_dict(), model.dims, setting.dtype)
+        write_windows(windows, cases)
+    mels = {case: [mel.to(setting.device, setting.dtype) for mel in some] for case, some in cases.items()}
+    sounds = Sounds(mels, model.encoder)
+    contenders: list[Contender] = [
+        Ours(_network(model, setting.device, setting.dtype), sounds),
+        OpenAi(model, sounds, setting.device),
+    ]
+    with ExitStack() as stack:
+        for kind in KINDS:
+            load = {"kind": kind, "folder": str(weights), "windows": str(windows)}
+            load |= {"device": setting.device.type, "threads": setting.threads}  # type: ignore[dict-item]
+            try:
+                process = stack.enter_context(peer(setting.peers_python, folder / f"{kind}.log", **load))
+            except PeerError as error:
+                found.versions[kind] = str(error)
+                continue
+            found.versions[kind] = process.version
+            contenders.append(Elsewhere(kind, process))
+        yield contenders
+
+
+def _take_turns(contenders: list[Contender], found: Windows) -> None:
+    """Round 0 warms up and is not counted."""
+    setting = found.setting
+    for number in range(setting.rounds + 1):
+        for task in setting.tasks():
+            wanted: Tokens = []
+            if number == 0 and setting.device.type == "cpu" and (task.encoded or task.case == "V"):
+                continue  # nothing is compiled or recorded there
+            for contender in sorted(contenders, key=lambda one: one.name != THEIRS):
+                seconds, said = contender.run(task)
+                wanted = wanted or said
+                if number > 0:
+                    found.seconds.setdefault(task, {}).setdefault(contender.name, []).append(seconds)
+                _judge(contender.name, said, wanted, found, task)
+        print(f"  {setting.shape}: round {number} of {setting.rounds}" + (" (to warm up)" * (number == 0)), flush=True)
+
+
+def _judge(name: str, said: Tokens, wanted: Tokens, found: Windows, task: Task) -> None:
+    lengths = found.setting.lengths(task.case)
+    off = max(abs(len(text) - length) for text, length in zip(said, lengths, strict=False))
+    found.wrong_counts[name] = max(off, found.wrong_counts.get(name, 0))
+    same = sum(one == other for one, other in zip(said, wanted, strict=True)) / len(wanted)
+    found.agreement[name] = min(same, found.agreement.get(name, 1.0))
+
+
+def _measure_stages(model: Any, mels: list[torch.Tensor], found: Windows) -> None:
+    setting = found.setting
+    network = _network(model, setting.device, setting.dtype)
+    for batch in setting.batches:
+        some = [mel.to(setting.device, setting.dtype) for mel in mels[:batch]]
+        once = stages_of(network, some, tokens=setting.tokens)
+        for number in range(setting.rounds + 1):
+            for name, seconds in once().items():
+                if number > 0:
+                    found.stages.setdefault(batch, {}).setdefault(name, []).append(seconds / batch)
