@@ -46,9 +46,9 @@ def svg_bars(title: str, bars: Mapping[str, Spread], *, unit: str) -> str:
     """Horizontal bars of medians, with a line for the range."""
     most = max((max(bar.values) for bar in bars.values()), default=1.0)
     height = 40 + len(bars) * (BAR + GAP)
+    size = f'width="{LEFT + WIDTH + 120}" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 120}" height="{height}" '
-        'font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">',
         f'<rect width="100%" height="100%" fill="white"/><text x="8" y="20" font-weight="bold">{escape(title)}</text>',
     ]
     for index, (name, bar) in enumerate(bars.items()):

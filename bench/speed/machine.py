@@ -41,8 +41,7 @@ def measure(device: torch.device, dtype: torch.dtype, *, small: bool = False) ->
     count = READ_BYTES[device.type] // shrink // 4
     source, target = (torch.ones(count, device=device) for _ in range(2))
     copying_s = fastest_s(device, lambda: target.copy_(source))
-    reading_s = fastest_s(device, lambda: source.sum())
-    del target
+    reading_s = fastest_s(device, source.sum)
     size = MATRIX[device.type] // (4 if small else 1)
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     product_s = fastest_s(device, lambda: left @ right)

@@ -1,4 +1,4 @@
-"""A peer in a process of its own: faster-whisper (CTranslate2) or transformers, with the weights of the parent's folder.
+"""A peer in a process of its own, faster-whisper or transformers, with the weights of the parent's folder.
 
     python bench/speed/peer.py    requests on stdin and answers on stdout, a JSON object a line
 

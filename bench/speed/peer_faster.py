@@ -35,6 +35,8 @@ class FasterWhisper:
         """As BatchedInferencePipeline.generate_segment_batched does, greedily."""
         about = self._about
         heard = self._model.encode(mels) if encoded else None
+        if heard is not None:
+            self._model.model.detect_language(heard)  # on a GPU the encoder is only now certain to be through
         start = time.perf_counter()
         results = self._model.model.generate(
             self._model.encode(mels) if heard is None else heard,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ class PeerProcess:
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """One request and its answer. Raises PeerError where the peer ended."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         try:
             print(json.dumps(request), file=self._process.stdin, flush=True)
             line = self._process.stdout.readline()
@@ -66,7 +68,8 @@ def peer(python: Path, log: Path, **load: Any) -> Iterator[PeerProcess]:
         found.version = found.ask(do="load", **load)["version"]
         yield found
     finally:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.close()
         process.stdout.close()
         process.terminate()
@@ -133,7 +136,7 @@ def _merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
     for token, rank in ranks.items():
         parts = [bytes([byte]) for byte in token]
         while len(parts) > 2:
-            pairs = [ranks.get(left + right, rank) for left, right in zip(parts, parts[1:], strict=False)]
+            pairs = [ranks.get(left + right, rank) for left, right in pairwise(parts)]
             best = min(range(len(pairs)), key=pairs.__getitem__)
             if pairs[best] >= rank:
                 break
@@ -145,4 +148,4 @@ def _merges(ranks: dict[bytes, int]) -> list[tuple[bytes, bytes]]:
 
 def default_python() -> Path:
     """Where make bench-peers puts the environment of the stack that runs this."""
-    return ROOT / f"{Path(sys.prefix).name}-bench" / "bin" / "python"
+    return Path(f"{sys.prefix}-bench") / "bin" / "python"

@@ -60,8 +60,10 @@ def _put_together(
         while fitting := [piece for piece in pieces if len(piece[0]) <= room]:
             chosen.append(fitting[int(generator.integers(len(fitting)))])
             room -= len(chosen[-1][0]) + len(pause)
+        if not chosen and pieces[0][1]:
+            return  # a text cannot be cut
         if not chosen:
-            return
+            chosen = [(min((sound for sound, _ in pieces), key=len)[: int(room)], "")]
         samples = np.concatenate([part for sound, _ in chosen for part in (sound, pause)])
         path = _write(folder / f"{number:03d}.wav", samples)
         yield Recording(path, len(samples) / RATE, " ".join(text for _, text in chosen))

@@ -32,7 +32,9 @@ LEVEL, GROUND = 0, 1
 """Channels of the encoder: the level, and one that stays 0."""
 BIAS, UP, DOWN = 0, 1, 2
 """Channels of the decoder: a constant, and the ramp with both signs."""
-MOST_TRIES = 12
+MOST_TRIES = 25
+BEND = 3.0
+"""Below, gelu changes what goes through it."""
 GAIN = 4.0
 """From what the encoder hands through to the ramp."""
 
@@ -105,7 +107,9 @@ def _end_on_the_ramp(model: Whisper) -> None:
         part.bias[head] = 0.0
     hears.value.weight[0, LEVEL], hears.value.weight[0, GROUND] = GAIN, -GAIN
     hears.out.weight[UP, 0], hears.out.weight[DOWN, 0] = 1.0, -1.0
-    grows = STEP * (torch.arange(model.dims.n_text_ctx, device=decoder.positional_embedding.device) - (LONGEST + STARTS))
+    grows = STEP * (
+        torch.arange(model.dims.n_text_ctx, device=decoder.positional_embedding.device) - (LONGEST + STARTS)
+    )
     decoder.positional_embedding[:, UP], decoder.positional_embedding[:, DOWN] = grows, -grows
     decoder.ln.weight[BIAS], decoder.ln.bias[BIAS] = 0.0, 1.0
     decoder.ln.weight[ramp] = 1.0
@@ -142,8 +146,11 @@ def windows_for(model: Whisper, lengths: Sequence[int], *, seed: int = SEED) -> 
 
 
 def _set_level(model: Whisper, mel: Tensor, length: int, *, first_try: float) -> float:
-    """Give the noise the level for this length. It acts through a layer norm: x / sqrt(others + x^2)."""
+    """Give the noise the level for this length. It acts through a layer norm, x / sqrt(others + x^2), and for small
+    ones through the bend of gelu as well, where halving what is left is surer than the formula.
+    """
     size, level = model.dims.n_audio_state, first_try
+    low, high = 0.0, 50.0
     wanted = STEP * (LONGEST + 1.5 - length)
     target = wanted / GAIN
     for _ in range(MOST_TRIES):
@@ -151,8 +158,11 @@ def _set_level(model: Whisper, mel: Tensor, length: int, *, first_try: float) ->
         heard = _shift(model, mel)
         if abs(heard - wanted) < STEP / 8:
             return level
+        low, high = (level, high) if heard < wanted else (low, level)
         others = level**2 * max(size / (heard / GAIN) ** 2 - 1, 1e-6)
         level = target * (others / (size - target**2)) ** 0.5
+        if not low + (high - low) / 20 < level < high - (high - low) / 20 and level < BEND:
+            level = (low + high) / 2
     raise SystemExit(f"no level of the sound makes the model say {length} tokens")
 
 

@@ -38,7 +38,7 @@ class Clock:
 
 
 def stages_of(network: Network, mels: list[Tensor], *, tokens: int) -> Callable[[], dict[str, float]]:
-    """A function that decodes these windows once, `tokens` steps of all of them, and gives the seconds of each stage."""
+    """A function that decodes these windows once, `tokens` steps of all, and gives the seconds of each stage."""
     dims, batch, tokenizer = network.dims, len(mels), tokenizer_of(network.dims)
     rules = Rules(Vocabulary.of(tokenizer), dims.n_vocab, network.device)
     lane = Lane(network, rules, windows=batch)

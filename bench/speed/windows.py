@@ -3,9 +3,10 @@
 No figure leaves here unless our tokens equal openai-whisper's in float32 on these very windows.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ class Setting:
     gate_windows: int
     """Of each case; all of them where there are fewer."""
     peers_python: Path
+    most_s: float = float("inf")
+    """After so many seconds no further round begins; one there always is."""
+    fewest: int = 4
+    """Windows to measure a small batch by."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -46,10 +51,9 @@ class Setting:
         count = max(map(self.count, self.batches)) * (2 if case == "V" else 1)
         return lengths_of_case(case, count, fixed=self.tokens)
 
-    @staticmethod
-    def count(batch: int) -> int:
-        """Windows to measure a batch by: four where they come one by one."""
-        return max(batch, 4)
+    def count(self, batch: int) -> int:
+        """Windows to measure a batch by."""
+        return max(batch, self.fewest)
 
     def tasks(self) -> list[Task]:
         """Case F with and without the encoder; case V with twice the windows, so that places fall free."""
@@ -67,8 +71,8 @@ class Windows:
     setting: Setting
     seconds: dict[Task, dict[str, list[float]]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    wrong_counts: dict[str, int] = field(default_factory=dict)
-    """How far a row was from its length, at most."""
+    off_by: dict[str, int] = field(default_factory=dict)
+    """Tokens by which a row missed its length, at most."""
     agreement: dict[str, float] = field(default_factory=dict)
     """Share of windows in which the tokens equal openai-whisper's in the run's own dtype."""
     stages: dict[int, dict[str, list[float]]] = field(default_factory=dict)
@@ -80,11 +84,10 @@ class Windows:
 
     def against_openai(self, task: Task) -> Spread:
         """How many times faster than openai-whisper: than the faster of its two ways, this batch and one by one."""
-        one_by_one = Task(task.case, Setting.count(1) * (2 if task.case == "V" else 1), 1, task.encoded)
-        known = [self.seconds[way][THEIRS] for way in (task, one_by_one) if way in self.seconds]
-        counts = [way.count for way in (task, one_by_one) if way in self.seconds]
-        each = [min(pair) for pair in zip(*([s / n for s in t] for t, n in zip(known, counts, strict=True)), strict=True)]
-        return speedup(each, [seconds / task.count for seconds in self.seconds[task][OURS]])
+        one_by_one = next((way for way in self.seconds if way == replace(task, batch=1, count=way.count)), task)
+        both = ([seconds / way.count for seconds in self.seconds[way][THEIRS]] for way in (task, one_by_one))
+        theirs = [min(pair) for pair in zip(*both, strict=True)]
+        return speedup(theirs, [seconds / task.count for seconds in self.seconds[task][OURS]])
 
 
 class GateError(SystemExit):
@@ -165,27 +168,34 @@ def _contenders(
 
 def _take_turns(contenders: list[Contender], found: Windows) -> None:
     """Round 0 warms up and is not counted."""
-    setting = found.setting
+    setting, began = found.setting, time.monotonic()
     for number in range(setting.rounds + 1):
+        if number > 1 and time.monotonic() - began > setting.most_s:
+            print(f"  {setting.shape}: no more rounds, the time is up", flush=True)
+            break
         for task in setting.tasks():
-            wanted: Tokens = []
+            said_of: dict[str, Tokens] = {}
             if number == 0 and setting.device.type == "cpu" and (task.encoded or task.case == "V"):
                 continue  # nothing is compiled or recorded there
-            for contender in sorted(contenders, key=lambda one: one.name != THEIRS):
+            for contender in contenders:
+                if number == 0 and contender.name == THEIRS and setting.device.type == "cuda" and task.batch > 1:
+                    continue  # slow, and warm after its first windows
                 seconds, said = contender.run(task)
-                wanted = wanted or said
                 if number > 0:
                     found.seconds.setdefault(task, {}).setdefault(contender.name, []).append(seconds)
-                _judge(contender.name, said, wanted, found, task)
+                    said_of[contender.name] = said
+            _judge(said_of, task, found)
         print(f"  {setting.shape}: round {number} of {setting.rounds}" + (" (to warm up)" * (number == 0)), flush=True)
 
 
-def _judge(name: str, said: Tokens, wanted: Tokens, found: Windows, task: Task) -> None:
+def _judge(said_of: dict[str, Tokens], task: Task, found: Windows) -> None:
+    """Every row has its length, and how many are openai-whisper's word for word."""
     lengths = found.setting.lengths(task.case)
-    off = max(abs(len(text) - length) for text, length in zip(said, lengths, strict=False))
-    found.wrong_counts[name] = max(off, found.wrong_counts.get(name, 0))
-    same = sum(one == other for one, other in zip(said, wanted, strict=True)) / len(wanted)
-    found.agreement[name] = min(same, found.agreement.get(name, 1.0))
+    for name, said in said_of.items():
+        off = max(abs(len(text) - length) for text, length in zip(said, lengths, strict=False))
+        found.off_by[name] = max(off, found.off_by.get(name, 0))
+        same = sum(one == other for one, other in zip(said, said_of[THEIRS], strict=True)) / len(said)
+        found.agreement[name] = min(same, found.agreement.get(name, 1.0))
 
 
 def _measure_stages(model: Any, mels: list[torch.Tensor], found: Windows) -> None:
