@@ -72,7 +72,6 @@ class Ours:
         """As a job asks for its windows, without fallback and word times."""
         sounds = self._sounds.of(task)
         if task.batch not in self._decoders:
-            self._decoders.clear()  # one lane at a time in the memory
             self._decoders[task.batch] = Decoder(self._network, self._tokenizer, batch_size=task.batch)
         decoder = self._decoders[task.batch]
         synchronize(self._network.device)

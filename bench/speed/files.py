@@ -93,6 +93,7 @@ def measure(
         }
         try:
             process = stack.enter_context(_faster_whisper(oracle, folder, device, threads, peers_python))
+            _elsewhere(process, recordings[:1])  # some find only now that a library is missing
             found.versions[PEER] = process.version
             ways[PEER] = lambda some: _elsewhere(process, some)
         except PeerError as error:

@@ -58,6 +58,9 @@ def peer(python: Path, log: Path, **load: Any) -> Iterator[PeerProcess]:
     # the parent's PYTHONPATH is for the parent's packages
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    # CTranslate2 asks the loader for CUDA's libraries, which torch brings
+    libraries = sorted(map(str, Path(sys.prefix).glob("lib/python*/site-packages/nvidia/*/lib")))
+    environment["LD_LIBRARY_PATH"] = os.pathsep.join([*libraries, os.environ.get("LD_LIBRARY_PATH", "")])
     command = [str(python), "-W", "ignore", str(ROOT / "bench" / "speed" / "peer.py")]
     with open(log, "w") as errors:
         process = subprocess.Popen(

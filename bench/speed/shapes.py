@@ -76,6 +76,9 @@ def _random_text(model: Whisper) -> None:
         block.cross_attn.query.weight *= 4
         block.cross_attn.key.weight *= 4
         block.attn.value.weight *= 3
+        for adds in (block.attn.out, block.mlp[2]):  # as much in all for many layers as for four
+            adds.weight *= 2 / dims.n_text_layer**0.5
+            adds.bias *= 2 / dims.n_text_layer**0.5
     decoder.ln.weight.fill_(SPREAD / (0.05 * dims.n_text_state**0.5))
 
 

@@ -124,6 +124,8 @@ def _gate(setting: Setting, model: Any, cases: dict[str, list[torch.Tensor]]) ->
         _check_lengths(wanted, setting.lengths(case))
         checked += len(some)
     torch.backends.cudnn.allow_tf32 = True
+    if setting.device.type == "cuda":
+        torch.cuda.empty_cache()
     return checked
 
 
@@ -158,6 +160,8 @@ def _contenders(
             load |= {"device": setting.device.type, "threads": setting.threads}  # type: ignore[dict-item]
             try:
                 process = stack.enter_context(peer(setting.peers_python, folder / f"{kind}.log", **load))
+                # some find only now that a library is missing
+                process.ask(do="windows", case="F", count=1, batch=1, encoded=False)
             except PeerError as error:
                 found.versions[kind] = str(error)
                 continue
