@@ -86,23 +86,18 @@ bench-peers: setup ## faster-whisper and transformers for `make bench BENCH=engi
 	-@$(PYTHON) tools/bench_peers.py --stack-venv $(VENV) --venv $(VENV)-bench
 
 bench-gpu: setup ## on a GPU machine: tests/gpu and the engine's bench, into docs/benchmarks (minutes; nothing is downloaded)
-	@$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS)
-	@$(BIN)/python -W ignore bench/engine.py --gpu --keep docs/benchmarks $(BENCH_ARGS)
+	@status=0; \
+	$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS) || status=1; \
+	$(BIN)/python -W ignore bench/engine.py --gpu --keep docs/benchmarks $(BENCH_ARGS) || status=1; \
+	exit $$status
 
 locks: setup ## resolve locks/*.in again and write locks/*.txt
 	@$(BIN)/python tools/locks.py write
 
-check-bench-peers: setup ## faster-whisper and transformers for `make bench BENCH=engine`, in an environment of their own
-	-@$(PYTHON) tools/bench_peers.py --stack-venv $(VENV) --venv $(VENV)-bench
-
-bench-gpu: setup ## on a GPU machine: tests/gpu and the engine's bench, into docs/benchmarks (minutes; nothing is downloaded)
-	@$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS)
-	@$(BIN)/python -W ignore bench/engine.py --gpu --keep docs/benchmarks $(BENCH_ARGS)
-
-locks: setup ## check that every lock is current, and installs on every platform it is for
+check-locks: setup ## check that every lock is current, and installs on every platform it is for
 	@$(BIN)/python tools/locks.py check
 
 clean: ## remove environments, caches and outputs
-	rm -rf .venv .venv-cu121 .venv-cu130 build dist *.egg-info .coverage .coverage.* demo-output bench-output
+	rm -rf .venv .venv-cu121 .venv-cu130 .venv*-bench build dist *.egg-info .coverage .coverage.* demo-output bench-output
 	rm -rf tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
