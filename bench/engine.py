@@ -103,7 +103,7 @@ def run_windows(options: argparse.Namespace, roof: Machine, folder: Path, found:
             tokens=options.tokens,
             rounds=options.rounds,
             threads=options.threads,
-            gate_windows=4 if options.gpu else 64,
+            gate_windows=4 if options.gpu else 16,
             peers_python=options.peers,
             most_s=120 if options.gpu else float("inf"),
             fewest=1 if options.gpu or options.quick else 4,
@@ -179,7 +179,7 @@ def main() -> None:
     """Measure, print, write."""
     options, began = options_of(), time.time()
     device = torch.device(options.device)
-    torch.set_num_threads(options.threads)
+    machine.hold_threads(options.threads)
     found = Findings(machine.description(device))
     roof = machine.measure(device, torch.float16 if device.type == "cuda" else torch.float32, small=options.quick)
     found.about["memory"] = f"{roof.bytes_per_s / 1e9:.3g} GB/s, measured"

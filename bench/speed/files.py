@@ -21,6 +21,7 @@ import whisper
 
 from bench.speed.contenders import Ours, Sounds, Task
 from bench.speed.figures import Spread, speedup
+from bench.speed.machine import hold_threads
 from bench.speed.peers import PeerError, PeerProcess, peer, write_weights
 from bench.speed.recordings import Recording, decoded
 from btworker.cli.wer import word_errors
@@ -79,7 +80,7 @@ def measure(
     peers_python: Path,
 ) -> Files:
     """Rounds in turns; then each of our modes once more for the shares of its stages."""
-    torch.set_num_threads(threads)
+    hold_threads(threads)
     found = Files(sum(recording.seconds for recording in recordings))
     settings = EngineSettings("demo", (("demo", CHECKPOINT),), folder, folder, offline=True, threads=threads)
     model, oracle = load_model("demo", settings, device), _openai_model(device)

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
+import numpy as np
 import torch
+from whisper import timing
 
 from bench.speed.roof import Machine
 
@@ -15,6 +17,16 @@ TRIES = 5
 READ_BYTES = {"cuda": 2 << 30, "cpu": 512 << 20}
 """Far more than any cache holds."""
 MATRIX = {"cuda": 8192, "cpu": 2048}
+
+
+def hold_threads(threads: int) -> None:
+    """Let torch use so many CPU threads, and no more.
+
+    numba, which word times are found with, starts its threads at its first use and sets OpenMP's number to all cores
+    then, torch's with it: so that comes first.
+    """
+    timing.dtw_cpu(np.zeros((2, 3)))
+    torch.set_num_threads(threads)
 
 
 def synchronize(device: torch.device) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from bench.speed.contenders import Contender, Elsewhere, OpenAi, Ours, Sounds, Task, Tokens
 from bench.speed.figures import Spread, speedup
+from bench.speed.machine import hold_threads
 from bench.speed.peers import KINDS, PeerError, peer, write_weights, write_windows
 from bench.speed.shapes import SHAPES, lengths_of_case, talking_model, windows_for
 from bench.speed.stages import stages_of
@@ -96,13 +97,17 @@ class GateError(SystemExit):
 
 def measure(setting: Setting, folder: Path) -> Windows:
     """Everything for one shape. Raises GateError."""
-    torch.set_num_threads(setting.threads)
+    hold_threads(setting.threads)
     model = talking_model(SHAPES[setting.shape], setting.device)
     cases = {case: windows_for(model, setting.lengths(case)) for case in "FV"}
     found = Windows(setting)
+    print(f"  {setting.shape}: the windows are made", flush=True)
     found.gate_windows = _gate(setting, model, cases)
+    print(f"  {setting.shape}: tokens equal openai-whisper's in {found.gate_windows} windows", flush=True)
     with _contenders(setting, model, cases, folder, found) as contenders:
         _take_turns(contenders, found)
+    if setting.dtype == torch.float32 and found.agreement[OURS] < 1:
+        raise GateError("tokens differ from openai-whisper's in the rounds: no figures")
     _measure_stages(model, cases["F"], found)
     return found
 
