@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-clients test-gpu chaos soak fuzz coverage lint format bench image-test locks check-locks clean
+.PHONY: help setup demo serve test test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu image-test locks check-locks clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -79,8 +79,17 @@ format: setup ## let ruff format and repair what it can
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench: setup ## measure this machine (BENCH="jobs" for one of them, BENCH_ARGS for its arguments)
+bench: setup $(if $(filter engine,$(BENCH)),bench-peers) ## measure this machine (BENCH="jobs" for one of them, BENCH_ARGS for its arguments)
 	@set -e; for name in $(BENCH); do echo "== bench/$$name.py"; $(BIN)/python -W ignore "bench/$$name.py" $(BENCH_ARGS); done
+
+bench-peers: setup ## faster-whisper and transformers for `make bench BENCH=engine`, in an environment of their own
+	-@$(PYTHON) tools/bench_peers.py --stack-venv $(VENV) --venv $(VENV)-bench
+
+bench-gpu: setup ## on a GPU machine: tests/gpu and the engine's bench, into docs/benchmarks (minutes; nothing is downloaded)
+	@status=0; \
+	$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS) || status=1; \
+	$(BIN)/python -W ignore bench/engine.py --gpu --keep docs/benchmarks $(BENCH_ARGS) || status=1; \
+	exit $$status
 
 locks: setup ## resolve locks/*.in again and write locks/*.txt
 	@$(BIN)/python tools/locks.py write
@@ -89,6 +98,6 @@ check-locks: setup ## check that every lock is current, and installs on every pl
 	@$(BIN)/python tools/locks.py check
 
 clean: ## remove environments, caches and outputs
-	rm -rf .venv .venv-cu121 .venv-cu130 build dist *.egg-info .coverage .coverage.* demo-output bench-output
+	rm -rf .venv .venv-cu121 .venv-cu130 .venv*-bench build dist *.egg-info .coverage .coverage.* demo-output bench-output
 	rm -rf tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -146,15 +146,18 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):8.2f}  ({min(values):.2f} - {max(values):.2f})"
 
 
-def report(name: str, rows: Sequence[tuple[str, str]], result: dict[str, float], raw: Any) -> None:
-    """Print the table and the RESULT line, and keep everything in bench-output/<name>.json."""
+def report(
+    name: str, rows: Sequence[tuple[str, str]], result: dict[str, float], raw: Any, *, folder: Path | None = None
+) -> Path:
+    """Print the table and the RESULT line, and keep everything in <name>.json, in bench-output by default."""
     width = max(len(label) for label, _ in rows)
     print()
     for label, value in rows:
         print(f"  {label:<{width}}  {value}")
     machine = {"python": platform.python_version(), "cores": os.cpu_count(), "kernel": platform.release()}
     document = {"bench": name, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine}
-    path = ROOT / "bench-output" / f"{name}.json"
+    path = (folder or ROOT / "bench-output") / f"{name}.json"
     path.write_text(json.dumps({**document, "command": sys.argv, "result": result, "raw": raw}, indent=1))
-    print(f"\n  kept in {path.relative_to(ROOT)}")
+    print(f"\n  kept in {os.path.relpath(path)}")
     print("RESULT " + " ".join(f"{key}={value:.3g}" for key, value in result.items()), flush=True)
+    return path

@@ -1,0 +1,211 @@
+"""How fast the speech engine is, against openai-whisper, faster-whisper and transformers with the same weights.
+
+    python -W ignore bench/engine.py [--part windows files way] [--rounds 5] [--threads 2] [--quick] [--device cuda]
+
+windows: noise through models of the true shapes with random weights, tokens verified; against the machine's own roof.
+files: an hour of speech with the demo model, WER beside the speed. way: upload to speaker-labelled files through the
+real server. The peers are there after `make bench-peers`; without them the table says so. docs/benchmarks/engine.md
+says how each figure is made.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from support import ROOT, report, server, workplace
+
+from bench.speed import files, machine, way, windows
+from bench.speed.figures import markdown_table, svg_bars, text_table
+from bench.speed.peers import default_python
+from bench.speed.recordings import dialogue_recordings, heldout_recordings
+from bench.speed.report import Table, file_tables, way_tables, window_bars, window_tables
+from bench.speed.roof import Machine
+
+PARTS = ("windows", "files", "way")
+CPU_SHAPES, GPU_SHAPES = ("tiny",), ("large-v3", "turbo")
+FIRST = ("tokens_equal", "decode_speedup_b16", "decode_speedup_b1", "window_speedup_b16", "files_speedup")
+"""Of the RESULT line."""
+
+
+@dataclass
+class Findings:
+    """All that a run has to tell."""
+
+    about: dict[str, str]
+    tables: list[Table] = field(default_factory=list)
+    result: dict[str, float] = field(default_factory=dict)
+    raw: dict[str, Any] = field(default_factory=dict)
+    bars: dict[str, str] = field(default_factory=dict)
+
+    def show(self, tables: list[Table]) -> None:
+        """On the terminal now, in the documents at the end."""
+        self.tables += tables
+        for table in tables:
+            print(f"\n{table.title}\n{text_table(table.header, table.rows)}", flush=True)
+
+
+def options_of() -> argparse.Namespace:
+    """The command line, with what depends on the device filled in."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--rounds", type=int, default=5, help="of the windows, in turns")
+    parser.add_argument("--file-rounds", type=int, default=3, help="of the files")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of every contender")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--shape", nargs="+", help="tiny on a CPU; large-v3 and turbo on a GPU")
+    parser.add_argument("--batch", nargs="+", type=int, help="windows at once: 1 4 16 on a CPU, 1 16 64 on a GPU")
+    parser.add_argument("--tokens", type=int, help="of each window in case F: 50 on a CPU, 100 on a GPU")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of audio for the files, and for the whole way")
+    parser.add_argument("--at-once", type=int, default=4, help="recordings at once in our engine")
+    parser.add_argument("--peers", type=Path, default=default_python(), help="python of the peers' environment")
+    parser.add_argument("--quick", action="store_true", help="two rounds, two minutes: to see that it works")
+    parser.add_argument("--gpu", action="store_true", help="what make bench-gpu runs, in minutes")
+    parser.add_argument("--output", type=Path, default=ROOT / "bench-output", help="folder for the JSON and the plots")
+    parser.add_argument("--keep", type=Path, help="folder for the tables, the plots and the JSON as documents")
+    options = parser.parse_args()
+    if options.gpu:
+        _for_bench_gpu(options)
+    if options.quick:
+        options.rounds, options.file_rounds = min(options.rounds, 2), 1
+        options.minutes = min(options.minutes, 2.0)
+    on_gpu = options.device == "cuda"
+    options.shape = options.shape or (GPU_SHAPES if on_gpu else CPU_SHAPES)
+    options.batch = options.batch or ((1, 16, 64) if on_gpu else (1, 4, 16))
+    options.tokens = options.tokens or (100 if on_gpu else 50)
+    return options
+
+
+def _for_bench_gpu(options: argparse.Namespace) -> None:
+    """The engine on a GPU in a few minutes; where there is none, a toy on the CPU shows that all of it runs."""
+    options.part = ["windows", "files"]
+    options.minutes, options.file_rounds = min(options.minutes, 5.0), 1
+    if torch.cuda.is_available():
+        options.device, options.rounds = "cuda", min(options.rounds, 3)
+    else:
+        print("There is no GPU that torch can use: this is a toy model on the CPU, to show that the bench runs.")
+        options.device, options.shape, options.batch, options.tokens = "cpu", ["toy"], [1, 4], 20
+        options.rounds, options.minutes, options.keep = min(options.rounds, 2), 1.0, None
+
+
+def run_windows(options: argparse.Namespace, roof: Machine, folder: Path, found: Findings) -> None:
+    """Every shape; the first one's figures are the RESULT."""
+    for shape in options.shape:
+        setting = windows.Setting(
+            shape=shape,
+            device=torch.device(options.device),
+            batches=tuple(options.batch),
+            tokens=options.tokens,
+            rounds=options.rounds,
+            threads=options.threads,
+            gate_windows=4 if options.gpu else 16,
+            peers_python=options.peers,
+            most_s=120 if options.gpu else float("inf"),
+            fewest=1 if options.gpu or options.quick else 4,
+        )
+        measured = windows.measure(setting, folder)
+        found.show(window_tables(measured, roof))
+        found.bars[shape] = svg_bars(f"{shape}: windows per second", window_bars(measured), unit="w/s")
+        found.raw[shape] = {
+            "seconds": [{**asdict(task), **seconds} for task, seconds in measured.seconds.items()],
+            "stages": measured.stages,
+            "versions": measured.versions,
+            "agreement": measured.agreement,
+            "off_by": measured.off_by,
+            "gate_windows": measured.gate_windows,
+        }
+        found.result.setdefault("tokens_equal", 1.0)
+        for task in measured.seconds:
+            name = ("decode" if task.encoded else "window") + f"_speedup_b{task.batch}"
+            if task.case == "F":
+                found.result.setdefault(name, measured.against_openai(task).median)
+
+
+def run_files(options: argparse.Namespace, folder: Path, found: Findings) -> None:
+    """The demo model on whole recordings."""
+    measured = files.measure(
+        heldout_recordings(folder / "recordings", minutes=options.minutes),
+        folder,
+        device=torch.device(options.device),
+        threads=options.threads,
+        at_once=options.at_once,
+        rounds=options.file_rounds,
+        peers_python=options.peers,
+    )
+    found.show(file_tables(measured))
+    found.raw["files"] = asdict(measured)
+    found.result.setdefault("tokens_equal", 1.0)
+    found.result["files_speedup"] = measured.against_openai(files.FAST).median
+    found.result["files_speedup_exact"] = measured.against_openai(files.EXACT).median
+
+
+def run_way(options: argparse.Namespace, folder: Path, found: Findings) -> None:
+    """Upload to speaker-labelled files."""
+    recordings = dialogue_recordings(folder / "dialogues", minutes=options.minutes)
+    settings = way.environment(device=options.device, threads=options.threads)
+    at, fetched = folder / "server", folder / "fetched"
+    at.mkdir()
+    fetched.mkdir()
+    with server(at, **settings) as running:
+        measured = asyncio.run(way.measure(running.url, running.token, recordings, fetched))
+    found.show(way_tables(measured))
+    found.raw["way"] = asdict(measured)
+    found.result["way_times_real_time"] = measured.times_real_time
+
+
+def keep(found: Findings, raw: Path, folder: Path, began: float) -> None:
+    """The tables as a document, and a plot for each shape."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "engine-" + "-".join(found.about.get("card", "cpu").lower().split())
+    lines = [f"# Speech engine: {found.about.get('card', found.about['processor'])}", ""]
+    lines += [f"`{' '.join(['python', *sys.argv])}`, {time.strftime('%Y-%m-%d', time.gmtime(began))}", ""]
+    lines += [markdown_table(["what", "value"], list(map(list, found.about.items()))), ""]
+    for table in found.tables:
+        lines += [f"## {table.title}", "", markdown_table(table.header, table.rows), ""]
+    for shape, plot in found.bars.items():
+        (folder / f"{name}-{shape}.svg").write_text(plot)
+        lines += [f"![{shape}]({name}-{shape}.svg)", ""]
+    (folder / f"{name}.md").write_text("\n".join(lines))
+    (folder / f"{name}.json").write_text(raw.read_text())
+    print(f"  kept in {folder / name}.md and .json")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    options, began = options_of(), time.time()
+    device = torch.device(options.device)
+    machine.hold_threads(options.threads)
+    found = Findings(machine.description(device))
+    roof = machine.measure(device, torch.float16 if device.type == "cuda" else torch.float32, small=options.quick)
+    found.about["memory"] = f"{roof.bytes_per_s / 1e9:.3g} GB/s, measured"
+    found.about["matrices"] = f"{roof.flop_per_s / 1e12:.3g} TFLOP/s, measured"
+    with workplace() as folder:
+        if "windows" in options.part:
+            run_windows(options, roof, folder, found)
+        if "files" in options.part:
+            run_files(options, folder, found)
+        if "way" in options.part:
+            run_way(options, folder, found)
+    for shape, plot in found.bars.items():
+        (options.output / f"engine-{shape}.svg").write_text(plot)
+    found.about["load after"] = f"{os.getloadavg()[0]:.2f}"
+    found.about["took"] = f"{time.time() - began:.0f} s"
+    result = {name: found.result[name] for name in sorted(found.result, key=_place)}
+    raw = {"about": found.about, **found.raw}
+    path = report("engine", list(found.about.items()), result, raw, folder=options.output)
+    if options.keep:
+        keep(found, path, options.keep, began)
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Those that are looked at first come first."""
+    return (FIRST.index(name) if name in FIRST else len(FIRST), name)
+
+
+if __name__ == "__main__":
+    main()

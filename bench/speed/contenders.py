@@ -1,0 +1,137 @@
+"""Who decodes windows: ours, openai-whisper, and the peers, all through the same call."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+import whisper
+from torch import Tensor
+
+from bench.speed.machine import synchronize
+from bench.speed.peers import PeerProcess
+from bench.speed.shapes import tokenizer_of
+from btworker.engine.asr.decoding.decoder import Decoder
+from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.requests import Decoded, TextRequest
+from btworker.engine.asr.decoding.ticket import Ticket
+
+Tokens = list[list[int]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some windows of a case, in batches; `encoded`: from what the encoder made of them, which is not timed."""
+
+    case: str
+    count: int
+    batch: int
+    encoded: bool
+
+
+class Contender(Protocol):
+    """One way of decoding windows."""
+
+    name: str
+
+    def run(self, task: Task) -> tuple[float, Tokens]:
+        """Seconds, and what was said in each window."""
+
+
+@dataclass
+class Sounds:
+    """The windows of each case, on the device and in the run's dtype, and what openai's encoder makes of them."""
+
+    mels: Mapping[str, Sequence[Tensor]]
+    encode: Callable[[Tensor], Tensor]
+    _features: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def of(self, task: Task) -> list[Tensor]:
+        """The task's windows."""
+        if not task.encoded:
+            return list(self.mels[task.case][: task.count])
+        if task.case not in self._features:
+            with torch.inference_mode():
+                self._features[task.case] = [self.encode(mel[None])[0].clone() for mel in self.mels[task.case]]
+        return self._features[task.case][: task.count]
+
+
+class Ours:
+    """The worker's Decoder, asked for all windows at once."""
+
+    name = "ours"
+
+    def __init__(self, network: Network, sounds: Sounds) -> None:
+        self._network = network
+        self._sounds = sounds
+        self._tokenizer = tokenizer_of(network.dims)
+        self._decoders: dict[int, Decoder] = {}
+
+    def run(self, task: Task) -> tuple[float, Tokens]:
+        """As a job asks for its windows, without fallback and word times."""
+        sounds = self._sounds.of(task)
+        if task.batch not in self._decoders:
+            self._decoders[task.batch] = Decoder(self._network, self._tokenizer, batch_size=task.batch)
+        decoder = self._decoders[task.batch]
+        synchronize(self._network.device)
+        start = time.perf_counter()
+        tickets = [decoder.submit(self._request(sound)) for sound in sounds]
+        wait_for_all(decoder, tickets)
+        synchronize(self._network.device)
+        return time.perf_counter() - start, [list(ticket.answer.tokens) for ticket in tickets]
+
+    def _request(self, sound: Tensor) -> TextRequest:
+        return TextRequest(
+            sound=sound,
+            start=tuple(self._tokenizer.sot_sequence),
+            sot=0,
+            timed=True,
+            temperatures=(0.0,),
+            beams=1,
+            seed="",
+            unacceptable=lambda _: False,
+            to_align=lambda _: None,
+        )
+
+
+def wait_for_all(decoder: Decoder, tickets: Sequence[Ticket[Decoded]]) -> None:
+    """Drive the decoder until every window has its text."""
+    for ticket in tickets:
+        decoder.wait([ticket], check=lambda: None)
+
+
+class OpenAi:
+    """whisper.decode with the task's batch, greedy, with timestamps."""
+
+    name = "openai-whisper"
+
+    def __init__(self, model: Any, sounds: Sounds, device: torch.device) -> None:
+        self._model = model
+        self._sounds = sounds
+        self._device = device
+
+    def run(self, task: Task) -> tuple[float, Tokens]:
+        """One call for each batch."""
+        sounds = self._sounds.of(task)
+        options = whisper.DecodingOptions(language="en", fp16=self._device.type == "cuda")
+        synchronize(self._device)
+        start = time.perf_counter()
+        said = []
+        for first in range(0, len(sounds), task.batch):
+            said += whisper.decode(self._model, torch.stack(sounds[first : first + task.batch]), options)
+        synchronize(self._device)
+        return time.perf_counter() - start, [list(one.tokens) for one in said]
+
+
+class Elsewhere:
+    """A peer in its own process."""
+
+    def __init__(self, name: str, process: PeerProcess) -> None:
+        self.name = name
+        self._process = process
+
+    def run(self, task: Task) -> tuple[float, Tokens]:
+        """Timed over there."""
+        answer = self._process.ask(do="windows", **vars(task))
+        return answer["seconds"], answer["tokens"]

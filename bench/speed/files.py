@@ -1,0 +1,257 @@
+"""Whole recordings with the demo model: ours in both modes, several at once as jobs of a child are, against
+openai-whisper's transcribe() and faster-whisper's batched pipeline. Word times and language detection everywhere; the
+loading of models is not counted, the decoding of the files is.
+"""
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+import whisper
+
+from bench.speed.contenders import Ours, Sounds, Task
+from bench.speed.figures import Spread, speedup
+from bench.speed.machine import hold_threads
+from bench.speed.peers import PeerError, PeerProcess, peer, write_weights
+from bench.speed.recordings import Recording, decoded
+from btworker.cli.wer import word_errors
+from btworker.engine.asr import recognition, transcriber
+from btworker.engine.asr.decoding import decoder
+from btworker.engine.asr.decoding.lane import Lane
+from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.journal import Journal
+from btworker.engine.asr.mel import LogMel
+from btworker.engine.asr.recognition import recognize, run_name
+from btworker.engine.asr.weights import Model, load_model
+from btworker.engine.vad.detector import SpeechDetector
+from btworker.ffmpeg import find_ffmpeg
+from btworker.jobs import Options
+from btworker.messages import EngineSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINT = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"
+FAST, EXACT, THEIRS, PEER = "ours, fast", "ours, exact", "openai-whisper", "faster-whisper"
+PEER_BATCH = 16
+Way = Callable[[Sequence[Recording]], tuple[float, list[str]]]
+"""Seconds, and the text of each recording."""
+
+
+@dataclass
+class Files:
+    """What was measured."""
+
+    audio_s: float
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    word_error_rate: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Seconds of each stage of ours, one recording at a time."""
+    versions: dict[str, str] = field(default_factory=dict)
+    gate_windows: int = 0
+    same_texts: int = 0
+    """Recordings whose text in exact mode is transcribe()'s, letter for letter."""
+
+    def times_real_time(self, name: str) -> Spread:
+        """Audio seconds per second."""
+        return Spread(tuple(self.audio_s / seconds for seconds in self.seconds[name]))
+
+    def against_openai(self, name: str) -> Spread:
+        """How many times faster than transcribe()."""
+        return speedup(self.seconds[THEIRS], self.seconds[name])
+
+
+def measure(
+    recordings: Sequence[Recording],
+    folder: Path,
+    *,
+    device: torch.device,
+    threads: int,
+    at_once: int,
+    rounds: int,
+    peers_python: Path,
+) -> Files:
+    """Rounds in turns; then each of our modes once more for the shares of its stages."""
+    hold_threads(threads)
+    found = Files(sum(recording.seconds for recording in recordings))
+    settings = EngineSettings("demo", (("demo", CHECKPOINT),), folder, folder, offline=True, threads=threads)
+    model, oracle = load_model("demo", settings, device), _openai_model(device)
+    found.gate_windows = _gate(oracle, recordings, folder, device)
+    with ExitStack() as stack:
+        stack.enter_context(_ffmpeg_on_path(folder))
+        ways: dict[str, Way] = {
+            FAST: lambda some: _ours(model, some, folder, mode="fast", at_once=at_once),
+            EXACT: lambda some: _ours(model, some, folder, mode="exact", at_once=at_once),
+            THEIRS: lambda some: _theirs(oracle, some, device),
+        }
+        try:
+            process = stack.enter_context(_faster_whisper(oracle, folder, device, threads, peers_python))
+            _elsewhere(process, recordings[:1])  # some find only now that a library is missing
+            found.versions[PEER] = process.version
+            ways[PEER] = lambda some: _elsewhere(process, some)
+        except PeerError as error:
+            found.versions[PEER] = str(error)
+        texts = _take_turns(ways, recordings, found, rounds)
+    found.word_error_rate = {name: _error_rate(recordings, said) for name, said in texts.items()}
+    found.same_texts = sum(one == other for one, other in zip(texts[EXACT], texts[THEIRS], strict=True))
+    for name, mode in ((FAST, "fast"), (EXACT, "exact")):
+        found.shares[name] = _shares(model, recordings, folder, mode)
+    return found
+
+
+def _take_turns(
+    ways: dict[str, Way], recordings: Sequence[Recording], found: Files, rounds: int
+) -> dict[str, list[str]]:
+    """The texts of the last round. Everybody warms up on one recording first: some compile at their first word."""
+    texts: dict[str, list[str]] = {}
+    for way in ways.values():
+        way(recordings[:1])
+    for number in range(rounds):
+        for name, way in ways.items():
+            seconds, texts[name] = way(recordings)
+            found.seconds.setdefault(name, []).append(seconds)
+        last = ", ".join(f"{name} {found.audio_s / times[-1]:.1f}x" for name, times in found.seconds.items())
+        print(f"  files: round {number + 1} of {rounds}: {last}", flush=True)
+    return texts
+
+
+def _openai_model(device: torch.device) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # on torch.load without weights_only
+        return whisper.load_model(str(CHECKPOINT), device=device)
+
+
+def _gate(oracle: Any, recordings: Sequence[Recording], folder: Path, device: torch.device) -> int:
+    """In float32, the first window of each recording: our tokens are whisper.decode's."""
+    network = Network(oracle.state_dict(), oracle.dims, device=device, dtype=torch.float32)
+    mels = []
+    for recording in recordings[:PEER_BATCH]:
+        samples = decoded(recording.path, folder / "gate.s16")
+        mels.append(LogMel(samples, n_mels=oracle.dims.n_mels, peak=None).frames(0, 3000).to(device))
+    sounds = Sounds({"speech": mels}, oracle.encoder)
+    _, mine = Ours(network, sounds).run(Task("speech", len(mels), len(mels), encoded=False))
+    options = whisper.DecodingOptions(language="en", fp16=False)
+    for mel, said in zip(mels, mine, strict=True):
+        if whisper.decode(oracle, mel, options).tokens != said:
+            raise SystemExit("tokens of the demo model differ from openai-whisper's: no figures")
+    return len(mels)
+
+
+def _ours(
+    model: Model, recordings: Sequence[Recording], folder: Path, *, mode: str, at_once: int
+) -> tuple[float, list[str]]:
+    """Threads that share the model's decoder."""
+    options = Options(model="demo", decode=mode)
+    numbers = iter(range(1 << 30))
+
+    def one(recording: Recording) -> str:
+        scratch = folder / f"ours-{threading.get_ident()}-{next(numbers)}.s16"
+        samples = decoded(recording.path, scratch)
+        named = recognition.Recording(samples, recording.path.name)
+        journal = Journal(scratch.with_suffix(".jsonl"), run=run_name(model, named, options))
+        steps = recognize(model, named, options, journal=journal, check=lambda: None)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                scratch.unlink()
+                scratch.with_suffix(".jsonl").unlink()
+                return str(end.value.text)
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(at_once) as pool:
+        texts = list(pool.map(one, recordings))
+    return time.perf_counter() - start, texts
+
+
+def _theirs(oracle: Any, recordings: Sequence[Recording], device: torch.device) -> tuple[float, list[str]]:
+    half = device.type == "cuda"
+    start = time.perf_counter()
+    texts = [oracle.transcribe(str(one.path), word_timestamps=True, fp16=half)["text"] for one in recordings]
+    return time.perf_counter() - start, texts
+
+
+def _elsewhere(process: PeerProcess, recordings: Sequence[Recording]) -> tuple[float, list[str]]:
+    answer = process.ask(do="files", paths=[str(one.path) for one in recordings], batch=PEER_BATCH)
+    return answer["seconds"], answer["texts"]
+
+
+@contextmanager
+def _faster_whisper(
+    oracle: Any, folder: Path, device: torch.device, threads: int, python: Path
+) -> Iterator[PeerProcess]:
+    weights = folder / "weights-demo"
+    if python.exists():
+        write_weights(weights, oracle.state_dict(), oracle.dims, torch.float32)
+    load = {"kind": PEER, "folder": str(weights), "device": device.type, "threads": threads}
+    with peer(python, folder / "files-peer.log", **load) as process:
+        yield process
+
+
+@contextmanager
+def _ffmpeg_on_path(folder: Path) -> Iterator[None]:
+    """transcribe() calls ffmpeg by its name; it gets the very one that ours calls."""
+    found = find_ffmpeg()
+    assert found is not None, "there is no ffmpeg"
+    named = folder / "bin"
+    named.mkdir()
+    (named / "ffmpeg").symlink_to(found)
+    with mock.patch.dict(os.environ, {"PATH": f"{named}{os.pathsep}{os.environ['PATH']}"}):
+        yield
+
+
+def _error_rate(recordings: Sequence[Recording], texts: Sequence[str]) -> float:
+    """Of all words together."""
+    each = [word_errors(reference=one.text, hypothesis=text) for one, text in zip(recordings, texts, strict=True)]
+    return sum(one.errors for one in each) / sum(one.words for one in each)
+
+
+STAGES = (
+    ("VAD", SpeechDetector, "speech"),
+    ("mel", recognition, "find_peak"),
+    ("mel", LogMel, "frames"),
+    ("mel", LogMel, "stretch"),
+    ("encoder", Network, "encode"),
+    ("cross-KV and prefill", Network, "cross_keys_values"),
+    ("cross-KV and prefill", Network, "read"),
+    ("steps", Lane, "step"),
+    ("word times", decoder, "align"),
+    ("word times", transcriber, "_place_words"),
+)
+
+
+def _shares(model: Model, recordings: Sequence[Recording], folder: Path, mode: str) -> dict[str, float]:
+    """Seconds by stage, one recording at a time: what happens inside of a stage counts for that one alone."""
+    seconds: dict[str, float] = {}
+    inside: list[str] = []
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            inside.append(name)
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                if torch.cuda.is_initialized():
+                    torch.cuda.synchronize()
+                inside.pop()
+                if not inside:
+                    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+        return run
+
+    with ExitStack() as stack:
+        for name, owner, attribute in STAGES:
+            stack.enter_context(mock.patch.object(owner, attribute, timed(name, getattr(owner, attribute))))
+        for name, attribute in (("decode of the file", "decoded"),):
+            stack.enter_context(mock.patch.dict(globals(), {attribute: timed(name, globals()[attribute])}))
+        whole_s, _ = _ours(model, recordings, folder, mode=mode, at_once=1)
+    return {**seconds, "other": max(0.0, whole_s - float(np.sum(list(seconds.values()))))}

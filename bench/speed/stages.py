@@ -1,0 +1,71 @@
+"""Seconds of each stage of our engine for one batch of windows: mel, encoder, sound and start, steps, word times."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.speed.machine import synchronize
+from bench.speed.shapes import SEED, tokenizer_of
+from btworker.engine.asr.decoding.alignment import Text, align
+from btworker.engine.asr.decoding.lane import Lane, Start
+from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.rules import Rules, Vocabulary
+from btworker.engine.asr.mel import LogMel
+
+NAMES = ("mel", "encoder", "cross-KV and prefill", "steps", "word times")
+
+
+@dataclass
+class Clock:
+    """Seconds by stage, with the device waited for."""
+
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what happens inside."""
+        synchronize(self.device)
+        start = time.perf_counter()
+        yield
+        synchronize(self.device)
+        self.seconds[name] = time.perf_counter() - start
+
+
+def stages_of(network: Network, mels: list[Tensor], *, tokens: int) -> Callable[[], dict[str, float]]:
+    """A function that decodes these windows once, `tokens` steps of all, and gives the seconds of each stage."""
+    dims, batch, tokenizer = network.dims, len(mels), tokenizer_of(network.dims)
+    rules = Rules(Vocabulary.of(tokenizer), dims.n_vocab, network.device)
+    lane = Lane(network, rules, windows=batch)
+    start = tuple(tokenizer.sot_sequence)
+    samples = np.random.default_rng(SEED).integers(-3000, 3000, 30 * 16_000).astype(np.int16)
+    words = tuple(range(1000, 1000 + tokens))
+
+    @torch.inference_mode()
+    def once() -> dict[str, float]:
+        clock = Clock(network.device)
+        with clock.stage("mel"):
+            for _ in mels:
+                LogMel(samples, n_mels=dims.n_mels, peak=None).frames(0, 3000)
+        with clock.stage("encoder"):
+            heard = network.encode(torch.stack(mels))
+        with clock.stage("cross-KV and prefill"):
+            sound = network.cross_keys_values(heard)
+            _, own = network.read(torch.tensor([start] * batch, device=network.device), sound)
+            lane.place(range(batch), sound, own)
+            for window in range(batch):
+                lane.restart(window, Start(start, timed=True, temperature=0.0, chances=None))
+        with clock.stage("steps"):
+            for _ in range(tokens):
+                lane.step(batch)
+        with clock.stage("word times"):
+            texts = [Text((*start, tokenizer.no_timestamps), words, 3000)] * batch
+            align(network, texts, [kept[:, :batch] for kept in lane.sound], end=tokenizer.eot)
+        return clock.seconds
+
+    return once
