@@ -30,7 +30,7 @@ class SpeechSettings(BaseSettings):
     """CPU threads of each child; 0 = the machine's cores, divided by the children."""
     decode: Literal["fast", "exact"] = Field("fast", validation_alias=env("WORKER_DECODE"))
     """How a job is decoded that does not say. fast: independent windows where somebody speaks, many at a time. exact:
-    openai-whisper's own loop with its very segments, several times slower where a recording is alone."""
+    openai-whisper's own loop with its very segments, one window of a recording at a time."""
     batch_size: int = Field(0, ge=0, le=512, validation_alias=env("WORKER_BATCH_SIZE"))
     """Windows of up to 30 s that a child decodes at once; 0 = as many as its memory has room for, 64 on a GPU and 16 on
     a CPU at most. It is halved by itself when a GPU's memory runs out."""
