@@ -154,4 +154,5 @@ def _environment(settings: Settings, token: str, data: Path) -> dict[str, str]:
         "WORKER_DIARIZATION_PIPELINE": settings.diarization_pipeline or "",
         "HF_TOKEN": settings.huggingface_token or "",
     }
+    ours["TMPDIR"] = data.parent  # where torch leaves folders of its own
     return {**child_environment(), **{name: str(value) for name, value in ours.items()}}
