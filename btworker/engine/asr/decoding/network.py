@@ -40,8 +40,8 @@ class Norm:
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderLayer:
-    """One block of the encoder."""
+class Block:
+    """A layer of the encoder, or of the decoder without what it hears: attention to itself, and a perceptron."""
 
     norm: Norm
     qkv: Affine
@@ -49,22 +49,20 @@ class EncoderLayer:
     mlp_norm: Norm
     mlp_in: Affine
     mlp_out: Affine
+
+    def perceive(self, x: Tensor) -> Tensor:
+        """The perceptron's part, added."""
+        return x + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x))))
 
 
 @dataclass(frozen=True, slots=True)
-class DecoderLayer:
-    """One block of the decoder: itself, the sound, and the two layers of the perceptron."""
+class CrossAttention:
+    """A decoder layer's attention to the sound."""
 
     norm: Norm
-    qkv: Affine
+    query: Affine
+    kv: Affine
     out: Affine
-    cross_norm: Norm
-    cross_query: Affine
-    cross_kv: Affine
-    cross_out: Affine
-    mlp_norm: Norm
-    mlp_in: Affine
-    mlp_out: Affine
 
 
 class MisfitError(ValueError):
@@ -105,11 +103,23 @@ class _Checkpoint:
         both = Affine(torch.cat([key.weight, value.weight]), torch.cat([torch.zeros_like(value.bias), value.bias]))
         return scaled, both, self.affine(f"{name}.out", size, size)
 
-    def fused_attention(self, name: str, size: int, heads: int) -> tuple[Affine, Affine]:
-        """Query, key and value as one, and the output."""
-        query, both, out = self.attention(name, size, heads)
+    def block(self, name: str, size: int, heads: int) -> Block:
+        """What every layer has; query, key and value of its attention are one matrix."""
+        query, both, out = self.attention(f"{name}.attn", size, heads)
         assert query.bias is not None and both.bias is not None  # noqa: S101, PT018 - as above
-        return Affine(torch.cat([query.weight, both.weight]), torch.cat([query.bias, both.bias])), out
+        return Block(
+            norm=self.norm(f"{name}.attn_ln", size),
+            qkv=Affine(torch.cat([query.weight, both.weight]), torch.cat([query.bias, both.bias])),
+            out=out,
+            mlp_norm=self.norm(f"{name}.mlp_ln", size),
+            mlp_in=self.affine(f"{name}.mlp.0", 4 * size, size),
+            mlp_out=self.affine(f"{name}.mlp.2", size, 4 * size),
+        )
+
+    def cross_attention(self, name: str, size: int, heads: int) -> CrossAttention:
+        """What a decoder's layer has besides."""
+        query, kv, out = self.attention(f"{name}.cross_attn", size, heads)
+        return CrossAttention(self.norm(f"{name}.cross_attn_ln", size), query, kv, out)
 
     def finish(self) -> None:
         """Raises MisfitError where tensors are left that no model of these dimensions has."""
@@ -144,47 +154,17 @@ class Network:
         self._conv1 = (taken.take("encoder.conv1.weight", size, dims.n_mels, 3), taken.take("encoder.conv1.bias", size))
         self._conv2 = (taken.take("encoder.conv2.weight", size, size, 3), taken.take("encoder.conv2.bias", size))
         self._sound_positions = taken.take("encoder.positional_embedding", dims.n_audio_ctx, size)
-        layers = []
-        for index in range(dims.n_audio_layer):
-            name = f"encoder.blocks.{index}"
-            qkv, out = taken.fused_attention(f"{name}.attn", size, dims.n_audio_head)
-            layers.append(
-                EncoderLayer(
-                    norm=taken.norm(f"{name}.attn_ln", size),
-                    qkv=qkv,
-                    out=out,
-                    mlp_norm=taken.norm(f"{name}.mlp_ln", size),
-                    mlp_in=taken.affine(f"{name}.mlp.0", 4 * size, size),
-                    mlp_out=taken.affine(f"{name}.mlp.2", size, 4 * size),
-                )
-            )
-        self._encoder = tuple(layers)
+        names = [f"encoder.blocks.{index}" for index in range(dims.n_audio_layer)]
+        self._encoder = [taken.block(name, size, dims.n_audio_head) for name in names]
         self._encoder_norm = taken.norm("encoder.ln_post", size)
 
     def _take_decoder(self, taken: _Checkpoint) -> None:
         dims, size, heads = self.dims, self.dims.n_text_state, self.dims.n_text_head
         self._words = taken.take("decoder.token_embedding.weight", dims.n_vocab, size)
         self._positions = taken.take("decoder.positional_embedding", dims.n_text_ctx, size)
-        layers = []
-        for index in range(dims.n_text_layer):
-            name = f"decoder.blocks.{index}"
-            qkv, out = taken.fused_attention(f"{name}.attn", size, heads)
-            cross_query, cross_kv, cross_out = taken.attention(f"{name}.cross_attn", size, heads)
-            layers.append(
-                DecoderLayer(
-                    norm=taken.norm(f"{name}.attn_ln", size),
-                    qkv=qkv,
-                    out=out,
-                    cross_norm=taken.norm(f"{name}.cross_attn_ln", size),
-                    cross_query=cross_query,
-                    cross_kv=cross_kv,
-                    cross_out=cross_out,
-                    mlp_norm=taken.norm(f"{name}.mlp_ln", size),
-                    mlp_in=taken.affine(f"{name}.mlp.0", 4 * size, size),
-                    mlp_out=taken.affine(f"{name}.mlp.2", size, 4 * size),
-                )
-            )
-        self._decoder = tuple(layers)
+        names = [f"decoder.blocks.{index}" for index in range(dims.n_text_layer)]
+        self._decoder = [taken.block(name, size, heads) for name in names]
+        self._listening = [taken.cross_attention(name, size, heads) for name in names]
         self._decoder_norm = taken.norm("decoder.ln", size)
         # one row of a batch is multiplied twice as fast by the transposed matrix on a CPU; a GPU does not care
         on_cpu = self.device.type == "cpu"
@@ -213,12 +193,12 @@ class Network:
             qkv = _by_head(layer.qkv(layer.norm(x)), 3, self.dims.n_audio_head)
             heard = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], scale=1.0)
             x = x + layer.out(heard.transpose(1, 2).flatten(2))
-            x = x + layer.mlp_out(F.gelu(layer.mlp_in(layer.mlp_norm(x))))
+            x = layer.perceive(x)
         return self._encoder_norm(x)
 
     def cross_keys_values(self, heard: Tensor) -> list[KeysValues]:
         """Keys and values of the sound for each layer of the decoder; (n, 1500, size) -> (2, n, heads, 1500, …)."""
-        return [_by_head(layer.cross_kv(heard), 2, self.dims.n_text_head) for layer in self._decoder]
+        return [_by_head(layer.kv(heard), 2, self.dims.n_text_head) for layer in self._listening]
 
     def read(
         self, tokens: Tensor, cross: list[KeysValues], *, scores: list[Tensor] | None = None
@@ -230,17 +210,17 @@ class Network:
         """
         x = self._words[tokens] + self._positions[: tokens.shape[1]]
         own = []
-        for layer, sound, heads in zip(self._decoder, cross, self._aligning, strict=True):
+        for layer, cross_layer, sound, heads in zip(self._decoder, self._listening, cross, self._aligning, strict=True):
             qkv = _by_head(layer.qkv(layer.norm(x)), 3, self.dims.n_text_head)
             own.append(qkv[1:])
             seen = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], is_causal=True, scale=1.0)
             x = x + layer.out(seen.transpose(1, 2).flatten(2))
-            query = _by_head(layer.cross_query(layer.cross_norm(x)), 1, self.dims.n_text_head)[0]
+            query = _by_head(cross_layer.query(cross_layer.norm(x)), 1, self.dims.n_text_head)[0]
             if scores is not None and heads:
                 scores.append((query[:, heads] @ sound[0][:, heads].transpose(2, 3)).float())
             seen = F.scaled_dot_product_attention(query, sound[0], sound[1], scale=1.0)
-            x = x + layer.cross_out(seen.transpose(1, 2).flatten(2))
-            x = x + layer.mlp_out(F.gelu(layer.mlp_in(layer.mlp_norm(x))))
+            x = x + cross_layer.out(seen.transpose(1, 2).flatten(2))
+            x = layer.perceive(x)
         return self._decoder_norm(x), own
 
     def step(
@@ -255,13 +235,12 @@ class Network:
         every_row = torch.arange(rows, device=tokens.device)
         unseen = torch.arange(reach, device=tokens.device) > positions[:, None]
         x = self._words[tokens] + self._positions[positions]
-        for layer, past, sound in zip(self._decoder, own, cross, strict=True):
+        for layer, cross_layer, past, sound in zip(self._decoder, self._listening, own, cross, strict=True):
             qkv = layer.qkv(layer.norm(x)).view(rows, 3, heads, -1)
             past[:, every_row, :, positions] = qkv[:, 1:]
             x = x + layer.out(_look_back(qkv[:, 0], past[:, :rows, :, :reach], unseen))
-            query = layer.cross_query(layer.cross_norm(x))
-            x = x + layer.cross_out(_listen(query, sound))
-            x = x + layer.mlp_out(F.gelu(layer.mlp_in(layer.mlp_norm(x))))
+            x = x + cross_layer.out(_listen(cross_layer.query(cross_layer.norm(x)), sound))
+            x = layer.perceive(x)
         return self._decoder_norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
