@@ -76,14 +76,15 @@ class Ours:
         decoder = self._decoders[task.batch]
         synchronize(self._network.device)
         start = time.perf_counter()
-        tickets = [decoder.submit(self._request(sound)) for sound in sounds]
+        tickets = [decoder.submit(self._request(sound, heard=task.encoded)) for sound in sounds]
         wait_for_all(decoder, tickets)
         synchronize(self._network.device)
         return time.perf_counter() - start, [list(ticket.answer.tokens) for ticket in tickets]
 
-    def _request(self, sound: Tensor) -> TextRequest:
+    def _request(self, sound: Tensor, *, heard: bool) -> TextRequest:
         return TextRequest(
             sound=sound,
+            heard=heard,
             start=tuple(self._tokenizer.sot_sequence),
             sot=0,
             timed=True,

@@ -318,6 +318,19 @@ def test_short_memory_halves_the_batch(one_pair: Pair, failing: Failing) -> None
     assert [one.tokens for one in found] == [one.tokens for one in expected]
 
 
+def test_short_memory_does_not_encode_what_was_heard(one_pair: Pair, failing: Failing) -> None:
+    """A window that came with what the encoder made of it has the same text, also after its batch was halved."""
+    tokenizer = one_pair.tokenizer
+    plain = [window.request(tokenizer) for window in cases(seed=8)[:4]]
+    heard = [replace(one, sound=failing.encode(one.sound[None])[0], heard=True) for one in plain]
+    decoder = Decoder(failing, tokenizer, batch_size=4)
+    failing.fail_at(10, torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    found = all_of(decoder, heard)
+    assert decoder.batch_size == 2
+    expected = all_of(Decoder(one_pair.network, tokenizer, batch_size=4), plain)
+    assert [one.tokens for one in found] == [one.tokens for one in expected]
+
+
 def test_memory_for_not_even_one_is_an_error(one_pair: Pair, failing: Failing) -> None:
     """Of each job that waits."""
     decoder = Decoder(failing, one_pair.tokenizer, batch_size=1)

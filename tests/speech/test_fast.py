@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from btworker.cli.wer import word_errors
+from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import Recognition, Recording, recognize, run_name
 from btworker.engine.asr.weights import Model, load_model
@@ -174,6 +175,24 @@ def test_a_cancel_leaves_the_decoder_to_others(
         list(recognize(demo_model, recording, FAST, journal=journal, check=cancel))
     short = decoded(HELD_OUT[8])
     assert errors(hear(short.samples), said_in(HELD_OUT[8])) == 0
+
+
+@pytest.mark.parametrize("options", [FAST, EXACT], ids=["fast", "exact"])
+def test_no_window_is_encoded_twice(
+    options: Options, demo_model: Model, decoded: Callable[..., Audio], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for its language and its text, nor for its words."""
+    encoded = 0
+    encode = Network.encode
+
+    def counting(network: Network, mel: torch.Tensor) -> torch.Tensor:
+        nonlocal encoded
+        encoded += len(mel)
+        return encode(network, mel)
+
+    monkeypatch.setattr(Network, "encode", counting)
+    ours(demo_model, decoded(HELD_OUT[20]).samples, options, tmp_path / "0.jsonl")
+    assert encoded == len((tmp_path / "0.jsonl").read_bytes().splitlines())
 
 
 def test_the_language_is_that_of_most_windows(

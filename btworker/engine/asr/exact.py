@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from btworker.engine.asr.decoding.requests import Decoded
 from btworker.engine.asr.decoding.ticket import Heartbeat, answered
 from btworker.engine.asr.journal import Entry
+from btworker.engine.asr.language import Language
 from btworker.engine.asr.loop_state import LoopState
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.revision import Revision
@@ -40,23 +41,27 @@ class ExactLoop:
         self._revision = revision
         self._initial_state = LoopState(prompt=transcriber.prompt(options.prompt))
 
-    def run(self, done: list[Entry], *, language: str, check: Callable[[], None]) -> Iterator[Entry | Heartbeat]:
+    def run(self, done: list[Entry], *, language: Language, check: Callable[[], None]) -> Iterator[Entry | Heartbeat]:
         """The windows after those that are done."""
         state = done[-1].state if done else self._initial_state
         index = len(done)
         while state.seek < self._mel.content_frames:
             start = state.seek
-            segments, state = yield from self._window(state, check)
+            segments, state = yield from self._window(state, language, check)
             end_s = min(state.seek, self._mel.content_frames) / FRAMES_PER_SECOND
-            yield Entry(index, language, self._mel.peak, start / FRAMES_PER_SECOND, end_s, segments, state)
+            yield Entry(index, language.code, self._mel.peak, start / FRAMES_PER_SECOND, end_s, segments, state)
             index += 1
 
     def _window(
-        self, state: LoopState, check: Callable[[], None]
+        self, state: LoopState, language: Language, check: Callable[[], None]
     ) -> Generator[Heartbeat, None, tuple[tuple[Segment, ...], LoopState]]:
         """Decode the window at the state's seek: its segments, and the state after it."""
         window = Window(state.seek, min(WINDOW_FRAMES, self._mel.content_frames - state.seek))
-        ticket = self._transcriber.ask(self._input(window), window, prompt=state.prompt)
+        # its spectrogram is the one in which the language was detected, but where a release pads it otherwise
+        same = self._revision.pads_with_silence or window.size == WINDOW_FRAMES
+        features = language.heard.pop(window.seek, None) if same else None
+        sound = self._input(window) if features is None else features
+        ticket = self._transcriber.ask(sound, window, heard=features is not None, prompt=state.prompt)
         decoded = yield from answered(ticket, self._model.decoder, check)
         if self._transcriber.is_silence(decoded):
             return (), LoopState(window.seek + window.size, state.prompt, state.last_speech_s, state.segment_count)

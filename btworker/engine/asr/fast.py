@@ -9,9 +9,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from btworker.engine.asr.decoding.requests import Decoded
 from btworker.engine.asr.decoding.ticket import Heartbeat, Ticket, answered
 from btworker.engine.asr.journal import Entry
+from btworker.engine.asr.language import Language
 from btworker.engine.asr.loop_state import LoopState
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.segments import clear_empty, segment
@@ -35,16 +38,24 @@ FRAME_SAMPLES = 160
 class FastLoop:
     """The windows of one recording, side by side."""
 
-    def __init__(self, model: Model, mel: LogMel, options: Options, transcriber: Transcriber, speech: Speech) -> None:
+    def __init__(
+        self,
+        model: Model,
+        mel: LogMel,
+        options: Options,
+        transcriber: Transcriber,
+        windows: tuple[Window, ...],
+        speech: Speech,
+    ) -> None:
         self._decoder = model.decoder
         self._mel = mel
         self._word_timestamps = options.word_timestamps
         self._transcriber = transcriber
-        self._windows = windows_of(speech)
+        self._windows = windows
         self._spans_s = [span.seconds for span in speech.spans]
         self._prompt = transcriber.prompt(options.prompt)
 
-    def run(self, done: list[Entry], *, language: str, check: Callable[[], None]) -> Iterator[Entry | Heartbeat]:
+    def run(self, done: list[Entry], *, language: Language, check: Callable[[], None]) -> Iterator[Entry | Heartbeat]:
         """The windows after those that are done, in their order."""
         waiting = deque(self._windows[len(done) :])
         asked: deque[tuple[Window, Ticket[Decoded]]] = deque()
@@ -52,20 +63,22 @@ class FastLoop:
         try:
             for index in range(len(done), len(self._windows)):
                 while waiting and len(asked) < AHEAD * self._decoder.batch_size:
-                    asked.append((waiting[0], self._ask(waiting.popleft())))
+                    window = waiting.popleft()
+                    asked.append((window, self._ask(window, language.heard.pop(window.seek, None))))
                 window, ticket = asked[0]
                 segments = yield from self._hear(window, ticket, state, check)
                 asked.popleft()
                 begin, end = (frame / FRAMES_PER_SECOND for frame in (window.seek, window.seek + window.size))
                 state = _after(state, window, segments)
-                yield Entry(index, language, None, begin, end, segments, state)
+                yield Entry(index, language.code, None, begin, end, segments, state)
         finally:
             for _, ticket in asked:
                 ticket.cancel()
 
-    def _ask(self, window: Window) -> Ticket[Decoded]:
-        mel = self._mel.stretch(window.seek, window.size, size=WINDOW_FRAMES)
-        return self._transcriber.ask(mel, window, prompt=self._prompt, whole=True)
+    def _ask(self, window: Window, features: Tensor | None = None) -> Ticket[Decoded]:
+        heard = features is not None
+        sound = self._mel.stretch(window.seek, window.size, size=WINDOW_FRAMES) if features is None else features
+        return self._transcriber.ask(sound, window, heard=heard, prompt=self._prompt, whole=True)
 
     def _hear(
         self, window: Window, ticket: Ticket[Decoded], state: LoopState, check: Callable[[], None]

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
 
+from torch import Tensor
 from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
 
 from btworker.engine.asr.decoding.requests import LanguageRequest
@@ -16,15 +18,25 @@ MOST_WINDOWS = 5
 """As many windows say together which language is spoken: music or silence at the beginning says nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Language:
+    """The language of a recording."""
+
+    code: str
+    heard: dict[int, Tensor] = field(default_factory=dict)
+    """What the encoder made of the windows in which it was detected, by the frame at which each begins; for those who
+    decode them next, and take them out."""
+
+
 def find_language(
     model: Model, mel: LogMel, wanted: str, windows: Sequence[Window], check: Callable[[], None]
-) -> Generator[Heartbeat, None, str]:
-    """The code of the language. Where none is wanted it is detected, in several of the windows or in the first 30 s.
+) -> Generator[Heartbeat, None, Language]:
+    """The language. Where none is wanted it is detected, in several of the windows or in the first 30 s.
 
     Raises BtworkerError where the model does not know the language.
     """
     if not model.network.is_multilingual:
-        return "en"
+        return Language("en")
     if not wanted:
         return (yield from _detect(model, mel, windows, check))
     language = str(TO_LANGUAGE_CODE.get(wanted.lower(), wanted.lower()))
@@ -33,18 +45,22 @@ def find_language(
             ErrorCode.PROCESSING_ERROR,
             f"model {model.name!r} does not know the language {wanted!r}; leave it out to have it detected",
         )
-    return language
+    return Language(language)
 
 
 def _detect(
     model: Model, mel: LogMel, windows: Sequence[Window], check: Callable[[], None]
-) -> Generator[Heartbeat, None, str]:
+) -> Generator[Heartbeat, None, Language]:
     """The language that some windows, spread over the recording, hold for the likeliest together."""
     count = min(MOST_WINDOWS, len(windows))
     some = [windows[place * len(windows) // count] for place in range(count)]
-    heard = [mel.stretch(one.seek, one.size, size=WINDOW_FRAMES) for one in some] or [mel.frames(0, WINDOW_FRAMES)]
-    tickets = [model.decoder.listen(LanguageRequest(sound)) for sound in heard]
+    sounds = {one.seek: mel.stretch(one.seek, one.size, size=WINDOW_FRAMES) for one in some}
+    sounds = sounds or {0: mel.frames(0, WINDOW_FRAMES)}
+    tickets = {seek: model.decoder.listen(LanguageRequest(sound)) for seek, sound in sounds.items()}
     likely: Counter[str] = Counter()
-    for ticket in tickets:
-        likely.update((yield from answered(ticket, model.decoder, check)).languages)
-    return likely.most_common(1)[0][0]
+    features = {}
+    for seek, ticket in tickets.items():
+        heard = yield from answered(ticket, model.decoder, check)
+        likely.update(heard.languages)
+        features[seek] = heard.features
+    return Language(likely.most_common(1)[0][0], features)

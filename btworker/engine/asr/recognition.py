@@ -94,14 +94,15 @@ def recognize(
         peak = find_peak(recording.samples, n_mels=n_mels, check=check, device=model.device)
     mel = LogMel(recording.samples, n_mels=n_mels, peak=peak, device=model.device)
     wanted = done[-1].language if done else options.language
-    finding = find_language(model, mel, wanted, windows_of(speech) if fast else (), check)
+    windows = windows_of(speech) if fast else ()
+    finding = find_language(model, mel, wanted, windows, check)
     language = yield from relay(finding, lambda _: began)
     revision = installed_revision()
     transcriber = Transcriber(
-        model.decoder, Rules.of(options), language=language, revision=revision, seed=recording.sha256
+        model.decoder, Rules.of(options), language=language.code, revision=revision, seed=recording.sha256
     )
     loop = (
-        FastLoop(model, mel, options, transcriber, speech)
+        FastLoop(model, mel, options, transcriber, windows, speech)
         if fast
         else ExactLoop(model, mel, options, transcriber, revision)
     )
@@ -116,7 +117,7 @@ def recognize(
     segments = tuple(segment for entry in entries for segment in entry.segments)
     # decoded in one piece: a sign may begin in one segment and end in the next
     text = str(transcriber.tokenizer.decode([token for segment in segments for token in segment.tokens]))
-    return _judged(Recognition(text, language, segments), speech, options)
+    return _judged(Recognition(text, language.code, segments), speech, options)
 
 
 def _judged(found: Recognition, speech: Speech, options: Options) -> Recognition:

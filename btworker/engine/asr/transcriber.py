@@ -76,8 +76,10 @@ class Transcriber:
         tokens = self.tokenizer.encode(" " + text.strip()) if text else []
         return tuple(tokens)[-self.longest_prompt :]
 
-    def ask(self, mel: Tensor, window: Window, *, prompt: Sequence[int] = (), whole: bool = False) -> Ticket[Decoded]:
-        """Ask for the window's text. `mel` has shape (n_mels, 3000); `whole` is that of `pieces`."""
+    def ask(
+        self, sound: Tensor, window: Window, *, heard: bool = False, prompt: Sequence[int] = (), whole: bool = False
+    ) -> Ticket[Decoded]:
+        """Ask for the window's text. `sound` and `heard` are those of TextRequest, `whole` is that of `pieces`."""
         before = (self.tokenizer.sot_prev, *prompt) if prompt else ()
 
         def text(decoded: Decoded) -> Text | None:
@@ -85,7 +87,8 @@ class Transcriber:
 
         return self._decoder.submit(
             TextRequest(
-                sound=mel,
+                sound=sound,
+                heard=heard,
                 start=(*before, *self._signs),
                 sot=len(before),
                 timed=True,

@@ -98,11 +98,7 @@ class Decoder:
     def submit(self, task: TextRequest) -> Ticket[Decoded]:
         """Ask for a window's text."""
         ticket: Ticket[Decoded] = Ticket()
-        entry = Entry(task, ticket)
-        dims = self._network.dims
-        if tuple(task.sound.shape) == (dims.n_audio_ctx, dims.n_audio_state):
-            entry.features = task.sound
-        self._waiting.append(entry)
+        self._waiting.append(Entry(task, ticket))
         return ticket
 
     def wait(
@@ -156,9 +152,7 @@ class Decoder:
         entries = self._clear()
         torch.cuda.empty_cache()
         log.warning("batch_halved", batchSize=self._batch_size)
-        for entry in entries:
-            entry.features = None
-        self._waiting.extend(entries)
+        self._waiting.extend(Entry(entry.task, entry.ticket, tries=entry.tries) for entry in entries)
 
     def _forget_canceled(self) -> None:
         _drop_canceled(self._listening)

@@ -38,6 +38,10 @@ class Entry:
     """How many temperatures did not give an acceptable text."""
     no_speech_prob: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.task.heard:
+            self.features = self.task.sound
+
     @property
     def is_heard(self) -> bool:
         """Whether the encoder is through with it."""

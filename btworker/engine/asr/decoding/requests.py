@@ -51,7 +51,7 @@ class TextRequest:
     """Ask for the text of a window."""
 
     sound: Tensor
-    """(n_mels, 3000), or what the encoder made of it: Heard.features."""
+    """(n_mels, 3000); or, where it is heard already, what the encoder made of it: Heard.features."""
     start: tuple[int, ...]
     """Prompt, and the signs of language and task."""
     sot: int
@@ -66,6 +66,8 @@ class TextRequest:
     unacceptable: Callable[[Decoded], bool] = field(compare=False)
     to_align: Callable[[Decoded], Text | None] = field(compare=False)
     """The words whose times are wanted, of an acceptable text."""
+    heard: bool = False
+    """The encoder is through with `sound`."""
     hopeless: Callable[[str], bool] | None = field(default=None, compare=False)
     """Whether a text that begins like this cannot become acceptable: it is then not decoded to its end. Asked of greedy
     and sampled texts, but not at the last temperature, whose text stands."""
