@@ -35,6 +35,7 @@ class NotReady(Refusal):
 
     status: Literal["not_ready"]
     reasons: list[str]
+    loading: bool
 
 
 class IdentityWire(Wire):

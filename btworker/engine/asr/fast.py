@@ -23,16 +23,14 @@ from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
 from btworker.engine.quality.coverage import uncovered
 from btworker.engine.vad.detector import Speech
+from btworker.engine.vad.packing import GRID
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
 AHEAD = 2
 """Windows in the decoder, times its batch: enough that no place stays empty, and no recording fills the memory."""
-
 MOST_OF_IT = 0.9
 """Of a window: a stretch as long as that is not heard again."""
-FRAME_SAMPLES = 160
-"""From one frame to the next: 10 ms."""
 
 
 class FastLoop:
@@ -114,7 +112,7 @@ class FastLoop:
 
 def windows_of(speech: Speech) -> tuple[Window, ...]:
     """Where somebody speaks, in stretches of up to 30 s; they begin with a frame."""
-    stretches = ((span.start // FRAME_SAMPLES, -(-span.end // FRAME_SAMPLES)) for span in speech.windows())
+    stretches = ((span.start // GRID, -(-span.end // GRID)) for span in speech.windows())
     return tuple(Window(first, min(end - first, WINDOW_FRAMES)) for first, end in stretches)
 
 

@@ -17,14 +17,11 @@ from btworker.engine.asr.decoding.requests import Decoded, TextRequest
 from btworker.engine.asr.decoding.ticket import Ticket
 from btworker.engine.asr.revision import Revision
 from btworker.engine.asr.timeline import Cut, Window, cut
+from btworker.engine.quality.hallucinations import COMPRESSION_RATIO_THRESHOLD, LOGPROB_THRESHOLD
 from btworker.engine.quality.loops import is_looping
 from btworker.jobs import Options
 
 FALLBACK_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-COMPRESSION_RATIO_THRESHOLD = 2.4
-"""A text that compresses better than this repeats itself."""
-LOGPROB_THRESHOLD = -1.0
-"""Mean log-probability of the tokens below which a text is not believed."""
 PREPEND_PUNCTUATIONS = "\"'“¿([{-"
 APPEND_PUNCTUATIONS = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - whisper's own default, full-width marks and all
 

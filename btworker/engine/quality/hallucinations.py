@@ -18,7 +18,9 @@ from btworker.transcript import Hallucination, Segment
 
 STRONG, MEDIUM, WEAK = 0.9, 0.65, 0.4
 LOGPROB_THRESHOLD = -1.0
+"""Mean log-probability of the tokens below which openai-whisper does not believe a text."""
 COMPRESSION_RATIO_THRESHOLD = 2.4
+"""openai-whisper's, too: a text that compresses better than this repeats itself."""
 MAX_LETTERS_PER_S = 35.0
 """Fast speakers reach 25 characters a second in English; a letter of CJK, kana or Hangul counts 2.5."""
 DENSE_LETTER = 2.5

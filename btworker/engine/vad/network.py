@@ -22,8 +22,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 
-FRAME = 512
-"""Samples from one probability to the next: 32 ms."""
+from btworker.engine.vad.spans import FRAME
+
 CONTEXT = 64
 """Samples before a frame that the network hears with it."""
 _FFT, _HOP, _MIRRORED = 256, 128, 64

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from btworker.ffmpeg import SAMPLE_RATE
+
 FRAME = 512
-"""Samples to a probability."""
-SAMPLES_PER_MS = 16
+"""Samples from one probability to the next: 32 ms."""
+SAMPLES_PER_MS = SAMPLE_RATE // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Span:
     @property
     def seconds(self) -> tuple[float, float]:
         """(start, end) in seconds."""
-        return self.start / (SAMPLES_PER_MS * 1000), self.end / (SAMPLES_PER_MS * 1000)
+        return self.start / SAMPLE_RATE, self.end / SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
