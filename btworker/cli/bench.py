@@ -15,7 +15,7 @@ from btworker.cli.embedded import SAMPLE
 from btworker.cli.figures import Figures
 from btworker.cli.load import Load
 from btworker.cli.own_worker import with_own_worker
-from btworker.cli.recordings import recordings, why_none
+from btworker.cli.recordings import NoRecordingError, named_by
 from btworker.cli.tables import print_facts
 from btworker.client import Client
 from btworker.ffmpeg import SAMPLE_RATE, find_ffmpeg
@@ -55,11 +55,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Measure; 1 when a job failed."""
-    for path in args.files:
-        if not recordings(path):
-            say(f"{path} {why_none(path)}")
-            return EXIT_USAGE
-    files = [file for path in args.files for file in recordings(path)]
+    try:
+        files = named_by(args.files)
+    except NoRecordingError as error:
+        say(str(error))
+        return EXIT_USAGE
     with tempfile.TemporaryDirectory(prefix="btworker-bench-") as folder:
         if not files:
             made = Path(folder) / "sample.wav"

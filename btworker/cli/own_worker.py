@@ -153,6 +153,6 @@ def _environment(settings: Settings, token: str, data: Path) -> dict[str, str]:
         "WORKER_CPU_THREADS": settings.cpu_threads,
         "WORKER_DIARIZATION_PIPELINE": settings.diarization_pipeline or "",
         "HF_TOKEN": settings.huggingface_token or "",
+        "TMPDIR": data.parent,  # where torch leaves folders of its own
     }
-    ours["TMPDIR"] = data.parent  # where torch leaves folders of its own
     return {**child_environment(), **{name: str(value) for name, value in ours.items()}}

@@ -10,6 +10,10 @@ MORE_MEDIA = (".opus", ".ogg", ".oga", ".m4a", ".mka", ".mkv", ".flac", ".amr", 
 """Suffixes that not every system's table of types has."""
 
 
+class NoRecordingError(Exception):
+    """A path that names no recording: one sentence."""
+
+
 def recordings(path: Path) -> list[Path]:
     """The file itself; of a folder, everything below it whose name says that it is sound or video, in order."""
     if not path.is_dir():
@@ -18,12 +22,21 @@ def recordings(path: Path) -> list[Path]:
     return sorted(file for file in names if _is_media(file.name) and file.is_file())
 
 
+def named_by(paths: list[Path]) -> list[Path]:
+    """All that these paths name, in their order. Raises NoRecordingError for the first that names none."""
+    found = {path: recordings(path) for path in paths}
+    for path, files in found.items():
+        if not files:
+            raise NoRecordingError(f"{path} {_why_none(path)}")
+    return [file for path in paths for file in found[path]]
+
+
 def _is_media(name: str) -> bool:
     kind = mimetypes.guess_type(name)[0] or ""
     return not name.startswith(".") and (kind.startswith(("audio/", "video/")) or name.lower().endswith(MORE_MEDIA))
 
 
-def why_none(path: Path) -> str:
+def _why_none(path: Path) -> str:
     """What is wrong with a path that names none."""
     if path.is_dir():
         return "has no recordings in it"

@@ -26,7 +26,7 @@ from btworker.cli.connection import (
 )
 from btworker.cli.interrupts import at_a_terminal, interruptible
 from btworker.cli.own_worker import with_own_worker
-from btworker.cli.recordings import recordings, why_none, with_folders
+from btworker.cli.recordings import NoRecordingError, named_by, with_folders
 from btworker.cli.wording import clock, megabytes, printable
 from btworker.client import Client, ClientError, Job
 from btworker.client.errors import UNREACHABLE
@@ -80,14 +80,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe all files. Ctrl-C leaves the jobs that were accepted to the worker, and says how to get at them."""
-    files: list[Path] = []
-    for path in args.files:
-        found = recordings(path)
-        if not found:
-            say(f"{path} {why_none(path)}")
-            return EXIT_USAGE
-        files += found
-    args.files = list(dict.fromkeys(files))
+    try:
+        args.files = list(dict.fromkeys(named_by(args.files)))
+    except NoRecordingError as error:
+        say(str(error))
+        return EXIT_USAGE
     if not names_server(args):
         return with_own_worker(args, Batch(args).run)
     batch = Batch(args, memory=client_settings().upload_memory)

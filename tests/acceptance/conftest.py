@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -31,6 +31,25 @@ def until(true: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S
     while not true():
         assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
         time.sleep(0.01)
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Processes whose environment names a data folder below this one: the server and its children."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and f"WORKER_DATA_DIR={folder}/".encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:  # gone, or not ours
+            continue
+    return found
+
+
+@contextmanager
+def leaves_no_process(folder: Path) -> Iterator[None]:
+    """Whatever was started with data in this folder has ended soon after the block."""
+    yield
+    until(lambda: not processes_of(folder), "the server and its children are gone", deadline_s=10)
 
 
 def plain_environment(**more: str) -> dict[str, str]:

@@ -2,36 +2,15 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from btworker.cli import demo
 from btworker.cli.local_server import LocalServer, ServerError
-from tests.acceptance.conftest import ROOT, Cli, plain_environment, until
+from tests.acceptance.conftest import ROOT, Cli, leaves_no_process, plain_environment, processes_of, until
 
 DEMO_S = 280.0
-
-
-def processes_of(folder: Path) -> list[int]:
-    """Processes whose environment names a data folder below this one: the server and its children."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdecimal() and f"WORKER_DATA_DIR={folder}/".encode() in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
-        except OSError:  # gone, or not ours
-            continue
-    return found
-
-
-@contextmanager
-def leaves_no_process(folder: Path) -> Iterator[None]:
-    """Whatever was started with data in this folder has ended soon after the block."""
-    yield
-    until(lambda: not processes_of(folder), "the server and its children are gone", deadline_s=10)
 
 
 @pytest.mark.speech

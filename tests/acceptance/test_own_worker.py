@@ -10,20 +10,8 @@ import pytest
 
 from btworker.cli.embedded import SAMPLE, SPOKEN
 from btworker.cli.wer import word_errors
-from tests.acceptance.conftest import DEADLINE_S, Cli, plain_environment, script, until
+from tests.acceptance.conftest import DEADLINE_S, Cli, leaves_no_process, plain_environment, processes_of, script, until
 from tests.acceptance.terminal import terminal
-
-
-def processes_in(folder: Path) -> list[int]:
-    """Processes whose environment names a data folder below this one."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdecimal() and f"WORKER_DATA_DIR={folder}/".encode() in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
-        except OSError:  # gone, or not ours
-            continue
-    return found
 
 
 @pytest.fixture
@@ -48,8 +36,8 @@ def scripted(alone: Cli) -> Cli:
 @contextmanager
 def leaves_nothing(cli: Cli) -> Iterator[None]:
     """No process and no file is left of what is done in the block."""
-    yield
-    until(lambda: not processes_in(cli.folder / "tmp"), "its processes are gone", deadline_s=10)
+    with leaves_no_process(cli.folder / "tmp"):
+        yield
     assert list((cli.folder / "tmp").iterdir()) == []
 
 
@@ -142,9 +130,9 @@ def test_a_command_that_is_killed_leaves_no_process(scripted: Cli, recording: Pa
     with scripted.start(*words) as running:
         assert running.stderr is not None
         assert any("transcribing" in line for line in running.stderr), "the job never ran"
-        assert processes_in(scripted.folder / "tmp")
+        assert processes_of(scripted.folder / "tmp")
         running.kill()
-    until(lambda: not processes_in(scripted.folder / "tmp"), "its processes are gone", deadline_s=20)
+    until(lambda: not processes_of(scripted.folder / "tmp"), "its processes are gone", deadline_s=20)
 
 
 def test_ctrl_c_at_a_terminal_asks_nothing(scripted: Cli, recording: Path) -> None:
