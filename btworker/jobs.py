@@ -124,8 +124,20 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class FileProgress:
+    """How far one input is. Seconds are seconds of audio."""
+
+    stage: Stage = Stage.INITIALIZING
+    done_s: float = 0.0
+    total_s: float = 0.0
+    windows: int = 0
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is. Seconds are seconds of audio."""
+    """How far a job is; the file and the seconds are those of the first input that is not done. Seconds are seconds of
+    audio."""
 
     percent: float = 0.0
     file_index: int = 0
@@ -135,6 +147,8 @@ class Progress:
     total_chunks: int = 0
     audio_s_done: float = 0.0
     audio_s_total: float = 0.0
+    files: tuple[FileProgress, ...] = ()
+    """Of each input, while the job runs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ Enum, Path or another message. Paths cross; payloads stay on disk.
     parent --(at spawn)------> WorkerSpec
     parent --(task queue)----> RunTask | Stop
     parent --(control pipe)--> Cancel          (its EOF means that the parent died)
-    child  --(event queue)---> Ready | Unready | Started | Progressed | WindowDone | Warned | Finished | Failed
+    child  --(event queue)---> Ready | Unready | Started | Progressed | WindowDone | FileDone | Alive | Warned
+                               | Finished | Failed
     the parent itself infers   WorkerLost
 """
 
@@ -47,6 +48,8 @@ class EngineSettings:
     max_audio_s: float = 12 * 3600.0
     decode_stall_s: float = 120.0
     """Seconds without a sample from ffmpeg after which it is given up."""
+    ffmpeg_processes: int = 1
+    """ffmpegs of the child at once."""
     threads: int = 0
     """CPU threads of the child; 0 = torch's own choice."""
     batch_size: int = 0
@@ -179,6 +182,23 @@ class WindowDone:
 
 
 @dataclass(frozen=True, slots=True)
+class FileDone:
+    """All of this input is there but for its files, which come with those of the others."""
+
+    job_id: JobId
+    attempt: int
+    file_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The job is at work, and has nothing else to say."""
+
+    job_id: JobId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelLoaded:
     """The child swapped its model for the one that the job asked for."""
 
@@ -244,7 +264,7 @@ class WorkerLost:
     blame: Blame = Blame.OWN
 
 
-JobEvent = Started | Progressed | WindowDone | ModelLoaded | Warned | Finished | Failed | WorkerLost
+JobEvent = Started | Progressed | WindowDone | FileDone | Alive | ModelLoaded | Warned | Finished | Failed | WorkerLost
 """What service.on_event takes."""
 ChildEvent = Ready | Unready | JobEvent
 """What a child may put on its event queue (all but WorkerLost)."""

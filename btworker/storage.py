@@ -3,6 +3,7 @@
     <data>/lock  jobs.sqlite3  scratch/
     <data>/jobs/<job id>/in/<n>            inputs, "<n>.part" while they arrive
                          windows/<n>.jsonl finished windows of input n, so that a second attempt goes on from there
+                         windows/<n>.done  there once these are all
                          out/              results, and .transcript.<n>.json for more of them;
                                            "out.part" until all of them are durable
                          diarizing         there while speakers are told apart: who dies there is not sent there again
@@ -69,6 +70,10 @@ class JobFolder:
     def input(self, index: int) -> Path:
         """The file of input number `index`."""
         return self.inputs / str(index)
+
+    def said(self, index: int) -> Path:
+        """There once all windows of input number `index` are."""
+        return self.windows / f"{index}.done"
 
     def windows_of(self, index: int) -> Path:
         """The finished windows of input number `index`, one JSON object a line."""

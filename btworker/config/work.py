@@ -52,6 +52,9 @@ class WorkSettings(BaseSettings):
     """Seconds that a child gets to load a model before it counts as hung; 3 GB at 1 MB/s take 50 minutes."""
     decode_stall_s: float = Field(120.0, gt=0, le=86_400, validation_alias=env("WORKER_DECODE_STALL_SECONDS"))
     """Seconds without a sample from ffmpeg after which a job fails with TIMEOUT."""
+    ffmpeg_processes: int = Field(0, ge=0, le=64, validation_alias=env("WORKER_FFMPEG_PROCESSES"))
+    """Recordings that a child has ffmpeg decode at once, ahead of the model; 0 = one for four of its share of the
+    machine's cores, since the others have more to do. Each may take a core."""
     window_timeout_s: float = Field(0.0, ge=0, le=86_400, validation_alias=env("WORKER_WINDOW_TIMEOUT_SECONDS"))
     """Seconds that 30 s of audio may take before the child counts as hung; 0 = 600 on a GPU, 3600 on the CPU."""
     recycle_jobs: int = Field(1000, ge=0, validation_alias=env("WORKER_RECYCLE_JOBS"))

@@ -17,6 +17,7 @@ from btworker.messages import EngineInfo, JobEvent, RunTask, WorkerSpec
 if TYPE_CHECKING:
     from btworker.engine.asr.weights import Model
     from btworker.engine.diarization.diarizer import Diarizer
+    from btworker.engine.sound_pool import SoundPool
 
 log = get_logger()
 
@@ -35,6 +36,8 @@ class WhisperEngine:
         self._surroundings = surroundings
         self.models: Desk[Model] = Desk(self._load)
         """The loaded model; each attempt borrows it."""
+        self.sounds: SoundPool
+        """Decodes the inputs of all jobs; there after `open`."""
         self._model_error = "no model is loaded yet"
         self.diarizer: Diarizer | None = None
         """Loaded by `open`, where it can be."""
@@ -60,8 +63,10 @@ class WhisperEngine:
         import torch
 
         from btworker.engine.asr.decoding.alignment import keep_compiled
+        from btworker.engine.sound_pool import SoundPool
 
         keep_compiled()
+        self.sounds = SoundPool(self.spec.settings.ffmpeg_processes)
         if self.spec.settings.threads:
             torch.set_num_threads(self.spec.settings.threads)
         with self.models.lend(self.spec.settings.default_model, check=lambda: None):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,10 +17,12 @@ from btworker.transcript import Transcript
 
 
 class StageClock:
-    """Seconds of wall time by stage."""
+    """Seconds of wall time by stage. While several are in a stage at once, its time passes once."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
+        self._inside: Counter[str] = Counter()
+        self._began_at: dict[str, float] = {}
 
     @property
     def timings(self) -> tuple[tuple[str, float], ...]:
@@ -29,11 +32,15 @@ class StageClock:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time inside for this stage, also when it fails."""
-        began = time.monotonic()
+        if not self._inside[name]:
+            self._began_at[name] = time.monotonic()
+        self._inside[name] += 1
         try:
             yield
         finally:
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - began
+            self._inside[name] -= 1
+            if not self._inside[name]:
+                self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - self._began_at[name]
 
 
 def camel_case(options: Options) -> dict[str, Any]:

@@ -96,6 +96,11 @@ def threads_per_child(*, wanted: int, children: int) -> int:
     return wanted or max(1, len(os.sched_getaffinity(0)) // max(1, children))
 
 
+def ffmpegs_per_child(*, children: int) -> int:
+    """Recordings to decode ahead: one for four of the child's cores."""
+    return max(1, threads_per_child(wanted=0, children=children) // 4)
+
+
 def read_gpus(devices: Sequence[Device]) -> tuple[GpuReading, ...]:
     """One reading for each GPU. Blocking, and for ever where the driver hangs: gpu_watch.py calls it in a thread."""
     try:

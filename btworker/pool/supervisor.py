@@ -8,7 +8,7 @@ from btworker.jobs import Job, JobId
 from btworker.logs import wants_json
 from btworker.messages import EngineSettings, LogSettings, RunTask, WorkerSpec
 from btworker.pool import PoolEvent, WorkerState
-from btworker.pool.devices import find_gpus, places, threads_per_child
+from btworker.pool.devices import ffmpegs_per_child, find_gpus, places, threads_per_child
 from btworker.pool.limits import child_limits
 from btworker.pool.placing import Offer, choose, place
 from btworker.pool.worker import Worker
@@ -100,6 +100,7 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
         offline=settings.offline,
         max_audio_s=settings.max_audio_hours * 3600,
         decode_stall_s=settings.decode_stall_s,
+        ffmpeg_processes=settings.ffmpeg_processes or ffmpegs_per_child(children=len(children)),
         batch_size=settings.batch_size,
         threads=threads_per_child(wanted=settings.cpu_threads, children=len(children)),
         diarization_device=settings.diarization_device,

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from btworker.jobs import JobId, Stage
-from btworker.messages import JobEvent, Progressed, RunTask, WindowDone
+from btworker.messages import FileDone, JobEvent, Progressed, RunTask, WindowDone
 from btworker.pool.limits import ChildLimits
 
 
@@ -12,8 +12,8 @@ from btworker.pool.limits import ChildLimits
 class SignOfLife:
     """The last word of a job, or of a child that starts, and what it was doing then."""
 
-    stage: Stage | None = None
-    """None: the child starts."""
+    stages: dict[int, Stage] = field(default_factory=dict)
+    """Of each file of the job that is at work; empty: the child starts."""
     at: float = field(default_factory=time.monotonic)
     suspected: bool = False
 
@@ -24,11 +24,12 @@ class SignOfLife:
     def silence(self, limits: ChildLimits) -> str:
         """Why it counts as hung, follows a subject; empty where it does not. It takes two looks, a word between them
         resets it: our own loop may have stood still, and what was said meanwhile is heard before the next look."""
-        limit_s = limits.silence_s(self.stage)
+        slowest = max(self.stages.values(), key=limits.silence_s, default=None)
+        limit_s = limits.silence_s(slowest)
         if time.monotonic() - self.at < limit_s:
             self.suspected = False
         elif self.suspected:
-            doing = "loading" if self.stage is None else self.stage.value.replace("_", " ")
+            doing = "loading" if slowest is None else slowest.value.replace("_", " ")
             return f"was killed after {limit_s:g} s without a sign of life while {doing}"
         else:
             self.suspected = True
@@ -70,7 +71,7 @@ class Tasks:
     def begin(self, task: RunTask) -> None:
         """The child was given one more."""
         self._tasks[task.job_id] = task
-        self._signs[task.job_id] = SignOfLife(Stage.INITIALIZING)
+        self._signs[task.job_id] = SignOfLife({0: Stage.INITIALIZING})
 
     def heard(self, event: JobEvent) -> None:
         """One of them said something."""
@@ -78,9 +79,11 @@ class Tasks:
             return
         sign.heard()
         if isinstance(event, Progressed):
-            sign.stage = event.stage
+            sign.stages[event.file_index] = event.stage
         elif isinstance(event, WindowDone):
-            sign.stage = Stage.TRANSCRIBING
+            sign.stages[event.file_index] = Stage.TRANSCRIBING
+        elif isinstance(event, FileDone) and len(sign.stages) > 1:  # its last one counts until its files are written
+            del sign.stages[event.file_index]
 
     def end(self, job_id: JobId) -> None:
         """One of them is over."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from btworker.jobs import Job, JobId
-from btworker.storage import DataFolder
+from btworker.storage import DataFolder, JobFolder
 
 HEARTBEAT_S = 15.0
 """Below the idle limit of any proxy."""
@@ -53,6 +53,8 @@ class Feed:
         self._look = look
         self._data = data
         self._read_bytes = [0] * len(job.inputs)
+        self._first_open = 0
+        """The input whose text is told: they are at work side by side, but are told one after the other."""
         self._changed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -86,13 +88,19 @@ class Feed:
     def _new_lines(self, job: Job) -> list[Spoken]:
         """Blocking: what was appended to the journals since the last look."""
         found: list[Spoken] = []
-        for index in range(len(job.inputs)):
-            raw, self._read_bytes[index] = _whole_lines(
-                self._data.folder(job.id).windows_of(index), self._read_bytes[index]
-            )
-            for line in raw:
-                found += _spoken(index, line.get("segments"))
+        folder = self._data.folder(job.id)
+        for index in range(self._first_open, len(job.inputs)):
+            self._first_open = index
+            whole = folder.said(index).exists()  # asked first: what is read next is then all
+            while lines := self._next_lines(folder, index):
+                found += [one for line in lines for one in _spoken(index, line.get("segments"))]
+            if not whole:
+                break
         return self._after_last(found)
+
+    def _next_lines(self, folder: JobFolder, index: int) -> list[dict[str, Any]]:
+        lines, self._read_bytes[index] = _whole_lines(folder.windows_of(index), self._read_bytes[index])
+        return lines
 
     def _rest(self, job: Job) -> list[Spoken]:
         """Blocking: what the stored transcripts have behind the last segment."""

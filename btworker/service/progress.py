@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from btworker.jobs import Job, Progress, Stage
-from btworker.messages import Finished, ModelLoaded, Progressed, Started, Warned, WindowDone, WorkerLost
+from btworker.jobs import FileProgress, Job, Options, Progress, Stage
+from btworker.messages import FileDone, Finished, ModelLoaded, Progressed, Started, Warned, WindowDone, WorkerLost
 
 UNFINISHED_PERCENT = 99.0
 """No running job says 100: that is what `complete` is for."""
@@ -14,17 +14,14 @@ WORDS_SHARE = 0.7
 def after(job: Job, event: object, now: float) -> Job:
     """The job after an event that does not end its attempt. `now` is seconds since the epoch."""
     match event:
-        case Progressed():
-            return _moved(job, event.stage, event.file_index, event.seconds_done, event.seconds_total, now=now)
-        case WindowDone():
-            done = (event.seconds_done, event.seconds_total)
-            moved = _moved(job, Stage.TRANSCRIBING, event.file_index, *done, now=now)
-            return replace(moved, progress=replace(moved.progress, chunk_index=event.index + 1))
+        case Progressed() | WindowDone() | FileDone():
+            return _moved(job, event, now=now)
         case Warned():
             return job.with_warnings(event.message).with_log(now, "warning", event.message)
         case ModelLoaded():
             return job.with_log(now, "info", f"loaded model {event.model} in {event.load_s:.1f} s")
-        case Started():
+        case Started():  # an attempt begins with its first input
+            job = replace(job, progress=replace(job.progress, files=()))
             return job.with_log(now, "info", f"attempt {event.attempt} started")
     return job
 
@@ -35,7 +32,7 @@ def completed(job: Job, event: Finished) -> Job:
         replace(item, duration_s=seconds) for item, seconds in zip(job.inputs, event.durations_s, strict=True)
     )
     total_s = sum(event.durations_s)
-    progress = replace(job.progress, percent=100.0, audio_s_done=total_s, audio_s_total=total_s)
+    progress = replace(job.progress, percent=100.0, audio_s_done=total_s, audio_s_total=total_s, files=())
     return replace(job, inputs=inputs, outputs=event.outputs, timings=event.timings, progress=progress)
 
 
@@ -50,21 +47,46 @@ def shared_sentence(event: WorkerLost) -> str:
     return f"its process {event.message}, with other jobs in it; this costs no attempt, and it will run alone"
 
 
-def _moved(job: Job, stage: Stage, file_index: int, done_s: float, total_s: float, *, now: float) -> Job:
-    """Percent counts whole files; within a file decoding does not move it, since it is a moment."""
-    share = min(done_s / total_s, 1.0) if total_s > 0 and stage is not Stage.INITIALIZING else 0.0
-    if job.options.diarization_enabled:
-        share = share * WORDS_SHARE if stage is not Stage.DIARIZING else WORDS_SHARE + share * (1 - WORDS_SHARE)
-    percent = 100.0 * (file_index + share) / max(len(job.inputs), 1)
+def _moved(job: Job, event: Progressed | WindowDone | FileDone, *, now: float) -> Job:
+    """One input has moved. What is shown is the first input that is not done; percent counts all of them alike."""
+    count = len(job.inputs)
+    files = list(job.progress.files or [FileProgress()] * count)
+    files[event.file_index] = _moved_file(files[event.file_index], event)
+    shown = next((index for index, one in enumerate(files) if not one.over), count - 1)
+    percent = 100.0 * sum(_share(one, job.options) for one in files) / count
     progress = Progress(
         percent=min(round(max(percent, job.progress.percent), 1), UNFINISHED_PERCENT),
-        file_index=file_index,
-        total_files=len(job.inputs),
-        current_file=job.inputs[file_index].filename,
-        chunk_index=job.progress.chunk_index if job.progress.file_index == file_index else 0,
+        file_index=shown,
+        total_files=count,
+        current_file=job.inputs[shown].filename,
+        chunk_index=files[shown].windows,
         total_chunks=0,
-        audio_s_done=done_s,
-        audio_s_total=total_s,
+        audio_s_done=files[shown].done_s,
+        audio_s_total=files[shown].total_s,
+        files=tuple(files),
     )
+    stage = files[shown].stage
     started_at = job.stage_started_at if stage is job.stage else now
     return replace(job, stage=stage, stage_started_at=started_at, progress=progress)
+
+
+def _moved_file(file: FileProgress, event: Progressed | WindowDone | FileDone) -> FileProgress:
+    match event:
+        case FileDone():
+            return replace(file, over=True)
+        case WindowDone():
+            file = replace(file, stage=Stage.TRANSCRIBING, windows=event.index + 1)
+        case Progressed():
+            file = replace(file, stage=event.stage)
+    return replace(file, done_s=event.seconds_done, total_s=event.seconds_total)
+
+
+def _share(file: FileProgress, options: Options) -> float:
+    """Of the input's work that is done, 0 to 1; decoding does not count, since it is a moment."""
+    if file.over:
+        return 1.0
+    begun = file.total_s > 0 and file.stage is not Stage.INITIALIZING
+    share = min(file.done_s / file.total_s, 1.0) if begun else 0.0
+    if options.diarization_enabled:
+        share = share * WORDS_SHARE if file.stage is not Stage.DIARIZING else WORDS_SHARE + share * (1 - WORDS_SHARE)
+    return share

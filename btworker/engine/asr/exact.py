@@ -4,14 +4,13 @@ ended, and hears that text as its prompt; the segments equal those of transcribe
 A recording's windows come one after the other, and share batches with those of other recordings.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 
 from btworker.engine.asr.decoding.requests import Decoded
-from btworker.engine.asr.decoding.ticket import Heartbeat, answered
 from btworker.engine.asr.journal import Entry
 from btworker.engine.asr.language import Language
 from btworker.engine.asr.loop_state import LoopState
@@ -21,6 +20,7 @@ from btworker.engine.asr.segments import clear_empty, segment
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Cut, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
+from btworker.engine.ticket import Ticket, answered
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
@@ -41,20 +41,20 @@ class ExactLoop:
         self._revision = revision
         self._initial_state = LoopState(prompt=transcriber.prompt(options.prompt))
 
-    def run(self, done: list[Entry], *, language: Language, check: Callable[[], None]) -> Iterator[Entry | Heartbeat]:
+    def run(self, done: list[Entry], *, language: Language) -> Iterator[Entry | Ticket[Any]]:
         """The windows after those that are done."""
         state = done[-1].state if done else self._initial_state
         index = len(done)
         while state.seek < self._mel.content_frames:
             start = state.seek
-            segments, state = yield from self._window(state, language, check)
+            segments, state = yield from self._window(state, language)
             end_s = min(state.seek, self._mel.content_frames) / FRAMES_PER_SECOND
             yield Entry(index, language.code, self._mel.peak, start / FRAMES_PER_SECOND, end_s, segments, state)
             index += 1
 
     def _window(
-        self, state: LoopState, language: Language, check: Callable[[], None]
-    ) -> Generator[Heartbeat, None, tuple[tuple[Segment, ...], LoopState]]:
+        self, state: LoopState, language: Language
+    ) -> Generator[Ticket[Any], None, tuple[tuple[Segment, ...], LoopState]]:
         """Decode the window at the state's seek: its segments, and the state after it."""
         window = Window(state.seek, min(WINDOW_FRAMES, self._mel.content_frames - state.seek))
         # its spectrogram is the one in which the language was detected, but where a release pads it otherwise
@@ -62,7 +62,7 @@ class ExactLoop:
         features = language.heard.pop(window.seek, None) if same else None
         sound = self._input(window) if features is None else features
         ticket = self._transcriber.ask(sound, window, heard=features is not None, prompt=state.prompt)
-        decoded = yield from answered(ticket, self._model.decoder, check)
+        decoded = yield from answered(ticket)
         if self._transcriber.is_silence(decoded):
             return (), LoopState(window.seek + window.size, state.prompt, state.last_speech_s, state.segment_count)
         pieces = self._transcriber.pieces(decoded, window)

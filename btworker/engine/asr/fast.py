@@ -6,13 +6,13 @@ no text is decoded once more, by itself.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
 from btworker.engine.asr.decoding.requests import Decoded
-from btworker.engine.asr.decoding.ticket import Heartbeat, Ticket, answered
 from btworker.engine.asr.journal import Entry
 from btworker.engine.asr.language import Language
 from btworker.engine.asr.loop_state import LoopState
@@ -22,6 +22,7 @@ from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Windo
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
 from btworker.engine.quality.coverage import uncovered
+from btworker.engine.ticket import Ticket, answered
 from btworker.engine.vad.detector import Speech
 from btworker.engine.vad.packing import GRID
 from btworker.jobs import Options
@@ -53,7 +54,7 @@ class FastLoop:
         self._spans_s = [span.seconds for span in speech.spans]
         self._prompt = transcriber.prompt(options.prompt)
 
-    def run(self, done: list[Entry], *, language: Language, check: Callable[[], None]) -> Iterator[Entry | Heartbeat]:
+    def run(self, done: list[Entry], *, language: Language) -> Iterator[Entry | Ticket[Any]]:
         """The windows after those that are done, in their order."""
         waiting = deque(self._windows[len(done) :])
         asked: deque[tuple[Window, Ticket[Decoded]]] = deque()
@@ -64,7 +65,7 @@ class FastLoop:
                     window = waiting.popleft()
                     asked.append((window, self._ask(window, language.heard.pop(window.seek, None))))
                 window, ticket = asked[0]
-                segments = yield from self._hear(window, ticket, state, check)
+                segments = yield from self._hear(window, ticket, state)
                 asked.popleft()
                 begin, end = (frame / FRAMES_PER_SECOND for frame in (window.seek, window.seek + window.size))
                 state = _after(state, window, segments)
@@ -79,13 +80,13 @@ class FastLoop:
         return self._transcriber.ask(sound, window, heard=heard, prompt=self._prompt, whole=True)
 
     def _hear(
-        self, window: Window, ticket: Ticket[Decoded], state: LoopState, check: Callable[[], None]
-    ) -> Generator[Heartbeat, None, tuple[Segment, ...]]:
+        self, window: Window, ticket: Ticket[Decoded], state: LoopState
+    ) -> Generator[Ticket[Any], None, tuple[Segment, ...]]:
         """A window's segments; where somebody speaks in it and no text came out, it is heard once more."""
-        decoded = yield from answered(ticket, self._decoder, check)
+        decoded = yield from answered(ticket)
         segments = self._segments(window, decoded, state)
         for gap in self._unheard(window, segments):
-            decoded = yield from answered(self._ask(gap), self._decoder, check)
+            decoded = yield from answered(self._ask(gap))
             segments += self._segments(gap, decoded, state)
         in_order = sorted(segments, key=lambda one: one.start)
         return tuple(replace(one, id=state.segment_count + n) for n, one in enumerate(in_order))

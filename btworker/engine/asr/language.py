@@ -1,17 +1,18 @@
 """Which language a recording is in: the one asked for, or the likeliest. Runs in the child."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
 
 from btworker.engine.asr.decoding.requests import LanguageRequest
-from btworker.engine.asr.decoding.ticket import Heartbeat, answered
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.timeline import WINDOW_FRAMES, Window
 from btworker.engine.asr.weights import Model
+from btworker.engine.ticket import Ticket, answered
 from btworker.errors import BtworkerError, ErrorCode
 
 MOST_WINDOWS = 5
@@ -29,8 +30,8 @@ class Language:
 
 
 def find_language(
-    model: Model, mel: LogMel, wanted: str, windows: Sequence[Window], check: Callable[[], None]
-) -> Generator[Heartbeat, None, Language]:
+    model: Model, mel: LogMel, wanted: str, windows: Sequence[Window]
+) -> Generator[Ticket[Any], None, Language]:
     """The language. Where none is wanted it is detected, in several of the windows or in the first 30 s.
 
     Raises BtworkerError where the model does not know the language.
@@ -38,7 +39,7 @@ def find_language(
     if not model.network.is_multilingual:
         return Language("en")
     if not wanted:
-        return (yield from _detect(model, mel, windows, check))
+        return (yield from _detect(model, mel, windows))
     language = str(TO_LANGUAGE_CODE.get(wanted.lower(), wanted.lower()))
     if language not in list(LANGUAGES)[: model.network.num_languages]:
         raise BtworkerError(
@@ -48,9 +49,7 @@ def find_language(
     return Language(language)
 
 
-def _detect(
-    model: Model, mel: LogMel, windows: Sequence[Window], check: Callable[[], None]
-) -> Generator[Heartbeat, None, Language]:
+def _detect(model: Model, mel: LogMel, windows: Sequence[Window]) -> Generator[Ticket[Any], None, Language]:
     """The language that some windows, spread over the recording, hold for the likeliest together."""
     count = min(MOST_WINDOWS, len(windows))
     some = [windows[place * len(windows) // count] for place in range(count)]
@@ -60,7 +59,7 @@ def _detect(
     likely: Counter[str] = Counter()
     features = {}
     for seek, ticket in tickets.items():
-        heard = yield from answered(ticket, model.decoder, check)
+        heard = yield from answered(ticket)
         likely.update(heard.languages)
         features[seek] = heard.features
     return Language(likely.most_common(1)[0][0], features)

@@ -2,18 +2,18 @@
 
 exact.py is openai-whisper's own loop, with the segments of its transcribe(); fast.py decodes independent windows side
 by side. Both say how far they are, stop between two steps, go on where an earlier attempt died, and read a recording of
-any length in the same memory. Runs in the child; engine/attempt.py drives it.
+any length in the same memory. Runs in the child; engine/side_by_side.py drives it.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from btworker.engine.asr.decoding.ticket import Heartbeat
 from btworker.engine.asr.exact import ExactLoop
 from btworker.engine.asr.fast import FastLoop, windows_of
 from btworker.engine.asr.journal import Journal
@@ -25,7 +25,8 @@ from btworker.engine.asr.weights import Model
 from btworker.engine.quality.coverage import uncovered
 from btworker.engine.quality.hallucinations import assess
 from btworker.engine.quality.tidy import tidy
-from btworker.engine.telling import relay
+from btworker.engine.side_by_side import alone
+from btworker.engine.ticket import Ticket
 from btworker.engine.vad.detector import Speech
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
@@ -78,10 +79,18 @@ def run_name(model: Model, recording: Recording, options: Options) -> str:
 def recognize(
     model: Model, recording: Recording, options: Options, *, journal: Journal, check: Callable[[], None]
 ) -> Generator[Step, None, Recognition]:
-    """Go through the recording window by window; yields a Step before the first and after each, returns the result.
+    """One recording by itself: yields a Step before the first window and after each, returns the result.
 
     `check` is called before each step of the decoder, and may raise to stop.
     """
+    piece = recognizing(model, recording, options, journal=journal, check=check)
+    return (yield from alone(piece, driver=model.decoder, check=check))
+
+
+def recognizing(
+    model: Model, recording: Recording, options: Options, *, journal: Journal, check: Callable[[], None]
+) -> Generator[Step | Ticket[Any], None, Recognition]:
+    """The same as a piece of side_by_side(). `check` is called in passes over the whole recording."""
     done = journal.resume()
     n_mels, fast = model.network.dims.n_mels, options.decode == "fast"
     total_s = len(recording.samples) / SAMPLE_RATE
@@ -95,8 +104,7 @@ def recognize(
     mel = LogMel(recording.samples, n_mels=n_mels, peak=peak, device=model.device)
     wanted = done[-1].language if done else options.language
     windows = windows_of(speech) if fast else ()
-    finding = find_language(model, mel, wanted, windows, check)
-    language = yield from relay(finding, lambda _: began)
+    language = yield from find_language(model, mel, wanted, windows)
     revision = installed_revision()
     transcriber = Transcriber(
         model.decoder, Rules.of(options), language=language.code, revision=revision, seed=recording.sha256
@@ -107,9 +115,9 @@ def recognize(
         else ExactLoop(model, mel, options, transcriber, revision)
     )
     entries = list(done)
-    for entry in loop.run(done, language=language, check=check):
-        if isinstance(entry, Heartbeat):
-            yield replace(began, seconds_done=entries[-1].end if entries else 0.0)
+    for entry in loop.run(done, language=language):
+        if isinstance(entry, Ticket):
+            yield entry
             continue
         journal.append(entry)
         entries.append(entry)

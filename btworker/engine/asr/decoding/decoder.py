@@ -25,7 +25,7 @@ from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.places import Entry, Places, Question
 from btworker.engine.asr.decoding.requests import Decoded, Heard, LanguageRequest, TextRequest
 from btworker.engine.asr.decoding.rules import Rules, Vocabulary
-from btworker.engine.asr.decoding.ticket import Ticket
+from btworker.engine.ticket import Ticket
 from btworker.logs import get_logger
 
 log = get_logger()
@@ -35,6 +35,8 @@ HEARD_AT_ONCE = {"cuda": 16, "cpu": 1}
 """Windows to encode in one pass; more bring nothing."""
 TURN_S = 0.05
 """How long a waiting job leaves the decoder to another one before it looks whether it was canceled."""
+IDLE_S = 0.005
+"""Between two looks at tickets of others, when there is nothing to decode."""
 
 
 class Round:
@@ -105,7 +107,7 @@ class Decoder:
         self, tickets: Sequence[Ticket[Any]], check: Callable[[], None], *, at_most_s: float = float("inf")
     ) -> bool:
         """Return True when one of the tickets is done, False after the given time. Calls `check` before each round,
-        which may raise."""
+        which may raise. The tickets may be others' than the decoder's: where it has nothing to do, this waits."""
         end = time.monotonic() + at_most_s
         while not any(ticket.done for ticket in tickets):
             if time.monotonic() > end:
@@ -113,11 +115,18 @@ class Decoder:
             check()
             if self._turn.acquire(timeout=TURN_S):
                 try:
-                    if not any(ticket.done for ticket in tickets):
+                    idle = self._is_idle
+                    if not idle and not any(ticket.done for ticket in tickets):
                         self._round()
                 finally:
                     self._turn.release()
+                if idle:
+                    time.sleep(IDLE_S)
         return True
+
+    @property
+    def _is_idle(self) -> bool:
+        return not (self._listening or self._waiting or any(places.seated for places in self._lanes.values()))
 
     @torch.inference_mode()
     def _round(self) -> None:

@@ -1,0 +1,178 @@
+"""One input of an attempt: its sound, its words, its speakers, told as a piece of side_by_side()."""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from btworker import __version__
+from btworker.engine.diarization.stage import SpeakerStage
+from btworker.engine.results import StageClock, camel_case
+from btworker.engine.telling import Teller, relay
+from btworker.engine.ticket import Ticket
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Stage
+from btworker.logs import get_logger
+from btworker.messages import FileDone, JobEvent, RunTask, WindowDone
+from btworker.storage import JobFolder, scratch_file
+from btworker.transcript import Transcript, Turn
+
+if TYPE_CHECKING:
+    from btworker.engine.asr.recognition import Recognition, Step
+    from btworker.engine.asr.weights import Model
+    from btworker.engine.media import Audio, DecodeProgress
+    from btworker.engine.pipeline import WhisperEngine
+
+log = get_logger()
+NO_TURNS: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the inputs of one attempt have in common."""
+
+    engine: "WhisperEngine"
+    task: RunTask
+    model: "Model"
+    speakers: SpeakerStage
+    clock: StageClock
+    canceled: Callable[[], bool]
+
+    def check(self) -> None:
+        """Raise where the job was canceled."""
+        if self.canceled():
+            raise BtworkerError(ErrorCode.CANCELED, "canceled while the recording was transcribed")
+
+
+class Transcription:
+    """One input of an attempt, and how far it is."""
+
+    def __init__(self, shared: Shared, index: int) -> None:
+        self._shared = shared
+        self._task = shared.task
+        self._index = index
+        self._source = shared.task.inputs[index]
+        self._folder = JobFolder(shared.task.folder)
+        self._tell = Teller(shared.task)
+        self._clock = StageClock()
+        self.is_going = False
+        """It has begun, and is not through."""
+        self.decoded = False
+        """Its sound is there."""
+        self.left_s = 0.0
+        """Of it, without text so far; known once it is decoded."""
+
+    def run(self) -> Generator[JobEvent | Ticket[Any], None, Transcript]:
+        """From its file to its transcript."""
+        self.is_going = True
+        self._folder.said(self._index).unlink(missing_ok=True)
+        with self._stage("decode"):
+            audio = yield from self._decode()
+        for warning in audio.warnings:
+            yield self._tell.warned_of(self._index, warning)
+        recognition = yield from self._recognize(audio)
+        segments, turns = recognition.segments, NO_TURNS
+        if self._task.options.diarization_enabled:
+            with self._stage("diarize"):
+                segments, turns = yield from self._shared.speakers.tell(self._index, segments, audio)
+        audio.discard()
+        self.is_going = False
+        log.info("file_processed", **self._about())
+        yield FileDone(self._task.job_id, self._task.attempt, self._index)
+        return Transcript(
+            text=recognition.text,
+            language=recognition.language,
+            segments=segments,
+            turns=turns,
+            duration_s=audio.duration_s,
+            missing_speech=recognition.missing_speech,
+            provenance=self._provenance(),
+        )
+
+    def _decode(self) -> Generator[JobEvent | Ticket[Any], None, "Audio"]:
+        from btworker.engine.media import Limits
+
+        def event(step: "DecodeProgress | Ticket[Any]") -> JobEvent | Ticket[Any]:
+            if isinstance(step, Ticket):
+                return step
+            return self._tell.progressed(Stage.INITIALIZING, self._index, step.seconds_done, step.seconds_total)
+
+        settings = self._shared.engine.spec.settings
+        steps = self._shared.engine.sounds.decode(
+            self._folder.input(self._index),
+            scratch_file(settings.scratch, self._task.job_id, self._index),
+            limits=Limits(settings.max_audio_s, stall_s=settings.decode_stall_s),
+            canceled=self._shared.canceled,
+        )
+        yield self._tell.progressed(Stage.INITIALIZING, self._index, 0.0, 0.0)
+        audio = yield from relay(steps, event)
+        self.decoded, self.left_s = True, audio.duration_s
+        return audio
+
+    def _recognize(self, audio: "Audio") -> Generator[JobEvent | Ticket[Any], None, "Recognition"]:
+        from btworker.engine.asr.journal import Journal
+        from btworker.engine.asr.recognition import Recording, recognizing, run_name
+
+        shared, options = self._shared, self._task.options
+        size_mb = round(self._source.size_bytes / 2**20, 3)
+        log.info("transcribe_started", **self._about(), durationSec=round(audio.duration_s, 3), sizeMB=size_mb)
+        recording = Recording(audio.samples, self._source.sha256)
+        journal = Journal(self._folder.windows_of(self._index), run=run_name(shared.model, recording, options))
+        with self._stage("transcribe"):
+            steps = recognizing(shared.model, recording, options, journal=journal, check=shared.check)
+            recognition = yield from relay(steps, self._heard)
+        self.left_s = 0.0
+        self._folder.said(self._index).touch()
+        log.info("transcribe_finished", **self._about(), segmentCount=len(recognition.segments))
+        yield from self._say_what_is_doubtful(recognition)
+        return recognition
+
+    def _heard(self, step: "Step | Ticket[Any]") -> JobEvent | Ticket[Any]:
+        if isinstance(step, Ticket):
+            return step
+        self.left_s = step.seconds_total - step.seconds_done
+        where = (step.seconds_done, step.seconds_total)
+        if step.index is None:
+            return self._tell.progressed(Stage.TRANSCRIBING, self._index, *where)
+        return WindowDone(self._task.job_id, self._task.attempt, self._index, step.index, *where)
+
+    def _say_what_is_doubtful(self, recognition: "Recognition") -> Iterator[JobEvent]:
+        flagged = sum(one.hallucination is not None and one.hallucination.flagged for one in recognition.segments)
+        if flagged:
+            log.info("hallucination_detected", filename=self._source.filename, segmentCount=flagged)
+        if missing := recognition.missing_speech:
+            seconds = sum(end - start for start, end in missing)
+            where = "1 place" if len(missing) == 1 else f"{len(missing)} places"
+            yield self._tell.warned_of(
+                self._index,
+                f"{seconds:.0f} s of speech in {where} gave no text; the transcript lists them as missing_speech",
+            )
+
+    def _about(self) -> dict[str, Any]:
+        """Of log lines."""
+        return {
+            "filename": self._source.filename,
+            "fileIndex": self._index,
+            "totalFiles": len(self._task.inputs),
+        }
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """For this input's clock, and for the job's."""
+        with ExitStack() as clocks:
+            clocks.enter_context(self._clock.stage(name))
+            clocks.enter_context(self._shared.clock.stage(name))
+            yield
+
+    def _provenance(self) -> tuple[tuple[str, Any], ...]:
+        engine, model = self._shared.engine, self._shared.model
+        device = engine.spec.device
+        return (
+            ("model", model.name),
+            ("modelSha256", model.sha256),
+            ("versions", {"btworker": __version__, **dict(engine.info.versions)}),
+            ("device", device.kind if device.name is None else f"{device.kind} ({device.name})"),
+            ("options", camel_case(self._task.options)),
+            ("attempt", self._task.attempt),
+            ("timings", dict(self._clock.timings)),
+        )
