@@ -21,7 +21,7 @@ from support import ROOT, report, spread, workplace
 
 from btworker.engine.diarization.diarizer import Diarization, Diarizer
 from btworker.engine.diarization.loading import load_pipeline
-from btworker.messages import EngineSettings
+from btworker.specs import EngineSettings
 from btworker.transcript import Turn
 from demo_diarization.heldout import Dialogue, Director
 from demo_diarization.measure import Case, diarize, error_rate, pcm

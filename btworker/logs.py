@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from btworker.messages import LogSettings
+from btworker.specs import LogSettings
 
 MAX_VALUE_CHARS = 2000
 """Longer values are cut: a client's 1 MB header must not become a 1 MB log line."""

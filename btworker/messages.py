@@ -1,11 +1,11 @@
 """The only types that cross a process boundary: frozen, slotted, and made of str, int, float, bool, None, tuple,
 Enum, Path or another message. Paths cross; payloads stay on disk.
 
-    parent --(at spawn)------> WorkerSpec
-    parent --(task queue)----> RunTask | Stop
+    parent --(at spawn)------> WorkerSpec      (specs.py)
+    parent --(task queue)----> RunTask | HelpTask | Stop
     parent --(control pipe)--> Cancel          (its EOF means that the parent died)
     child  --(event queue)---> Ready | Unready | Started | Progressed | WindowDone | FileDone | Alive | Warned
-                               | Finished | Failed
+                               | ShareOffered | Helping | Helped | Finished | Failed
     the parent itself infers   WorkerLost
 """
 
@@ -15,76 +15,6 @@ from pathlib import Path
 
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Input, JobId, Options, Output, Stage
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Where a child computes. `uuid` is NVIDIA's name of the GPU, None on the CPU."""
-
-    kind: str
-    """"cuda" or "cpu"."""
-    uuid: str | None = None
-    name: str | None = None
-    index: int | None = None
-    """NVML's index (PCI bus order), for labels."""
-
-    @property
-    def label(self) -> str:
-        """The value of the `gpu` label in metrics: its index, its UUID (MIG), "cpu", or "cuda" where none is there."""
-        return self.uuid or self.kind if self.index is None else str(self.index)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """What the engine needs to know of the service's settings."""
-
-    default_model: str
-    models: tuple[tuple[str, Path | None], ...]
-    """Names that a job may ask for; a path serves an operator's own checkpoint, None an official one from the cache."""
-    model_cache: Path
-    scratch: Path
-    """Folder for decoded audio."""
-    offline: bool = False
-    max_audio_s: float = 12 * 3600.0
-    decode_stall_s: float = 120.0
-    """Seconds without a sample from ffmpeg after which it is given up."""
-    ffmpeg_processes: int = 1
-    """ffmpegs of the child at once."""
-    threads: int = 0
-    """CPU threads of the child; 0 = torch's own choice."""
-    batch_size: int = 0
-    """Windows decoded at once; 0 = as many as there is memory for."""
-    diarization_device: str = "auto"
-    diarization_pipeline: Path | None = None
-    """The operator's folder with a pyannote pipeline; None stands for the pretrained one."""
-    diarization_block_s: float = 3600.0
-    """A longer recording is diarized in blocks of this length."""
-    diarization_overlap_s: float = 60.0
-    hf_token: str | None = None
-
-    def __repr__(self) -> str:
-        return f"EngineSettings(default_model={self.default_model!r}, …)"  # hf_token must never reach a log
-
-
-@dataclass(frozen=True, slots=True)
-class LogSettings:
-    """How a child logs: the same as its parent."""
-
-    level: str
-    json: bool
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSpec:
-    """Everything a child is told at spawn. `engine` is an import string: "package.module:factory"."""
-
-    index: int
-    device: Device
-    engine: str
-    settings: EngineSettings
-    logs: LogSettings
-    slots: int = 1
-    """Jobs that the child has at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +30,17 @@ class RunTask:
     """Children that died with this job alone in them."""
     alone: bool = False
     """No other job may be in its child meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class HelpTask:
+    """Windows of another child's recording, until a task of its own comes; see engine/asr/shares.py."""
+
+    job_id: JobId
+    folder: Path
+    file_index: int
+    source: Input
+    options: Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +140,32 @@ class Alive:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareOffered:
+    """Children that have nothing to do may help with this input until it is done."""
+
+    job_id: JobId
+    attempt: int
+    file_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Helping:
+    """The child is at work for another one's job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Helped:
+    """It is not any more. `fatal` is that of Failed."""
+
+    job_id: JobId
+    file_index: int
+    through: bool = False
+    """Nothing is left of it."""
+    error: ErrorInfo | None = None
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ModelLoaded:
     """The child swapped its model for the one that the job asked for."""
 
@@ -264,8 +231,20 @@ class WorkerLost:
     blame: Blame = Blame.OWN
 
 
-JobEvent = Started | Progressed | WindowDone | FileDone | Alive | ModelLoaded | Warned | Finished | Failed | WorkerLost
+JobEvent = (
+    Started
+    | Progressed
+    | WindowDone
+    | FileDone
+    | Alive
+    | ShareOffered
+    | ModelLoaded
+    | Warned
+    | Finished
+    | Failed
+    | WorkerLost
+)
 """What service.on_event takes."""
-ChildEvent = Ready | Unready | JobEvent
+ChildEvent = Ready | Unready | Helping | Helped | JobEvent
 """What a child may put on its event queue (all but WorkerLost)."""
-ChildCommand = RunTask | Stop
+ChildCommand = RunTask | HelpTask | Stop

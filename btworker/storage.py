@@ -4,6 +4,7 @@
     <data>/jobs/<job id>/in/<n>            inputs, "<n>.part" while they arrive
                          windows/<n>.jsonl finished windows of input n, so that a second attempt goes on from there
                          windows/<n>.done  there once these are all
+                         shares/<n>/       parts of input n that several processes decode (engine/asr/shares.py)
                          out/              results, and .transcript.<n>.json for more of them;
                                            "out.part" until all of them are durable
                          diarizing         there while speakers are told apart: who dies there is not sent there again
@@ -74,6 +75,15 @@ class JobFolder:
     def said(self, index: int) -> Path:
         """There once all windows of input number `index` are."""
         return self.windows / f"{index}.done"
+
+    def shares(self, index: int) -> Path:
+        """What the processes that decode input number `index` together tell each other."""
+        return self.all_shares / str(index)
+
+    @property
+    def all_shares(self) -> Path:
+        """Folder of what is decoded by several processes."""
+        return self.path / "shares"
 
     def windows_of(self, index: int) -> Path:
         """The finished windows of input number `index`, one JSON object a line."""
@@ -162,6 +172,7 @@ class DataFolder:
         folder = self.folder(job_id)
         shutil.rmtree(folder.inputs, ignore_errors=True)
         shutil.rmtree(folder.windows, ignore_errors=True)
+        shutil.rmtree(folder.all_shares, ignore_errors=True)
 
     def remove_remains(self, job_id: JobId, scratch: Path, *, with_inputs: bool, with_outputs: bool) -> None:
         """Delete what a job that has ended needs no more, and what its last attempt left: a child that was killed

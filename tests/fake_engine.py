@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import btworker
@@ -32,14 +32,15 @@ from btworker.jobs import Output, Stage
 from btworker.messages import (
     EngineInfo,
     Finished,
+    HelpTask,
     JobEvent,
     ModelLoaded,
     Progressed,
     RunTask,
     Warned,
     WindowDone,
-    WorkerSpec,
 )
+from btworker.specs import WorkerSpec
 from btworker.storage import JobFolder, sync_folder, transcript_name, write_durably
 
 WINDOW_S = 30.0
@@ -85,6 +86,12 @@ class FakeEngine:
         for step in _steps(task):
             yield from run.step(step)
         yield run.finished()
+
+    def help(self, task: HelpTask, enough: Callable[[], bool]) -> Generator[None, None, bool]:
+        """It has nothing to give; the scripted engine offers nothing, either."""
+        del task, enough
+        yield
+        return True
 
 
 def _steps(task: RunTask) -> list[list[object]]:

@@ -36,7 +36,7 @@ from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.ffmpeg import find_ffmpeg
 from btworker.jobs import Options
-from btworker.messages import EngineSettings
+from btworker.specs import EngineSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINT = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"

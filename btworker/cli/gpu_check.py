@@ -13,8 +13,8 @@ import pynvml
 from btworker.cli.checks import Check, Verdict
 from btworker.config import Settings, child_environment
 from btworker.gpu_support import Problem, TorchFacts, ask_driver, judge, nvml
-from btworker.messages import Device
 from btworker.pool.devices import find_gpus
+from btworker.specs import Device
 
 PROBE = "btworker.engine.gpu_probe"
 """Named, not imported: the command line holds no torch."""

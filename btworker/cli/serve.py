@@ -20,11 +20,11 @@ from btworker.cli.checks import Verdict, file_system_check
 from btworker.cli.notify import Notifier
 from btworker.config import Settings, child_environment, load_settings
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
-from btworker.messages import LogSettings
 from btworker.metrics import Metrics
 from btworker.pool.child import PR_SET_PDEATHSIG
 from btworker.pool.supervisor import Supervisor
 from btworker.service import JobService
+from btworker.specs import LogSettings
 from btworker.storage import DataFolder
 from btworker.store import Store
 from btworker.web.app import Server, bind, build_app

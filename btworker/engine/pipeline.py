@@ -3,7 +3,8 @@ job (attempt.py). torch and whisper are imported by `load` and not before, so th
 """
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from btworker.engine.attempt import Attempt
@@ -12,7 +13,9 @@ from btworker.engine.faults import translated
 from btworker.engine.surroundings import BROKEN, DIARIZATION_LOADING, Surroundings, look_around, unusable
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
-from btworker.messages import EngineInfo, JobEvent, RunTask, WorkerSpec
+from btworker.messages import EngineInfo, HelpTask, JobEvent, RunTask
+from btworker.specs import WorkerSpec
+from btworker.storage import JobFolder
 
 if TYPE_CHECKING:
     from btworker.engine.asr.weights import Model
@@ -25,6 +28,10 @@ log = get_logger()
 def load(spec: WorkerSpec) -> "WhisperEngine":
     """The engine of one child. Cheap next to a model, and never fails: what is wrong is in its `info`."""
     return WhisperEngine(spec, look_around(spec.device))
+
+
+class _EnoughError(Exception):
+    """How a helper is left."""
 
 
 class WhisperEngine:
@@ -76,6 +83,31 @@ class WhisperEngine:
         """One attempt at a job; see the protocol in pool/engine_api.py."""
         with translated():
             yield from Attempt(self, task, canceled).run()
+
+    def help(self, task: HelpTask, enough: Callable[[], bool]) -> Generator[None, None, bool]:
+        """Windows of another child's recording; see the protocol in pool/engine_api.py."""
+        from btworker.engine.asr.helping import help_with
+        from btworker.engine.asr.shares import Shares
+
+        def check() -> None:
+            if enough() or self.models.name != task.options.model:
+                raise _EnoughError
+
+        try:
+            check()
+            folder = JobFolder(task.folder).shares(task.file_index)
+            with (
+                translated(),
+                self.models.lend(task.options.model, check) as model,
+                closing(Shares.find(folder)) as shares,
+            ):
+                count = yield from help_with(model, shares, task.options, task.source.sha256, check=check)
+                log.info("help_finished", windows=count)
+        except _EnoughError:  # a job of its own has come
+            return False
+        except FileNotFoundError:  # the other one has ended
+            pass
+        return True
 
     def _load_diarizer(self) -> None:
         """Without speakers a worker is of use as well: what is wrong is a sentence for ping and for jobs."""

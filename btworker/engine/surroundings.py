@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from btworker.ffmpeg import ffmpeg_version, find_ffmpeg
 from btworker.gpu_support import ask_driver, judge
-from btworker.messages import Device, EngineInfo
+from btworker.messages import EngineInfo
+from btworker.specs import Device
 
 PACKAGES = ("numpy", "torch", "torchaudio", "openai-whisper", "pyannote.audio", "silero-vad")
 CRITICAL = ("numpy", "torch", "whisper")

@@ -1,7 +1,7 @@
 """A promise: what was asked, and in the end the answer or what went wrong. Whoever needs one yields it (see
 side_by_side.py) instead of standing still."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -49,3 +49,14 @@ def answered(ticket: Ticket[Answer]) -> Generator[Ticket[Any], None, Answer]:
     finally:
         ticket.cancel()
     return ticket.answer
+
+
+def all_answered(tickets: Sequence[Ticket[Answer]]) -> Generator[Ticket[Any], None, list[Answer]]:
+    """The same of several."""
+    try:
+        for ticket in tickets:
+            yield from answered(ticket)
+    finally:
+        for ticket in tickets:
+            ticket.cancel()
+    return [ticket.answer for ticket in tickets]

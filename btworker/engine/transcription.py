@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from btworker import __version__
@@ -13,12 +14,14 @@ from btworker.engine.ticket import Ticket
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Stage
 from btworker.logs import get_logger
-from btworker.messages import FileDone, JobEvent, RunTask, WindowDone
+from btworker.messages import FileDone, JobEvent, RunTask, ShareOffered, WindowDone
 from btworker.storage import JobFolder, scratch_file
 from btworker.transcript import Transcript, Turn
 
 if TYPE_CHECKING:
     from btworker.engine.asr.recognition import Recognition, Step
+    from btworker.engine.asr.shares import Shares
+    from btworker.engine.asr.timeline import Window
     from btworker.engine.asr.weights import Model
     from btworker.engine.media import Audio, DecodeProgress
     from btworker.engine.pipeline import WhisperEngine
@@ -55,6 +58,7 @@ class Transcription:
         self._folder = JobFolder(shared.task.folder)
         self._tell = Teller(shared.task)
         self._clock = StageClock()
+        self._offers = False
         self.is_going = False
         """It has begun, and is not through."""
         self.decoded = False
@@ -119,7 +123,8 @@ class Transcription:
         recording = Recording(audio.samples, self._source.sha256)
         journal = Journal(self._folder.windows_of(self._index), run=run_name(shared.model, recording, options))
         with self._stage("transcribe"):
-            steps = recognizing(shared.model, recording, options, journal=journal, check=shared.check)
+            offer = partial(self._offer, audio, journal.run) if self._may_spread(audio) else None
+            steps = recognizing(shared.model, recording, options, journal=journal, check=shared.check, offer=offer)
             recognition = yield from relay(steps, self._heard)
         self.left_s = 0.0
         self._folder.said(self._index).touch()
@@ -130,11 +135,27 @@ class Transcription:
     def _heard(self, step: "Step | Ticket[Any]") -> JobEvent | Ticket[Any]:
         if isinstance(step, Ticket):
             return step
+        if self._offers:
+            self._offers = False
+            return ShareOffered(self._task.job_id, self._task.attempt, self._index)
         self.left_s = step.seconds_total - step.seconds_done
         where = (step.seconds_done, step.seconds_total)
         if step.index is None:
             return self._tell.progressed(Stage.TRANSCRIBING, self._index, *where)
         return WindowDone(self._task.job_id, self._task.attempt, self._index, step.index, *where)
+
+    def _may_spread(self, audio: "Audio") -> bool:
+        """Whether other processes of this machine may help. A job that may have killed its process gets no other."""
+        spec = self._shared.engine.spec
+        long = 0 < spec.settings.spread_s <= audio.duration_s
+        return long and spec.has_siblings and not self._task.alone
+
+    def _offer(self, audio: "Audio", run: str, language: str, windows: tuple["Window", ...]) -> "Shares":
+        from btworker.engine.asr.shares import Plan, Shares
+
+        self._offers = True
+        plan = Plan(run, str(audio.path), audio.sample_count, language, windows)
+        return Shares.offer(self._folder.shares(self._index), plan)
 
     def _say_what_is_doubtful(self, recognition: "Recognition") -> Iterator[JobEvent]:
         flagged = sum(one.hallucination is not None and one.hallucination.flagged for one in recognition.segments)

@@ -30,7 +30,8 @@ from typing import Protocol
 
 from btworker.errors import ErrorInfo
 from btworker.jobs import Job, JobId
-from btworker.messages import Device, EngineInfo, JobEvent, RunTask
+from btworker.messages import EngineInfo, JobEvent, RunTask
+from btworker.specs import Device
 
 
 class Phase(str, Enum):

@@ -2,8 +2,9 @@
 the child has slots.
 
 Each task has a thread; the main thread waits for the next task, or for Stop, which ends the process whatever is at
-work. One more thread listens to the control pipe: it notes cancellations, and ends the process at once when the pipe
-closes, which means that the parent died. No front end is imported here.
+work. While there is no task, it may help with a recording of another child, in a thread more. Another one listens to
+the control pipe: it notes cancellations, and ends the process at once when the pipe closes, which means that the parent
+died. No front end is imported here.
 """
 
 import ctypes
@@ -33,14 +34,17 @@ from btworker.messages import (
     EngineInfo,
     Failed,
     Finished,
+    Helped,
+    Helping,
+    HelpTask,
     Ready,
     RunTask,
     Started,
     Stop,
     Unready,
-    WorkerSpec,
 )
 from btworker.pool.engine_api import Engine, EngineFactory
+from btworker.specs import WorkerSpec
 
 PR_SET_PDEATHSIG = 1
 OOM_SCORE_ADJ = "500"
@@ -66,10 +70,11 @@ def main(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connection) -
         if engine is None:
             return
         work = _Work(engine, events.put, canceled, stop=lambda: tasks.put(Stop()))
-        threads = ThreadPoolExecutor(spec.slots, thread_name_prefix="job")
+        threads = ThreadPoolExecutor(spec.slots + 1, thread_name_prefix="job")
         for task in iter(tasks.get, Stop()):
             work.begin(task)
-            threads.submit(copy_context().run, work.run, task)  # with what log lines say of this child
+            run = work.help if isinstance(task, HelpTask) else work.run
+            threads.submit(copy_context().run, run, task)  # with what log lines say of this child
         if work.is_going_on:
             os._exit(0)  # Python would wait for the threads
 
@@ -160,16 +165,20 @@ class _Work:
         self._say = say
         self._canceled = canceled
         self._stop = stop
-        self._going_on: set[tuple[JobId, int]] = set()
+        self._going_on: set[RunTask] = set()
+        self._helping: set[HelpTask] = set()
 
     @property
     def is_going_on(self) -> bool:
-        """Some attempt has begun and not ended."""
-        return bool(self._going_on)
+        """Something has begun and not ended."""
+        return bool(self._going_on or self._helping)
 
-    def begin(self, task: RunTask) -> None:
+    def begin(self, task: RunTask | HelpTask) -> None:
         """A thread is about to run it."""
-        self._going_on.add((task.job_id, task.attempt))
+        if isinstance(task, HelpTask):
+            self._helping.add(task)
+        else:
+            self._going_on.add(task)
 
     def run(self, task: RunTask) -> None:
         """One attempt at one job, from its first event to its last; in a thread."""
@@ -178,10 +187,34 @@ class _Work:
             with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, attempt=task.attempt):
                 fatal = self._attempt(task)
             self._canceled.discard(task.job_id)
-            self._going_on.discard((task.job_id, task.attempt))
+            self._going_on.discard(task)
             sys.stdout.flush()
             if fatal:
                 self._stop()
+
+    def help(self, task: HelpTask) -> None:
+        """Windows of another child's recording, until a task comes; in a thread."""
+        with ExitStack() as edge:
+            edge.push(_end)
+            with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, fileIndex=task.file_index):
+                helped = self._help(task)
+            self._helping.discard(task)
+            self._say(helped)
+            if helped.fatal:
+                self._stop()
+
+    def _help(self, task: HelpTask) -> Helped:
+        log.info("help_started")
+        steps = self._engine.help(task, lambda: bool(self._going_on))
+        try:
+            while True:
+                next(steps)
+                self._say(Helping())
+        except StopIteration as end:
+            return Helped(task.job_id, task.file_index, through=end.value)
+        except BtworkerError as error:
+            log.warning("help_failed", code=error.code.value, message=error.message)
+            return Helped(task.job_id, task.file_index, error=error.info, fatal=error.code is ErrorCode.GPU_ERROR)
 
     def _attempt(self, task: RunTask) -> bool:
         """True: this process must not be used again (a CUDA context that is broken stays so)."""

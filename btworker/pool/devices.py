@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import pynvml
 
 from btworker.gpu_support import nvml
-from btworker.messages import Device
+from btworker.specs import Device
 
 CPU = Device("cpu")
 DeviceChoice = Literal["auto", "cuda", "cpu"]

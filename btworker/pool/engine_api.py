@@ -1,9 +1,10 @@
 """What a child asks of an engine. The real one is btworker.engine.pipeline:load; tests bring a scripted one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
-from btworker.messages import EngineInfo, JobEvent, RunTask, WorkerSpec
+from btworker.messages import EngineInfo, HelpTask, JobEvent, RunTask
+from btworker.specs import WorkerSpec
 
 
 class Engine(Protocol):
@@ -26,6 +27,12 @@ class Engine(Protocol):
 
         Asks `canceled()` between windows and raises BtworkerError(CANCELED) when it says so. Raises BtworkerError for
         every failure that has a code; anything else becomes PROCESSING_ERROR.
+        """
+
+    def help(self, task: HelpTask, enough: Callable[[], bool]) -> Generator[None, None, bool]:
+        """Windows of a recording that another child transcribes: yields now and then, returns whether nothing is left.
+
+        Ends soon when `enough()` says so, and by itself where there is nothing to be done. Raises BtworkerError.
         """
 
 

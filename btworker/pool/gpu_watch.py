@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Iterable
 
-from btworker.messages import Device
 from btworker.pool.devices import GpuReading, gpus_down, read_gpus
+from btworker.specs import Device
 
 INTERVAL_S = 5.0
 STALE_S = 20.0

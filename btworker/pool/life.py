@@ -8,6 +8,9 @@ from btworker.pool import RESTART_REASONS
 from btworker.pool.process import Gone
 from btworker.pool.tasks import SignOfLife
 
+GPU_BROKE_LATE = "the GPU reported an error while speakers were told apart"
+NOT_CANCELED = "was killed, since a job in it did not stop when it was canceled"
+
 
 @dataclass(slots=True)
 class Life:

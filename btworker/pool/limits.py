@@ -7,9 +7,14 @@ silence. Every stage of healthy work says something within a known time, so each
 from dataclasses import dataclass
 
 from btworker.config import Settings
+from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import JobId, Stage
-from btworker.messages import Device
+from btworker.specs import Device
 
+CANCEL_GRACE_S = 4.0
+"""Seconds that a child gets to stop a job by itself; then it is killed, so that a cancel takes 5 s at most."""
+STOP_GRACE_S = 2.0
+"""Seconds between the steps of the stop ladder."""
 WINDOW_TIMEOUT_S = {"cuda": 600.0, "cpu": 3600.0}
 """For a window of 30 s of audio, every fallback and a beam included: minutes on the oldest GPU, many on a CPU."""
 DECODE_MARGIN_S = 30.0
@@ -56,6 +61,15 @@ def child_limits(settings: Settings, device: Device) -> ChildLimits:
         quarantine_s=settings.quarantine_minutes * 60,
         jobs=settings.recycle_jobs,
         growth_bytes=settings.recycle_growth_mb << 20,
+    )
+
+
+def quarantined(device: Device, limits: ChildLimits, last: str) -> ErrorInfo:
+    """What the operator is told of a GPU that gets a rest; `last` is how its last child ended."""
+    return ErrorInfo(
+        ErrorCode.GPU_ERROR,
+        f"GPU {device.label} ({device.name or 'unnamed'}) failed {STRIKES} different jobs in a row and is left alone "
+        f"for {limits.quarantine_s / 60:g} minutes; look at nvidia-smi and the kernel's log; last, its process {last}",
     )
 
 

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from btworker.messages import Cancel, ChildCommand, ChildEvent, Stop, WorkerSpec
+from btworker.messages import Cancel, ChildCommand, ChildEvent, Stop
 from btworker.pool import child
+from btworker.specs import WorkerSpec
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _CONTEXT = multiprocessing.get_context("spawn")

@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator, Iterable
 from btworker.config import Settings
 from btworker.jobs import Job, JobId
 from btworker.logs import wants_json
-from btworker.messages import EngineSettings, LogSettings, RunTask, WorkerSpec
+from btworker.messages import RunTask
 from btworker.pool import PoolEvent, WorkerState
 from btworker.pool.devices import ffmpegs_per_child, find_gpus, places, threads_per_child
+from btworker.pool.helping import HelpEvent, Offers
 from btworker.pool.limits import child_limits
 from btworker.pool.placing import Offer, choose, place
 from btworker.pool.worker import Worker
+from btworker.specs import EngineSettings, LogSettings, WorkerSpec
 
 WATCH_INTERVAL_S = 1.0
-"""Seconds between two looks for a hung child; it takes two to kill one."""
+"""Seconds between two looks for a hung child, of which it takes two to kill one, and for an idle one."""
 
 
 class Supervisor:
@@ -23,9 +25,9 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
         self._workers = tuple(
-            Worker(spec, child_limits(settings, spec.device), self._events.put_nowait)
-            for spec in worker_specs(settings)
+            Worker(spec, child_limits(settings, spec.device), self._on_event) for spec in worker_specs(settings)
         )
+        self._offers = Offers()
         self._kept: int | None = None
         """The worker that is kept for a job which waits for a whole one."""
         self._watch: asyncio.Task[None] | None = None
@@ -43,23 +45,23 @@ class Supervisor:
         """Spawn the children; they report when they are ready."""
         for worker in self._workers:
             worker.start()
-        self._watch = asyncio.create_task(self._look_for_hung(), name="pool-watch")
+        self._watch = asyncio.create_task(self._look_around(), name="pool-watch")
 
     def pick(self, waiting: Iterable[Job]) -> JobId | None:
         """The first job that can start now, see placing.py."""
-        job_id, self._kept = choose(waiting, self._offers())
+        job_id, self._kept = choose(waiting, self._room())
         return job_id
 
     def send(self, task: RunTask) -> WorkerState | None:
         """Give the task to a worker, but not to the one that is kept for a job before it."""
-        offers = [offer for offer in self._offers() if offer.worker != self._kept]
+        offers = [offer for offer in self._room() if offer.worker != self._kept]
         index = place(offers, model=task.options.model, alone=task.alone)
         if index is None:
             return None
         self._workers[index].send(task)
         return self._workers[index].state
 
-    def _offers(self) -> list[Offer]:
+    def _room(self) -> list[Offer]:
         return [offer for worker in self._workers if (offer := worker.offer) is not None]
 
     def cancel(self, job_id: JobId, reason: str) -> None:
@@ -80,11 +82,19 @@ class Supervisor:
         await asyncio.gather(*(worker.stop() for worker in self._workers))
         self._events.put_nowait(None)
 
-    async def _look_for_hung(self) -> None:
+    def _on_event(self, event: PoolEvent | HelpEvent) -> None:
+        self._offers.heard(event)
+        if not isinstance(event, HelpEvent):
+            self._events.put_nowait(event)
+
+    async def _look_around(self) -> None:
+        """For hung children, and for idle ones: nothing that waits could start in them, or it would have."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             for worker in self._workers:
                 worker.look()
+                if worker.can_help and (task := self._offers.of(worker.model)) is not None:
+                    worker.help(task)
 
 
 def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
@@ -101,6 +111,7 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
         max_audio_s=settings.max_audio_hours * 3600,
         decode_stall_s=settings.decode_stall_s,
         ffmpeg_processes=settings.ffmpeg_processes or ffmpegs_per_child(children=len(children)),
+        spread_s=settings.spread_minutes * 60,
         batch_size=settings.batch_size,
         threads=threads_per_child(wanted=settings.cpu_threads, children=len(children)),
         diarization_device=settings.diarization_device,
@@ -111,6 +122,6 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
     )
     logs = LogSettings(settings.log_level, json=wants_json(settings.log_format))
     return tuple(
-        WorkerSpec(index, child.device, settings.engine, engine, logs, child.slots)
+        WorkerSpec(index, child.device, settings.engine, engine, logs, child.slots, len(children) > 1)
         for index, child in enumerate(children)
     )

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from btworker.jobs import JobId, Stage
-from btworker.messages import FileDone, JobEvent, Progressed, RunTask, WindowDone
+from btworker.messages import FileDone, HelpTask, JobEvent, Progressed, RunTask, WindowDone
 from btworker.pool.limits import ChildLimits
 
 
@@ -42,6 +42,7 @@ class Tasks:
     def __init__(self) -> None:
         self._tasks: dict[JobId, RunTask] = {}
         self._signs: dict[JobId, SignOfLife] = {}
+        self._help: tuple[HelpTask, SignOfLife] | None = None
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -90,9 +91,31 @@ class Tasks:
         self._tasks.pop(job_id, None)
         self._signs.pop(job_id, None)
 
+    @property
+    def helps(self) -> bool:
+        """The child is at another one's recording."""
+        return self._help is not None
+
+    def help_with(self, task: HelpTask) -> None:
+        """The child was sent there."""
+        self._help = task, SignOfLife({0: Stage.TRANSCRIBING})
+
+    def heard_of_help(self) -> None:
+        """It said something of it."""
+        if self._help is not None:
+            self._help[1].heard()
+
+    def help_ended(self) -> HelpTask | None:
+        """It is not there any more; what it was, where it was there."""
+        task, self._help = None if self._help is None else self._help[0], None
+        return task
+
     def silent(self, limits: ChildLimits) -> tuple[JobId, str] | None:
         """The first one that counts as hung, and why."""
-        silences = [(job_id, sign.silence(limits)) for job_id, sign in self._signs.items()]
+        signs = list(self._signs.items())
+        if self._help is not None:
+            signs.append((self._help[0].job_id, self._help[1]))
+        silences = [(job_id, sign.silence(limits)) for job_id, sign in signs]
         return next(((job_id, why) for job_id, why in silences if why), None)
 
     def take_all(self) -> tuple[RunTask, ...]:

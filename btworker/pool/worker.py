@@ -23,35 +23,35 @@ from btworker.messages import (
     EngineInfo,
     Failed,
     Finished,
+    Helped,
+    Helping,
+    HelpTask,
+    JobEvent,
     ModelLoaded,
     Ready,
     RunTask,
+    ShareOffered,
     Stop,
     Unready,
     WorkerLost,
-    WorkerSpec,
 )
 from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.backoff import Backoff
-from btworker.pool.life import Life
-from btworker.pool.limits import STRIKES, ChildLimits, Strikes
+from btworker.pool.helping import HelpEvent, help_with
+from btworker.pool.life import GPU_BROKE_LATE, NOT_CANCELED, Life
+from btworker.pool.limits import CANCEL_GRACE_S, STOP_GRACE_S, ChildLimits, Strikes, quarantined
 from btworker.pool.placing import Offer
 from btworker.pool.process import ChildProcess, Gone
 from btworker.pool.tasks import Tasks
+from btworker.specs import WorkerSpec
 
 log = get_logger()
-CANCEL_GRACE_S = 4.0
-"""Seconds that a child gets to stop a job by itself; then it is killed, so that a cancel takes 5 s at most."""
-GPU_BROKE_LATE = "the GPU reported an error while speakers were told apart"
-NOT_CANCELED = "was killed, since a job in it did not stop when it was canceled"
-STOP_GRACE_S = 2.0
-"""Seconds between the steps of the stop ladder."""
 
 
 class Worker:
     """See the module's docstring. `emit` takes what the service should hear."""
 
-    def __init__(self, spec: WorkerSpec, limits: ChildLimits, emit: Callable[[PoolEvent], None]) -> None:
+    def __init__(self, spec: WorkerSpec, limits: ChildLimits, emit: Callable[[PoolEvent | HelpEvent], None]) -> None:
         self.spec = spec
         self._limits = limits
         self.phase = Phase.WAITING
@@ -97,6 +97,11 @@ class Worker:
         free = 0 if self._tasks.has_lone_one else self.spec.slots - jobs
         return Offer(self.spec.index, self._tasks.model or self.model, jobs, free)
 
+    @property
+    def can_help(self) -> bool:
+        """It has nothing to do."""
+        return self.phase is Phase.IDLE and not self._tasks.helps and not self._life.worn_out
+
     def start(self) -> None:
         """Spawn a child. Main thread only."""
         self._gone.clear()
@@ -119,6 +124,12 @@ class Worker:
         self.phase = Phase.BUSY
         self._last_progress_at = time.time()
         self._child.send(task)
+
+    def help(self, task: HelpTask) -> None:
+        """Have the child, which has nothing to do, help with a recording of another one."""
+        if self._child is not None:
+            self._tasks.help_with(task)
+            self._child.send(task)
 
     def cancel(self, job_id: JobId, reason: str) -> None:
         """Ask the child to stop this job, and kill it when it does not."""
@@ -172,6 +183,13 @@ class Worker:
                 log.error(
                     "child_unready", worker=self.spec.index, code=event.error.code.value, message=event.error.message
                 )
+            case Helping():
+                self._tasks.heard_of_help()
+            case Helped():
+                self._on_helped(event)
+            case ShareOffered():
+                if (task := self._tasks.get(event.job_id)) is not None:
+                    self._emit(help_with(task, event.file_index))
             case _:
                 self._on_job_event(event)
 
@@ -183,9 +201,14 @@ class Worker:
         log.info("child_ready", worker=self.spec.index, childPid=event.pid, model=event.model, seconds=seconds)
         self._emit(RoomChanged())
 
-    def _on_job_event(self, event: ChildEvent) -> None:
-        if isinstance(event, Ready | Unready):
-            raise TypeError("handled before")
+    def _on_helped(self, event: Helped) -> None:
+        self._tasks.help_ended()
+        self._emit(event)
+        if event.fatal and event.error is not None:
+            self.phase = Phase.STARTING
+            self._ends_itself(event.error.message)
+
+    def _on_job_event(self, event: JobEvent) -> None:
         self._last_progress_at = time.time()
         self._tasks.heard(event)
         if isinstance(event, ModelLoaded):
@@ -207,9 +230,11 @@ class Worker:
         life.shared = life.shared or len(self._tasks) > 1
         if life.why:
             return
-        life.ends_for = ErrorCode.GPU_ERROR
-        life.why = f"ended itself, since {event.error.message if isinstance(event, Failed) else GPU_BROKE_LATE}"
         life.struck = self._strikes.strike(event.job_id)
+        self._ends_itself(event.error.message if isinstance(event, Failed) else GPU_BROKE_LATE)
+
+    def _ends_itself(self, why: str) -> None:
+        self._life.ends_for, self._life.why = ErrorCode.GPU_ERROR, f"ended itself, since {why}"
         if self._child is not None:
             asyncio.get_running_loop().call_later(STOP_GRACE_S, self._child.kill)
 
@@ -241,6 +266,7 @@ class Worker:
         asyncio.get_running_loop().call_later(STOP_GRACE_S, child.kill)
 
     def _on_gone(self, event: Gone) -> None:
+        helping = self._tasks.help_ended()
         tasks, life = self._tasks.take_all(), self._life
         self._child, self.model = None, ""
         self._gone.set()
@@ -252,6 +278,9 @@ class Worker:
             return
         sentence = life.sentence(event)
         self._start_later(sentence, life)
+        if helping is not None:
+            error = ErrorInfo(life.code, sentence)
+            self._emit(Helped(helping.job_id, helping.file_index, error=error))
         blame = life.blame(jobs_left=len(tasks))
         for task in tasks:
             self._emit(WorkerLost(task.job_id, task.attempt, sentence, life.code, blame))
@@ -261,16 +290,9 @@ class Worker:
         self.phase = Phase.QUARANTINED if life.struck else Phase.WAITING
         if life.struck:
             delay_s = self._limits.quarantine_s
-            self._problem = ErrorInfo(ErrorCode.GPU_ERROR, self._quarantine_sentence(sentence))
+            self._problem = quarantined(self.spec.device, self._limits, sentence)
             log.error("gpu_quarantined", worker=self.spec.index, message=self._problem.message)
         elif not life.loaded and self._problem is None:
             self._problem = ErrorInfo(ErrorCode.WORKER_CRASHED, f"the worker process {sentence}")
         log.error("child_lost", worker=self.spec.index, message=f"a child {sentence}", restartInSeconds=delay_s)
         self._timer = asyncio.get_running_loop().call_later(delay_s, self.start)
-
-    def _quarantine_sentence(self, sentence: str) -> str:
-        device, rest_s = self.spec.device, self._limits.quarantine_s
-        return (
-            f"GPU {device.label} ({device.name or 'unnamed'}) failed {STRIKES} different jobs in a row and is left "
-            f"alone for {rest_s / 60:g} minutes; look at nvidia-smi and the kernel's log; last, its process {sentence}"
-        )

@@ -7,10 +7,10 @@ from typing import ClassVar
 from aiohttp import web
 
 from btworker.config import Settings
-from btworker.messages import Device
 from btworker.metrics import Metrics
 from btworker.pool.gpu_watch import GpuWatch
 from btworker.service import JobService
+from btworker.specs import Device
 
 
 @dataclass(slots=True)

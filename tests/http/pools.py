@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Iterable
 
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, Output
-from btworker.messages import Device, EngineInfo, Failed, Finished, RunTask, Started
+from btworker.messages import EngineInfo, Failed, Finished, RunTask, Started
 from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
+from btworker.specs import Device
 
 READY_INFO = EngineInfo(
     versions=(("torch", "2.2.2"), ("whisper", "20231117")),

@@ -10,11 +10,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Input, Job, JobStatus, Options, new_job_id
-from btworker.messages import Device
 from btworker.metrics import Machine
 from btworker.pool import RESTART_REASONS, Phase
 from btworker.pool.gpu_watch import GpuWatch
 from btworker.receiving.direct_file import DirectFile
+from btworker.specs import Device
 from btworker.web.routes import ROUTES
 from tests import fake_nvml
 from tests.http.server import FORM, Running, field, file, finished, request_head, until, upload

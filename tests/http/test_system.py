@@ -6,8 +6,9 @@ import aiohttp
 import pytest
 
 from btworker.errors import ErrorCode, ErrorInfo
-from btworker.messages import Device, EngineInfo
+from btworker.messages import EngineInfo
 from btworker.pool import Phase
+from btworker.specs import Device
 from tests.http.server import Running, field, file, upload
 
 PING = set(

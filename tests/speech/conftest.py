@@ -18,7 +18,7 @@ from whisper.tokenizer import get_tokenizer
 from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.media import Audio, Limits, decode
 from btworker.ffmpeg import SAMPLE_RATE, find_ffmpeg
-from btworker.messages import EngineSettings
+from btworker.specs import EngineSettings
 from tests.speech.oracle import whisper_model
 from tests.speech.random_model import write_random_checkpoint
 

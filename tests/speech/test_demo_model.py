@@ -15,7 +15,7 @@ from btworker.engine.asr.recognition import Recognition
 from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.media import Audio
 from btworker.jobs import Options
-from btworker.messages import EngineSettings
+from btworker.specs import EngineSettings
 from tests.conftest import FULL
 from tests.speech.oracle import assert_equal, ours, theirs, whisper_model
 from tools.demo_model.evaluate import Tally, score

@@ -22,7 +22,8 @@ from btworker.engine.diarization.diarizer import Diarizer, in_thread
 from btworker.engine.pipeline import WhisperEngine, load
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options, OutputFormat, Stage
-from btworker.messages import Device, EngineSettings, Finished, JobEvent, LogSettings, Progressed, Warned, WorkerSpec
+from btworker.messages import Finished, JobEvent, Progressed, Warned
+from btworker.specs import Device, EngineSettings, LogSettings, WorkerSpec
 from btworker.transcript import Segment, Transcript
 from tests.speech.conftest import write_wav
 from tests.speech.test_pipeline import run, task_for

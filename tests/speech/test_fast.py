@@ -20,7 +20,7 @@ from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.media import Audio
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
-from btworker.messages import EngineSettings
+from btworker.specs import EngineSettings
 from btworker.transcript import Segment
 from tests.conftest import FULL
 from tests.speech.oracle import ours

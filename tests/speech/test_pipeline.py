@@ -14,19 +14,9 @@ from btworker.engine import pipeline
 from btworker.engine.pipeline import WhisperEngine, load
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, JobId, Options, OutputFormat, Stage
-from btworker.messages import (
-    Device,
-    Finished,
-    JobEvent,
-    LogSettings,
-    ModelLoaded,
-    Progressed,
-    RunTask,
-    Warned,
-    WindowDone,
-    WorkerSpec,
-)
+from btworker.messages import Finished, JobEvent, ModelLoaded, Progressed, RunTask, Warned, WindowDone
 from btworker.outputs import Presentation, render
+from btworker.specs import Device, LogSettings, WorkerSpec
 from btworker.storage import JobFolder
 from btworker.transcript import Transcript
 from tests.speech.conftest import engine_settings

@@ -17,7 +17,7 @@ from btworker.cli.wording import clock, megabytes, printable, shortened, times
 from btworker.client.model import read_job
 from btworker.config import Settings
 from btworker.gpu_support import TorchFacts
-from btworker.messages import Device
+from btworker.specs import Device
 
 LOCKS = Path(__file__).resolve().parents[2] / "locks"
 

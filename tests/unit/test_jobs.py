@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from btworker import messages
+from btworker import messages, specs
 from btworker.errors import FAILURE_REASONS, ErrorCode, ErrorInfo
 from btworker.jobs import TRANSITIONS, Input, Job, JobStatus, Options, new_job_id, unique_stems
 
@@ -135,5 +135,5 @@ def test_messages_survive_the_crossing():
 
 def test_engine_settings_hide_the_token():
     """A settings record in a log line or traceback does not show the Hugging Face token."""
-    settings = messages.EngineSettings("tiny", (), Path("/c"), Path("/s"), hf_token="hf_canary")
+    settings = specs.EngineSettings("tiny", (), Path("/c"), Path("/s"), hf_token="hf_canary")
     assert "hf_canary" not in repr(settings)

@@ -22,7 +22,7 @@ MEAN = [
 START = """
 import json, sys
 from btworker import logs
-from btworker.messages import LogSettings
+from btworker.specs import LogSettings
 logs.set_up(LogSettings("info", json=sys.argv[1] == "json"))
 log = logs.get_logger()
 """

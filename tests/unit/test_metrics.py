@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pynvml
 import pytest
 
-from btworker.messages import Device
 from btworker.metrics.lag import RecentMax
 from btworker.pool.devices import read_gpus
 from btworker.pool.gpu_watch import GpuWatch
+from btworker.specs import Device
 from tests import fake_nvml
 
 GPU = Device("cuda", "GPU-0", "H200", 0)

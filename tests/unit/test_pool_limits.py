@@ -3,8 +3,8 @@
 import pytest
 
 from btworker.jobs import JobId, Stage
-from btworker.messages import Device
 from btworker.pool.limits import DECODE_MARGIN_S, ChildLimits, Strikes, child_limits
+from btworker.specs import Device
 from tests.process.pool_of import settings_for
 
 LIMITS = ChildLimits(load_s=3600, decode_s=150, window_s=600, jobs=10, growth_bytes=100)

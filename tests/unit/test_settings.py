@@ -8,10 +8,10 @@ import pytest
 
 from btworker.config import load_settings
 from btworker.errors import EXIT_BAD_SETTINGS, StartupError
-from btworker.messages import Device
 from btworker.pool.backoff import LOAD_DELAYS_S, LONGEST_CRASH_DELAY_S, Backoff
 from btworker.pool.devices import CPU, places, select, threads_per_child
 from btworker.pool.process import Gone
+from btworker.specs import Device
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 from btworker.engine.diarization.diarizer import Diarization, Diarizer
 from btworker.engine.speakers import with_speakers
 from btworker.jobs import Options
-from btworker.messages import EngineSettings
+from btworker.specs import EngineSettings
 from btworker.transcript import Turn
 from demo_model.audio import SAMPLE_RATE
 

@@ -18,7 +18,7 @@ from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import Recording, recognize
 from btworker.engine.asr.weights import load_model
 from btworker.jobs import Options
-from btworker.messages import EngineSettings
+from btworker.specs import EngineSettings
 from btworker.transcript import Segment, Word
 
 from .heldout import Said

@@ -18,6 +18,7 @@ from btworker.engine.asr.language import Language
 from btworker.engine.asr.loop_state import LoopState
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.segments import clear_empty, segment
+from btworker.engine.asr.shares import PART, Elsewhere, Shares
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
@@ -34,36 +35,60 @@ MOST_OF_IT = 0.9
 """Of a window: a stretch as long as that is not heard again."""
 
 
+class Ear:
+    """Asks the decoder for windows of one recording."""
+
+    def __init__(self, model: Model, mel: LogMel, options: Options, transcriber: Transcriber) -> None:
+        self._mel = mel
+        self._transcriber = transcriber
+        self._prompt = transcriber.prompt(options.prompt)
+        self._decoder = model.decoder
+
+    @property
+    def ahead(self) -> int:
+        """Windows to ask for before the first one is answered."""
+        return AHEAD * self._decoder.batch_size
+
+    def ask(self, window: Window, features: Tensor | None = None) -> Ticket[Decoded]:
+        """`features` is what the encoder made of it, where it was there already."""
+        heard = features is not None
+        sound = self._mel.stretch(window.seek, window.size, size=WINDOW_FRAMES) if features is None else features
+        return self._transcriber.ask(sound, window, heard=heard, prompt=self._prompt, whole=True)
+
+
 class FastLoop:
-    """The windows of one recording, side by side."""
+    """The windows of one recording, side by side; some of them elsewhere, where there are shares."""
 
     def __init__(
         self,
-        model: Model,
-        mel: LogMel,
+        ear: Ear,
         options: Options,
         transcriber: Transcriber,
         windows: tuple[Window, ...],
         speech: Speech,
+        shares: Shares | None = None,
     ) -> None:
-        self._decoder = model.decoder
-        self._mel = mel
+        self._ear = ear
         self._word_timestamps = options.word_timestamps
         self._transcriber = transcriber
         self._windows = windows
         self._spans_s = [span.seconds for span in speech.spans]
-        self._prompt = transcriber.prompt(options.prompt)
+        self._shares = shares
 
     def run(self, done: list[Entry], *, language: Language) -> Iterator[Entry | Ticket[Any]]:
         """The windows after those that are done, in their order."""
-        waiting = deque(self._windows[len(done) :])
+        waiting = deque(enumerate(self._windows))
+        for index in range(len(done)):
+            waiting.popleft()
+            if self._shares is not None:
+                self._shares.claim(index // PART)
         asked: deque[tuple[Window, Ticket[Decoded]]] = deque()
         state = done[-1].state if done else LoopState()
         try:
             for index in range(len(done), len(self._windows)):
-                while waiting and len(asked) < AHEAD * self._decoder.batch_size:
-                    window = waiting.popleft()
-                    asked.append((window, self._ask(window, language.heard.pop(window.seek, None))))
+                while waiting and len(asked) < self._ear.ahead:
+                    number, window = waiting.popleft()
+                    asked.append((window, self._ask(number, window, language)))
                 window, ticket = asked[0]
                 segments = yield from self._hear(window, ticket, state)
                 asked.popleft()
@@ -73,11 +98,15 @@ class FastLoop:
         finally:
             for _, ticket in asked:
                 ticket.cancel()
+            if self._shares is not None:
+                self._shares.remove()
 
-    def _ask(self, window: Window, features: Tensor | None = None) -> Ticket[Decoded]:
-        heard = features is not None
-        sound = self._mel.stretch(window.seek, window.size, size=WINDOW_FRAMES) if features is None else features
-        return self._transcriber.ask(sound, window, heard=heard, prompt=self._prompt, whole=True)
+    def _ask(self, index: int, window: Window, language: Language) -> Ticket[Decoded]:
+        """Here, unless a helper has it."""
+        features = language.heard.pop(window.seek, None)
+        if self._shares is None or self._shares.claim(index // PART):
+            return self._ear.ask(window, features)
+        return Elsewhere(self._shares, index, lambda: self._ear.ask(window))
 
     def _hear(
         self, window: Window, ticket: Ticket[Decoded], state: LoopState
@@ -86,7 +115,7 @@ class FastLoop:
         decoded = yield from answered(ticket)
         segments = self._segments(window, decoded, state)
         for gap in self._unheard(window, segments):
-            decoded = yield from answered(self._ask(gap))
+            decoded = yield from answered(self._ear.ask(gap))
             segments += self._segments(gap, decoded, state)
         in_order = sorted(segments, key=lambda one: one.start)
         return tuple(replace(one, id=state.segment_count + n) for n, one in enumerate(in_order))

@@ -36,7 +36,8 @@ class Journal:
 
     def __init__(self, path: Path, *, run: str) -> None:
         self._path = path
-        self._run = run
+        self.run = run
+        """Names all that the text depends on."""
 
     def resume(self) -> list[Entry]:
         """The windows of earlier attempts at this very run, in order; anything after them is cut off the file.
@@ -67,7 +68,7 @@ class Journal:
     def _shape(self, entry: Entry) -> dict[str, Any]:
         return {
             "index": entry.index,
-            "run": self._run,
+            "run": self.run,
             "language": entry.language,
             "peak": entry.peak,
             "start": entry.start,
@@ -80,7 +81,7 @@ class Journal:
         """None for a torn line, or one of another run."""
         try:
             raw = json.loads(line)
-            if not line.endswith(b"\n") or raw["run"] != self._run or raw["index"] != index:
+            if not line.endswith(b"\n") or raw["run"] != self.run or raw["index"] != index:
                 return None
             segments = tuple(Segment.from_dict(segment) for segment in raw["segments"])
             state = LoopState.from_dict(raw["state"])

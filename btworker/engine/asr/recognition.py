@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from btworker.engine.asr.exact import ExactLoop
-from btworker.engine.asr.fast import FastLoop, windows_of
+from btworker.engine.asr.fast import Ear, FastLoop, windows_of
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.language import find_language
 from btworker.engine.asr.mel import LogMel, find_peak
 from btworker.engine.asr.revision import installed_revision
+from btworker.engine.asr.shares import Shares
+from btworker.engine.asr.timeline import Window
 from btworker.engine.asr.transcriber import Rules, Transcriber
 from btworker.engine.asr.weights import Model
 from btworker.engine.quality.coverage import uncovered
@@ -34,6 +36,10 @@ from btworker.transcript import Segment
 
 REVISION = 1
 """Of our own decoding: windows of an earlier one are not gone on with."""
+
+
+Offer = Callable[[str, tuple[Window, ...]], Shares]
+"""The language and all windows -> what is shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +94,16 @@ def recognize(
 
 
 def recognizing(
-    model: Model, recording: Recording, options: Options, *, journal: Journal, check: Callable[[], None]
+    model: Model,
+    recording: Recording,
+    options: Options,
+    *,
+    journal: Journal,
+    check: Callable[[], None],
+    offer: Offer | None = None,
 ) -> Generator[Step | Ticket[Any], None, Recognition]:
-    """The same as a piece of side_by_side(). `check` is called in passes over the whole recording."""
+    """The same as a piece of side_by_side(). `check` is called in passes over the whole recording. `offer` lets others
+    help with a recording in fast mode, see shares.py."""
     done = journal.resume()
     n_mels, fast = model.network.dims.n_mels, options.decode == "fast"
     total_s = len(recording.samples) / SAMPLE_RATE
@@ -109,8 +122,12 @@ def recognizing(
     transcriber = Transcriber(
         model.decoder, Rules.of(options), language=language.code, revision=revision, seed=recording.sha256
     )
+    shares = None
+    if fast and offer is not None:
+        shares = offer(language.code, windows)
+        yield began  # so that it is told of
     loop = (
-        FastLoop(model, mel, options, transcriber, windows, speech)
+        FastLoop(Ear(model, mel, options, transcriber), options, transcriber, windows, speech, shares)
         if fast
         else ExactLoop(model, mel, options, transcriber, revision)
     )

@@ -23,7 +23,7 @@ from btworker.engine.asr.decoding.room import fitting_batch_size
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
-from btworker.messages import EngineSettings
+from btworker.specs import EngineSettings
 
 log = get_logger()
 

@@ -22,7 +22,7 @@ from btworker.engine.telling import relay
 from btworker.errors import ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
-from btworker.messages import EngineSettings
+from btworker.specs import EngineSettings
 from btworker.transcript import Turn
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from btworker.logs import get_logger
-from btworker.messages import EngineSettings
+from btworker.specs import EngineSettings
 
 if TYPE_CHECKING:
     import torch

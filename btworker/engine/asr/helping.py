@@ -1,0 +1,57 @@
+"""What a process does for another one's recording while it has no job of its own: windows, from the end."""
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from btworker.engine.asr.fast import Ear
+from btworker.engine.asr.mel import LogMel
+from btworker.engine.asr.recognition import Recording, run_name
+from btworker.engine.asr.revision import installed_revision
+from btworker.engine.asr.shares import PART, Shares
+from btworker.engine.asr.transcriber import Rules, Transcriber
+from btworker.engine.asr.weights import Model
+from btworker.engine.side_by_side import side_by_side
+from btworker.engine.ticket import Ticket, all_answered
+from btworker.jobs import Options
+
+
+def help_with(
+    model: Model, shares: Shares, options: Options, sha256: str, *, check: Callable[[], None]
+) -> Generator[None, None, int]:
+    """Decode parts that nobody has until there are none; yields now and then, returns how many windows it were.
+
+    `check` is called before each step, and may raise to stop. Raises OSError where the job has ended meanwhile.
+    """
+    plan = shares.plan
+    samples = np.memmap(plan.sound, dtype="<i2", mode="r", shape=(plan.samples,))
+    if plan.run != run_name(model, Recording(samples, sha256), options):
+        return 0  # other versions, or another model: it would not be the same text
+    transcriber = Transcriber(
+        model.decoder, Rules.of(options), language=plan.language, revision=installed_revision(), seed=sha256
+    )
+    mel = LogMel(samples, n_mels=model.network.dims.n_mels, peak=None, device=model.device)
+    ear = Ear(model, mel, options, transcriber)
+    going: set[int] = set()
+
+    def part(number: int) -> Generator[Ticket[Any], None, int]:
+        if not shares.claim(number):
+            return 0
+        going.add(number)
+        said = yield from all_answered([ear.ask(window) for window in plan.part(number)])
+        going.discard(number)
+        shares.say(number, said)
+        return len(said)
+
+    numbers = reversed(range(plan.parts))
+    steps: Generator[None, None, list[int]] = side_by_side(
+        [partial(part, number) for number in numbers],
+        driver=model.decoder,
+        check=check,
+        may_begin=lambda: len(going) * PART < ear.ahead,
+    )
+    with closing(steps):
+        return sum((yield from steps))

@@ -1,0 +1,78 @@
+"""What a child is told at its start: its device, its engine and the settings that the engine needs. See messages.py."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a child computes. `uuid` is NVIDIA's name of the GPU, None on the CPU."""
+
+    kind: str
+    """"cuda" or "cpu"."""
+    uuid: str | None = None
+    name: str | None = None
+    index: int | None = None
+    """NVML's index (PCI bus order), for labels."""
+
+    @property
+    def label(self) -> str:
+        """The value of the `gpu` label in metrics: its index, its UUID (MIG), "cpu", or "cuda" where none is there."""
+        return self.uuid or self.kind if self.index is None else str(self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the engine needs to know of the service's settings."""
+
+    default_model: str
+    models: tuple[tuple[str, Path | None], ...]
+    """Names that a job may ask for; a path serves an operator's own checkpoint, None an official one from the cache."""
+    model_cache: Path
+    scratch: Path
+    """Folder for decoded audio."""
+    offline: bool = False
+    max_audio_s: float = 12 * 3600.0
+    decode_stall_s: float = 120.0
+    """Seconds without a sample from ffmpeg after which it is given up."""
+    ffmpeg_processes: int = 1
+    """ffmpegs of the child at once."""
+    threads: int = 0
+    """CPU threads of the child; 0 = torch's own choice."""
+    spread_s: float = 0.0
+    """Seconds of audio from which on other children may help with a recording; 0 = never."""
+    batch_size: int = 0
+    """Windows decoded at once; 0 = as many as there is memory for."""
+    diarization_device: str = "auto"
+    diarization_pipeline: Path | None = None
+    """The operator's folder with a pyannote pipeline; None stands for the pretrained one."""
+    diarization_block_s: float = 3600.0
+    """A longer recording is diarized in blocks of this length."""
+    diarization_overlap_s: float = 60.0
+    hf_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"EngineSettings(default_model={self.default_model!r}, …)"  # hf_token must never reach a log
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """How a child logs: the same as its parent."""
+
+    level: str
+    json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """Everything a child is told at spawn. `engine` is an import string: "package.module:factory"."""
+
+    index: int
+    device: Device
+    engine: str
+    settings: EngineSettings
+    logs: LogSettings
+    slots: int = 1
+    """Jobs that the child has at once."""
+    has_siblings: bool = False
+    """Other children of the same kind are on this machine."""
