@@ -62,7 +62,6 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--batch", nargs="+", type=int, help="windows at once: 1 4 16 on a CPU, 1 16 64 on a GPU")
     parser.add_argument("--tokens", type=int, help="of each window in case F: 50 on a CPU, 100 on a GPU")
     parser.add_argument("--minutes", type=float, default=60.0, help="of audio for the files, and for the whole way")
-    parser.add_argument("--at-once", type=int, default=4, help="recordings at once in our engine")
     parser.add_argument("--peers", type=Path, default=default_python(), help="python of the peers' environment")
     parser.add_argument("--quick", action="store_true", help="two rounds, two minutes: to see that it works")
     parser.add_argument("--gpu", action="store_true", help="what make bench-gpu runs, in minutes")
@@ -133,7 +132,6 @@ def run_files(options: argparse.Namespace, folder: Path, found: Findings) -> Non
         folder,
         device=torch.device(options.device),
         threads=options.threads,
-        at_once=options.at_once,
         rounds=options.file_rounds,
         peers_python=options.peers,
     )

@@ -1,14 +1,14 @@
-"""Whole recordings with the demo model: ours in both modes, several at once as jobs of a child are, against
+"""Whole recordings with the demo model: ours in both modes, all of them as the files of one job, against
 openai-whisper's transcribe() and faster-whisper's batched pipeline. Word times and language detection everywhere; the
 loading of models is not counted, the decoding of the files is.
 """
 
+import json
 import os
-import threading
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,11 +32,14 @@ from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.recognition import recognize, run_name
-from btworker.engine.asr.weights import Model, load_model
+from btworker.engine.asr.weights import Model
+from btworker.engine.pipeline import WhisperEngine, load
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.ffmpeg import find_ffmpeg
-from btworker.jobs import Options
-from btworker.specs import EngineSettings
+from btworker.jobs import Input, JobId, Options
+from btworker.messages import RunTask
+from btworker.specs import Device, EngineSettings, LogSettings, WorkerSpec
+from btworker.storage import JobFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINT = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"
@@ -75,21 +78,19 @@ def measure(
     *,
     device: torch.device,
     threads: int,
-    at_once: int,
     rounds: int,
     peers_python: Path,
 ) -> Files:
     """Rounds in turns; then each of our modes once more for the shares of its stages."""
     hold_threads(threads)
     found = Files(sum(recording.seconds for recording in recordings))
-    settings = EngineSettings("demo", (("demo", CHECKPOINT),), folder, folder, offline=True, threads=threads)
-    model, oracle = load_model("demo", settings, device), _openai_model(device)
+    engine, oracle = _engine(folder, device, threads), _openai_model(device)
     found.gate_windows = _gate(oracle, recordings, folder, device)
     with ExitStack() as stack:
         stack.enter_context(_ffmpeg_on_path(folder))
         ways: dict[str, Way] = {
-            FAST: lambda some: _ours(model, some, folder, mode="fast", at_once=at_once),
-            EXACT: lambda some: _ours(model, some, folder, mode="exact", at_once=at_once),
+            FAST: lambda some: _ours(engine, some, folder, mode="fast"),
+            EXACT: lambda some: _ours(engine, some, folder, mode="exact"),
             THEIRS: lambda some: _theirs(oracle, some, device),
         }
         try:
@@ -103,8 +104,19 @@ def measure(
     found.word_error_rate = {name: _error_rate(recordings, said) for name, said in texts.items()}
     found.same_texts = sum(one == other for one, other in zip(texts[EXACT], texts[THEIRS], strict=True))
     for name, mode in ((FAST, "fast"), (EXACT, "exact")):
-        found.shares[name] = _shares(model, recordings, folder, mode)
+        with engine.models.lend("demo", lambda: None) as model:
+            found.shares[name] = _shares(model, recordings, folder, mode)
     return found
+
+
+def _engine(folder: Path, device: torch.device, threads: int) -> WhisperEngine:
+    """As a child opens it."""
+    settings = EngineSettings(
+        "demo", (("demo", CHECKPOINT),), folder, folder / "scratch", offline=True, threads=threads
+    )
+    engine = load(WorkerSpec(0, Device(device.type), "", settings, LogSettings("warning", json=False)))
+    engine.open()
+    return engine
 
 
 def _take_turns(
@@ -146,30 +158,40 @@ def _gate(oracle: Any, recordings: Sequence[Recording], folder: Path, device: to
 
 
 def _ours(
-    model: Model, recordings: Sequence[Recording], folder: Path, *, mode: str, at_once: int
+    engine: WhisperEngine, recordings: Sequence[Recording], folder: Path, *, mode: str
 ) -> tuple[float, list[str]]:
-    """Threads that share the model's decoder."""
-    options = Options(model="demo", decode=mode)
-    numbers = iter(range(1 << 30))
-
-    def one(recording: Recording) -> str:
-        scratch = folder / f"ours-{threading.get_ident()}-{next(numbers)}.s16"
-        samples = decoded(recording.path, scratch)
-        named = recognition.Recording(samples, recording.path.name)
-        journal = Journal(scratch.with_suffix(".jsonl"), run=run_name(model, named, options))
-        steps = recognize(model, named, options, journal=journal, check=lambda: None)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                scratch.unlink()
-                scratch.with_suffix(".jsonl").unlink()
-                return str(end.value.text)
-
+    """All of them as one job of a child, from its files to its transcripts."""
+    job = JobFolder(folder / "job")
+    job.inputs.mkdir(parents=True)
+    for index, recording in enumerate(recordings):
+        job.input(index).symlink_to(recording.path)
+    inputs = tuple(
+        Input(f"in_{index}", one.path.name, one.path.stem, one.path.stat().st_size, one.path.name)
+        for index, one in enumerate(recordings)
+    )
+    task = RunTask(JobId("bench"), 1, job.path, inputs, Options(model="demo", decode=mode))
     start = time.perf_counter()
-    with ThreadPoolExecutor(at_once) as pool:
-        texts = list(pool.map(one, recordings))
-    return time.perf_counter() - start, texts
+    for _ in engine.run(task, lambda: False):
+        pass
+    seconds = time.perf_counter() - start
+    texts = [json.loads(job.transcript(index).read_bytes())["text"] for index in range(len(inputs))]
+    shutil.rmtree(job.path)
+    return seconds, texts
+
+
+def _by_themselves(model: Model, recordings: Sequence[Recording], folder: Path, *, mode: str) -> float:
+    """Seconds for one after the other."""
+    options = Options(model="demo", decode=mode)
+    start = time.perf_counter()
+    for recording in recordings:
+        scratch, journal = folder / "alone.s16", folder / "alone.jsonl"
+        named = recognition.Recording(decoded(recording.path, scratch), recording.path.name)
+        run = run_name(model, named, options)
+        for _ in recognize(model, named, options, journal=Journal(journal, run=run), check=lambda: None):
+            pass
+        scratch.unlink()
+        journal.unlink()
+    return time.perf_counter() - start
 
 
 def _theirs(oracle: Any, recordings: Sequence[Recording], device: torch.device) -> tuple[float, list[str]]:
@@ -253,5 +275,5 @@ def _shares(model: Model, recordings: Sequence[Recording], folder: Path, mode: s
             stack.enter_context(mock.patch.object(owner, attribute, timed(name, getattr(owner, attribute))))
         for name, attribute in (("decode of the file", "decoded"),):
             stack.enter_context(mock.patch.dict(globals(), {attribute: timed(name, globals()[attribute])}))
-        whole_s, _ = _ours(model, recordings, folder, mode=mode, at_once=1)
+        whole_s = _by_themselves(model, recordings, folder, mode=mode)
     return {**seconds, "other": max(0.0, whole_s - float(np.sum(list(seconds.values()))))}
