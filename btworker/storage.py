@@ -172,7 +172,6 @@ class DataFolder:
         folder = self.folder(job_id)
         shutil.rmtree(folder.inputs, ignore_errors=True)
         shutil.rmtree(folder.windows, ignore_errors=True)
-        shutil.rmtree(folder.all_shares, ignore_errors=True)
 
     def remove_remains(self, job_id: JobId, scratch: Path, *, with_inputs: bool, with_outputs: bool) -> None:
         """Delete what a job that has ended needs no more, and what its last attempt left: a child that was killed
@@ -181,6 +180,7 @@ class DataFolder:
         remove_scratch(scratch, job_id)
         folder = self.folder(job_id)
         shutil.rmtree(folder.unfinished_outputs, ignore_errors=True)
+        shutil.rmtree(folder.all_shares, ignore_errors=True)
         with contextlib.suppress(OSError):
             folder.diarizing.unlink(missing_ok=True)
         if with_outputs:

@@ -37,6 +37,7 @@ from btworker.engine.pipeline import WhisperEngine, load
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.ffmpeg import find_ffmpeg
 from btworker.jobs import Input, JobId, Options
+from btworker.logs import set_up
 from btworker.messages import RunTask
 from btworker.specs import Device, EngineSettings, LogSettings, WorkerSpec
 from btworker.storage import JobFolder
@@ -111,10 +112,18 @@ def measure(
 
 def _engine(folder: Path, device: torch.device, threads: int) -> WhisperEngine:
     """As a child opens it."""
+    quiet = LogSettings("error", json=False)
+    set_up(quiet)
     settings = EngineSettings(
-        "demo", (("demo", CHECKPOINT),), folder, folder / "scratch", offline=True, threads=threads
+        default_model="demo",
+        models=(("demo", CHECKPOINT),),
+        model_cache=folder,
+        scratch=folder / "scratch",
+        offline=True,
+        threads=threads,
+        diarization_pipeline=CHECKPOINT.parent / "diarization",
     )
-    engine = load(WorkerSpec(0, Device(device.type), "", settings, LogSettings("warning", json=False)))
+    engine = load(WorkerSpec(0, Device(device.type), "", settings, quiet))
     engine.open()
     return engine
 

@@ -4,6 +4,7 @@ told as a generator of events.
 Everything that a killed attempt left behind (scratch sound, half the outputs) is cleared away by the next.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -94,15 +95,20 @@ class Attempt:
     def _may_begin(self, inputs: Sequence[Transcription], model: "Model") -> bool:
         """Whether one more input does any good: ffmpeg has a free place, and what is at work does not fill the batches.
 
-        Of exact decoding, one window of an input is decoded at a time, so it takes more of them; their sound together
-        takes no more room than the longest recording's may.
+        Of exact decoding, one window of an input is decoded at a time, so it takes more of them; what is left of their
+        sound is not longer than the longest recording may be.
         """
+        from btworker.engine.media import room_bytes
+
         going = [one for one in inputs if one.is_going]
         if sum(not one.decoded for one in going) >= self._engine.sounds.size:
             return False
         windows = AHEAD * model.decoder.batch_size
         enough_s = windows * WINDOW_S if self._task.options.decode == "fast" else self._settings.max_audio_s
-        return len(going) < windows and sum(one.left_s for one in going) < enough_s
+        if len(going) >= windows or sum(one.left_s for one in going) >= enough_s:
+            return False
+        # more than one are a gain, not a need: it must not cost the job where the disk is nearly full
+        return shutil.disk_usage(self._settings.scratch).free > room_bytes(self._settings.max_audio_s)
 
     def _check(self) -> None:
         if self._canceled():

@@ -84,6 +84,11 @@ class DecodeProgress:
     seconds_total: float
 
 
+def room_bytes(longest_s: float) -> int:
+    """Free on the disk, this lets a recording of that length be decoded."""
+    return int(longest_s * BYTES_PER_SECOND) + DISK_RESERVE_BYTES
+
+
 def decode(
     source: Path, target: Path, *, limits: Limits, canceled: Callable[[], bool]
 ) -> Generator[DecodeProgress, None, Audio]:

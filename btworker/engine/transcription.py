@@ -1,5 +1,6 @@
 """One input of an attempt: its sound, its words, its speakers, told as a piece of side_by_side()."""
 
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -122,8 +123,10 @@ class Transcription:
         log.info("transcribe_started", **self._about(), durationSec=round(audio.duration_s, 3), sizeMB=size_mb)
         recording = Recording(audio.samples, self._source.sha256)
         journal = Journal(self._folder.windows_of(self._index), run=run_name(shared.model, recording, options))
+        offer = partial(self._offer, audio, journal.run) if self._may_spread(audio) else None
+        if offer is None:  # helpers of an earlier attempt are told to stop
+            shutil.rmtree(self._folder.shares(self._index), ignore_errors=True)
         with self._stage("transcribe"):
-            offer = partial(self._offer, audio, journal.run) if self._may_spread(audio) else None
             steps = recognizing(shared.model, recording, options, journal=journal, check=shared.check, offer=offer)
             recognition = yield from relay(steps, self._heard)
         self.left_s = 0.0

@@ -1,0 +1,198 @@
+"""The inputs of one job share the model's batches, and none of them knows of the others."""
+
+import json
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btworker.engine.asr.decoding.places import Places
+from btworker.engine.asr.helping import help_with
+from btworker.engine.asr.recognition import Recording, run_name
+from btworker.engine.asr.shares import PART, Elsewhere, Plan, Shares
+from btworker.engine.asr.timeline import Window
+from btworker.engine.media import Audio
+from btworker.engine.pipeline import WhisperEngine, load
+from btworker.engine.ticket import Ticket
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Options
+from btworker.messages import FileDone, Finished, JobEvent, Progressed, WindowDone
+from btworker.storage import JobFolder
+from tests.speech.test_pipeline import spec_for, task_for
+
+pytestmark = [pytest.mark.speech, pytest.mark.timeout(900)]
+
+CHECKPOINT = Path("btworker/demo/whisper-tiny-words.pt")
+INPUTS = sorted(Path("tests/data/heldout").glob("*.opus"))[10:15]
+FAST = Options(model="random", decode="fast")
+BATCH = 4
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> WhisperEngine:
+    """The demo model, in batches of four, with two ffmpegs."""
+    engine = load(spec_for(CHECKPOINT, tmp_path, batch_size=BATCH, ffmpeg_processes=2))
+    engine.open()
+    return engine
+
+
+def end_of(steps: Generator[None, None, int]) -> int:
+    """What it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return int(end.value)
+
+
+def said_in(folder: Path, count: int) -> list[Any]:
+    """The text and the words of each input, but for probabilities, which other windows move by a rounding."""
+    transcripts = [json.loads(JobFolder(folder).transcript(index).read_bytes()) for index in range(count)]
+    return [[_heard(segment) for segment in transcript["segments"]] for transcript in transcripts]
+
+
+def _heard(segment: Any) -> Any:
+    words = [(word["word"], word["start"], word["end"]) for word in segment["words"]]
+    return segment["id"], segment["start"], segment["end"], segment["text"], words
+
+
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+def test_each_has_the_transcript_that_it_has_alone(
+    mode: str, engine: WhisperEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the batches were full: windows of several inputs were in them at once."""
+    options, seated = replace(FAST, decode=mode), []
+    step = Places.step
+
+    def counting(places: Places, steps: int) -> list[int]:
+        seated.append({entry.task.seed.split(":")[0] for _, entry in places.seated})
+        return step(places, steps)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Places, "step", counting)
+        events = list(engine.run(task_for(tmp_path / "job", *INPUTS, options=options), lambda: False))
+    together = said_in(tmp_path / "job", len(INPUTS))
+    alone = []
+    for number, path in enumerate(INPUTS):
+        list(engine.run(task_for(tmp_path / f"alone{number}", path, options=options), lambda: False))
+        alone += said_in(tmp_path / f"alone{number}", 1)
+    assert together == alone
+    assert max(map(len, seated)) >= 3
+    assert isinstance(events[-1], Finished)
+    assert {event.file_index for event in events if isinstance(event, FileDone)} == set(range(len(INPUTS)))
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_an_input_that_is_no_recording_ends_all(engine: WhisperEngine, tmp_path: Path) -> None:
+    """With its own error, while the others are at work; nothing is left behind, and the engine goes on."""
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no sound at all" * 100)
+    with pytest.raises(BtworkerError) as caught:
+        list(engine.run(task_for(tmp_path / "job", *INPUTS[:2], broken, INPUTS[2], options=FAST), lambda: False))
+    assert caught.value.code is ErrorCode.CORRUPT_AUDIO
+    assert not list((tmp_path / "scratch").iterdir())
+    events = list(engine.run(task_for(tmp_path / "next", INPUTS[0], options=FAST), lambda: False))
+    assert isinstance(events[-1], Finished)
+
+
+def test_a_cancel_ends_all(engine: WhisperEngine, tmp_path: Path) -> None:
+    """In the middle of several, one of which ffmpeg is at; no scratch stays, and no outputs."""
+    canceled = False
+    begun: set[int] = set()
+
+    def follow(events: Iterator[JobEvent]) -> None:
+        nonlocal canceled
+        for event in events:
+            if isinstance(event, Progressed | WindowDone):
+                begun.add(event.file_index)
+            canceled = canceled or isinstance(event, WindowDone)
+
+    with pytest.raises(BtworkerError) as caught:
+        follow(engine.run(task_for(tmp_path / "job", *INPUTS, options=FAST), lambda: canceled))
+    assert caught.value.code is ErrorCode.CANCELED
+    assert len(begun) > 1
+    assert not list((tmp_path / "scratch").iterdir())
+    assert not (tmp_path / "job" / "out").exists()
+
+
+def test_a_long_input_is_not_joined_by_more_than_its_windows_leave_room_for(
+    engine: WhisperEngine, tmp_path: Path
+) -> None:
+    """Fast mode: sound for two batches is at work; the third input waits until then."""
+    task = task_for(tmp_path / "job", *INPUTS, *INPUTS, *INPUTS, options=FAST)
+    begun: set[int] = set()
+    for event in engine.run(task, lambda: False):
+        if isinstance(event, FileDone):
+            break
+        if isinstance(event, Progressed | WindowDone):
+            begun.add(event.file_index)
+    assert 1 < len(begun) <= 2 * BATCH + 1 < len(task.inputs)
+
+
+@pytest.fixture
+def plan(engine: WhisperEngine, decoded: Callable[..., Audio]) -> Plan:
+    """A recording in 20 windows of 3 s: three parts, the last one of four."""
+    audio = decoded(INPUTS[-1])
+    windows = tuple(Window(300 * number % (audio.sample_count // 160 - 300), 300) for number in range(20))
+    with engine.models.lend("random", lambda: None) as model:
+        run = run_name(model, Recording(audio.samples, "sha"), FAST)
+    return Plan(run, str(audio.path), audio.sample_count, "en", windows)
+
+
+def test_helpers_leave_what_the_owner_would_have_heard(engine: WhisperEngine, plan: Plan, tmp_path: Path) -> None:
+    """Parts that somebody has claimed are left alone; times of words come back as they were."""
+    owner = Shares.offer(tmp_path / "shares", plan)
+    assert plan.parts == 3 and owner.claim(0)
+    helper = Shares.find(tmp_path / "shares")
+    assert helper.plan == plan
+    with engine.models.lend("random", lambda: None) as model:
+        count = end_of(help_with(model, helper, FAST, "sha", check=lambda: None))
+    assert count == len(plan.windows) - PART
+    assert owner.said(0) is None
+    said = owner.said(2)
+    assert said is not None and len(said) == 4
+    assert any(one.alignment is not None and len(one.alignment.starts_s) for one in said)
+    assert not owner.claim(2), "nobody decodes it again"
+
+
+def test_a_helper_with_another_model_does_nothing(engine: WhisperEngine, plan: Plan, tmp_path: Path) -> None:
+    """What it would say might be another text."""
+    shares = Shares.offer(tmp_path / "shares", replace(plan, run="another run"))
+    with engine.models.lend("random", lambda: None) as model:
+        assert end_of(help_with(model, shares, FAST, "sha", check=lambda: None)) == 0
+    assert shares.claim(2)
+
+
+def test_a_part_whose_helper_died_is_decoded_here(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as its lock is open; one that takes too long is decoded here as well."""
+    owner, helper = Shares.offer(tmp_path / "shares", plan), Shares.find(tmp_path / "shares")
+    assert helper.claim(1)
+    own: Ticket[Any] = Ticket()
+    monkeypatch.setattr("btworker.engine.asr.shares.LOOK_S", 0.0)
+    first = Elsewhere(owner, PART, lambda: own)
+    assert not first.done and not owner.claim(1)
+    helper.close()  # what the kernel does
+    assert not first.done
+    own.resolve("heard here")
+    assert first.done and first.answer == "heard here"
+    owner.close()
+    assert helper.claim(1)
+    late: Ticket[Any] = Ticket()
+    late.resolve("no longer waited for")
+    monkeypatch.setattr("btworker.engine.asr.shares.PATIENCE_S", -1.0)
+    assert Elsewhere(owner, PART + 1, lambda: late).done
+
+
+def test_torn_and_foreign_parts_are_as_good_as_none(plan: Plan, tmp_path: Path) -> None:
+    """A power cut, and an earlier attempt with other options."""
+    shares = Shares.offer(tmp_path / "shares", plan)
+    (tmp_path / "shares" / "0.json").write_text('{"run": "')
+    (tmp_path / "shares" / "1.json").write_text(json.dumps({"run": "another", "said": []}))
+    assert [shares.said(number) for number in range(3)] == [None] * 3
+    assert all(shares.claim(number) for number in range(3))
+    shares.remove()
+    assert not (tmp_path / "shares").exists()
+    with pytest.raises(FileNotFoundError):
+        Shares.find(tmp_path / "shares")
