@@ -52,6 +52,7 @@ class Attempt:
     def run(self) -> Iterator[JobEvent]:
         """All inputs, then all files, then Finished."""
         task = self._task
+        self._settings.scratch.mkdir(parents=True, exist_ok=True)
         remove_scratch(self._settings.scratch, task.job_id)
         with ExitStack() as cleanup:
             cleanup.callback(remove_scratch, self._settings.scratch, task.job_id)

@@ -25,6 +25,7 @@ from tests.speech.test_pipeline import spec_for, task_for
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(900)]
 
 CHECKPOINT = Path("btworker/demo/whisper-tiny-words.pt")
+SPEAKERS = CHECKPOINT.parent / "diarization"
 INPUTS = sorted(Path("tests/data/heldout").glob("*.opus"))[10:15]
 FAST = Options(model="random", decode="fast")
 BATCH = 4
@@ -33,7 +34,7 @@ BATCH = 4
 @pytest.fixture
 def engine(tmp_path: Path) -> WhisperEngine:
     """The demo model, in batches of four, with two ffmpegs."""
-    engine = load(spec_for(CHECKPOINT, tmp_path, batch_size=BATCH, ffmpeg_processes=2))
+    engine = load(spec_for(CHECKPOINT, tmp_path, batch_size=BATCH, ffmpeg_processes=2, diarization_pipeline=SPEAKERS))
     engine.open()
     return engine
 
@@ -155,6 +156,7 @@ def test_helpers_leave_what_the_owner_would_have_heard(engine: WhisperEngine, pl
     assert said is not None and len(said) == 4
     assert any(one.alignment is not None and len(one.alignment.starts_s) for one in said)
     assert not owner.claim(2), "nobody decodes it again"
+    owner.close()
 
 
 def test_a_helper_with_another_model_does_nothing(engine: WhisperEngine, plan: Plan, tmp_path: Path) -> None:
@@ -163,6 +165,7 @@ def test_a_helper_with_another_model_does_nothing(engine: WhisperEngine, plan: P
     with engine.models.lend("random", lambda: None) as model:
         assert end_of(help_with(model, shares, FAST, "sha", check=lambda: None)) == 0
     assert shares.claim(2)
+    shares.close()
 
 
 def test_a_part_whose_helper_died_is_decoded_here(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +186,7 @@ def test_a_part_whose_helper_died_is_decoded_here(plan: Plan, tmp_path: Path, mo
     late.resolve("no longer waited for")
     monkeypatch.setattr("btworker.engine.asr.shares.PATIENCE_S", -1.0)
     assert Elsewhere(owner, PART + 1, lambda: late).done
+    helper.close()
 
 
 def test_torn_and_foreign_parts_are_as_good_as_none(plan: Plan, tmp_path: Path) -> None:
