@@ -1,5 +1,6 @@
 """The events of a job with several inputs, whose windows come side by side: they are told one input after the other."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from btworker.storage import JobFolder
 from tests.http.server import FORM, Running, field, file, form, until
 from tests.http.test_events import heard, segments
 
+DEADLINE_S = 20.0
 Told = tuple[str, str | None, dict[str, Any]]
 
 
@@ -76,7 +78,7 @@ async def inputs(
 
 async def next_segments(events: AsyncIterator[Told], count: int) -> list[tuple[int, str]]:
     """(input, text) of the next ones; nothing else comes between them."""
-    found = [await anext(events) for _ in range(count)]
+    found = [await asyncio.wait_for(anext(events), DEADLINE_S) for _ in range(count)]
     assert {name for name, _, _ in found} == {"segment"}
     return [(data["inputIndex"], data["text"]) for _, _, data in found]
 
@@ -90,7 +92,11 @@ async def begun(client: aiohttp.ClientSession, inputs: Inputs, **headers: str) -
 
 async def names_of_rest(events: AsyncIterator[Told]) -> list[str]:
     """Until the stream ends, but for those of the job's state."""
-    return [name async for name, _, _ in events if name not in ("status", "progress")]
+
+    async def names() -> list[str]:
+        return [name async for name, _, _ in events if name not in ("status", "progress")]
+
+    return await asyncio.wait_for(names(), DEADLINE_S)
 
 
 def said(index: int, first: int, count: int) -> list[tuple[int, str]]:

@@ -40,9 +40,11 @@ ROUNDED = frozenset({"avg_logprob", "no_speech_prob", "probability", "confidence
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> WhisperEngine:
-    """The demo model in batches of four, with two ffmpegs."""
-    folder = tmp_path_factory.mktemp("engine")
-    engine = load(spec_for(CHECKPOINT, folder, batch_size=4, ffmpeg_processes=FFMPEGS))
+    """The demo model in batches of four, with two ffmpegs, which are never given up by themselves; recordings are so
+    short that any disk has room for several."""
+    limits = {"decode_stall_s": 3600.0, "max_audio_s": 60.0}
+    spec = spec_for(CHECKPOINT, tmp_path_factory.mktemp("engine"), batch_size=4, ffmpeg_processes=FFMPEGS, **limits)
+    engine = load(spec)
     engine.open()
     return engine
 
@@ -228,6 +230,7 @@ def test_a_second_attempt_goes_on_with_each_input(mode: str, engine: WhisperEngi
     assert_same(transcripts(tmp_path / "job", len(few)), transcripts(tmp_path / "whole", len(few)))
 
 
+@pytest.mark.timeout(120)
 def test_an_input_that_is_no_recording_ends_the_job_with_its_own_error(
     engine: WhisperEngine, tmp_path: Path, ffmpegs: Callable[[int], Ffmpegs], nothing_left: Callable[[Path], None]
 ) -> None:
@@ -246,6 +249,7 @@ def test_an_input_that_is_no_recording_ends_the_job_with_its_own_error(
     nothing_left(job)
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["cancel", "close"])
 def test_the_end_in_the_middle_ends_all_inputs(
     how: str,

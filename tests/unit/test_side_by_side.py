@@ -250,14 +250,17 @@ def test_those_that_wait_may_speak_now_and_then(monkeypatch: pytest.MonkeyPatch)
             yield ticket
         return (yield from answered(ticket))
 
-    steps = started(script, sound, make.asking("a", "a1"))
+    steps = started(script, sound, make.asking("a", "a1", "a2"))
     assert [next(steps), next(steps), next(steps)] == ["a begins", None, None]
     how_far = 30
     assert [next(steps), next(steps), next(steps)] == ["30 s", None, None]
     how_far = 60
-    script.order += ["a1", "sound"]
-    assert told(steps) == (["60 s", "a has A1"], ["SOUND", "A1"])
-    assert set(script.waits[:-1]) == {"sound a1"}
+    script.order.append("a1")
+    assert [next(steps), next(steps)] == ["60 s", "a has A1"]
+    how_far = 90
+    script.order += ["a2", "sound"]
+    assert told(steps) == (["a has A2"], ["SOUND", "A1A2"]), "it spoke while something happened"
+    assert set(script.waits[:-2]) == {"sound a1"}
     assert set(script.times_s) == {look_s}
 
 

@@ -1,14 +1,13 @@
-"""The inputs of one job share the model's batches, and none of them knows of the others."""
+"""How many inputs of a job are begun, and the windows of a recording that several processes share."""
 
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from btworker.engine.asr.decoding.places import Places
 from btworker.engine.asr.helping import help_with
 from btworker.engine.asr.recognition import Recording, run_name
 from btworker.engine.asr.shares import PART, Elsewhere, Plan, Shares
@@ -16,10 +15,8 @@ from btworker.engine.asr.timeline import Window
 from btworker.engine.media import Audio
 from btworker.engine.pipeline import WhisperEngine, load
 from btworker.engine.ticket import Ticket
-from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options
-from btworker.messages import FileDone, Finished, JobEvent, Progressed, WindowDone
-from btworker.storage import JobFolder
+from btworker.messages import FileDone, Progressed, WindowDone
 from tests.speech.test_pipeline import spec_for, task_for
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(900)]
@@ -48,76 +45,6 @@ def end_of(steps: Generator[None, None, int]) -> int:
             return int(end.value)
 
 
-def said_in(folder: Path, count: int) -> list[Any]:
-    """The text and the words of each input, but for probabilities, which other windows move by a rounding."""
-    transcripts = [json.loads(JobFolder(folder).transcript(index).read_bytes()) for index in range(count)]
-    return [[_heard(segment) for segment in transcript["segments"]] for transcript in transcripts]
-
-
-def _heard(segment: Any) -> Any:
-    words = [(word["word"], word["start"], word["end"]) for word in segment["words"]]
-    return segment["id"], segment["start"], segment["end"], segment["text"], words
-
-
-@pytest.mark.parametrize("mode", ["fast", "exact"])
-def test_each_has_the_transcript_that_it_has_alone(
-    mode: str, engine: WhisperEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And the batches were full: windows of several inputs were in them at once."""
-    options, seated = replace(FAST, decode=mode), []
-    step = Places.step
-
-    def counting(places: Places, steps: int) -> list[int]:
-        seated.append({entry.task.seed.split(":")[0] for _, entry in places.seated})
-        return step(places, steps)
-
-    with monkeypatch.context() as patches:
-        patches.setattr(Places, "step", counting)
-        events = list(engine.run(task_for(tmp_path / "job", *INPUTS, options=options), lambda: False))
-    together = said_in(tmp_path / "job", len(INPUTS))
-    alone = []
-    for number, path in enumerate(INPUTS):
-        list(engine.run(task_for(tmp_path / f"alone{number}", path, options=options), lambda: False))
-        alone += said_in(tmp_path / f"alone{number}", 1)
-    assert together == alone
-    assert max(map(len, seated)) >= 3
-    assert isinstance(events[-1], Finished)
-    assert {event.file_index for event in events if isinstance(event, FileDone)} == set(range(len(INPUTS)))
-    assert not list((tmp_path / "scratch").iterdir())
-
-
-def test_an_input_that_is_no_recording_ends_all(engine: WhisperEngine, tmp_path: Path) -> None:
-    """With its own error, while the others are at work; nothing is left behind, and the engine goes on."""
-    broken = tmp_path / "broken.wav"
-    broken.write_bytes(b"no sound at all" * 100)
-    with pytest.raises(BtworkerError) as caught:
-        list(engine.run(task_for(tmp_path / "job", *INPUTS[:2], broken, INPUTS[2], options=FAST), lambda: False))
-    assert caught.value.code is ErrorCode.CORRUPT_AUDIO
-    assert not list((tmp_path / "scratch").iterdir())
-    events = list(engine.run(task_for(tmp_path / "next", INPUTS[0], options=FAST), lambda: False))
-    assert isinstance(events[-1], Finished)
-
-
-def test_a_cancel_ends_all(engine: WhisperEngine, tmp_path: Path) -> None:
-    """In the middle of several, one of which ffmpeg is at; no scratch stays, and no outputs."""
-    canceled = False
-    begun: set[int] = set()
-
-    def follow(events: Iterator[JobEvent]) -> None:
-        nonlocal canceled
-        for event in events:
-            if isinstance(event, Progressed | WindowDone):
-                begun.add(event.file_index)
-            canceled = canceled or isinstance(event, WindowDone)
-
-    with pytest.raises(BtworkerError) as caught:
-        follow(engine.run(task_for(tmp_path / "job", *INPUTS, options=FAST), lambda: canceled))
-    assert caught.value.code is ErrorCode.CANCELED
-    assert len(begun) > 1
-    assert not list((tmp_path / "scratch").iterdir())
-    assert not (tmp_path / "job" / "out").exists()
-
-
 def test_a_long_input_is_not_joined_by_more_than_its_windows_leave_room_for(
     engine: WhisperEngine, tmp_path: Path
 ) -> None:
@@ -129,7 +56,7 @@ def test_a_long_input_is_not_joined_by_more_than_its_windows_leave_room_for(
             break
         if isinstance(event, Progressed | WindowDone):
             begun.add(event.file_index)
-    assert 1 < len(begun) <= 2 * BATCH + 1 < len(task.inputs)
+    assert 1 < len(begun) <= 2 * BATCH + 1 < len(task.inputs), begun
 
 
 @pytest.fixture
