@@ -7,6 +7,9 @@ from btworker.jobs import JobId, Stage
 from btworker.messages import FileDone, HelpTask, JobEvent, Progressed, RunTask, WindowDone
 from btworker.pool.limits import ChildLimits
 
+WRITTEN = -1
+"""In place of a file: all that were begun are done, and the last one's limit holds until the next, or their end."""
+
 
 @dataclass(slots=True)
 class SignOfLife:
@@ -79,12 +82,16 @@ class Tasks:
         if (sign := self._signs.get(event.job_id)) is None:
             return
         sign.heard()
+        if isinstance(event, Progressed | WindowDone):
+            sign.stages.pop(WRITTEN, None)
         if isinstance(event, Progressed):
             sign.stages[event.file_index] = event.stage
         elif isinstance(event, WindowDone):
             sign.stages[event.file_index] = Stage.TRANSCRIBING
-        elif isinstance(event, FileDone) and len(sign.stages) > 1:  # its last one counts until its files are written
-            del sign.stages[event.file_index]
+        elif isinstance(event, FileDone):
+            stage = sign.stages.pop(event.file_index, Stage.TRANSCRIBING)
+            if not sign.stages:
+                sign.stages[WRITTEN] = stage
 
     def end(self, job_id: JobId) -> None:
         """One of them is over."""
