@@ -119,7 +119,7 @@ class _Run:
             if rest[0] == self.task.attempt:
                 yield from self.step(rest[1])  # type: ignore[arg-type]
             return
-        if self.canceled():
+        if self.canceled() and name != "spin":  # which stands for code that cannot be stopped
             raise BtworkerError(ErrorCode.CANCELED, "canceled")
         yield from getattr(self, f"_{name}")(*rest)
 
