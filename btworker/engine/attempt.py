@@ -7,14 +7,14 @@ Everything that a killed attempt left behind (scratch sound, half the outputs) i
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
 from btworker.engine.diarization.stage import SpeakerStage
 from btworker.engine.results import StageClock, write_outputs
 from btworker.engine.side_by_side import side_by_side
-from btworker.engine.telling import Teller
+from btworker.engine.telling import Teller, relay, without_none
 from btworker.engine.transcription import Shared, Transcription
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Stage
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 log = get_logger()
 NO_VAD = "vadEnabled has no effect on exact decoding, which hears the whole recording; ask for decode=fast"
-WINDOW_S = 30.0
-AHEAD = 2
-"""Inputs at work, times the batch: as many windows as they have, some in the decoder and some on their way to it."""
 HEARTBEAT_S = 5.0
 """Far below any limit on how long a job may be silent."""
 
@@ -83,7 +80,7 @@ class Attempt:
     def _transcribe(self, model: "Model") -> Generator[JobEvent, None, list[Transcript]]:
         """All inputs."""
         task = self._task
-        shared = Shared(self._engine, task, model, self._speakers, self._clock, self._canceled)
+        shared = Shared(self._engine, task, model, self._speakers, self._clock, self._canceled, self._check)
         inputs = [Transcription(shared, index) for index in range(len(task.inputs))]
         steps: Generator[JobEvent | None, None, list[Transcript]] = side_by_side(
             [one.run for one in inputs],
@@ -91,7 +88,9 @@ class Attempt:
             check=self._check,
             may_begin=partial(self._may_begin, inputs, model),
         )
-        return (yield from _with_heartbeats(steps, Alive(task.job_id, task.attempt)))
+        alive = _heartbeats(Alive(task.job_id, task.attempt))
+        events: Generator[JobEvent, None, list[Transcript]] = without_none(relay(steps, alive))
+        return (yield from events)
 
     def _may_begin(self, inputs: Sequence[Transcription], model: "Model") -> bool:
         """Whether one more input does any good: ffmpeg has a free place, and what is at work does not fill the batches.
@@ -99,6 +98,8 @@ class Attempt:
         Of exact decoding, one window of an input is decoded at a time, so it takes more of them; what is left of their
         sound is not longer than the longest recording may be.
         """
+        from btworker.engine.asr.fast import AHEAD
+        from btworker.engine.asr.timeline import WINDOW_S
         from btworker.engine.media import room_bytes
 
         going = [one for one in inputs if one.is_going]
@@ -116,19 +117,15 @@ class Attempt:
             raise BtworkerError(ErrorCode.CANCELED, "canceled while the recording was transcribed")
 
 
-def _with_heartbeats(
-    steps: Generator[JobEvent | None, None, list[Transcript]], alive: Alive
-) -> Generator[JobEvent, None, list[Transcript]]:
-    """The events, and `alive` now and then where there is none."""
+def _heartbeats(alive: Alive) -> Callable[[JobEvent | None], JobEvent | None]:
+    """Puts `alive` in the place of None now and then, where there was no event for long."""
     last_at = time.monotonic()
-    with closing(steps):
-        while True:
-            try:
-                event = next(steps)
-            except StopIteration as end:
-                transcripts: list[Transcript] = end.value
-                return transcripts
-            if event is None and time.monotonic() - last_at < HEARTBEAT_S:
-                continue
-            last_at = time.monotonic()
-            yield alive if event is None else event
+
+    def event(said: JobEvent | None) -> JobEvent | None:
+        nonlocal last_at
+        if said is None and time.monotonic() - last_at < HEARTBEAT_S:
+            return None
+        last_at = time.monotonic()
+        return said or alive
+
+    return event

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any, Generic, Protocol, TypeVar
 
+from btworker.engine.telling import without_none
 from btworker.engine.ticket import Ticket
 
 WordT = TypeVar("WordT")
@@ -89,13 +90,8 @@ def alone(
     piece: Piece[WordT, ResultT], *, driver: Driver, check: Callable[[], None]
 ) -> Generator[WordT, None, ResultT]:
     """The words of one piece, by itself."""
-    words = side_by_side([lambda: piece], driver=driver, check=check, may_begin=lambda: True)
-    with closing(words):
-        while True:
-            try:
-                word = next(words)
-            except StopIteration as end:
-                result: ResultT = end.value[0]
-                return result
-            if word is not None:
-                yield word
+    words: Generator[WordT | None, None, list[ResultT]] = side_by_side(
+        [lambda: piece], driver=driver, check=check, may_begin=lambda: True
+    )
+    (result,) = yield from without_none(words)
+    return result

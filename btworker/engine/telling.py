@@ -24,6 +24,19 @@ def relay(steps: Generator[StepT, None, ResultT], event: Callable[[StepT], TellT
             yield event(step)
 
 
+def without_none(steps: Generator[StepT | None, None, ResultT]) -> Generator[StepT, None, ResultT]:
+    """The same generator, without the steps that say nothing."""
+    with closing(steps):
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                result: ResultT = end.value
+                return result
+            if step is not None:
+                yield step
+
+
 class Teller:
     """Makes the events of one attempt at one job."""
 

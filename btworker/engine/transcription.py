@@ -12,7 +12,6 @@ from btworker.engine.diarization.stage import SpeakerStage
 from btworker.engine.results import StageClock, camel_case
 from btworker.engine.telling import Teller, relay
 from btworker.engine.ticket import Ticket
-from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Stage
 from btworker.logs import get_logger
 from btworker.messages import FileDone, JobEvent, RunTask, ShareOffered, WindowDone
@@ -20,7 +19,7 @@ from btworker.storage import JobFolder, scratch_file
 from btworker.transcript import Transcript, Turn
 
 if TYPE_CHECKING:
-    from btworker.engine.asr.recognition import Recognition, Step
+    from btworker.engine.asr.recognition import Offered, Recognition, Step
     from btworker.engine.asr.shares import Shares
     from btworker.engine.asr.timeline import Window
     from btworker.engine.asr.weights import Model
@@ -41,11 +40,8 @@ class Shared:
     speakers: SpeakerStage
     clock: StageClock
     canceled: Callable[[], bool]
-
-    def check(self) -> None:
-        """Raise where the job was canceled."""
-        if self.canceled():
-            raise BtworkerError(ErrorCode.CANCELED, "canceled while the recording was transcribed")
+    check: Callable[[], None]
+    """Raises where the job was canceled."""
 
 
 class Transcription:
@@ -59,7 +55,6 @@ class Transcription:
         self._folder = JobFolder(shared.task.folder)
         self._tell = Teller(shared.task)
         self._clock = StageClock()
-        self._offers = False
         self.is_going = False
         """It has begun, and is not through."""
         self.decoded = False
@@ -135,11 +130,12 @@ class Transcription:
         yield from self._say_what_is_doubtful(recognition)
         return recognition
 
-    def _heard(self, step: "Step | Ticket[Any]") -> JobEvent | Ticket[Any]:
+    def _heard(self, step: "Step | Offered | Ticket[Any]") -> JobEvent | Ticket[Any]:
+        from btworker.engine.asr.recognition import Offered
+
         if isinstance(step, Ticket):
             return step
-        if self._offers:
-            self._offers = False
+        if isinstance(step, Offered):
             return ShareOffered(self._task.job_id, self._task.attempt, self._index)
         self.left_s = step.seconds_total - step.seconds_done
         where = (step.seconds_done, step.seconds_total)
@@ -156,7 +152,6 @@ class Transcription:
     def _offer(self, audio: "Audio", run: str, language: str, windows: tuple["Window", ...]) -> "Shares":
         from btworker.engine.asr.shares import Plan, Shares
 
-        self._offers = True
         plan = Plan(run, str(audio.path), audio.sample_count, language, windows)
         return Shares.offer(self._folder.shares(self._index), plan)
 

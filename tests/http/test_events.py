@@ -33,9 +33,9 @@ async def job_id(client: aiohttp.ClientSession, server: Running) -> str:
     return job_id
 
 
-def window(server: Running, job_id: str, *found: dict[str, Any], torn: str = "", file_index: int = 0) -> None:
+def window(server: Running, job_id: str, *found: dict[str, Any], torn: str = "") -> None:
     """Append a finished window, as the child does."""
-    path = server.service.data.folder(JobId(job_id)).windows_of(file_index)
+    path = server.service.data.folder(JobId(job_id)).windows_of(0)
     path.parent.mkdir(exist_ok=True)
     with path.open("a") as journal:
         journal.write(json.dumps({"index": 0, "segments": list(found)}) + "\n" + torn)
@@ -122,30 +122,6 @@ async def test_a_second_attempt_tells_nobody_twice(client: aiohttp.ClientSession
     assert texts(first) == ["said 0", "said 1"]
     assert following[2]["text"] == "said 2"
     await events.aclose()
-
-
-async def test_inputs_are_told_one_after_the_other(client: aiohttp.ClientSession, server: Running) -> None:
-    """Though their windows come side by side: those of the second wait for the end of the first, and none is lost."""
-    files = (file(b"a", filename="a.wav"), file(b"b", filename="b.wav"))
-    async with client.post("/v1/jobs", data=form(*files, field("prompt", "hold")), headers=FORM) as response:
-        job_id = str((await response.json())["workerJobId"])
-    await until(lambda: server.service._table.live[JobId(job_id)].status.value == "running")
-    events = heard(client, job_id)
-    assert [(await anext(events))[0] for _ in range(2)] == ["status", "progress"]
-    window(server, job_id, *segments(0, 2), file_index=1)
-    window(server, job_id, *segments(0, 1))
-    told = [await anext(events)]
-    window(server, job_id, *segments(1, 1))
-    server.service.data.folder(JobId(job_id)).said(0).touch()
-    told += [await anext(events) for _ in range(3)]
-    assert [(data["inputIndex"], data["text"]) for _, _, data in told] == [
-        (0, "said 0"),
-        (0, "said 1"),
-        (1, "said 0"),
-        (1, "said 1"),
-    ]
-    server.pool.release.set()
-    assert [event[0] async for event in events][-1] == "done"
 
 
 async def test_many_listen_at_once(client: aiohttp.ClientSession, server: Running, job_id: str) -> None:

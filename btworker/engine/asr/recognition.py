@@ -28,6 +28,7 @@ from btworker.engine.quality.coverage import uncovered
 from btworker.engine.quality.hallucinations import assess
 from btworker.engine.quality.tidy import tidy
 from btworker.engine.side_by_side import alone
+from btworker.engine.telling import relay, without_none
 from btworker.engine.ticket import Ticket
 from btworker.engine.vad.detector import Speech
 from btworker.ffmpeg import SAMPLE_RATE
@@ -49,6 +50,11 @@ class Step:
     index: int | None
     seconds_done: float
     seconds_total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """Its windows are on offer to helpers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,8 @@ def recognize(
     `check` is called before each step of the decoder, and may raise to stop.
     """
     piece = recognizing(model, recording, options, journal=journal, check=check)
-    return (yield from alone(piece, driver=model.decoder, check=check))
+    steps = alone(piece, driver=model.decoder, check=check)
+    return (yield from without_none(relay(steps, lambda step: step if isinstance(step, Step) else None)))
 
 
 def recognizing(
@@ -101,7 +108,7 @@ def recognizing(
     journal: Journal,
     check: Callable[[], None],
     offer: Offer | None = None,
-) -> Generator[Step | Ticket[Any], None, Recognition]:
+) -> Generator[Step | Offered | Ticket[Any], None, Recognition]:
     """The same as a piece of side_by_side(). `check` is called in passes over the whole recording. `offer` lets others
     help with a recording in fast mode, see shares.py."""
     done = journal.resume()
@@ -125,7 +132,7 @@ def recognizing(
     shares = None
     if fast and offer is not None:
         shares = offer(language.code, windows)
-        yield began  # so that it is told of
+        yield Offered()
     loop = (
         FastLoop(Ear(model, mel, options, transcriber), options, transcriber, windows, speech, shares)
         if fast

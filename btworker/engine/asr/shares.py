@@ -62,6 +62,7 @@ class Shares:
         self._folder = folder
         self.plan = plan
         self._claims: dict[int, IO[bytes]] = {}
+        self._said: dict[int, list[Decoded]] = {}
         self._waiting_since: dict[int, float] = {}
 
     @classmethod
@@ -101,14 +102,16 @@ class Shares:
         self._claims.pop(number).close()
 
     def said(self, number: int) -> list[Decoded] | None:
-        """What was said in a part; None where nobody is through with it."""
-        try:
-            raw = json.loads((self._folder / f"{number}.json").read_bytes())
-            if raw["run"] != self.plan.run:
+        """What was said in a part; None where nobody is through with it. Read once for all of its windows."""
+        if number not in self._said:
+            try:
+                raw = json.loads((self._folder / f"{number}.json").read_bytes())
+                if raw["run"] != self.plan.run:
+                    return None
+                self._said[number] = [_decoded(shape) for shape in raw["said"]]
+            except (OSError, ValueError, KeyError, TypeError):  # not there, or torn by a power cut
                 return None
-            return [_decoded(shape) for shape in raw["said"]]
-        except (OSError, ValueError, KeyError, TypeError):  # not there, or torn by a power cut
-            return None
+        return self._said[number]
 
     def is_late(self, number: int) -> bool:
         """The part has been waited for, since this was asked first, for longer than it takes."""
@@ -141,10 +144,10 @@ class Elsewhere(Ticket[Decoded]):
     @property
     def done(self) -> bool:
         """Looks at the folder now and then."""
-        if not self._answer and self._error is None and time.monotonic() >= self._next_look_at:
+        if not self._answer and time.monotonic() >= self._next_look_at:
             self._next_look_at = time.monotonic() + LOOK_S
             self._look()
-        return bool(self._answer) or self._error is not None or (self._own is not None and self._own.done)
+        return bool(self._answer) or (self._own is not None and self._own.done)
 
     @property
     def answer(self) -> Decoded:

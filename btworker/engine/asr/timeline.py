@@ -10,6 +10,7 @@ from dataclasses import dataclass
 FRAMES_PER_SECOND = 100
 FRAMES_PER_TOKEN = 2
 WINDOW_FRAMES = 3000
+WINDOW_S = WINDOW_FRAMES / FRAMES_PER_SECOND
 TOKEN_S = FRAMES_PER_TOKEN * 160 / 16_000
 """Seconds from one timestamp token to the next."""
 
