@@ -8,16 +8,11 @@ pages of the file that the kernel may drop), and what is its own (RssAnon, looke
 """
 
 import argparse
-import json
-import multiprocessing
-import os
-import threading
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
-from support import ROOT, memory_mb, report, reset_peak, workplace
+from support import ROOT, in_a_fresh_process, memory_above, report, workplace
 
 from demo_diarization.heldout import Director
 from demo_diarization.measure import diarize, diarizer_of, pcm
@@ -25,57 +20,26 @@ from demo_diarization.measure import diarize, diarizer_of, pcm
 DIALOGUE_S = 1800
 PEOPLE = 4
 SEED = 930_001
-LOOKS_PER_S = 20
 
 
-def measured(path: Path, out: Connection) -> None:
-    """In a process of its own: diarize a file of int16 samples at 16 kHz, send what it took."""
+def measured(path: Path) -> dict[str, float]:
+    """In a process of its own: diarize a file of int16 samples at 16 kHz, tell what it took."""
     diarizer = diarizer_of(ROOT / "btworker/demo/diarization")
     samples = np.memmap(path, np.int16, "r")
     diarize(diarizer, np.array(samples[: 60 * 16_000]))
-    before_mb, before_own_mb = memory_mb(os.getpid()), memory_mb(os.getpid(), "RssAnon")
-    reset_peak(os.getpid())
-    own_mb, ended = [before_own_mb], threading.Event()
-
-    def look() -> None:
-        while not ended.wait(1 / LOOKS_PER_S):
-            own_mb.append(memory_mb(os.getpid(), "RssAnon"))
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
     start = time.perf_counter()
-    found = diarize(diarizer, samples)
-    seconds = time.perf_counter() - start
-    ended.set()
-    watcher.join()
-    out.send(
-        {
-            "hours": len(samples) / 16_000 / 3600,
-            "seconds": seconds,
-            "loaded_mb": before_mb,
-            "above_mb": memory_mb(os.getpid(), "VmHWM") - before_mb,
-            "above_own_mb": max(own_mb) - before_own_mb,
-            "speakers": found.speaker_count,
-            "turns": len(found.turns),
-            "blocks": found.block_count,
-        }
-    )
-
-
-def measure(path: Path) -> dict[str, float]:
-    """What a fresh process says."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=measured, args=(path, there))
-    process.start()
-    there.close()
-    try:
-        figures: dict[str, float] = here.recv()
-    except EOFError:
-        raise SystemExit(f"the process that measures {path} died") from None
-    process.join()
-    print("  " + json.dumps(figures), flush=True)
-    return figures
+    with memory_above() as above:
+        found = diarize(diarizer, samples)
+    return {
+        "hours": len(samples) / 16_000 / 3600,
+        "seconds": time.perf_counter() - start,
+        "loaded_mb": above.before_mb,
+        "above_mb": above.total_mb,
+        "above_own_mb": above.own_mb,
+        "speakers": found.speaker_count,
+        "turns": len(found.turns),
+        "blocks": found.block_count,
+    }
 
 
 def write(path: Path, dialogue: "np.ndarray[tuple[int], np.dtype[np.int16]]", hours: float) -> Path:
@@ -102,7 +66,8 @@ def main() -> None:
     options = parser.parse_args()
     dialogue = pcm(Director().dialogue(SEED, length_s=DIALOGUE_S, people=PEOPLE).samples)
     with workplace() as folder:
-        short, long = (measure(write(folder / f"{hours}h.s16", dialogue, hours)) for hours in options.hours)
+        paths = [write(folder / f"{hours}h.s16", dialogue, hours) for hours in options.hours]
+        short, long = (in_a_fresh_process(measured, path) for path in paths)
     result = {
         "short_mb": short["above_mb"],
         "long_mb": long["above_mb"],

@@ -1,6 +1,7 @@
 """What the benches share: a real server to measure, memory of a process, a table, a JSON file and the RESULT line."""
 
 import json
+import multiprocessing
 import os
 import platform
 import secrets
@@ -12,7 +13,8 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +135,52 @@ def memory_mb(pid: int, field: str = "VmRSS") -> float:
 def reset_peak(pid: int) -> None:
     """Let the kernel count the peak of a process's memory from now on."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+LOOKS_PER_S = 20
+
+
+@dataclass
+class Above:
+    """The peak of this process's memory above what it held before, in MB."""
+
+    before_mb: float
+    total_mb: float = 0.0
+    """With pages of mapped files, which the kernel may drop (VmHWM)."""
+    own_mb: float = 0.0
+    """What is its own (RssAnon), looked at LOOKS_PER_S times a second."""
+
+
+@contextmanager
+def memory_above() -> Iterator[Above]:
+    """What the block takes; known when it has ended."""
+    pid = os.getpid()
+    above, own_before_mb = Above(memory_mb(pid)), memory_mb(pid, "RssAnon")
+    reset_peak(pid)
+    own_mb, ended = [own_before_mb], threading.Event()
+
+    def look() -> None:
+        while not ended.wait(1 / LOOKS_PER_S):
+            own_mb.append(memory_mb(pid, "RssAnon"))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield above
+    finally:
+        ended.set()
+        watcher.join()
+        above.total_mb = memory_mb(pid, "VmHWM") - above.before_mb
+        above.own_mb = max(own_mb) - own_before_mb
+
+
+def in_a_fresh_process(function: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
+    """What the function says, called in a spawned process; told at once, too."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        figures = pool.submit(function, *arguments).result()
+    print("  " + json.dumps(figures), flush=True)
+    return figures
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -3,7 +3,6 @@ openai-whisper's transcribe() and faster-whisper's batched pipeline. Word times 
 loading of models is not counted, the decoding of the files is.
 """
 
-import json
 import os
 import shutil
 import time
@@ -19,12 +18,14 @@ import numpy as np
 import torch
 import whisper
 
+from bench.speed.attempts import CHECKPOINT, open_engine, task_of, texts_of
 from bench.speed.contenders import Ours, Sounds, Task
 from bench.speed.figures import Spread, speedup
 from bench.speed.machine import hold_threads
 from bench.speed.peers import PeerError, PeerProcess, peer, write_weights
 from bench.speed.recordings import Recording, decoded
 from btworker.cli.wer import word_errors
+from btworker.engine import recording as sounds
 from btworker.engine.asr import recognition, transcriber
 from btworker.engine.asr.decoding import decoder
 from btworker.engine.asr.decoding.lane import Lane
@@ -33,17 +34,12 @@ from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.recognition import recognize, run_name
 from btworker.engine.asr.weights import Model
-from btworker.engine.pipeline import WhisperEngine, load
-from btworker.engine.vad.detector import SpeechDetector
+from btworker.engine.pipeline import WhisperEngine
+from btworker.engine.vad.detector import Listening
 from btworker.ffmpeg import find_ffmpeg
-from btworker.jobs import Input, JobId, Options
-from btworker.logs import set_up
-from btworker.messages import RunTask
-from btworker.specs import Device, EngineSettings, LogSettings, WorkerSpec
-from btworker.storage import JobFolder
+from btworker.jobs import Options
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKPOINT = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"
 FAST, EXACT, THEIRS, PEER = "ours, fast", "ours, exact", "openai-whisper", "faster-whisper"
 PEER_BATCH = 16
 Way = Callable[[Sequence[Recording]], tuple[float, list[str]]]
@@ -85,7 +81,7 @@ def measure(
     """Rounds in turns; then each of our modes once more for the shares of its stages."""
     hold_threads(threads)
     found = Files(sum(recording.seconds for recording in recordings))
-    engine, oracle = _engine(folder, device, threads), _openai_model(device)
+    engine, oracle = open_engine(folder, device, threads), _openai_model(device)
     found.gate_windows = _gate(oracle, recordings, folder, device)
     with ExitStack() as stack:
         stack.enter_context(_ffmpeg_on_path(folder))
@@ -108,24 +104,6 @@ def measure(
         with engine.models.lend("demo", lambda: None) as model:
             found.shares[name] = _shares(model, recordings, folder, mode)
     return found
-
-
-def _engine(folder: Path, device: torch.device, threads: int) -> WhisperEngine:
-    """As a child opens it."""
-    quiet = LogSettings("error", json=False)
-    set_up(quiet)
-    settings = EngineSettings(
-        default_model="demo",
-        models=(("demo", CHECKPOINT),),
-        model_cache=folder,
-        scratch=folder / "scratch",
-        offline=True,
-        threads=threads,
-        diarization_pipeline=CHECKPOINT.parent / "diarization",
-    )
-    engine = load(WorkerSpec(0, Device(device.type), "", settings, quiet))
-    engine.open()
-    return engine
 
 
 def _take_turns(
@@ -170,21 +148,13 @@ def _ours(
     engine: WhisperEngine, recordings: Sequence[Recording], folder: Path, *, mode: str
 ) -> tuple[float, list[str]]:
     """All of them as one job of a child, from its files to its transcripts."""
-    job = JobFolder(folder / "job")
-    job.inputs.mkdir(parents=True)
-    for index, recording in enumerate(recordings):
-        job.input(index).symlink_to(recording.path)
-    inputs = tuple(
-        Input(f"in_{index}", one.path.name, one.path.stem, one.path.stat().st_size, one.path.name)
-        for index, one in enumerate(recordings)
-    )
-    task = RunTask(JobId("bench"), 1, job.path, inputs, Options(model="demo", decode=mode))
+    task = task_of(recordings, folder / "job", mode=mode)
     start = time.perf_counter()
     for _ in engine.run(task, lambda: False):
         pass
     seconds = time.perf_counter() - start
-    texts = [json.loads(job.transcript(index).read_bytes())["text"] for index in range(len(inputs))]
-    shutil.rmtree(job.path)
+    texts = texts_of(task)
+    shutil.rmtree(task.folder)
     return seconds, texts
 
 
@@ -192,11 +162,11 @@ def _by_themselves(model: Model, recordings: Sequence[Recording], folder: Path, 
     """Seconds for one after the other."""
     options = Options(model="demo", decode=mode)
     start = time.perf_counter()
-    for recording in recordings:
+    for one in recordings:
         scratch, journal = folder / "alone.s16", folder / "alone.jsonl"
-        named = recognition.Recording(decoded(recording.path, scratch), recording.path.name)
-        run = run_name(model, named, options)
-        for _ in recognize(model, named, options, journal=Journal(journal, run=run), check=lambda: None):
+        heard = sounds.Recording(sounds.Whole(decoded(one.path, scratch)), one.path.name)
+        run = run_name(model, heard.sha256, options)
+        for _ in recognize(model, heard, options, journal=Journal(journal, run=run), check=lambda: None):
             pass
         scratch.unlink()
         journal.unlink()
@@ -246,7 +216,7 @@ def _error_rate(recordings: Sequence[Recording], texts: Sequence[str]) -> float:
 
 
 STAGES = (
-    ("VAD", SpeechDetector, "speech"),
+    ("VAD", Listening, "hear"),
     ("mel", recognition, "find_peak"),
     ("mel", LogMel, "frames"),
     ("mel", LogMel, "stretch"),

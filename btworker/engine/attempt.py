@@ -103,7 +103,7 @@ class Attempt:
         from btworker.engine.media import room_bytes
 
         going = [one for one in inputs if one.is_going]
-        if sum(not one.decoded for one in going) >= self._engine.sounds.size:
+        if sum(one.is_decoding for one in going) >= self._engine.sounds.size:
             return False
         windows = AHEAD * model.decoder.batch_size
         enough_s = windows * WINDOW_S if self._task.options.decode == "fast" else self._settings.max_audio_s

@@ -78,10 +78,15 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class DecodeProgress:
-    """Seconds of sound decoded so far; the total is the header's word, 0 when it says nothing."""
+    """Samples decoded so far, which lie in the file; the total is the header's word, 0 when it says nothing."""
 
-    seconds_done: float
+    sample_count: int
     seconds_total: float
+
+    @property
+    def seconds_done(self) -> float:
+        """Seconds decoded so far."""
+        return self.sample_count / SAMPLE_RATE
 
 
 def room_bytes(longest_s: float) -> int:
@@ -195,7 +200,7 @@ class _Decoding:
     def _progress(self) -> DecodeProgress:
         done = self.sample_count / SAMPLE_RATE
         promised = read_report(self.log.text).duration_s or 0.0
-        return DecodeProgress(done, max(done, promised) if promised else 0.0)
+        return DecodeProgress(self.sample_count, max(done, promised) if promised else 0.0)
 
 
 def _judge(decoding: _Decoding, target: Path, findings: Findings) -> Audio:

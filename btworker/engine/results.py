@@ -32,15 +32,23 @@ class StageClock:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time inside for this stage, also when it fails."""
-        if not self._inside[name]:
-            self._began_at[name] = time.monotonic()
-        self._inside[name] += 1
+        self.enter(name)
         try:
             yield
         finally:
-            self._inside[name] -= 1
-            if not self._inside[name]:
-                self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - self._began_at[name]
+            self.leave(name)
+
+    def enter(self, name: str) -> None:
+        """One more is in this stage."""
+        if not self._inside[name]:
+            self._began_at[name] = time.monotonic()
+        self._inside[name] += 1
+
+    def leave(self, name: str) -> None:
+        """One fewer is."""
+        self._inside[name] -= 1
+        if not self._inside[name]:
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - self._began_at[name]
 
 
 def camel_case(options: Options) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from btworker.engine.media import Audio, DecodeProgress, Limits, decode
-from btworker.engine.ticket import Ticket, answered
+from btworker.engine.recording import Samples, Wait
+from btworker.engine.ticket import Ticket
 
 
 class SoundPool:
@@ -17,42 +21,111 @@ class SoundPool:
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="ffmpeg")
 
     def decode(
-        self, source: Path, target: Path, *, limits: Limits, canceled: Callable[[], bool]
-    ) -> Generator[DecodeProgress | Ticket[Any], None, Audio]:
-        """media.decode as a piece of side_by_side(). Left early, ffmpeg is killed and waited for."""
-        ticket: Ticket[Audio] = Ticket()
-        last = DecodeProgress(0.0, 0.0)
+        self,
+        source: Path,
+        target: Path,
+        *,
+        limits: Limits,
+        canceled: Callable[[], bool],
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> "GrowingSound":
+        """media.decode in the pool. Whoever begins it closes it; it is inside `waiting` while it waits for sound."""
+        sound = GrowingSound(target, waiting)
+        steps = decode(source, target, limits=limits, canceled=lambda: sound.closed or canceled())
+        sound.follow(steps, self._threads)
+        return sound
+
+
+class GrowingSound:
+    """The sound of one file, while ffmpeg is at it and after that: see recording.Sound."""
+
+    def __init__(self, target: Path, waiting: Callable[[], AbstractContextManager[None]]) -> None:
+        self._target = target
+        self._waiting = waiting
+        self.closed = False
+        """Nobody wants it any more."""
+        self._progress = self._told = DecodeProgress(0, 0.0)
+        self._decoding: Future[Audio] = Future()
+
+    def follow(self, steps: Generator[DecodeProgress, None, Audio], threads: ThreadPoolExecutor) -> None:
+        """Decode it as soon as one of the threads is free."""
 
         def work() -> Audio:
-            nonlocal last
-            steps = decode(source, target, limits=limits, canceled=lambda: ticket.canceled or canceled())
             while True:
                 try:
-                    last = next(steps)
+                    self._progress = next(steps)
                 except StopIteration as end:
                     audio: Audio = end.value
                     return audio
 
-        future = self._threads.submit(work)
-        future.add_done_callback(lambda done: _answer(ticket, done))
-        told = last
+        self._decoding = threads.submit(work)
+
+    @property
+    def is_whole(self) -> bool:
+        """See Sound."""
+        return self._decoding.done()
+
+    @property
+    def audio(self) -> Audio:
+        """All of it, once it is whole."""
+        return self._decoding.result(timeout=0)
+
+    @property
+    def samples(self) -> Samples:
+        """See Sound."""
+        if self.is_whole:
+            return self.audio.samples
+        count = self._progress.sample_count
+        if not count:
+            return np.empty(0, np.int16)
         try:
+            return np.memmap(self._target, dtype="<i2", mode="r", shape=(count,))
+        except FileNotFoundError:  # ffmpeg has failed this very moment, which is the error to tell
+            self._decoding.result()
+            raise
+
+    @property
+    def there_s(self) -> float:
+        """Seconds of sound that are there."""
+        return self._progress.seconds_done
+
+    @property
+    def expected_s(self) -> float:
+        """See Sound."""
+        return self._progress.seconds_done if self.is_whole else self._progress.seconds_total
+
+    def reach(self, count: int, /) -> Wait:
+        """See Sound."""
+        ticket = _Reached(self, count)
+        with self._waiting():
             while not ticket.done:
-                if told is not last:
-                    yield (told := last)
+                if self._told is not self._progress:
+                    self._told = self._progress
+                    yield self._told
                 yield ticket
-            return (yield from answered(ticket))
-        finally:
-            ticket.cancel()
-            future.cancel()
-            wait([future])
+        if self.is_whole:
+            self._decoding.result()
+
+    def has(self, count: int) -> bool:
+        """Whether so many samples are there, or all."""
+        return self.is_whole or self._progress.sample_count >= count
+
+    def close(self) -> None:
+        """Where ffmpeg is still at it, or has not begun, it is killed and waited for."""
+        self.closed = True
+        if not self._decoding.cancel():
+            wait([self._decoding])
 
 
-def _answer(ticket: Ticket[Audio], done: "Future[Audio]") -> None:
-    if done.cancelled():
-        return  # nobody waits for it
-    error = done.exception()
-    if error is None:
-        ticket.resolve(done.result())
-    else:
-        ticket.fail(error)
+class _Reached(Ticket[Any]):
+    """Done by itself, when so much of the sound is there."""
+
+    def __init__(self, sound: GrowingSound, count: int) -> None:
+        super().__init__()
+        self._sound = sound
+        self._count = count
+
+    @property
+    def done(self) -> bool:
+        """See Ticket."""
+        return self._sound.has(self._count)

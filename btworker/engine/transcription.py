@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,13 @@ from btworker.storage import JobFolder, scratch_file
 from btworker.transcript import Transcript, Turn
 
 if TYPE_CHECKING:
-    from btworker.engine.asr.recognition import Offered, Recognition, Step
-    from btworker.engine.asr.shares import Shares
+    from btworker.engine.asr.recognition import Recognition, Step
+    from btworker.engine.asr.shares import Offered, Shares
     from btworker.engine.asr.timeline import Window
     from btworker.engine.asr.weights import Model
-    from btworker.engine.media import Audio, DecodeProgress
+    from btworker.engine.media import DecodeProgress
     from btworker.engine.pipeline import WhisperEngine
+    from btworker.engine.sound_pool import GrowingSound
 
 log = get_logger()
 NO_TURNS: tuple[Turn, ...] = ()
@@ -55,28 +56,43 @@ class Transcription:
         self._folder = JobFolder(shared.task.folder)
         self._tell = Teller(shared.task)
         self._clock = StageClock()
-        self.is_going = False
+        self._stage_now: str | None = None
+        self._has_words = False
+        """Its windows are being decoded."""
+        self._done_s = 0.0
+        self._sound: GrowingSound | None = None
+        """Between its beginning and its end."""
+
+    @property
+    def is_going(self) -> bool:
         """It has begun, and is not through."""
-        self.decoded = False
-        """Its sound is there."""
-        self.left_s = 0.0
-        """Of it, without text so far; known once it is decoded."""
+        return self._sound is not None
+
+    @property
+    def is_decoding(self) -> bool:
+        """ffmpeg is at it, or will be."""
+        return self._sound is not None and not self._sound.is_whole
+
+    @property
+    def left_s(self) -> float:
+        """Seconds of its sound that are there and have no text."""
+        return 0.0 if self._sound is None else max(self._sound.there_s - self._done_s, 0.0)
 
     def run(self) -> Generator[JobEvent | Ticket[Any], None, Transcript]:
         """From its file to its transcript."""
-        self.is_going = True
         self._folder.said(self._index).unlink(missing_ok=True)
-        with self._stage("decode"):
-            audio = yield from self._decode()
-        for warning in audio.warnings:
-            yield self._tell.warned_of(self._index, warning)
-        recognition = yield from self._recognize(audio)
-        segments, turns = recognition.segments, NO_TURNS
-        if self._task.options.diarization_enabled:
-            with self._stage("diarize"):
-                segments, turns = yield from self._shared.speakers.tell(self._index, segments, audio)
-        audio.discard()
-        self.is_going = False
+        yield self._tell.progressed(Stage.INITIALIZING, self._index, 0.0, 0.0)
+        with closing(self._decode()) as sound:
+            self._sound = sound
+            recognition = yield from self._recognize(sound)
+            audio, segments, turns = sound.audio, recognition.segments, NO_TURNS
+            for warning in audio.warnings:
+                yield self._tell.warned_of(self._index, warning)
+            if self._task.options.diarization_enabled:
+                with self._stage("diarize"):
+                    segments, turns = yield from self._shared.speakers.tell(self._index, segments, audio)
+            audio.discard()
+        self._sound = None
         log.info("file_processed", **self._about())
         yield FileDone(self._task.job_id, self._task.attempt, self._index)
         return Transcript(
@@ -89,71 +105,83 @@ class Transcription:
             provenance=self._provenance(),
         )
 
-    def _decode(self) -> Generator[JobEvent | Ticket[Any], None, "Audio"]:
+    def _decode(self) -> "GrowingSound":
         from btworker.engine.media import Limits
 
-        def event(step: "DecodeProgress | Ticket[Any]") -> JobEvent | Ticket[Any]:
-            if isinstance(step, Ticket):
-                return step
-            return self._tell.progressed(Stage.INITIALIZING, self._index, step.seconds_done, step.seconds_total)
-
         settings = self._shared.engine.spec.settings
-        steps = self._shared.engine.sounds.decode(
+        return self._shared.engine.sounds.decode(
             self._folder.input(self._index),
             scratch_file(settings.scratch, self._task.job_id, self._index),
             limits=Limits(settings.max_audio_s, stall_s=settings.decode_stall_s),
             canceled=self._shared.canceled,
+            waiting=partial(self._stage, "decode"),
         )
-        yield self._tell.progressed(Stage.INITIALIZING, self._index, 0.0, 0.0)
-        audio = yield from relay(steps, event)
-        self.decoded, self.left_s = True, audio.duration_s
-        return audio
 
-    def _recognize(self, audio: "Audio") -> Generator[JobEvent | Ticket[Any], None, "Recognition"]:
+    def _recognize(self, sound: "GrowingSound") -> Generator[JobEvent | Ticket[Any], None, "Recognition"]:
         from btworker.engine.asr.journal import Journal
-        from btworker.engine.asr.recognition import Recording, recognizing, run_name
+        from btworker.engine.asr.recognition import recognizing, run_name
+        from btworker.engine.recording import Recording
 
-        shared, options = self._shared, self._task.options
-        size_mb = round(self._source.size_bytes / 2**20, 3)
-        log.info("transcribe_started", **self._about(), durationSec=round(audio.duration_s, 3), sizeMB=size_mb)
-        recording = Recording(audio.samples, self._source.sha256)
-        journal = Journal(self._folder.windows_of(self._index), run=run_name(shared.model, recording, options))
-        offer = partial(self._offer, audio, journal.run) if self._may_spread(audio) else None
-        if offer is None:  # helpers of an earlier attempt are told to stop
-            shutil.rmtree(self._folder.shares(self._index), ignore_errors=True)
+        shared, options, sha256 = self._shared, self._task.options, self._source.sha256
+        journal = Journal(self._folder.windows_of(self._index), run=run_name(shared.model, sha256, options))
+        recording = Recording(sound, sha256)
+        offer = partial(self._offer, sound, journal.run) if self._may_spread else None
+        if offer is None:
+            self._offer_nothing()
         with self._stage("transcribe"):
             steps = recognizing(shared.model, recording, options, journal=journal, check=shared.check, offer=offer)
             recognition = yield from relay(steps, self._heard)
-        self.left_s = 0.0
+        self._done_s = sound.there_s
         self._folder.said(self._index).touch()
         log.info("transcribe_finished", **self._about(), segmentCount=len(recognition.segments))
         yield from self._say_what_is_doubtful(recognition)
         return recognition
 
-    def _heard(self, step: "Step | Offered | Ticket[Any]") -> JobEvent | Ticket[Any]:
-        from btworker.engine.asr.recognition import Offered
+    def _heard(self, step: "Step | Offered | DecodeProgress | Ticket[Any]") -> JobEvent | Ticket[Any]:
+        from btworker.engine.asr.recognition import Step
+        from btworker.engine.asr.shares import Offered
 
         if isinstance(step, Ticket):
             return step
         if isinstance(step, Offered):
             return ShareOffered(self._task.job_id, self._task.attempt, self._index)
-        self.left_s = step.seconds_total - step.seconds_done
+        if not isinstance(step, Step):
+            return self._decoded(step)
+        self._done_s = step.seconds_done
         where = (step.seconds_done, step.seconds_total)
-        if step.index is None:
-            return self._tell.progressed(Stage.TRANSCRIBING, self._index, *where)
-        return WindowDone(self._task.job_id, self._task.attempt, self._index, step.index, *where)
+        if step.index is not None:
+            return WindowDone(self._task.job_id, self._task.attempt, self._index, step.index, *where)
+        self._has_words = True
+        size_mb = round(self._source.size_bytes / 2**20, 3)
+        log.info("transcribe_started", **self._about(), durationSec=round(step.seconds_total, 3), sizeMB=size_mb)
+        return self._tell.progressed(Stage.TRANSCRIBING, self._index, *where)
 
-    def _may_spread(self, audio: "Audio") -> bool:
+    def _decoded(self, step: "DecodeProgress") -> JobEvent:
+        """More sound is there: at first that is all there is to tell, then it is less of the news than the words."""
+        if not self._has_words:
+            return self._tell.progressed(Stage.INITIALIZING, self._index, step.seconds_done, step.seconds_total)
+        return self._tell.progressed(Stage.TRANSCRIBING, self._index, self._done_s, step.seconds_total)
+
+    @property
+    def _may_spread(self) -> bool:
         """Whether other processes of this machine may help. A job that may have killed its process gets no other."""
         spec = self._shared.engine.spec
-        long = 0 < spec.settings.spread_s <= audio.duration_s
-        return long and spec.has_siblings and not self._task.alone
+        return spec.settings.spread_s > 0 and spec.has_siblings and not self._task.alone
 
-    def _offer(self, audio: "Audio", run: str, language: str, windows: tuple["Window", ...]) -> "Shares":
+    def _offer(self, sound: "GrowingSound", run: str, language: str, windows: tuple["Window", ...]) -> "Shares | None":
+        """A recording that is long enough."""
         from btworker.engine.asr.shares import Plan, Shares
 
+        audio = sound.audio
+        if audio.duration_s < self._shared.engine.spec.settings.spread_s:
+            self._offer_nothing()
+            return None
         plan = Plan(run, str(audio.path), audio.sample_count, language, windows)
         return Shares.offer(self._folder.shares(self._index), plan)
+
+    def _offer_nothing(self) -> None:
+        """Helpers of an earlier attempt are told to stop."""
+        shutil.rmtree(self._folder.shares(self._index), ignore_errors=True)
 
     def _say_what_is_doubtful(self, recognition: "Recognition") -> Iterator[JobEvent]:
         flagged = sum(one.hallucination is not None and one.hallucination.flagged for one in recognition.segments)
@@ -177,11 +205,21 @@ class Transcription:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        """For this input's clock, and for the job's."""
-        with ExitStack() as clocks:
-            clocks.enter_context(self._clock.stage(name))
-            clocks.enter_context(self._shared.clock.stage(name))
+        """For this input's clock, and for the job's. A stage inside another one interrupts it."""
+        outer, self._stage_now = self._stage_now, name
+        self._switch(outer, name)
+        try:
             yield
+        finally:
+            self._switch(name, outer)
+            self._stage_now = outer
+
+    def _switch(self, old: str | None, new: str | None) -> None:
+        for clock in (self._clock, self._shared.clock):
+            if old is not None:
+                clock.leave(old)
+            if new is not None:
+                clock.enter(new)
 
     def _provenance(self) -> tuple[tuple[str, Any], ...]:
         engine, model = self._shared.engine, self._shared.model

@@ -15,8 +15,9 @@ import whisper
 
 from btworker.engine.asr.decoding.requests import chances
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Recognition, Recording, recognize, run_name
+from btworker.engine.asr.recognition import Recognition, recognize, run_name
 from btworker.engine.asr.weights import Model
+from btworker.engine.recording import Recording, Whole
 from btworker.jobs import Options
 
 FLOATS = ("start", "end", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob")
@@ -25,9 +26,13 @@ INPUT_SHA256 = "the recording"
 
 def ours(model: Model, samples: npt.NDArray[np.int16], options: Options, journal: Path) -> Recognition:
     """Our result."""
-    recording = Recording(samples, INPUT_SHA256)
+    recording = Recording(Whole(samples), INPUT_SHA256)
     steps = recognize(
-        model, recording, options, journal=Journal(journal, run=run_name(model, recording, options)), check=lambda: None
+        model,
+        recording,
+        options,
+        journal=Journal(journal, run=run_name(model, recording.sha256, options)),
+        check=lambda: None,
     )
     while True:
         try:

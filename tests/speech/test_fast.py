@@ -15,9 +15,10 @@ import torch
 from btworker.cli.wer import word_errors
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Recognition, Recording, recognize, run_name
+from btworker.engine.asr.recognition import Recognition, recognize, run_name
 from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.media import Audio
+from btworker.engine.recording import Recording, Whole
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
 from btworker.specs import EngineSettings
@@ -161,7 +162,7 @@ def test_a_cancel_leaves_the_decoder_to_others(
     demo_model: Model, hear: Callable[..., Recognition], decoded: Callable[..., Audio], tmp_path: Path
 ) -> None:
     """In the middle of the batch; what is asked next is answered."""
-    recording = Recording(decoded(HELD_OUT[20]).samples, "a recording")
+    recording = Recording(Whole(decoded(HELD_OUT[20]).samples), "a recording")
     asked = 0
 
     def cancel() -> None:
@@ -170,7 +171,7 @@ def test_a_cancel_leaves_the_decoder_to_others(
         if asked == 12:
             raise InterruptedError
 
-    journal = Journal(tmp_path / "0.jsonl", run=run_name(demo_model, recording, FAST))
+    journal = Journal(tmp_path / "0.jsonl", run=run_name(demo_model, recording.sha256, FAST))
     with pytest.raises(InterruptedError):
         list(recognize(demo_model, recording, FAST, journal=journal, check=cancel))
     short = decoded(HELD_OUT[8])

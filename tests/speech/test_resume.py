@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pytest
 
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Recording, Step, recognize, run_name
+from btworker.engine.asr.recognition import Step, recognize, run_name
 from btworker.engine.asr.weights import Model
+from btworker.engine.recording import Recording, Whole
 from btworker.jobs import Options
 from tests.speech.oracle import ours
 
@@ -37,8 +38,8 @@ def test_an_attempt_goes_on_where_the_last_one_died(
     path = tmp_path / "windows" / "0.jsonl"
     path.parent.mkdir()
     path.write_bytes(b"".join(lines[:kept]) + torn)
-    recording = Recording(noise, "the recording")
-    journal = Journal(path, run=run_name(random_model, recording, OPTIONS))
+    recording = Recording(Whole(noise), "the recording")
+    journal = Journal(path, run=run_name(random_model, recording.sha256, OPTIONS))
     steps = list(recognize(random_model, recording, OPTIONS, journal=journal, check=lambda: None))
     assert [step.index for step in steps] == [None, *range(kept, len(lines))]
     assert steps[0].seconds_done == (json.loads(lines[kept - 1])["end"] if kept else 0)
@@ -61,10 +62,10 @@ def test_windows_of_another_run_are_dropped(
     undisturbed: Path, random_model: Model, noise: npt.NDArray[np.int16], tmp_path: Path
 ) -> None:
     """Other options, another input, another model: nothing of it may end up in this transcript."""
-    recording = Recording(noise[:20_000], "another recording")
+    recording = Recording(Whole(noise[:20_000]), "another recording")
     path = tmp_path / "0.jsonl"
     path.write_bytes(undisturbed.read_bytes())
-    journal = Journal(path, run=run_name(random_model, recording, OPTIONS))
+    journal = Journal(path, run=run_name(random_model, recording.sha256, OPTIONS))
     steps = recognize(random_model, recording, OPTIONS, journal=journal, check=lambda: None)
     assert next(steps) == Step(None, 0.0, 1.25)
     steps.close()
@@ -75,8 +76,8 @@ def test_a_stop_between_windows_keeps_the_finished_ones(
     undisturbed: Path, random_model: Model, noise: npt.NDArray[np.int16], tmp_path: Path
 ) -> None:
     """`check` is asked before each window and before each further try at one."""
-    recording = Recording(noise, "the recording")
-    journal = Journal(tmp_path / "0.jsonl", run=run_name(random_model, recording, OPTIONS))
+    recording = Recording(Whole(noise), "the recording")
+    journal = Journal(tmp_path / "0.jsonl", run=run_name(random_model, recording.sha256, OPTIONS))
     finished = 0
 
     def stop() -> None:

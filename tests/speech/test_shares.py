@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from btworker.engine.asr.helping import help_with
-from btworker.engine.asr.recognition import Recording, run_name
+from btworker.engine.asr.recognition import run_name
 from btworker.engine.asr.shares import PART, Elsewhere, Plan, Shares
 from btworker.engine.asr.timeline import Window
 from btworker.engine.media import Audio
@@ -65,7 +65,7 @@ def plan(engine: WhisperEngine, decoded: Callable[..., Audio]) -> Plan:
     audio = decoded(INPUTS[-1])
     windows = tuple(Window(300 * number % (audio.sample_count // 160 - 300), 300) for number in range(20))
     with engine.models.lend("random", lambda: None) as model:
-        run = run_name(model, Recording(audio.samples, "sha"), FAST)
+        run = run_name(model, "sha", FAST)
     return Plan(run, str(audio.path), audio.sample_count, "en", windows)
 
 

@@ -121,6 +121,36 @@ def test_all_speech_lies_in_exactly_one_window(
     assert times_covered.sum() <= sum(span.end - span.start + 2 * GRID + max_gap_s * SECOND for span in spans)
 
 
+@given(
+    probabilities=heard(longest_run=600),
+    rules=RULES,
+    missing=st.integers(0, FRAME - 1),
+    part=st.floats(0, 1),
+    limit_s=st.sampled_from((1.0, 8.0, 30.0)),
+)
+def test_the_windows_of_a_beginning_are_the_first_of_the_whole(
+    probabilities: npt.NDArray[np.float32], rules: Rules, missing: int, part: float, limit_s: float
+) -> None:
+    """Whatever comes after it; and they end where more is known, so that their last frames hear what is there."""
+    total = samples_of(probabilities, missing)
+    whole = pack(spans_of(probabilities, total, rules), total, probabilities, limit_s=limit_s)
+    known = probabilities[: int(part * max(len(probabilities) - 1, 0))]
+    spans = spans_of(known, samples_of(known), rules)
+    windows = pack(spans, samples_of(known), known, limit_s=limit_s, goes_on=True)
+    assert windows == whole[: len(windows)]
+    assert all(window.end <= spans[-1].start // GRID * GRID for window in windows)
+
+
+def test_most_windows_of_a_beginning_are_known() -> None:
+    """Words of 2 s with a second between them: all but the one at the end."""
+    probabilities = flat(*[(1, 2), (0, 1)] * 200)
+    total = samples_of(probabilities)
+    spans = spans_of(probabilities, total)
+    whole = pack(spans, total, probabilities)
+    assert len(whole) == 20
+    assert pack(spans, total, probabilities, goes_on=True) == whole[:-1]
+
+
 def test_a_window_is_cut_in_the_longest_pause_of_its_last_seconds() -> None:
     """Not in the last one."""
     tenths = [(0, 100), (105, 281), (291, 294), (296, 299), (301, 400)]

@@ -15,8 +15,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Recording, recognize
+from btworker.engine.asr.recognition import recognize
 from btworker.engine.asr.weights import load_model
+from btworker.engine.recording import Recording, Whole
 from btworker.jobs import Options
 from btworker.specs import EngineSettings
 from btworker.transcript import Segment, Word
@@ -38,7 +39,7 @@ class Listener:
         options = Options(model="demo", language="en", word_timestamps=True)
         with TemporaryDirectory() as folder:
             journal = Journal(Path(folder) / "windows", run="x")
-            steps = recognize(self._model, Recording(samples, "x"), options, journal=journal, check=lambda: None)
+            steps = recognize(self._model, Recording(Whole(samples), "x"), options, journal=journal, check=lambda: None)
             return result_of(steps).segments
 
 

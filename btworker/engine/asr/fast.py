@@ -6,31 +6,34 @@ no text is decoded once more, by itself.
 """
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from torch import Tensor
 
 from btworker.engine.asr.decoding.requests import Decoded
+from btworker.engine.asr.hearing import Hearing
 from btworker.engine.asr.journal import Entry
 from btworker.engine.asr.language import Language
 from btworker.engine.asr.loop_state import LoopState
-from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.segments import clear_empty, segment
-from btworker.engine.asr.shares import PART, Elsewhere, Shares
+from btworker.engine.asr.shares import PART, Elsewhere, Offered, Shares
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
+from btworker.engine.media import DecodeProgress
 from btworker.engine.quality.coverage import uncovered
+from btworker.engine.recording import Sound
 from btworker.engine.ticket import Ticket, answered
-from btworker.engine.vad.detector import Speech
-from btworker.engine.vad.packing import GRID
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
 AHEAD = 2
 """Windows in the decoder, times its batch: enough that no place stays empty, and no recording fills the memory."""
+Offer = Callable[[tuple[Window, ...]], Shares | None]
+"""All windows -> what is shared; None where nobody is to help."""
 MOST_OF_IT = 0.9
 """Of a window: a stretch as long as that is not heard again."""
 
@@ -38,57 +41,51 @@ MOST_OF_IT = 0.9
 class Ear:
     """Asks the decoder for windows of one recording."""
 
-    def __init__(self, model: Model, mel: LogMel, options: Options, transcriber: Transcriber) -> None:
-        self._mel = mel
+    def __init__(self, model: Model, sound: Sound, options: Options, transcriber: Transcriber) -> None:
+        self._model = model
+        self._sound = sound
         self._transcriber = transcriber
         self._prompt = transcriber.prompt(options.prompt)
-        self._decoder = model.decoder
 
     @property
     def ahead(self) -> int:
         """Windows to ask for before the first one is answered."""
-        return AHEAD * self._decoder.batch_size
+        return AHEAD * self._model.decoder.batch_size
 
     def ask(self, window: Window, features: Tensor | None = None) -> Ticket[Decoded]:
         """`features` is what the encoder made of it, where it was there already."""
         heard = features is not None
-        sound = self._mel.stretch(window.seek, window.size, size=WINDOW_FRAMES) if features is None else features
+        sound = features
+        if sound is None:
+            sound = self._model.log_mel(self._sound.samples).stretch(window.seek, window.size, size=WINDOW_FRAMES)
         return self._transcriber.ask(sound, window, heard=heard, prompt=self._prompt, whole=True)
 
 
 class FastLoop:
-    """The windows of one recording, side by side; some of them elsewhere, where there are shares."""
+    """The windows of one recording, side by side, while its sound comes in; some of them elsewhere, where others help.
+
+    The hearing has to have been through what the language was found in; the offer is made once it is whole.
+    """
 
     def __init__(
-        self,
-        ear: Ear,
-        options: Options,
-        transcriber: Transcriber,
-        windows: tuple[Window, ...],
-        speech: Speech,
-        shares: Shares | None = None,
+        self, ear: Ear, options: Options, transcriber: Transcriber, hearing: Hearing, offer: Offer | None = None
     ) -> None:
         self._ear = ear
         self._word_timestamps = options.word_timestamps
         self._transcriber = transcriber
-        self._windows = windows
-        self._spans_s = [span.seconds for span in speech.spans]
-        self._shares = shares
+        self._hearing = hearing
+        self._offer = offer
+        self._shares: Shares | None = None
 
-    def run(self, done: list[Entry], *, language: Language) -> Iterator[Entry | Ticket[Any]]:
+    def run(self, done: list[Entry], *, language: Language) -> Iterator[Entry | Offered | DecodeProgress | Ticket[Any]]:
         """The windows after those that are done, in their order."""
-        waiting = deque(enumerate(self._windows))
-        for index in range(len(done)):
-            waiting.popleft()
-            if self._shares is not None:
-                self._shares.claim(index // PART)
         asked: deque[tuple[Window, Ticket[Decoded]]] = deque()
         state = done[-1].state if done else LoopState()
         try:
-            for index in range(len(done), len(self._windows)):
-                while waiting and len(asked) < self._ear.ahead:
-                    number, window = waiting.popleft()
-                    asked.append((window, self._ask(number, window, language)))
+            for index in count(len(done)):
+                yield from self._ask_ahead(index, asked, language)
+                if not asked:
+                    return
                 window, ticket = asked[0]
                 segments = yield from self._hear(window, ticket, state)
                 asked.popleft()
@@ -100,6 +97,34 @@ class FastLoop:
                 ticket.cancel()
             if self._shares is not None:
                 self._shares.remove()
+
+    def _ask_ahead(
+        self, index: int, asked: deque[tuple[Window, Ticket[Decoded]]], language: Language
+    ) -> Iterator[Offered | DecodeProgress | Ticket[Any]]:
+        """Ask for window `index` and those after it, as far as they are known. Sound is waited for only where there is
+        nothing else to do."""
+        hearing = self._hearing
+        while len(asked) < self._ear.ahead:
+            number = index + len(asked)
+            if hearing.is_whole:
+                yield from self._share(number)
+            if number < len(hearing.windows):
+                window = hearing.windows[number]
+                asked.append((window, self._ask(number, window, language)))
+            elif hearing.is_whole or (asked and hearing.must_wait):
+                return
+            else:
+                yield from hearing.further()
+
+    def _share(self, number: int) -> Iterator[Offered]:
+        """Let others help, once; with what comes from window `number` on."""
+        if self._offer is None:
+            return
+        self._shares, self._offer = self._offer(self._hearing.windows), None
+        if self._shares is not None:
+            for part in range(-(-number // PART)):
+                self._shares.claim(part)
+            yield Offered()
 
     def _ask(self, index: int, window: Window, language: Language) -> Ticket[Decoded]:
         """Here, unless a helper has it."""
@@ -122,9 +147,7 @@ class FastLoop:
 
     def _unheard(self, window: Window, segments: Sequence[Segment]) -> list[Window]:
         """Stretches of speech in the window that have no text; not the whole window, which would say the same again."""
-        low, high = window.offset_s, window.end_s
-        inside = [(max(start, low), min(end, high)) for start, end in self._spans_s if start < high and end > low]
-        found = uncovered(inside, segments)
+        found = uncovered(self._hearing.spoken_in(window.offset_s, window.end_s), segments)
         gaps = [Window(int(start * FRAMES_PER_SECOND), int((end - start) * FRAMES_PER_SECOND)) for start, end in found]
         return [gap for gap in gaps if gap.size < window.size * MOST_OF_IT]
 
@@ -138,12 +161,6 @@ class FastLoop:
             self._transcriber.add_words(raw, decoded, last_speech_s=state.last_speech_s)
         clear_empty(raw)
         return tuple(segment(shape, 0) for shape in raw if shape["text"])
-
-
-def windows_of(speech: Speech) -> tuple[Window, ...]:
-    """Where somebody speaks, in stretches of up to 30 s; they begin with a frame."""
-    stretches = ((span.start // GRID, -(-span.end // GRID)) for span in speech.windows())
-    return tuple(Window(first, min(end - first, WINDOW_FRAMES)) for first, end in stretches)
 
 
 def _after(state: LoopState, window: Window, segments: Sequence[Segment]) -> LoopState:

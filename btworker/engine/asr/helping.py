@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from btworker.engine.asr.fast import Ear
-from btworker.engine.asr.mel import LogMel
-from btworker.engine.asr.recognition import Recording, run_name
-from btworker.engine.asr.revision import installed_revision
+from btworker.engine.asr.recognition import run_name, transcriber_of
 from btworker.engine.asr.shares import PART, Shares
-from btworker.engine.asr.transcriber import Rules, Transcriber
 from btworker.engine.asr.weights import Model
+from btworker.engine.recording import Whole
 from btworker.engine.side_by_side import side_by_side
 from btworker.engine.ticket import Ticket, all_answered
 from btworker.jobs import Options
@@ -27,14 +25,10 @@ def help_with(
     `check` is called before each step, and may raise to stop. Raises OSError where the job has ended meanwhile.
     """
     plan = shares.plan
-    samples = np.memmap(plan.sound, dtype="<i2", mode="r", shape=(plan.samples,))
-    if plan.run != run_name(model, Recording(samples, sha256), options):
+    if plan.run != run_name(model, sha256, options):
         return 0  # other versions, or another model: it would not be the same text
-    transcriber = Transcriber(
-        model.decoder, Rules.of(options), language=plan.language, revision=installed_revision(), seed=sha256
-    )
-    mel = LogMel(samples, n_mels=model.network.dims.n_mels, peak=None, device=model.device)
-    ear = Ear(model, mel, options, transcriber)
+    sound = Whole(np.memmap(plan.sound, dtype="<i2", mode="r", shape=(plan.samples,)))
+    ear = Ear(model, sound, options, transcriber_of(model, options, plan.language, sha256))
     going: set[int] = set()
 
     def part(number: int) -> Generator[Ticket[Any], None, int]:

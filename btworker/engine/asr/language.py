@@ -29,6 +29,11 @@ class Language:
     decode them next, and take them out."""
 
 
+def windows_needed(model: Model, wanted: str) -> int:
+    """How many have to be known before the language can be found; those of the beginning of a recording will do."""
+    return 1 if wanted or not model.network.is_multilingual else MOST_WINDOWS
+
+
 def find_language(
     model: Model, mel: LogMel, wanted: str, windows: Sequence[Window]
 ) -> Generator[Ticket[Any], None, Language]:

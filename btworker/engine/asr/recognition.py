@@ -9,24 +9,25 @@ import hashlib
 import json
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from btworker.engine.asr.exact import ExactLoop
-from btworker.engine.asr.fast import Ear, FastLoop, windows_of
-from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.language import find_language
-from btworker.engine.asr.mel import LogMel, find_peak
+from btworker.engine.asr.fast import Ear, FastLoop
+from btworker.engine.asr.hearing import Hearing
+from btworker.engine.asr.journal import Entry, Journal
+from btworker.engine.asr.language import find_language, windows_needed
+from btworker.engine.asr.mel import find_peak
 from btworker.engine.asr.revision import installed_revision
-from btworker.engine.asr.shares import Shares
+from btworker.engine.asr.shares import Offered, Shares
 from btworker.engine.asr.timeline import Window
 from btworker.engine.asr.transcriber import Rules, Transcriber
 from btworker.engine.asr.weights import Model
+from btworker.engine.media import DecodeProgress
 from btworker.engine.quality.coverage import uncovered
 from btworker.engine.quality.hallucinations import assess
 from btworker.engine.quality.tidy import tidy
+from btworker.engine.recording import Recording
 from btworker.engine.side_by_side import alone
 from btworker.engine.telling import relay, without_none
 from btworker.engine.ticket import Ticket
@@ -35,12 +36,8 @@ from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
-REVISION = 1
+REVISION = 2
 """Of our own decoding: windows of an earlier one are not gone on with."""
-
-
-Offer = Callable[[str, tuple[Window, ...]], Shares]
-"""The language and all windows -> what is shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +47,6 @@ class Step:
     index: int | None
     seconds_done: float
     seconds_total: float
-
-
-@dataclass(frozen=True, slots=True)
-class Offered:
-    """Its windows are on offer to helpers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +60,15 @@ class Recognition:
     """Where somebody speaks and no text came out: (start, end) in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """What is to be recognized: 16 kHz mono samples and the SHA-256 of the file that they came from."""
-
-    samples: npt.NDArray[np.int16]
-    sha256: str
-
-
-def run_name(model: Model, recording: Recording, options: Options) -> str:
-    """A name for everything that the text depends on; the windows of another run are never gone on with."""
+def run_name(model: Model, sha256: str, options: Options) -> str:
+    """A name for everything that the text depends on; the windows of another run are never gone on with. `sha256` is
+    that of the file."""
     from importlib.metadata import version
 
     facts = [
-        model.sha256, recording.sha256, len(recording.samples), version("openai-whisper"), str(model.dtype),
-        REVISION, options.decode, options.language, options.task, options.prompt, options.temperature,
-        options.beam_size, options.word_timestamps, options.no_speech_threshold,
+        model.sha256, sha256, version("openai-whisper"), str(model.dtype), REVISION,
+        options.decode, options.language, options.task, options.prompt, options.temperature, options.beam_size,
+        options.word_timestamps, options.no_speech_threshold,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
@@ -107,49 +92,49 @@ def recognizing(
     *,
     journal: Journal,
     check: Callable[[], None],
-    offer: Offer | None = None,
-) -> Generator[Step | Offered | Ticket[Any], None, Recognition]:
+    offer: Callable[[str, tuple[Window, ...]], Shares | None] | None = None,
+) -> Generator[Step | Offered | DecodeProgress | Ticket[Any], None, Recognition]:
     """The same as a piece of side_by_side(). `check` is called in passes over the whole recording. `offer` lets others
-    help with a recording in fast mode, see shares.py."""
-    done = journal.resume()
-    n_mels, fast = model.network.dims.n_mels, options.decode == "fast"
-    total_s = len(recording.samples) / SAMPLE_RATE
-    began = Step(None, done[-1].end if done else 0.0, total_s)
-    yield began  # before the passes over the whole recording, which take minutes where that is a day
-    speech = model.detector.speech(recording.samples, check=check)
+    help with a recording in fast mode, see shares.py: it takes the language and all windows."""
+    done, fast = journal.resume(), options.decode == "fast"
+    hearing = Hearing(recording.sound, model.detector, check=check)
+    wanted = done[-1].language if done else options.language
+    needed = windows_needed(model, wanted)
+    while not hearing.is_whole and not (fast and len(hearing.windows) >= needed):
+        yield from hearing.further()
+    yield Step(None, done[-1].end if done else 0.0, recording.sound.expected_s)
+    samples = recording.sound.samples
     # a window of fast mode is as loud as it is, as in whisper's training; the exact one goes by the whole file's peak
     peak = done[-1].peak if done else None
     if peak is None and not fast:
-        peak = find_peak(recording.samples, n_mels=n_mels, check=check, device=model.device)
-    mel = LogMel(recording.samples, n_mels=n_mels, peak=peak, device=model.device)
-    wanted = done[-1].language if done else options.language
-    windows = windows_of(speech) if fast else ()
-    language = yield from find_language(model, mel, wanted, windows)
-    revision = installed_revision()
-    transcriber = Transcriber(
-        model.decoder, Rules.of(options), language=language.code, revision=revision, seed=recording.sha256
-    )
-    shares = None
-    if fast and offer is not None:
-        shares = offer(language.code, windows)
-        yield Offered()
-    loop = (
-        FastLoop(Ear(model, mel, options, transcriber), options, transcriber, windows, speech, shares)
-        if fast
-        else ExactLoop(model, mel, options, transcriber, revision)
-    )
+        peak = find_peak(samples, n_mels=model.network.dims.n_mels, check=check, device=model.device)
+    mel = model.log_mel(samples, peak=peak)
+    language = yield from find_language(model, mel, wanted, hearing.windows if fast else ())
+    transcriber = transcriber_of(model, options, language.code, recording.sha256)
+    loop: FastLoop | ExactLoop
+    if fast:
+        ear = Ear(model, recording.sound, options, transcriber)
+        loop = FastLoop(ear, options, transcriber, hearing, offer and partial(offer, language.code))
+    else:
+        loop = ExactLoop(model, mel, options, transcriber, installed_revision())
     entries = list(done)
     for entry in loop.run(done, language=language):
-        if isinstance(entry, Ticket):
+        if not isinstance(entry, Entry):
             yield entry
             continue
         journal.append(entry)
         entries.append(entry)
-        yield Step(entry.index, entry.end, total_s)
+        yield Step(entry.index, entry.end, recording.sound.expected_s)
     segments = tuple(segment for entry in entries for segment in entry.segments)
     # decoded in one piece: a sign may begin in one segment and end in the next
     text = str(transcriber.tokenizer.decode([token for segment in segments for token in segment.tokens]))
-    return _judged(Recognition(text, language.code, segments), speech, options)
+    return _judged(Recognition(text, language.code, segments), hearing.speech, options)
+
+
+def transcriber_of(model: Model, options: Options, language: str, sha256: str) -> Transcriber:
+    """For all windows of the recording in that file, in whichever process: its samples are drawn by the file's hash."""
+    rules = Rules.of(options)
+    return Transcriber(model.decoder, rules, language=language, revision=installed_revision(), seed=sha256)
 
 
 def _judged(found: Recognition, speech: Speech, options: Options) -> Recognition:

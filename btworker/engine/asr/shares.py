@@ -34,6 +34,11 @@ PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class Offered:
+    """The windows of a recording are on offer to helpers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a helper needs to know of a recording, but for its sound."""
 

@@ -12,6 +12,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import whisper
 from whisper.tokenizer import get_tokenizer
@@ -20,6 +22,7 @@ from btworker.checkpoints import FetchError, fetch, file_sha256, official
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.network import MisfitError, Network
 from btworker.engine.asr.decoding.room import fitting_batch_size
+from btworker.engine.asr.mel import LogMel
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
@@ -47,6 +50,10 @@ class Model:
     def dtype(self) -> torch.dtype:
         """What it computes in: half precision on a GPU."""
         return self.network.dtype
+
+    def log_mel(self, samples: npt.NDArray[np.int16], *, peak: float | None = None) -> LogMel:
+        """What this model hears of a recording."""
+        return LogMel(samples, n_mels=self.network.dims.n_mels, peak=peak, device=self.device)
 
 
 def load_model(name: str, settings: EngineSettings, device: torch.device) -> Model:

@@ -9,21 +9,59 @@ import torch
 
 from btworker.engine.vad.network import SpeechNetwork
 from btworker.engine.vad.packing import pack
-from btworker.engine.vad.spans import Rules, Span, spans_of
+from btworker.engine.vad.spans import FRAME, Rules, Span, spans_of
+
+FIRST_FRAMES = 5 * 4096
+"""Of the first chapter: 11 minutes, which ffmpeg decodes in a second or two. In the CPU network's own steps, so that
+the probabilities are those of one pass over all."""
+MOST_FRAMES = 28 * 4096
+"""Of any: an hour, which is what a GPU goes through in one pass."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Speech:
-    """Where somebody speaks in a recording of `total_samples` at 16 kHz."""
+    """Where somebody speaks in a recording of `total_samples` at 16 kHz, or in as much of it as was heard."""
 
     spans: tuple[Span, ...]
     total_samples: int
     probabilities: npt.NDArray[np.float32]
     """One for each 512 samples."""
+    is_whole: bool = True
+    """It was heard to its end."""
 
     def windows(self, *, limit_s: float = 30.0) -> tuple[Span, ...]:
         """Stretches for the decoder: see pack()."""
-        return pack(self.spans, self.total_samples, self.probabilities, limit_s=limit_s)
+        return pack(self.spans, self.total_samples, self.probabilities, limit_s=limit_s, goes_on=not self.is_whole)
+
+
+class Listening:
+    """One recording, heard in chapters while it is still being decoded.
+
+    Chapters are of fixed lengths, whenever their sound comes: the first is short, so that there is something to do
+    soon, then each is as long as all before it, up to an hour.
+    """
+
+    def __init__(self, network: SpeechNetwork, rules: Rules | None) -> None:
+        self._network = network
+        self._rules = rules
+        self._state = network.initial_state()
+        self.speech = Speech((), 0, np.empty(0, dtype=np.float32), is_whole=False)
+
+    @property
+    def goal(self) -> int:
+        """How many samples have to be there for the next chapter, unless the recording ends before."""
+        known = len(self.speech.probabilities)
+        return (known + min(max(known, FIRST_FRAMES), MOST_FRAMES)) * FRAME
+
+    def hear(self, samples: npt.NDArray[np.int16], *, is_whole: bool, check: Callable[[], None]) -> None:
+        """One more chapter. `samples` is all that is there, a memory map of any length; with `is_whole`, no more will
+        come. `check` is called often and may raise."""
+        known, total = self.speech.probabilities, min(self.goal, len(samples))
+        is_last = is_whole and len(samples) < self.goal
+        frames = -(-total // FRAME)
+        heard, self._state = self._network.stretch(samples, len(known), frames, state=self._state, check=check)
+        probabilities = np.concatenate([known, heard])
+        self.speech = Speech(spans_of(probabilities, total, self._rules), total, probabilities, is_last)
 
 
 class SpeechDetector:
@@ -33,7 +71,13 @@ class SpeechDetector:
         self._network = SpeechNetwork(device)
         self._rules = rules
 
+    def listen(self) -> Listening:
+        """Begin with a recording."""
+        return Listening(self._network, self._rules)
+
     def speech(self, samples: npt.NDArray[np.int16], *, check: Callable[[], None]) -> Speech:
-        """The speech in 16 kHz mono samples, a memory map of any length. `check` is called often and may raise."""
-        probabilities = self._network.probabilities(samples, check=check)
-        return Speech(spans_of(probabilities, len(samples), self._rules), len(samples), probabilities)
+        """The speech in 16 kHz mono samples that are all there. `check` is called often and may raise."""
+        listening = self.listen()
+        while not listening.speech.is_whole:
+            listening.hear(samples, is_whole=True, check=check)
+        return listening.speech

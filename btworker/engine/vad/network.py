@@ -57,25 +57,33 @@ class SpeechNetwork:
         self._last = weights["decoder.decoder.2.weight"].flatten(), weights["decoder.decoder.2.bias"]
         self._hann = torch.hann_window(_FFT, device=device)
 
-    @torch.inference_mode()
     def probabilities(self, samples: npt.NDArray[np.int16], *, check: Callable[[], None]) -> npt.NDArray[np.float32]:
         """The chance of speech in each frame of 512 samples, from 0 to 1; the last frame is filled up with zeros.
 
         `samples` are 16 kHz mono and may be a memory map: about an hour (GPU) or two minutes (CPU) are looked at a
         time. `check` is called before each and may raise.
         """
-        frames = -(-len(samples) // FRAME)
-        out = np.empty(frames, dtype=np.float32)
-        state = self._still(1)
+        return self.stretch(samples, 0, -(-len(samples) // FRAME), state=self.initial_state(), check=check)[0]
+
+    @torch.inference_mode()
+    def stretch(
+        self, samples: npt.NDArray[np.int16], start: int, stop: int, *, state: State, check: Callable[[], None]
+    ) -> tuple[npt.NDArray[np.float32], State]:
+        """The same of frames `start` to `stop`, from the state after the frame before; and the state after the last."""
+        out = np.empty(stop - start, dtype=np.float32)
         step = self._lanes * self._lane_frames
         # cuDNN would round to TF32's ten bits where it is allowed to
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            for start in range(0, frames, step):
+            for first in range(start, stop, step):
                 check()
-                stop = min(start + step, frames)
-                heard, state = self._recur(self._features(samples, start, stop), state)
-                out[start:stop] = heard.cpu().numpy()
-        return out
+                end = min(first + step, stop)
+                heard, state = self._recur(self._features(samples, first, end), state)
+                out[first - start : end - start] = heard.cpu().numpy()
+        return out, state
+
+    def initial_state(self) -> State:
+        """Before the first frame."""
+        return self._still(1)
 
     def _features(self, samples: npt.NDArray[np.int16], start: int, stop: int) -> torch.Tensor:
         """What the LSTM is given for frames `start` to `stop`; shape (frames, 128)."""

@@ -31,22 +31,27 @@ def pack(
     *,
     limit_s: float = 30.0,
     max_gap_s: float = MAX_GAP_S,
+    goes_on: bool = False,
 ) -> tuple[Span, ...]:
     """Windows, in order, disjoint, none longer than `limit_s`; every sample of speech lies in exactly one.
+
+    With `goes_on`, more of the recording is to come, and these are the windows that are the same whatever comes: the
+    last span may grow, and so may the window that ends with the last piece before it.
 
     Speech that goes on for longer than the limit is cut where it is least likely to be speech, in the last third of
     the window. `spans` and `probabilities` (one for each 512 samples) are those of spans.py. Windows begin at whole
     frames of 160 samples, and end there or with the recording.
     """
     limit = int(limit_s * SAMPLE_RATE) // GRID * GRID
-    pieces = [piece for span in _on_grid(spans, total_samples) for piece in _shorter(span, probabilities, limit=limit)]
+    known = _on_grid(spans, total_samples)[: -1 if goes_on else None]
+    pieces = [piece for span in known for piece in _shorter(span, probabilities, limit=limit)]
     windows: list[Span] = []
     first = 0
     while first < len(pieces):
         after = _end_of_window(pieces, first, limit=limit, max_gap=int(max_gap_s * SAMPLE_RATE))
         windows.append(Span(pieces[first].start, pieces[after - 1].end))
         first = after
-    return tuple(windows)
+    return tuple(windows[: -1 if goes_on else None])
 
 
 def _on_grid(spans: Sequence[Span], total_samples: int) -> list[Span]:

@@ -1,0 +1,58 @@
+"""The windows of a recording as its sound comes in: where somebody speaks, chapter by chapter. Runs in the child."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+
+from btworker.engine.asr.timeline import WINDOW_FRAMES, Window
+from btworker.engine.recording import Sound, Wait
+from btworker.engine.vad.detector import Speech, SpeechDetector
+from btworker.engine.vad.packing import GRID
+
+
+class Hearing:
+    """What is known of one recording's speech. Which windows it has does not depend on when its sound came."""
+
+    def __init__(self, sound: Sound, detector: SpeechDetector, *, check: Callable[[], None]) -> None:
+        """`check` is called often, and may raise to stop."""
+        self._sound = sound
+        self._check = check
+        self._listening = detector.listen()
+        self.windows: tuple[Window, ...] = ()
+        """All, or those of the beginning that no further sound changes."""
+        self._starts_s: list[float] = []
+        self._ends_s: list[float] = []
+
+    @property
+    def speech(self) -> Speech:
+        """As far as it was heard."""
+        return self._listening.speech
+
+    @property
+    def is_whole(self) -> bool:
+        """It was heard to its end."""
+        return self.speech.is_whole
+
+    @property
+    def must_wait(self) -> bool:
+        """The sound of the next chapter is not there."""
+        return not self._sound.is_whole and len(self._sound.samples) < self._listening.goal
+
+    def further(self) -> Wait:
+        """Hear one more chapter, once its sound is there."""
+        yield from self._sound.reach(self._listening.goal)
+        is_whole = self._sound.is_whole  # asked before the samples: none come between
+        self._listening.hear(self._sound.samples, is_whole=is_whole, check=self._check)
+        self.windows = windows_of(self.speech)
+        seconds = [span.seconds for span in self.speech.spans]
+        self._starts_s, self._ends_s = [start for start, _ in seconds], [end for _, end in seconds]
+
+    def spoken_in(self, low_s: float, high_s: float) -> list[tuple[float, float]]:
+        """Speech between two times, cut off there: (start, end) in seconds."""
+        those = range(bisect_right(self._ends_s, low_s), bisect_left(self._starts_s, high_s))
+        return [(max(self._starts_s[n], low_s), min(self._ends_s[n], high_s)) for n in those]
+
+
+def windows_of(speech: Speech) -> tuple[Window, ...]:
+    """Where somebody speaks, in stretches of up to 30 s; they begin with a frame."""
+    stretches = ((span.start // GRID, -(-span.end // GRID)) for span in speech.windows())
+    return tuple(Window(first, min(end - first, WINDOW_FRAMES)) for first, end in stretches)
