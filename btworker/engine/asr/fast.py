@@ -104,6 +104,9 @@ class FastLoop:
         """Ask for window `index` and those after it, as far as they are known. Sound is waited for only where there is
         nothing else to do."""
         hearing = self._hearing
+        if self._offer is not None and hearing.sound_is_whole:  # others can help only once all windows are known
+            while not hearing.is_whole:
+                yield from hearing.further()
         while len(asked) < self._ear.ahead:
             number = index + len(asked)
             if hearing.is_whole:

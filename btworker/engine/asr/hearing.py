@@ -33,9 +33,14 @@ class Hearing:
         return self.speech.is_whole
 
     @property
+    def sound_is_whole(self) -> bool:
+        """ffmpeg is through."""
+        return self._sound.is_whole
+
+    @property
     def must_wait(self) -> bool:
         """The sound of the next chapter is not there."""
-        return not self._sound.is_whole and len(self._sound.samples) < self._listening.goal
+        return not self.sound_is_whole and len(self._sound.samples) < self._listening.goal
 
     def further(self) -> Wait:
         """Hear one more chapter, once its sound is there."""
