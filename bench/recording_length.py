@@ -4,7 +4,7 @@
 
 The engine as a child has it, in a fresh process for each length: the embedded model, fast mode, word times and language
 detection, from a WAV of held-out speech to all its files. What is measured is the peak of the process above what it
-holds once the model is loaded and has been at work; ffmpeg runs beside it and is not in it.
+holds once the model is loaded and has had full batches; ffmpeg runs beside it and is not in it.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from support import in_a_fresh_process, memory_above, report, workplace
 
-WARM_UP_S = 60
+WARM_UP_S = 1500
+"""Enough to fill the batches, and what is asked for ahead of them: that is the same whatever comes."""
 
 
 def write(path: Path, pieces: list[Path], minutes: float) -> Path:
