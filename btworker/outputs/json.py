@@ -2,23 +2,53 @@
 
 import json
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from btworker.outputs.presentation import Presentation
-from btworker.transcript import Transcript
+from btworker.transcript import Segment, Transcript
 
 
 def write_json(transcript: Transcript, presentation: Presentation) -> str:  # noqa: ARG001 - the writers' one signature
-    """One line. A number that JSON cannot hold (a NaN from a broken model) becomes null."""
-    shape = transcript.to_dict()
-    if any("words" in segment for segment in shape["segments"]):
-        for segment in shape["segments"]:
-            segment.setdefault("words", [])  # whisper has the key in every segment or in none
+    """One line. A number that JSON cannot hold (a NaN from a broken model) becomes null.
+
+    Written segment by segment: as dictionaries, all words of ten hours take several times the room of their text.
+    """
+    return "".join(_parts(transcript))
+
+
+def _parts(transcript: Transcript) -> Iterator[str]:
+    before = "{"
+    for name, value in replace(transcript, segments=()).to_dict().items():
+        yield f'{before}"{name}": '
+        before = ", "
+        if name == "segments":
+            yield from _segments(transcript.segments)
+        else:
+            yield _dumps(value)
+    yield "}\n"
+
+
+def _segments(segments: Sequence[Segment]) -> Iterator[str]:
+    has_words = any(segment.words for segment in segments)
+    before = "["
+    for segment in segments:
+        shape = segment.to_dict()
+        if has_words:
+            shape.setdefault("words", [])  # whisper has the key in every segment or in none
+        yield before
+        yield _dumps(shape)
+        before = ", "
+    yield "]" if segments else "[]"
+
+
+def _dumps(value: Any) -> str:
     try:
-        return json.dumps(shape, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(shape), ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
 
 
 def read_json(path: Path) -> Transcript:
