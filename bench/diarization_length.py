@@ -33,9 +33,7 @@ def measured(path: Path) -> dict[str, float]:
     return {
         "hours": len(samples) / 16_000 / 3600,
         "seconds": time.perf_counter() - start,
-        "loaded_mb": above.before_mb,
-        "above_mb": above.total_mb,
-        "above_own_mb": above.own_mb,
+        **above.figures,
         "speakers": found.speaker_count,
         "turns": len(found.turns),
         "blocks": found.block_count,

@@ -63,9 +63,7 @@ def measured(path: Path, warm_up: Path, folder: Path, threads: int) -> dict[str,
         "first_text_s": first_s,
         "waited_for_sound_s": waited_s,
         "windows": windows,
-        "loaded_mb": above.before_mb,
-        "above_mb": above.total_mb,
-        "above_own_mb": above.own_mb,
+        **above.figures,
     }
 
 

@@ -150,6 +150,11 @@ class Above:
     own_mb: float = 0.0
     """What is its own (RssAnon), looked at LOOKS_PER_S times a second."""
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """For the JSON."""
+        return {"loaded_mb": self.before_mb, "above_mb": self.total_mb, "above_own_mb": self.own_mb}
+
 
 @contextmanager
 def memory_above() -> Iterator[Above]:

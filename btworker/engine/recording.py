@@ -35,6 +35,10 @@ class Sound(Protocol):
         """How long it is; while ffmpeg is at it, by the file's header, 0 where that says nothing."""
         ...
 
+    def has(self, count: int, /) -> bool:
+        """Whether so many samples are there, or all."""
+        ...
+
     def reach(self, count: int, /) -> Wait:
         """Go on when so many samples are there, or all. Raises what went wrong with ffmpeg."""
         ...
@@ -55,6 +59,10 @@ class Whole:
     def expected_s(self) -> float:
         """See Sound."""
         return len(self.samples) / SAMPLE_RATE
+
+    def has(self, _count: int, /) -> bool:
+        """See Sound."""
+        return True
 
     def reach(self, _count: int, /) -> Wait:
         """See Sound."""

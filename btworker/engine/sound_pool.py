@@ -106,8 +106,8 @@ class GrowingSound:
         if self.is_whole:
             self._decoding.result()
 
-    def has(self, count: int) -> bool:
-        """Whether so many samples are there, or all."""
+    def has(self, count: int, /) -> bool:
+        """See Sound."""
         return self.is_whole or self._progress.sample_count >= count
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ class Hearing:
     @property
     def must_wait(self) -> bool:
         """The sound of the next chapter is not there."""
-        return not self.sound_is_whole and len(self._sound.samples) < self._listening.goal
+        return not self._sound.has(self._listening.goal)
 
     def further(self) -> Wait:
         """Hear one more chapter, once its sound is there."""

@@ -55,7 +55,7 @@ def find_language(
 
 
 def _detect(model: Model, mel: LogMel, windows: Sequence[Window]) -> Generator[Ticket[Any], None, Language]:
-    """The language that some windows, spread over the recording, hold for the likeliest together."""
+    """The language that some windows, spread over those that are known, hold for the likeliest together."""
     count = min(MOST_WINDOWS, len(windows))
     some = [windows[place * len(windows) // count] for place in range(count)]
     sounds = {one.seek: mel.stretch(one.seek, one.size, size=WINDOW_FRAMES) for one in some}
