@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from silero_vad import get_speech_timestamps, load_silero_vad
 from support import ROOT, memory_mb, report, spread, workplace
 
-from btworker.engine.media import Limits, decode
+from btworker.engine.sound.ffmpeg import Limits, decode
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.engine.vad.packing import pack
 from btworker.engine.vad.spans import Rules, spans_of

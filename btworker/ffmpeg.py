@@ -1,7 +1,7 @@
 """Where ffmpeg is, and the one command line with which it decodes.
 
 No torch here: `btworker doctor` asks this module, too. The system's ffmpeg comes first, else the static one that the
-imageio-ffmpeg package carries. engine/media.py runs it, inside engine/sandbox.py.
+imageio-ffmpeg package carries. engine/sound/ffmpeg.py runs it, inside engine/sound/sandbox.py.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Can this torch use this GPU with this driver? The facts, and the judgement with what to do. Imports no torch.
 
-The engine's child asks before it loads a model (engine/surroundings.py), `btworker doctor` shows the same words. What
-torch says by itself ("no kernel image is available for execution on the device") does not tell what to install.
+The engine's child asks before it loads a model (engine/stack/surroundings.py), `btworker doctor` shows the same words.
+What torch says by itself ("no kernel image is available for execution on the device") does not tell what to install.
 """
 
 import re

@@ -34,7 +34,7 @@ class RunTask:
 
 @dataclass(frozen=True, slots=True)
 class HelpTask:
-    """Windows of another child's recording, until a task of its own comes; see engine/asr/shares.py."""
+    """Windows of another child's recording, until a task of its own comes; see engine/asr/spread/shares.py."""
 
     job_id: JobId
     folder: Path

@@ -4,7 +4,7 @@
     <data>/jobs/<job id>/in/<n>            inputs, "<n>.part" while they arrive
                          windows/<n>.jsonl finished windows of input n, so that a second attempt goes on from there
                          windows/<n>.done  there once these are all
-                         shares/<n>/       parts of input n that several processes decode (engine/asr/shares.py)
+                         shares/<n>/       parts of input n that several processes decode (engine/asr/spread/shares.py)
                          out/              results, and .transcript.<n>.json for more of them;
                                            "out.part" until all of them are durable
                          diarizing         there while speakers are told apart: who dies there is not sent there again

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bench.speed.recordings import Recording
-from btworker.engine.pipeline import WhisperEngine, load
+from btworker.engine.engine import WhisperEngine, load
 from btworker.jobs import Input, JobId, Options
 from btworker.logs import set_up
 from btworker.messages import RunTask

@@ -15,7 +15,7 @@ from bench.speed.shapes import tokenizer_of
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import Decoded, TextRequest
-from btworker.engine.ticket import Ticket
+from btworker.engine.cooperate.ticket import Ticket
 
 Tokens = list[list[int]]
 

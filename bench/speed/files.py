@@ -25,7 +25,6 @@ from bench.speed.machine import hold_threads
 from bench.speed.peers import PeerError, PeerProcess, peer, write_weights
 from bench.speed.recordings import Recording, decoded
 from btworker.cli.wer import word_errors
-from btworker.engine import recording as sounds
 from btworker.engine.asr import recognition, transcriber
 from btworker.engine.asr.decoding import decoder
 from btworker.engine.asr.decoding.lane import Lane
@@ -34,7 +33,8 @@ from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.recognition import recognize, run_name
 from btworker.engine.asr.weights import Model
-from btworker.engine.pipeline import WhisperEngine
+from btworker.engine.engine import WhisperEngine
+from btworker.engine.sound import recording as sounds
 from btworker.engine.vad.detector import Listening
 from btworker.ffmpeg import find_ffmpeg
 from btworker.jobs import Options
@@ -101,7 +101,7 @@ def measure(
     found.word_error_rate = {name: _error_rate(recordings, said) for name, said in texts.items()}
     found.same_texts = sum(one == other for one, other in zip(texts[EXACT], texts[THEIRS], strict=True))
     for name, mode in ((FAST, "fast"), (EXACT, "exact")):
-        with engine.models.lend("demo", lambda: None) as model:
+        with engine.models.lease("demo", lambda: None) as model:
             found.shares[name] = _shares(model, recordings, folder, mode)
     return found
 

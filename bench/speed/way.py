@@ -37,7 +37,7 @@ class Way:
 def environment(*, device: str, threads: int) -> dict[str, str]:
     """The server's settings: the embedded models, and nothing downloaded."""
     return {
-        "WORKER_ENGINE": "btworker.engine.pipeline:load",
+        "WORKER_ENGINE": "btworker.engine.engine:load",
         "WORKER_DEVICE": device,
         "WORKER_MODEL": "demo",
         "WORKER_MODELS": f"demo={ROOT / 'btworker' / 'demo' / 'whisper-tiny-words.pt'}",

@@ -16,7 +16,7 @@ from btworker.gpu_support import Problem, TorchFacts, ask_driver, judge, nvml
 from btworker.pool.devices import find_gpus
 from btworker.specs import Device
 
-PROBE = "btworker.engine.gpu_probe"
+PROBE = "btworker.engine.stack.gpu_probe"
 """Named, not imported: the command line holds no torch."""
 PROBE_TIMEOUT_S = 120.0
 NO_GPU = "none: the CPU does the work, which is fine for small models and slow for large-v3"

@@ -52,7 +52,7 @@ class SpeechSettings(BaseSettings):
     """Seconds that two such blocks share; they are cut in its middle."""
     cuda_visible_devices: str | None = Field(None, validation_alias=env("CUDA_VISIBLE_DEVICES"))
     """NVIDIA's own variable: which GPUs to use, by index or UUID."""
-    engine: str = Field("btworker.engine.pipeline:load", validation_alias=env("WORKER_ENGINE"))
+    engine: str = Field("btworker.engine.engine:load", validation_alias=env("WORKER_ENGINE"))
     """Import string of the engine that children load; tests name a scripted one."""
 
     @field_validator("models", mode="before")

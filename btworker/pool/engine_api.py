@@ -1,4 +1,4 @@
-"""What a child asks of an engine. The real one is btworker.engine.pipeline:load; tests bring a scripted one."""
+"""What a child asks of an engine. The real one is btworker.engine.engine:load; tests bring a scripted one."""
 
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol

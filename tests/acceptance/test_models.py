@@ -168,7 +168,7 @@ def test_a_worker_downloads_once_and_then_needs_no_network(tmp_path: Path) -> No
         stub = whisper_that_knows(tmp_path / "stub", {"words": server.address("words")}, copy_of=real)
         environment = {
             "PYTHONPATH": f"{stub}:{ROOT}", "WORKER_MODEL": "words", "WORKER_MODELS": "words",
-            "WORKER_MODEL_CACHE": str(tmp_path / "cache"), "WORKER_ENGINE": "btworker.engine.pipeline:load",
+            "WORKER_MODEL_CACHE": str(tmp_path / "cache"), "WORKER_ENGINE": "btworker.engine.engine:load",
         }  # fmt: skip
         with serving(tmp_path, **environment) as worker:
             until(lambda: worker.request("GET", "/health/ready")[0] == 200)

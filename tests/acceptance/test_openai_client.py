@@ -27,7 +27,7 @@ REFERENCE = json.loads(TALK.with_suffix(".json").read_text())["text"]
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """Serves the demo's model."""
     settings = {
-        "WORKER_ENGINE": "btworker.engine.pipeline:load",
+        "WORKER_ENGINE": "btworker.engine.engine:load",
         "WORKER_MODEL": "demo",
         "WORKER_MODELS": f"demo={DEMO / 'whisper-tiny-words.pt'}",
         "WORKER_DIARIZATION_PIPELINE": str(DEMO / "diarization"),

@@ -12,7 +12,7 @@ from tests.process.server_of import Server, serving, until
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 
 SETTINGS = {
-    "WORKER_ENGINE": "btworker.engine.pipeline:load",
+    "WORKER_ENGINE": "btworker.engine.engine:load",
     "WORKER_MODEL": "demo",
     "WORKER_MODELS": f"demo={MODEL},other={MODEL}",
     "WORKER_DIARIZATION_PIPELINE": str(ROOT / "btworker" / "demo" / "diarization"),

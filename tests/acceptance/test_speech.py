@@ -22,7 +22,7 @@ MODEL = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"
 HELD_OUT = ROOT / "tests" / "data" / "heldout"
 LONG = HELD_OUT / "22.opus"
 REAL = {
-    "WORKER_ENGINE": "btworker.engine.pipeline:load",
+    "WORKER_ENGINE": "btworker.engine.engine:load",
     "WORKER_MODEL": "demo",
     "WORKER_MODELS": f"demo={MODEL}",
     "WORKER_OFFLINE": "true",

@@ -29,7 +29,7 @@ KILLS = 3
 def worker(tmp_path: Path) -> Iterator[Worker]:
     """With the demo's model."""
     settings = {
-        "WORKER_ENGINE": "btworker.engine.pipeline:load",
+        "WORKER_ENGINE": "btworker.engine.engine:load",
         "WORKER_MODEL": "demo",
         "WORKER_MODELS": f"demo={DEMO / 'whisper-tiny-words.pt'}",
         "WORKER_OFFLINE": "true",

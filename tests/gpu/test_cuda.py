@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.speech, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]
 HELD_OUT = ROOT / "tests" / "data" / "heldout"
 REAL = {
-    "WORKER_ENGINE": "btworker.engine.pipeline:load",
+    "WORKER_ENGINE": "btworker.engine.engine:load",
     "WORKER_DEVICE": "cuda",
     "WORKER_MODEL": "demo",
     "WORKER_MODELS": f"demo={ROOT / 'btworker' / 'demo' / 'whisper-tiny-words.pt'}",

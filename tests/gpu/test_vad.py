@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from btworker.engine.media import Limits, decode
+from btworker.engine.sound.ffmpeg import Limits, decode
 from btworker.engine.vad.network import SpeechNetwork
 from btworker.engine.vad.spans import spans_of
 from tests.speech.conftest import noise_of

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"
 REAL = {
-    "WORKER_ENGINE": "btworker.engine.pipeline:load",
+    "WORKER_ENGINE": "btworker.engine.engine:load",
     "WORKER_MODEL": "demo",
     "WORKER_MODELS": f"demo={DEMO}",
     "WORKER_OFFLINE": "true",

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from btworker.engine.media import Audio, Limits, _start, decode
+from btworker.engine.sound.ffmpeg import Audio, Limits, _start, decode
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import decode_command, find_ffmpeg
 from tests.conftest import FULL

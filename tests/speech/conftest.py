@@ -16,7 +16,7 @@ import torch
 from whisper.tokenizer import get_tokenizer
 
 from btworker.engine.asr.weights import Model, load_model
-from btworker.engine.media import Audio, Limits, decode
+from btworker.engine.sound.ffmpeg import Audio, Limits, decode
 from btworker.ffmpeg import SAMPLE_RATE, find_ffmpeg
 from btworker.specs import EngineSettings
 from tests.speech.oracle import whisper_model

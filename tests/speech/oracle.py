@@ -17,7 +17,7 @@ from btworker.engine.asr.decoding.requests import chances
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import Recognition, recognize, run_name
 from btworker.engine.asr.weights import Model
-from btworker.engine.recording import Recording, Whole
+from btworker.engine.sound.recording import Recording, Whole
 from btworker.jobs import Options
 
 FLOATS = ("start", "end", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob")

@@ -16,7 +16,7 @@ from btworker.engine.asr.decoding.lane import Lane, Start
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import Decoded, LanguageRequest, TextRequest, chances
 from btworker.engine.asr.decoding.rules import Rules, Vocabulary
-from btworker.engine.ticket import Ticket
+from btworker.engine.cooperate.ticket import Ticket
 from tests.speech.lively_model import DIMS, Pair, lively_pair
 
 pytestmark = [

@@ -13,7 +13,7 @@ import torch
 
 from btworker.engine.asr.recognition import Recognition
 from btworker.engine.asr.weights import Model, load_model
-from btworker.engine.media import Audio
+from btworker.engine.sound.ffmpeg import Audio
 from btworker.jobs import Options
 from btworker.specs import EngineSettings
 from tests.conftest import FULL

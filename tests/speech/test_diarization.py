@@ -19,7 +19,7 @@ import torch
 from btworker.engine.diarization import stage
 from btworker.engine.diarization.blocks import Block, plan
 from btworker.engine.diarization.diarizer import Diarizer, in_thread
-from btworker.engine.pipeline import WhisperEngine, load
+from btworker.engine.engine import WhisperEngine, load
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options, OutputFormat, Stage
 from btworker.messages import Finished, JobEvent, Progressed, Warned
@@ -67,7 +67,7 @@ def diarizer() -> Diarizer:
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> WhisperEngine:
     """An engine with both embedded models."""
     spec = WorkerSpec(
-        0, Device("cpu"), "btworker.engine.pipeline:load", settings(tmp_path_factory.mktemp("engine")),
+        0, Device("cpu"), "btworker.engine.engine:load", settings(tmp_path_factory.mktemp("engine")),
         LogSettings("info", json=True),
     )  # fmt: skip
     engine = load(spec)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from btworker.engine import sound_pool
 from btworker.engine.asr.hearing import Hearing, windows_of
-from btworker.engine.media import Audio, DecodeProgress, Limits, decode
-from btworker.engine.pipeline import WhisperEngine, load
-from btworker.engine.recording import Samples, Wait
-from btworker.engine.ticket import Ticket
+from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.engine import WhisperEngine, load
+from btworker.engine.sound import pool as sound_pool
+from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits, decode
+from btworker.engine.sound.recording import Samples, Wait
 from btworker.engine.vad import detector as vad
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.engine.vad.spans import FRAME

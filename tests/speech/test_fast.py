@@ -17,8 +17,8 @@ from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import Recognition, recognize, run_name
 from btworker.engine.asr.weights import Model, load_model
-from btworker.engine.media import Audio
-from btworker.engine.recording import Recording, Whole
+from btworker.engine.sound.ffmpeg import Audio
+from btworker.engine.sound.recording import Recording, Whole
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
 from btworker.specs import EngineSettings

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from btworker.engine import media, sound_pool
 from btworker.engine.asr.decoding.places import Places
-from btworker.engine.media import Audio, DecodeProgress, Limits
-from btworker.engine.pipeline import WhisperEngine, load
+from btworker.engine.engine import WhisperEngine, load
+from btworker.engine.sound import ffmpeg as media
+from btworker.engine.sound import pool as sound_pool
+from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options, Stage
 from btworker.messages import FileDone, Finished, JobEvent, Progressed, WindowDone

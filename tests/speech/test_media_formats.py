@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from btworker.engine.media import Audio
+from btworker.engine.sound.ffmpeg import Audio
 from btworker.ffmpeg import SAMPLE_RATE
 from tests.speech.conftest import Make
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from btworker.engine.media import Audio, Limits, decode
+from btworker.engine.sound.ffmpeg import Audio, Limits, decode
 from btworker.errors import BtworkerError, ErrorCode
 from tests.conftest import FULL
 from tests.speech.conftest import Make, write_wav
@@ -154,8 +154,9 @@ def test_ffmpeg_dies_with_its_parent(tmp_path: Path, ffmpeg: Path) -> None:
     fifo = tmp_path / "0"
     os.mkfifo(fifo)
     code = (
-        "import sys; from pathlib import Path; from btworker.engine import media; from btworker.ffmpeg import *\n"
-        "p = media._start(decode_command(find_ffmpeg(), Path(sys.argv[1])), media.Limits(60)); p.wait()"
+        "import sys; from pathlib import Path\n"
+        "from btworker.engine.sound import ffmpeg; from btworker.ffmpeg import *\n"
+        "p = ffmpeg._start(decode_command(find_ffmpeg(), Path(sys.argv[1])), ffmpeg.Limits(60)); p.wait()"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(fifo)])
     try:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from btworker import checkpoints
-from btworker.engine import pipeline
-from btworker.engine.pipeline import WhisperEngine, load
+from btworker.engine.engine import WhisperEngine, load
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, JobId, Options, OutputFormat, Stage
 from btworker.messages import Finished, JobEvent, ModelLoaded, Progressed, RunTask, Warned, WindowDone
@@ -36,7 +35,7 @@ OPTIONS = Options(
 def spec_for(checkpoint: Path, folder: Path, **changes: object) -> WorkerSpec:
     """A child on the CPU."""
     settings = engine_settings(checkpoint, folder, **changes)
-    return WorkerSpec(0, Device("cpu"), "btworker.engine.pipeline:load", settings, LogSettings("info", json=True))
+    return WorkerSpec(0, Device("cpu"), "btworker.engine.engine:load", settings, LogSettings("info", json=True))
 
 
 @pytest.fixture
@@ -264,7 +263,7 @@ def test_a_broken_package_is_a_sentence(
     import sys
 
     monkeypatch.setitem(sys.modules, "whisper", None)
-    engine = pipeline.load(spec_for(random_checkpoint, tmp_path))
+    engine = load(spec_for(random_checkpoint, tmp_path))
     assert not dict(engine.info.checks)["whisper"]
     with pytest.raises(BtworkerError) as caught:
         engine.open()

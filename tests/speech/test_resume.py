@@ -10,7 +10,7 @@ import pytest
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import Step, recognize, run_name
 from btworker.engine.asr.weights import Model
-from btworker.engine.recording import Recording, Whole
+from btworker.engine.sound.recording import Recording, Whole
 from btworker.jobs import Options
 from tests.speech.oracle import ours
 

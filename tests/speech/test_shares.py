@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from btworker.engine.asr.helping import help_with
 from btworker.engine.asr.recognition import run_name
-from btworker.engine.asr.shares import PART, Elsewhere, Plan, Shares
+from btworker.engine.asr.spread.helping import help_with
+from btworker.engine.asr.spread.shares import PART, Elsewhere, Plan, Shares
 from btworker.engine.asr.timeline import Window
-from btworker.engine.media import Audio
-from btworker.engine.pipeline import WhisperEngine, load
-from btworker.engine.ticket import Ticket
+from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.engine import WhisperEngine, load
+from btworker.engine.sound.ffmpeg import Audio
 from btworker.jobs import Options
 from btworker.messages import FileDone, Progressed, WindowDone
 from tests.speech.test_pipeline import spec_for, task_for
@@ -64,7 +64,7 @@ def plan(engine: WhisperEngine, decoded: Callable[..., Audio]) -> Plan:
     """A recording in 20 windows of 3 s: three parts, the last one of four."""
     audio = decoded(INPUTS[-1])
     windows = tuple(Window(300 * number % (audio.sample_count // 160 - 300), 300) for number in range(20))
-    with engine.models.lend("random", lambda: None) as model:
+    with engine.models.lease("random", lambda: None) as model:
         run = run_name(model, "sha", FAST)
     return Plan(run, str(audio.path), audio.sample_count, "en", windows)
 
@@ -75,7 +75,7 @@ def test_helpers_leave_what_the_owner_would_have_heard(engine: WhisperEngine, pl
     assert plan.parts == 3 and owner.claim(0)
     helper = Shares.find(tmp_path / "shares")
     assert helper.plan == plan
-    with engine.models.lend("random", lambda: None) as model:
+    with engine.models.lease("random", lambda: None) as model:
         count = end_of(help_with(model, helper, FAST, "sha", check=lambda: None))
     assert count == len(plan.windows) - PART
     assert owner.said(0) is None
@@ -89,7 +89,7 @@ def test_helpers_leave_what_the_owner_would_have_heard(engine: WhisperEngine, pl
 def test_a_helper_with_another_model_does_nothing(engine: WhisperEngine, plan: Plan, tmp_path: Path) -> None:
     """What it would say might be another text."""
     shares = Shares.offer(tmp_path / "shares", replace(plan, run="another run"))
-    with engine.models.lend("random", lambda: None) as model:
+    with engine.models.lease("random", lambda: None) as model:
         assert end_of(help_with(model, shares, FAST, "sha", check=lambda: None)) == 0
     assert shares.claim(2)
     shares.close()
@@ -100,7 +100,7 @@ def test_a_part_whose_helper_died_is_decoded_here(plan: Plan, tmp_path: Path, mo
     owner, helper = Shares.offer(tmp_path / "shares", plan), Shares.find(tmp_path / "shares")
     assert helper.claim(1)
     own: Ticket[Any] = Ticket()
-    monkeypatch.setattr("btworker.engine.asr.shares.LOOK_S", 0.0)
+    monkeypatch.setattr("btworker.engine.asr.spread.shares.LOOK_S", 0.0)
     first = Elsewhere(owner, PART, lambda: own)
     assert not first.done and not owner.claim(1)
     helper.close()  # what the kernel does
@@ -111,7 +111,7 @@ def test_a_part_whose_helper_died_is_decoded_here(plan: Plan, tmp_path: Path, mo
     assert helper.claim(1)
     late: Ticket[Any] = Ticket()
     late.resolve("no longer waited for")
-    monkeypatch.setattr("btworker.engine.asr.shares.PATIENCE_S", -1.0)
+    monkeypatch.setattr("btworker.engine.asr.spread.shares.PATIENCE_S", -1.0)
     assert Elsewhere(owner, PART + 1, lambda: late).done
     helper.close()
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from silero_vad import get_speech_timestamps, load_silero_vad
 from silero_vad.utils_vad import get_speech_timestamps_from_probs
 
-from btworker.engine.media import Audio
+from btworker.engine.sound.ffmpeg import Audio
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.engine.vad.network import SpeechNetwork
 from btworker.engine.vad.spans import FRAME, Rules, spans_of

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from btworker.engine.faults import translate
+from btworker.engine.stack.faults import translate
 from btworker.errors import ErrorCode
 
 STICKY = [

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from btworker.engine.containers import Findings, examine
-from btworker.engine.ffmpeg_log import HEAD_BYTES, TAIL_BYTES, BoundedLog, read_report
+from btworker.engine.sound.containers import Findings, examine
+from btworker.engine.sound.ffmpeg_log import HEAD_BYTES, TAIL_BYTES, BoundedLog, read_report
 
 RIGHT = Findings()
 TO_THE_END = Findings(ignore_wav_length=True)

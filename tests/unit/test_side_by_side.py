@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from btworker.engine.side_by_side import LOOK_S, Piece, alone, side_by_side
-from btworker.engine.ticket import Ticket, all_answered, answered
+from btworker.engine.cooperate.side_by_side import LOOK_S, Piece, alone, side_by_side
+from btworker.engine.cooperate.ticket import Ticket, all_answered, answered
 
 
 class Script:
@@ -237,7 +237,7 @@ def test_those_that_wait_may_speak_now_and_then(monkeypatch: pytest.MonkeyPatch)
     """Where nothing has happened for a while there is a None, and then the word of one that looked at what it waits
     for; it goes on to wait for the same, and one that has nothing to say says nothing."""
     look_s = LOOK_S / 50
-    monkeypatch.setattr("btworker.engine.side_by_side.LOOK_S", look_s)
+    monkeypatch.setattr("btworker.engine.cooperate.side_by_side.LOOK_S", look_s)
     script = Script()
     make = Pieces(script)
     how_far = 0

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from btworker.engine.speakers import in_order_of_appearance, renamed_alike, with_speakers
+from btworker.engine.diarization.speakers import in_order_of_appearance, renamed_alike, with_speakers
 from btworker.jobs import OutputFormat
 from btworker.outputs import SPEAKER_FILES, Presentation, render
 from btworker.transcript import Segment, Transcript, Turn, Word

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from btworker.engine.results import StageClock
+from btworker.engine.job.results import StageClock
 
 
 class Time:
@@ -22,7 +22,7 @@ class Time:
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     """The clock's."""
     fake = Time()
-    monkeypatch.setattr("btworker.engine.results.time", SimpleNamespace(monotonic=fake.monotonic))
+    monkeypatch.setattr("btworker.engine.job.results.time", SimpleNamespace(monotonic=fake.monotonic))
     return fake
 
 

@@ -13,7 +13,7 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 from btworker.engine.diarization.diarizer import Diarization, Diarizer
-from btworker.engine.speakers import with_speakers
+from btworker.engine.diarization.speakers import with_speakers
 from btworker.jobs import Options
 from btworker.specs import EngineSettings
 from btworker.transcript import Turn

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import recognize
 from btworker.engine.asr.weights import load_model
-from btworker.engine.recording import Recording, Whole
+from btworker.engine.sound.recording import Recording, Whole
 from btworker.jobs import Options
 from btworker.specs import EngineSettings
 from btworker.transcript import Segment, Word

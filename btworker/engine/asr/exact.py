@@ -11,16 +11,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 
 from btworker.engine.asr.decoding.requests import Decoded
-from btworker.engine.asr.journal import Entry
+from btworker.engine.asr.journal import Entry, LoopState
 from btworker.engine.asr.language import Language
-from btworker.engine.asr.loop_state import LoopState
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.revision import Revision
 from btworker.engine.asr.segments import clear_empty, segment
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Cut, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
-from btworker.engine.ticket import Ticket, answered
+from btworker.engine.cooperate.ticket import Ticket, answered
 from btworker.jobs import Options
 from btworker.transcript import Segment
 

@@ -15,18 +15,17 @@ from torch import Tensor
 
 from btworker.engine.asr.decoding.requests import Decoded
 from btworker.engine.asr.hearing import Hearing
-from btworker.engine.asr.journal import Entry
+from btworker.engine.asr.journal import Entry, LoopState
 from btworker.engine.asr.language import Language
-from btworker.engine.asr.loop_state import LoopState
 from btworker.engine.asr.segments import clear_empty, segment
-from btworker.engine.asr.shares import PART, Elsewhere, Offered, Shares
+from btworker.engine.asr.spread.shares import PART, Elsewhere, Offered, Shares
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
-from btworker.engine.media import DecodeProgress
+from btworker.engine.cooperate.ticket import Ticket, answered
 from btworker.engine.quality.coverage import uncovered
-from btworker.engine.recording import Sound
-from btworker.engine.ticket import Ticket, answered
+from btworker.engine.sound.ffmpeg import DecodeProgress
+from btworker.engine.sound.recording import Sound
 from btworker.jobs import Options
 from btworker.transcript import Segment
 

@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 
 from btworker.engine.asr.timeline import WINDOW_FRAMES, Window
-from btworker.engine.recording import Sound, Wait
+from btworker.engine.sound.recording import Sound, Wait
 from btworker.engine.vad.detector import Speech, SpeechDetector
 from btworker.engine.vad.packing import GRID
 

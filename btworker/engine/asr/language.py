@@ -12,7 +12,7 @@ from btworker.engine.asr.decoding.requests import LanguageRequest
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.timeline import WINDOW_FRAMES, Window
 from btworker.engine.asr.weights import Model
-from btworker.engine.ticket import Ticket, answered
+from btworker.engine.cooperate.ticket import Ticket, answered
 from btworker.errors import BtworkerError, ErrorCode
 
 MOST_WINDOWS = 5

@@ -2,7 +2,7 @@
 
 exact.py is openai-whisper's own loop, with the segments of its transcribe(); fast.py decodes independent windows side
 by side. Both say how far they are, stop between two steps, go on where an earlier attempt died, and read a recording of
-any length in the same memory. Runs in the child; engine/side_by_side.py drives it.
+any length in the same memory. Runs in the child; engine/cooperate/side_by_side.py drives it.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ from btworker.engine.asr.journal import Entry, Journal
 from btworker.engine.asr.language import find_language, windows_needed
 from btworker.engine.asr.mel import find_peak
 from btworker.engine.asr.revision import installed_revision
-from btworker.engine.asr.shares import Offered, Shares
+from btworker.engine.asr.spread.shares import Offered, Shares
 from btworker.engine.asr.timeline import Window
 from btworker.engine.asr.transcriber import Rules, Transcriber
 from btworker.engine.asr.weights import Model
-from btworker.engine.media import DecodeProgress
+from btworker.engine.cooperate.relay import relay, without_none
+from btworker.engine.cooperate.side_by_side import alone
+from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.quality.coverage import uncovered
 from btworker.engine.quality.hallucinations import assess
 from btworker.engine.quality.tidy import tidy
-from btworker.engine.recording import Recording
-from btworker.engine.side_by_side import alone
-from btworker.engine.telling import relay, without_none
-from btworker.engine.ticket import Ticket
+from btworker.engine.sound.ffmpeg import DecodeProgress
+from btworker.engine.sound.recording import Recording
 from btworker.engine.vad.detector import Speech
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options

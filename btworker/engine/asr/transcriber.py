@@ -16,9 +16,9 @@ from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.requests import Decoded, TextRequest
 from btworker.engine.asr.revision import Revision
 from btworker.engine.asr.timeline import Cut, Window, cut
+from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.quality.hallucinations import COMPRESSION_RATIO_THRESHOLD, LOGPROB_THRESHOLD
 from btworker.engine.quality.loops import is_looping
-from btworker.engine.ticket import Ticket
 from btworker.jobs import Options
 
 FALLBACK_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -21,7 +21,6 @@ from whisper.tokenizer import get_tokenizer
 from btworker.checkpoints import FetchError, fetch, file_sha256, official
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.network import MisfitError, Network
-from btworker.engine.asr.decoding.room import fitting_batch_size
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.errors import BtworkerError, ErrorCode
@@ -29,6 +28,13 @@ from btworker.logs import get_logger
 from btworker.specs import EngineSettings
 
 log = get_logger()
+MOST_WINDOWS = {"cuda": 64, "cpu": 16}
+"""Windows in the decoder at once. Reading the sound of a window costs the same at every batch; beyond these it is
+nearly all that a step does."""
+GPU_SHARE = 0.5
+"""Of the memory that is free once the model is there; the rest is for what the passes need, and for speakers."""
+CPU_BYTES = 2 << 30
+"""For all windows together on a CPU, where more would take it from the machine's other work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ def load_model(name: str, settings: EngineSettings, device: torch.device) -> Mod
     if heads is not None:
         network.align_by(torch.tensor(list(heads), dtype=torch.bool).view(network.dims.n_text_layer, -1))
     tokenizer = get_tokenizer(network.is_multilingual, num_languages=network.num_languages)
-    batch_size = settings.batch_size or fitting_batch_size(network)
+    batch_size = settings.batch_size or _fitting_batch_size(network)
     log.info("model_loaded", model=name, dtype=str(network.dtype).removeprefix("torch."), batchSize=batch_size)
     return Model(name, sha256, network, Decoder(network, tokenizer, batch_size=batch_size), SpeechDetector(device))
 
@@ -137,3 +143,21 @@ def _alignment_heads(sha256: str) -> bytes | None:
 
 def _unavailable(message: str) -> BtworkerError:
     return BtworkerError(ErrorCode.MODEL_UNAVAILABLE, message)
+
+
+def _place_bytes(network: Network) -> int:
+    """What a window's place takes: keys and values of the sound and of its own past, and its logits a few times."""
+    dims = network.dims
+    itemsize = torch.empty((), dtype=network.dtype).element_size()
+    positions = dims.n_audio_ctx + dims.n_text_ctx
+    return int(2 * dims.n_text_layer * positions * dims.n_text_state * itemsize + 8 * dims.n_vocab * 4)
+
+
+def _fitting_batch_size(network: Network) -> int:
+    """Windows at once: as many as there is memory for, and no more than bring something; at least one."""
+    kind = network.device.type
+    room = CPU_BYTES
+    if kind == "cuda":
+        free, _ = torch.cuda.mem_get_info(network.device)
+        room = int(free * GPU_SHARE)
+    return max(1, min(MOST_WINDOWS[kind], room // _place_bytes(network)))

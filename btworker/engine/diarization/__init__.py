@@ -5,5 +5,5 @@
     blocks.py     long recordings: where they are cut, and who of one block is who of another (pure)
     diarizer.py   samples -> turns, with progress and a way out
 
-Which words are whose is decided in engine/speakers.py.
+Which words are whose is decided in engine/diarization/speakers.py.
 """

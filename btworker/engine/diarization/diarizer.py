@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from btworker.engine.cooperate.relay import relay
 from btworker.engine.diarization.blocks import Block, BlockTurns, merged, plan
 from btworker.engine.diarization.loading import batch_sizes, diarization_device, load_pipeline
 from btworker.engine.diarization.pipeline import accelerated, annotations
-from btworker.engine.faults import translate
-from btworker.engine.speakers import in_order_of_appearance, renamed_alike
-from btworker.engine.telling import relay
+from btworker.engine.diarization.speakers import in_order_of_appearance, renamed_alike
+from btworker.engine.stack.faults import translate
 from btworker.errors import ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options

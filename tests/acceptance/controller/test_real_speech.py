@@ -28,7 +28,7 @@ async def test_three_recordings_with_speakers(tmp_path: Path) -> None:
         worker = Worker(
             tmp_path,
             {
-                "WORKER_ENGINE": "btworker.engine.pipeline:load",
+                "WORKER_ENGINE": "btworker.engine.engine:load",
                 "WORKER_MODEL": "large-v3",
                 "WORKER_MODELS": f"large-v3={DEMO / 'whisper-tiny-words.pt'}",
                 "WORKER_DIARIZATION_PIPELINE": str(DEMO / "diarization"),

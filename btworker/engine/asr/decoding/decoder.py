@@ -20,12 +20,11 @@ from whisper.utils import compression_ratio
 from btworker.engine.asr.decoding.alignment import Text, align
 from btworker.engine.asr.decoding.beam import BeamLane
 from btworker.engine.asr.decoding.lane import Lane
-from btworker.engine.asr.decoding.languages import language_probabilities
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.places import Entry, Places, Question
 from btworker.engine.asr.decoding.requests import Decoded, Heard, LanguageRequest, TextRequest
 from btworker.engine.asr.decoding.rules import Rules, Vocabulary
-from btworker.engine.ticket import Ticket
+from btworker.engine.cooperate.ticket import Ticket
 from btworker.logs import get_logger
 
 log = get_logger()
@@ -177,7 +176,7 @@ class Decoder:
         while self._listening:
             asked = [self._listening.popleft() for _ in range(min(at_once, len(self._listening)))]
             features = self._encode([question.task.mel for question in asked])
-            languages = language_probabilities(self._network, self._tokenizer, features)
+            languages = _language_probabilities(self._network, self._tokenizer, features)
             for question, heard, probable in zip(asked, features, languages, strict=True):
                 question.ticket.resolve(Heard(heard, probable))
         if self._waiting and not self._waiting[0].is_heard and self._places(self._waiting[0].beams).free:
@@ -281,3 +280,14 @@ def _drop_canceled(queue: "deque[Question] | deque[Entry]") -> None:
             queue.popleft()
         else:
             queue.rotate(-1)
+
+
+def _language_probabilities(network: Network, tokenizer: Any, features: Tensor) -> list[dict[str, float]]:
+    """openai-whisper's detection, for each window; `features` has shape (n, 1500, size)."""
+    if not network.is_multilingual:
+        return [{} for _ in features]
+    sot = torch.full((len(features), 1), tokenizer.sot, device=features.device)
+    hidden, _ = network.read(sot, network.cross_keys_values(features))
+    logits = network.logits(hidden[:, 0])[:, list(tokenizer.all_language_tokens)]
+    codes = tokenizer.all_language_codes
+    return [dict(zip(codes, row, strict=True)) for row in logits.softmax(-1).tolist()]

@@ -12,7 +12,7 @@ from torch import Tensor
 from btworker.engine.asr.decoding.lane import Lane, Said, Start
 from btworker.engine.asr.decoding.network import KeysValues, Network
 from btworker.engine.asr.decoding.requests import Decoded, Heard, LanguageRequest, TextRequest, chances
-from btworker.engine.ticket import Ticket
+from btworker.engine.cooperate.ticket import Ticket
 
 LOOK_AGAIN = 32
 """Tokens between two looks at a text that is not done: a multiple of the steps of any round."""

@@ -1,4 +1,4 @@
-"""The one model that a child has loaded, lent to the jobs that use it. Runs in the child.
+"""The one model that a child has loaded, leased to the jobs that use it. Runs in the child.
 
 Jobs of one model share it; a job that asks for another one waits until those before it have given it back, and those
 after it wait for it, so that nobody waits for ever.
@@ -15,8 +15,8 @@ LOOK_S = 0.1
 """Between two looks of a waiting job at whether it was canceled."""
 
 
-class Desk(Generic[Loaded]):
-    """Lends what `load` makes of a name; what was loaded before is dropped first. Used from several threads."""
+class ModelSlot(Generic[Loaded]):
+    """Leases what `load` makes of a name; what was loaded before is dropped first. Used from several threads."""
 
     def __init__(self, load: Callable[[str], Loaded]) -> None:
         self._load = load
@@ -31,7 +31,7 @@ class Desk(Generic[Loaded]):
         return "" if self._loaded is None else self._loaded[0]
 
     @contextmanager
-    def lend(self, name: str, check: Callable[[], None]) -> Iterator[Loaded]:
+    def lease(self, name: str, check: Callable[[], None]) -> Iterator[Loaded]:
         """Raises what `check` raises while it waits, and what `load` raises."""
         with self._first_in_line(check):
             with self._changed:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from btworker.engine.desk import Desk
+from btworker.engine.job.model_slot import ModelSlot
 
 DEADLINE_S = 20.0
 
@@ -15,30 +15,30 @@ def fine() -> None:
 
 
 def test_jobs_of_one_model_share_it() -> None:
-    """It is loaded once, and lent to both at the same time."""
+    """It is loaded once, and leased to both at the same time."""
     loads: list[str] = []
-    desk: Desk[str] = Desk(lambda name: loads.append(name) or name.upper())
+    slot: ModelSlot[str] = ModelSlot(lambda name: loads.append(name) or name.upper())
     both = threading.Barrier(2, timeout=DEADLINE_S)
 
     def job() -> str:
-        with desk.lend("a", fine) as model:
+        with slot.lease("a", fine) as model:
             both.wait()
             return model
 
     with ThreadPoolExecutor(2) as pool:
         assert [future.result(DEADLINE_S) for future in (pool.submit(job), pool.submit(job))] == ["A", "A"]
     assert loads == ["a"]
-    assert desk.name == "a"
+    assert slot.name == "a"
 
 
 def test_another_model_waits_for_those_before_it_and_stops_those_after_it() -> None:
     """Two jobs of `a` and one of `b` between them: a, b, a again, and never two models at once."""
-    desk: Desk[str] = Desk(lambda name: name)
+    slot: ModelSlot[str] = ModelSlot(lambda name: name)
     order: list[str] = []
     first_has_it, let_first_go = threading.Event(), threading.Event()
 
     def first() -> None:
-        with desk.lend("a", fine):
+        with slot.lease("a", fine):
             first_has_it.set()
             assert let_first_go.wait(DEADLINE_S)
             order.append("first")
@@ -49,7 +49,7 @@ def test_another_model_waits_for_those_before_it_and_stops_those_after_it() -> N
         def asked_now() -> None:
             asked[index].set()
 
-        with desk.lend(name, asked_now) as model:
+        with slot.lease(name, asked_now) as model:
             order.append(model)
 
     with ThreadPoolExecutor(3) as pool:
@@ -67,15 +67,15 @@ def test_another_model_waits_for_those_before_it_and_stops_those_after_it() -> N
 
 def test_who_waits_can_be_canceled() -> None:
     """And those behind get their turn."""
-    desk: Desk[str] = Desk(lambda name: name)
+    slot: ModelSlot[str] = ModelSlot(lambda name: name)
 
     def cancel() -> None:
         raise InterruptedError
 
-    with desk.lend("a", fine):
-        with pytest.raises(InterruptedError), desk.lend("b", cancel):
-            raise AssertionError("it was lent")
-        with desk.lend("a", fine) as again:
+    with slot.lease("a", fine):
+        with pytest.raises(InterruptedError), slot.lease("b", cancel):
+            raise AssertionError("it was leased")
+        with slot.lease("a", fine) as again:
             assert again == "a"
 
 
@@ -87,11 +87,11 @@ def test_a_model_that_cannot_be_loaded_leaves_the_desk_empty() -> None:
             raise ValueError(name)
         return name
 
-    desk: Desk[str] = Desk(load)
-    with desk.lend("a", fine):
+    slot: ModelSlot[str] = ModelSlot(load)
+    with slot.lease("a", fine):
         pass
-    with pytest.raises(ValueError, match="broken"), desk.lend("broken", fine):
-        raise AssertionError("it was lent")
-    assert desk.name == ""
-    with desk.lend("a", fine) as model:
+    with pytest.raises(ValueError, match="broken"), slot.lease("broken", fine):
+        raise AssertionError("it was leased")
+    assert slot.name == ""
+    with slot.lease("a", fine) as model:
         assert model == "a"

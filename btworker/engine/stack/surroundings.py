@@ -110,7 +110,7 @@ def _look_at_gpu(device: Device) -> tuple[str | None, str | None]:
     """(name, what is wrong and what to do). Computes something: to be seen is not to be usable."""
     if device.kind != "cuda":
         return None, "this worker computes on the CPU"
-    from btworker.engine.gpu_probe import probe
+    from btworker.engine.stack.gpu_probe import probe
 
     facts = probe()
     problem = judge(facts, ask_driver(device.uuid))

@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any, Generic, Protocol, TypeVar
 
-from btworker.engine.telling import without_none
-from btworker.engine.ticket import Ticket
+from btworker.engine.cooperate.relay import without_none
+from btworker.engine.cooperate.ticket import Ticket
 
 WordT = TypeVar("WordT")
 ResultT = TypeVar("ResultT")

@@ -11,11 +11,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from btworker.engine.diarization.stage import SpeakerStage
-from btworker.engine.results import StageClock, write_outputs
-from btworker.engine.side_by_side import side_by_side
-from btworker.engine.telling import Teller, relay, without_none
-from btworker.engine.transcription import Shared, Transcription
+from btworker.engine.cooperate.relay import relay, without_none
+from btworker.engine.cooperate.side_by_side import side_by_side
+from btworker.engine.job.events import Teller
+from btworker.engine.job.input import Shared, Transcription
+from btworker.engine.job.results import StageClock, write_outputs
+from btworker.engine.job.speaker_stage import SpeakerStage
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Stage
 from btworker.logs import get_logger
@@ -25,7 +26,7 @@ from btworker.transcript import Transcript
 
 if TYPE_CHECKING:
     from btworker.engine.asr.weights import Model
-    from btworker.engine.pipeline import WhisperEngine
+    from btworker.engine.engine import WhisperEngine
 
 log = get_logger()
 NO_VAD = "vadEnabled has no effect on exact decoding, which hears the whole recording; ask for decode=fast"
@@ -67,12 +68,12 @@ class Attempt:
         """The job's model until the attempt ends, loaded in place of another one if need be."""
         task, name, models = self._task, self._task.options.model, self._engine.models
         if models.name == name:
-            return cleanup.enter_context(models.lend(name, self._check))
+            return cleanup.enter_context(models.lease(name, self._check))
         yield self._tell.progressed(Stage.LOADING_MODEL, 0, 0.0, 0.0)
         clock = StageClock()
         log.info("model_load_started", model=name)
         with clock.stage("loadModel"), self._clock.stage("loadModel"):
-            model = cleanup.enter_context(models.lend(name, self._check))
+            model = cleanup.enter_context(models.lease(name, self._check))
         log.info("model_load_finished", model=name, seconds=round(clock.timings[0][1], 3))
         yield ModelLoaded(task.job_id, task.attempt, name, clock.timings[0][1])
         return model
@@ -100,7 +101,7 @@ class Attempt:
         """
         from btworker.engine.asr.fast import AHEAD
         from btworker.engine.asr.timeline import WINDOW_S
-        from btworker.engine.media import room_bytes
+        from btworker.engine.sound.ffmpeg import room_bytes
 
         going = [one for one in inputs if one.is_going]
         if sum(one.is_decoding for one in going) >= self._engine.sounds.size:

@@ -2,8 +2,8 @@
 
     python -I -S sandbox.py <parent pid> <memory bytes> <cpu seconds> <program> [argument …]
 
-engine/media.py starts ffmpeg through this file instead of a preexec_fn: Python code between fork and exec can deadlock
-in a process as full of threads as one with torch. Standard library only.
+engine/sound/ffmpeg.py starts ffmpeg through this file instead of a preexec_fn: Python code between fork and exec can
+deadlock in a process as full of threads as one with torch. Standard library only.
 """
 
 import ctypes

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from btworker.engine.media import DecodeProgress
-from btworker.engine.ticket import Ticket
+from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.sound.ffmpeg import DecodeProgress
 from btworker.ffmpeg import SAMPLE_RATE
 
 Samples = npt.NDArray[np.int16]

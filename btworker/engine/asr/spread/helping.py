@@ -9,11 +9,11 @@ import numpy as np
 
 from btworker.engine.asr.fast import Ear
 from btworker.engine.asr.recognition import run_name, transcriber_of
-from btworker.engine.asr.shares import PART, Shares
+from btworker.engine.asr.spread.shares import PART, Shares
 from btworker.engine.asr.weights import Model
-from btworker.engine.recording import Whole
-from btworker.engine.side_by_side import side_by_side
-from btworker.engine.ticket import Ticket, all_answered
+from btworker.engine.cooperate.side_by_side import side_by_side
+from btworker.engine.cooperate.ticket import Ticket, all_answered
+from btworker.engine.sound.recording import Whole
 from btworker.jobs import Options
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from btworker.engine.faults import translate
-from btworker.engine.speakers import with_speakers
-from btworker.engine.telling import Teller, relay
+from btworker.engine.cooperate.relay import relay
+from btworker.engine.diarization.speakers import with_speakers
+from btworker.engine.job.events import Teller
+from btworker.engine.stack.faults import translate
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Stage
 from btworker.logs import get_logger
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from btworker.engine.diarization.diarizer import Diarization, DiarizationProgress, Diarizer
-    from btworker.engine.media import Audio
+    from btworker.engine.sound.ffmpeg import Audio
 
 log = get_logger()
 NO_SPEECH = "no speech was found in it"

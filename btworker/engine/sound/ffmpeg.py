@@ -21,8 +21,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from btworker.engine.containers import Findings, examine
-from btworker.engine.ffmpeg_log import BoundedLog, Report, read_report
+from btworker.engine.sound.containers import Findings, examine
+from btworker.engine.sound.ffmpeg_log import BoundedLog, Report, read_report
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE, decode_command, find_ffmpeg
 

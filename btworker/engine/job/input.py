@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from btworker import __version__
-from btworker.engine.diarization.stage import SpeakerStage
-from btworker.engine.results import StageClock, camel_case
-from btworker.engine.telling import Teller, relay
-from btworker.engine.ticket import Ticket
+from btworker.engine.cooperate.relay import relay
+from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.job.events import Teller
+from btworker.engine.job.results import StageClock, camel_case
+from btworker.engine.job.speaker_stage import SpeakerStage
 from btworker.jobs import Stage
 from btworker.logs import get_logger
 from btworker.messages import FileDone, JobEvent, RunTask, ShareOffered, WindowDone
@@ -20,12 +21,12 @@ from btworker.transcript import Transcript, Turn
 
 if TYPE_CHECKING:
     from btworker.engine.asr.recognition import Recognition, Step
-    from btworker.engine.asr.shares import Offered, Shares
+    from btworker.engine.asr.spread.shares import Offered, Shares
     from btworker.engine.asr.timeline import Window
     from btworker.engine.asr.weights import Model
-    from btworker.engine.media import DecodeProgress
-    from btworker.engine.pipeline import WhisperEngine
-    from btworker.engine.sound_pool import GrowingSound
+    from btworker.engine.engine import WhisperEngine
+    from btworker.engine.sound.ffmpeg import DecodeProgress
+    from btworker.engine.sound.pool import GrowingSound
 
 log = get_logger()
 NO_TURNS: tuple[Turn, ...] = ()
@@ -106,7 +107,7 @@ class Transcription:
         )
 
     def _decode(self) -> "GrowingSound":
-        from btworker.engine.media import Limits
+        from btworker.engine.sound.ffmpeg import Limits
 
         settings = self._shared.engine.spec.settings
         return self._shared.engine.sounds.decode(
@@ -120,7 +121,7 @@ class Transcription:
     def _recognize(self, sound: "GrowingSound") -> Generator[JobEvent | Ticket[Any], None, "Recognition"]:
         from btworker.engine.asr.journal import Journal
         from btworker.engine.asr.recognition import recognizing, run_name
-        from btworker.engine.recording import Recording
+        from btworker.engine.sound.recording import Recording
 
         shared, options, sha256 = self._shared, self._task.options, self._source.sha256
         journal = Journal(self._folder.windows_of(self._index), run=run_name(shared.model, sha256, options))
@@ -139,7 +140,7 @@ class Transcription:
 
     def _heard(self, step: "Step | Offered | DecodeProgress | Ticket[Any]") -> JobEvent | Ticket[Any]:
         from btworker.engine.asr.recognition import Step
-        from btworker.engine.asr.shares import Offered
+        from btworker.engine.asr.spread.shares import Offered
 
         if isinstance(step, Ticket):
             return step
@@ -170,7 +171,7 @@ class Transcription:
 
     def _offer(self, sound: "GrowingSound", run: str, language: str, windows: tuple["Window", ...]) -> "Shares | None":
         """A recording that is long enough."""
-        from btworker.engine.asr.shares import Plan, Shares
+        from btworker.engine.asr.spread.shares import Plan, Shares
 
         audio = sound.audio
         if audio.duration_s < self._shared.engine.spec.settings.spread_s:

@@ -1,6 +1,6 @@
 """What a media file says about itself that ffmpeg believes or does not tell: WAV sizes that lie, Ogg without an end.
 
-Reads a few headers; never the sound. Runs in the child, before engine/media.py starts ffmpeg.
+Reads a few headers; never the sound. Runs in the child, before engine/sound/ffmpeg.py starts ffmpeg.
 """
 
 import os

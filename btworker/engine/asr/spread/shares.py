@@ -23,7 +23,7 @@ import numpy as np
 from btworker.engine.asr.decoding.alignment import Alignment
 from btworker.engine.asr.decoding.requests import Decoded
 from btworker.engine.asr.timeline import Window
-from btworker.engine.ticket import Ticket
+from btworker.engine.cooperate.ticket import Ticket
 
 PART = 8
 """Windows: four minutes, a small part of a long recording, so that nobody is waited for for long at its end."""

@@ -1,6 +1,6 @@
 """One kernel on one GPU: whether torch can use what the driver shows. Runs in a child, or in a process of its own.
 
-    python -m btworker.engine.gpu_probe     # one line of JSON; btworker doctor starts it so for each GPU
+    python -m btworker.engine.stack.gpu_probe     # one line of JSON; btworker doctor starts it so for each GPU
 
 The process sees the one GPU alone (CUDA_VISIBLE_DEVICES), so it is always cuda:0.
 """

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from btworker.engine.media import Audio, DecodeProgress, Limits, decode
-from btworker.engine.recording import Samples, Wait
-from btworker.engine.ticket import Ticket
+from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits, decode
+from btworker.engine.sound.recording import Samples, Wait
 
 
 class SoundPool:

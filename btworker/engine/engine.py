@@ -7,10 +7,10 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from btworker.engine.attempt import Attempt
-from btworker.engine.desk import Desk
-from btworker.engine.faults import translated
-from btworker.engine.surroundings import BROKEN, DIARIZATION_LOADING, Surroundings, look_around, unusable
+from btworker.engine.job.attempt import Attempt
+from btworker.engine.job.model_slot import ModelSlot
+from btworker.engine.stack.faults import translated
+from btworker.engine.stack.surroundings import BROKEN, DIARIZATION_LOADING, Surroundings, look_around, unusable
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
 from btworker.messages import EngineInfo, HelpTask, JobEvent, RunTask
@@ -20,7 +20,7 @@ from btworker.storage import JobFolder
 if TYPE_CHECKING:
     from btworker.engine.asr.weights import Model
     from btworker.engine.diarization.diarizer import Diarizer
-    from btworker.engine.sound_pool import SoundPool
+    from btworker.engine.sound.pool import SoundPool
 
 log = get_logger()
 
@@ -41,7 +41,7 @@ class WhisperEngine:
         self.spec = spec
         """What this child was told at spawn."""
         self._surroundings = surroundings
-        self.models: Desk[Model] = Desk(self._load)
+        self.models: ModelSlot[Model] = ModelSlot(self._load)
         """The loaded model; each attempt borrows it."""
         self.sounds: SoundPool
         """Decodes the inputs of all jobs; there after `open`."""
@@ -70,13 +70,13 @@ class WhisperEngine:
         import torch
 
         from btworker.engine.asr.decoding.alignment import keep_compiled
-        from btworker.engine.sound_pool import SoundPool
+        from btworker.engine.sound.pool import SoundPool
 
         keep_compiled()
         self.sounds = SoundPool(self.spec.settings.ffmpeg_processes)
         if self.spec.settings.threads:
             torch.set_num_threads(self.spec.settings.threads)
-        with self.models.lend(self.spec.settings.default_model, check=lambda: None):
+        with self.models.lease(self.spec.settings.default_model, check=lambda: None):
             self._load_diarizer()
 
     def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:
@@ -86,8 +86,8 @@ class WhisperEngine:
 
     def help(self, task: HelpTask, enough: Callable[[], bool]) -> Generator[None, None, bool]:
         """Windows of another child's recording; see the protocol in pool/engine_api.py."""
-        from btworker.engine.asr.helping import help_with
-        from btworker.engine.asr.shares import Shares
+        from btworker.engine.asr.spread.helping import help_with
+        from btworker.engine.asr.spread.shares import Shares
 
         def check() -> None:
             if enough() or self.models.name != task.options.model:
@@ -98,7 +98,7 @@ class WhisperEngine:
             folder = JobFolder(task.folder).shares(task.file_index)
             with (
                 translated(),
-                self.models.lend(task.options.model, check) as model,
+                self.models.lease(task.options.model, check) as model,
                 closing(Shares.find(folder)) as shares,
             ):
                 count = yield from help_with(model, shares, task.options, task.source.sha256, check=check)
