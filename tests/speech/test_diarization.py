@@ -16,10 +16,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from btworker.engine.diarization import stage
 from btworker.engine.diarization.blocks import Block, plan
 from btworker.engine.diarization.diarizer import Diarizer, in_thread
 from btworker.engine.engine import WhisperEngine, load
+from btworker.engine.job import speaker_stage as stage
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options, OutputFormat, Stage
 from btworker.messages import Finished, JobEvent, Progressed, Warned
