@@ -101,7 +101,7 @@ def measure(
     found.word_error_rate = {name: _error_rate(recordings, said) for name, said in texts.items()}
     found.same_texts = sum(one == other for one, other in zip(texts[EXACT], texts[THEIRS], strict=True))
     for name, mode in ((FAST, "fast"), (EXACT, "exact")):
-        with engine.models.lease("demo", lambda: None) as model:
+        with engine.equipment.models.lease("demo", lambda: None) as model:
             found.shares[name] = _shares(model, recordings, folder, mode)
     return found
 

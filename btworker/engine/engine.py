@@ -1,16 +1,16 @@
 """The engine that a child loads by name: `load` looks around, `open` loads the default model, `run` is one attempt at a
-job (attempt.py). torch and whisper are imported by `load` and not before, so that a broken stack is a sentence.
+job (job/attempt.py).
+
+What imports torch and whisper is imported by `open` and after it, so that a broken stack is a sentence: below this file
+every import stands at the top.
 """
 
-import gc
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from btworker.engine.job.attempt import Attempt
-from btworker.engine.job.model_slot import ModelSlot
 from btworker.engine.stack.faults import translated
-from btworker.engine.stack.surroundings import BROKEN, DIARIZATION_LOADING, Surroundings, look_around, unusable
+from btworker.engine.stack.surroundings import DIARIZATION_LOADING, Surroundings, look_around
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
 from btworker.messages import EngineInfo, HelpTask, JobEvent, RunTask
@@ -18,9 +18,7 @@ from btworker.specs import WorkerSpec
 from btworker.storage import JobFolder
 
 if TYPE_CHECKING:
-    from btworker.engine.asr.weights import Model
-    from btworker.engine.diarization.diarizer import Diarizer
-    from btworker.engine.sound.pool import SoundPool
+    from btworker.engine.job.equipment import Equipment
 
 log = get_logger()
 
@@ -41,25 +39,20 @@ class WhisperEngine:
         self.spec = spec
         """What this child was told at spawn."""
         self._surroundings = surroundings
-        self.models: ModelSlot[Model] = ModelSlot(self._load)
-        """The loaded model; each attempt borrows it."""
-        self.sounds: SoundPool
-        """Decodes the inputs of all jobs; there after `open`."""
         self._model_error = "no model is loaded yet"
-        self.diarizer: Diarizer | None = None
-        """Loaded by `open`, where it can be."""
-        self.diarization_error = DIARIZATION_LOADING
-        """Why there is none; empty where there is one."""
+        self.equipment: Equipment | None = None
+        """What the attempts work with; there after `open`."""
 
     @property
     def info(self) -> EngineInfo:
         """Versions, checks and capabilities."""
-        return self._surroundings.info(model_error=self._model_error, diarization_error=self.diarization_error)
+        diarization_error = self.equipment.diarization_error if self.equipment else DIARIZATION_LOADING
+        return self._surroundings.info(model_error=self._model_error, diarization_error=diarization_error)
 
     @property
     def model(self) -> str:
         """The name of the loaded model, or nothing."""
-        return self.models.name
+        return self.equipment.models.name if self.equipment else ""
 
     def open(self) -> None:
         """Load the default model. Raises BtworkerError: GPU_ERROR, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
@@ -67,30 +60,33 @@ class WhisperEngine:
         if blocker:
             on_gpu = self.spec.device.kind == "cuda" and blocker == self._surroundings.errors.get("torch_cuda")
             raise BtworkerError(ErrorCode.GPU_ERROR if on_gpu else ErrorCode.MODEL_UNAVAILABLE, blocker)
-        import torch
+        from btworker.engine.job.equipment import equip
 
-        from btworker.engine.asr.decoding.alignment import keep_compiled
-        from btworker.engine.sound.pool import SoundPool
-
-        keep_compiled()
-        self.sounds = SoundPool(self.spec.settings.ffmpeg_processes)
-        if self.spec.settings.threads:
-            torch.set_num_threads(self.spec.settings.threads)
-        with self.models.lease(self.spec.settings.default_model, check=lambda: None):
-            self._load_diarizer()
+        try:
+            self.equipment = equip(self.spec, self._surroundings)
+        except BtworkerError as error:
+            self._model_error = error.message
+            raise
+        self._model_error = ""
 
     def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:
         """One attempt at a job; see the protocol in pool/engine_api.py."""
+        from btworker.engine.job.attempt import Attempt
+
+        assert self.equipment is not None  # noqa: S101 - the child opens the engine before its first task
         with translated():
-            yield from Attempt(self, task, canceled).run()
+            yield from Attempt(self.equipment, task, canceled).run()
 
     def help(self, task: HelpTask, enough: Callable[[], bool]) -> Generator[None, None, bool]:
         """Windows of another child's recording; see the protocol in pool/engine_api.py."""
         from btworker.engine.asr.spread.helping import help_with
         from btworker.engine.asr.spread.shares import Shares
 
+        assert self.equipment is not None  # noqa: S101 - as above
+        models = self.equipment.models
+
         def check() -> None:
-            if enough() or self.models.name != task.options.model:
+            if enough() or models.name != task.options.model:
                 raise _EnoughError
 
         try:
@@ -98,7 +94,7 @@ class WhisperEngine:
             folder = JobFolder(task.folder).shares(task.file_index)
             with (
                 translated(),
-                self.models.lease(task.options.model, check) as model,
+                models.lease(task.options.model, check) as model,
                 closing(Shares.find(folder)) as shares,
             ):
                 count = yield from help_with(model, shares, task.options, task.source.sha256, check=check)
@@ -108,41 +104,3 @@ class WhisperEngine:
         except FileNotFoundError:  # the other one has ended
             pass
         return True
-
-    def _load_diarizer(self) -> None:
-        """Without speakers a worker is of use as well: what is wrong is a sentence for ping and for jobs."""
-        from btworker.engine.diarization.loading import DiarizationError, where_to_load_from
-
-        if mismatch := self._surroundings.errors.get("torchaudio"):
-            self.diarization_error = mismatch
-            return
-        try:
-            where_to_load_from(self.spec.settings)
-            from btworker.engine.diarization.diarizer import Diarizer
-
-            self.diarizer = Diarizer(self.spec.settings, on_gpu=self.spec.device.kind == "cuda")
-        except (DiarizationError, *BROKEN) as error:
-            said = str(error) if isinstance(error, DiarizationError) else unusable("pyannote.audio", error)
-            self.diarization_error = said
-            log.info("diarization_unavailable", message=said)
-        else:
-            self.diarization_error = ""
-            log.info("diarization_device_selected", device=self.diarizer.device)
-
-    def _load(self, name: str) -> "Model":
-        import torch
-
-        from btworker.engine.asr.weights import load_model
-
-        gc.collect()
-        if self.spec.device.kind == "cuda":
-            torch.cuda.empty_cache()
-        device = torch.device("cuda:0" if self.spec.device.kind == "cuda" else "cpu")
-        try:
-            with translated():
-                model = load_model(name, self.spec.settings, device)
-        except BtworkerError as error:
-            self._model_error = error.message
-            raise
-        self._model_error = ""
-        return model

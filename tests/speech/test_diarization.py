@@ -78,8 +78,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> WhisperEngine:
 @pytest.fixture
 def engine(loaded: WhisperEngine, monkeypatch: pytest.MonkeyPatch) -> WhisperEngine:
     """The same, safe to patch."""
-    monkeypatch.setattr(loaded, "diarizer", loaded.diarizer)
-    monkeypatch.setattr(loaded, "diarization_error", loaded.diarization_error)
+    monkeypatch.setattr(loaded, "equipment", loaded.equipment)
     return loaded
 
 
@@ -148,11 +147,11 @@ def test_held_out_dialogues_have_the_right_speakers(engine: WhisperEngine, tmp_p
     They last a minute and a half each: in a single one, one chunk that rounds otherwise on another CPU moves the error
     rate by 3 points.
     """
-    assert engine.diarizer is not None
+    assert engine.equipment.diarizer is not None
     cases, words = [], np.zeros(3, int)
     for path in DIALOGUES:
         dialogue = read(path)
-        cases.append(Case(dialogue, diarize(engine.diarizer, dialogue.samples)))
+        cases.append(Case(dialogue, diarize(engine.equipment.diarizer, dialogue.samples)))
         run(engine, task_for(tmp_path / path.stem, path, options=OPTIONS))
         right, recognised = speaker_accuracy(dialogue.words, transcript_of(tmp_path / path.stem).segments)
         words += (right, recognised, len(dialogue.words))
@@ -420,7 +419,7 @@ def test_a_failure_in_the_middle_costs_no_word(
     engine: WhisperEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, why: str
 ) -> None:
     """The job is complete, with its words and a warning; only a broken GPU ends the child, and after the job."""
-    monkeypatch.setattr(engine, "diarizer", Broken(error))
+    monkeypatch.setattr(engine, "equipment", replace(engine.equipment, diarizer=Broken(error)))
     source = first_sentences(tmp_path)
     events = run(engine, task_for(tmp_path / "job", source, source, options=OPTIONS))
     finished = events[-1]

@@ -64,7 +64,7 @@ def plan(engine: WhisperEngine, decoded: Callable[..., Audio]) -> Plan:
     """A recording in 20 windows of 3 s: three parts, the last one of four."""
     audio = decoded(INPUTS[-1])
     windows = tuple(Window(300 * number % (audio.sample_count // 160 - 300), 300) for number in range(20))
-    with engine.models.lease("random", lambda: None) as model:
+    with engine.equipment.models.lease("random", lambda: None) as model:
         run = run_name(model, "sha", FAST)
     return Plan(run, str(audio.path), audio.sample_count, "en", windows)
 
@@ -75,7 +75,7 @@ def test_helpers_leave_what_the_owner_would_have_heard(engine: WhisperEngine, pl
     assert plan.parts == 3 and owner.claim(0)
     helper = Shares.find(tmp_path / "shares")
     assert helper.plan == plan
-    with engine.models.lease("random", lambda: None) as model:
+    with engine.equipment.models.lease("random", lambda: None) as model:
         count = end_of(help_with(model, helper, FAST, "sha", check=lambda: None))
     assert count == len(plan.windows) - PART
     assert owner.said(0) is None
@@ -89,7 +89,7 @@ def test_helpers_leave_what_the_owner_would_have_heard(engine: WhisperEngine, pl
 def test_a_helper_with_another_model_does_nothing(engine: WhisperEngine, plan: Plan, tmp_path: Path) -> None:
     """What it would say might be another text."""
     shares = Shares.offer(tmp_path / "shares", replace(plan, run="another run"))
-    with engine.models.lease("random", lambda: None) as model:
+    with engine.equipment.models.lease("random", lambda: None) as model:
         assert end_of(help_with(model, shares, FAST, "sha", check=lambda: None)) == 0
     assert shares.claim(2)
     shares.close()

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 from btworker.engine.asr.exact import ExactLoop
@@ -63,8 +64,6 @@ class Recognition:
 def run_name(model: Model, sha256: str, options: Options) -> str:
     """A name for everything that the text depends on; the windows of another run are never gone on with. `sha256` is
     that of the file."""
-    from importlib.metadata import version
-
     facts = [
         model.sha256, sha256, version("openai-whisper"), str(model.dtype), REVISION,
         options.decode, options.language, options.task, options.prompt, options.temperature, options.beam_size,

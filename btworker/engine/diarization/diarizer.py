@@ -7,16 +7,19 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pyannote.audio import Pipeline
+from pyannote.core import Annotation
 
 from btworker.engine.cooperate.relay import relay
 from btworker.engine.diarization.blocks import Block, BlockTurns, merged, plan
-from btworker.engine.diarization.loading import batch_sizes, diarization_device, load_pipeline
+from btworker.engine.diarization.loading import load_pipeline
 from btworker.engine.diarization.pipeline import accelerated, annotations
+from btworker.engine.diarization.source import batch_sizes, diarization_device
 from btworker.engine.diarization.speakers import in_order_of_appearance, renamed_alike
 from btworker.engine.stack.faults import translate
 from btworker.errors import ErrorCode
@@ -24,10 +27,6 @@ from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
 from btworker.specs import EngineSettings
 from btworker.transcript import Turn
-
-if TYPE_CHECKING:
-    from pyannote.audio import Pipeline
-    from pyannote.core import Annotation
 
 STAGE_SHARES = {"segmentation": (0.0, 0.3), "embeddings": (0.3, 0.95)}
 """Where the time of a block goes, for the progress: its first and last share."""
@@ -214,9 +213,7 @@ def _limits(options: Options, *, alone: bool) -> dict[str, int]:
     return {name: number for name, number in asked.items() if number is not None}
 
 
-def _block_turns(
-    ordinary: "Annotation", exclusive: "Annotation | None", centroids: Any, *, offset_s: float
-) -> BlockTurns:
+def _block_turns(ordinary: Annotation, exclusive: Annotation | None, centroids: Any, *, offset_s: float) -> BlockTurns:
     speakers = tuple(str(label) for label in ordinary.labels())
     rows = np.zeros((len(speakers), 1)) if centroids is None else np.asarray(centroids)[: len(speakers)]
     turns = _turns(ordinary, offset_s)
@@ -224,6 +221,6 @@ def _block_turns(
     return BlockTurns(turns, alone, speakers, rows)
 
 
-def _turns(annotation: "Annotation", offset_s: float) -> tuple[Turn, ...]:
+def _turns(annotation: Annotation, offset_s: float) -> tuple[Turn, ...]:
     tracks = annotation.itertracks(yield_label=True)
     return tuple(Turn(offset_s + segment.start, offset_s + segment.end, str(label)) for segment, _, label in tracks)

@@ -9,24 +9,24 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
 
+from btworker.engine.asr.fast import AHEAD
+from btworker.engine.asr.timeline import WINDOW_S
+from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.relay import relay, without_none
 from btworker.engine.cooperate.side_by_side import side_by_side
+from btworker.engine.job.equipment import Equipment
 from btworker.engine.job.events import Teller
-from btworker.engine.job.input import Shared, Transcription
+from btworker.engine.job.input import InputRun, Shared
 from btworker.engine.job.results import StageClock, write_outputs
 from btworker.engine.job.speaker_stage import SpeakerStage
+from btworker.engine.sound.ffmpeg import room_bytes
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Stage
 from btworker.logs import get_logger
 from btworker.messages import Alive, Finished, JobEvent, ModelLoaded, RunTask
 from btworker.storage import JobFolder, remove_scratch
 from btworker.transcript import Transcript
-
-if TYPE_CHECKING:
-    from btworker.engine.asr.weights import Model
-    from btworker.engine.engine import WhisperEngine
 
 log = get_logger()
 NO_VAD = "vadEnabled has no effect on exact decoding, which hears the whole recording; ask for decode=fast"
@@ -37,15 +37,15 @@ HEARTBEAT_S = 5.0
 class Attempt:
     """One attempt at one job."""
 
-    def __init__(self, engine: "WhisperEngine", task: RunTask, canceled: Callable[[], bool]) -> None:
-        self._engine = engine
-        self._settings = engine.spec.settings
+    def __init__(self, equipment: Equipment, task: RunTask, canceled: Callable[[], bool]) -> None:
+        self._equipment = equipment
+        self._settings = equipment.spec.settings
         self._task = task
         self._canceled = canceled
         self._folder = JobFolder(task.folder)
         self._clock = StageClock()
         self._tell = Teller(task)
-        self._speakers = SpeakerStage(engine.diarizer, engine.diarization_error, task, canceled)
+        self._speakers = SpeakerStage(equipment.diarizer, equipment.diarization_error, task, canceled)
 
     def run(self) -> Iterator[JobEvent]:
         """All inputs, then all files, then Finished."""
@@ -64,9 +64,9 @@ class Attempt:
         timings, broke = self._clock.timings, self._speakers.gpu_broke
         yield Finished(task.job_id, task.attempt, outputs, durations_s, timings, fatal=broke)
 
-    def _borrow_model(self, cleanup: ExitStack) -> Generator[JobEvent, None, "Model"]:
+    def _borrow_model(self, cleanup: ExitStack) -> Generator[JobEvent, None, Model]:
         """The job's model until the attempt ends, loaded in place of another one if need be."""
-        task, name, models = self._task, self._task.options.model, self._engine.models
+        task, name, models = self._task, self._task.options.model, self._equipment.models
         if models.name == name:
             return cleanup.enter_context(models.lease(name, self._check))
         yield self._tell.progressed(Stage.LOADING_MODEL, 0, 0.0, 0.0)
@@ -78,11 +78,11 @@ class Attempt:
         yield ModelLoaded(task.job_id, task.attempt, name, clock.timings[0][1])
         return model
 
-    def _transcribe(self, model: "Model") -> Generator[JobEvent, None, list[Transcript]]:
+    def _transcribe(self, model: Model) -> Generator[JobEvent, None, list[Transcript]]:
         """All inputs."""
         task = self._task
-        shared = Shared(self._engine, task, model, self._speakers, self._clock, self._canceled, self._check)
-        inputs = [Transcription(shared, index) for index in range(len(task.inputs))]
+        shared = Shared(self._equipment, task, model, self._speakers, self._clock, self._canceled, self._check)
+        inputs = [InputRun(shared, index) for index in range(len(task.inputs))]
         steps: Generator[JobEvent | None, None, list[Transcript]] = side_by_side(
             [one.run for one in inputs],
             driver=model.decoder,
@@ -93,18 +93,14 @@ class Attempt:
         events: Generator[JobEvent, None, list[Transcript]] = without_none(relay(steps, alive))
         return (yield from events)
 
-    def _may_begin(self, inputs: Sequence[Transcription], model: "Model") -> bool:
+    def _may_begin(self, inputs: Sequence[InputRun], model: Model) -> bool:
         """Whether one more input does any good: ffmpeg has a free place, and what is at work does not fill the batches.
 
         Of exact decoding, one window of an input is decoded at a time, so it takes more of them; what is left of their
         sound is not longer than the longest recording may be.
         """
-        from btworker.engine.asr.fast import AHEAD
-        from btworker.engine.asr.timeline import WINDOW_S
-        from btworker.engine.sound.ffmpeg import room_bytes
-
         going = [one for one in inputs if one.is_going]
-        if sum(one.is_decoding for one in going) >= self._engine.sounds.size:
+        if sum(one.is_decoding for one in going) >= self._equipment.sounds.size:
             return False
         windows = AHEAD * model.decoder.batch_size
         enough_s = windows * WINDOW_S if self._task.options.decode == "fast" else self._settings.max_audio_s

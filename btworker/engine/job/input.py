@@ -5,28 +5,28 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from btworker import __version__
+from btworker.engine.asr.journal import Journal
+from btworker.engine.asr.recognition import Recognition, Step, recognizing, run_name
+from btworker.engine.asr.spread.shares import Offered, Plan, Shares
+from btworker.engine.asr.timeline import Window
+from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.relay import relay
 from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.job.equipment import Equipment
 from btworker.engine.job.events import Teller
 from btworker.engine.job.results import StageClock, camel_case
 from btworker.engine.job.speaker_stage import SpeakerStage
+from btworker.engine.sound.ffmpeg import DecodeProgress, Limits
+from btworker.engine.sound.pool import GrowingSound
+from btworker.engine.sound.recording import Recording
 from btworker.jobs import Stage
 from btworker.logs import get_logger
 from btworker.messages import FileDone, JobEvent, RunTask, ShareOffered, WindowDone
 from btworker.storage import JobFolder, scratch_file
 from btworker.transcript import Transcript, Turn
-
-if TYPE_CHECKING:
-    from btworker.engine.asr.recognition import Recognition, Step
-    from btworker.engine.asr.spread.shares import Offered, Shares
-    from btworker.engine.asr.timeline import Window
-    from btworker.engine.asr.weights import Model
-    from btworker.engine.engine import WhisperEngine
-    from btworker.engine.sound.ffmpeg import DecodeProgress
-    from btworker.engine.sound.pool import GrowingSound
 
 log = get_logger()
 NO_TURNS: tuple[Turn, ...] = ()
@@ -36,9 +36,9 @@ NO_TURNS: tuple[Turn, ...] = ()
 class Shared:
     """What the inputs of one attempt have in common."""
 
-    engine: "WhisperEngine"
+    equipment: Equipment
     task: RunTask
-    model: "Model"
+    model: Model
     speakers: SpeakerStage
     clock: StageClock
     canceled: Callable[[], bool]
@@ -46,7 +46,7 @@ class Shared:
     """Raises where the job was canceled."""
 
 
-class Transcription:
+class InputRun:
     """One input of an attempt, and how far it is."""
 
     def __init__(self, shared: Shared, index: int) -> None:
@@ -106,11 +106,9 @@ class Transcription:
             provenance=self._provenance(),
         )
 
-    def _decode(self) -> "GrowingSound":
-        from btworker.engine.sound.ffmpeg import Limits
-
-        settings = self._shared.engine.spec.settings
-        return self._shared.engine.sounds.decode(
+    def _decode(self) -> GrowingSound:
+        settings = self._shared.equipment.spec.settings
+        return self._shared.equipment.sounds.decode(
             self._folder.input(self._index),
             scratch_file(settings.scratch, self._task.job_id, self._index),
             limits=Limits(settings.max_audio_s, stall_s=settings.decode_stall_s),
@@ -118,11 +116,7 @@ class Transcription:
             waiting=partial(self._stage, "decode"),
         )
 
-    def _recognize(self, sound: "GrowingSound") -> Generator[JobEvent | Ticket[Any], None, "Recognition"]:
-        from btworker.engine.asr.journal import Journal
-        from btworker.engine.asr.recognition import recognizing, run_name
-        from btworker.engine.sound.recording import Recording
-
+    def _recognize(self, sound: GrowingSound) -> Generator[JobEvent | Ticket[Any], None, Recognition]:
         shared, options, sha256 = self._shared, self._task.options, self._source.sha256
         journal = Journal(self._folder.windows_of(self._index), run=run_name(shared.model, sha256, options))
         recording = Recording(sound, sha256)
@@ -138,10 +132,7 @@ class Transcription:
         yield from self._say_what_is_doubtful(recognition)
         return recognition
 
-    def _heard(self, step: "Step | Offered | DecodeProgress | Ticket[Any]") -> JobEvent | Ticket[Any]:
-        from btworker.engine.asr.recognition import Step
-        from btworker.engine.asr.spread.shares import Offered
-
+    def _heard(self, step: Step | Offered | DecodeProgress | Ticket[Any]) -> JobEvent | Ticket[Any]:
         if isinstance(step, Ticket):
             return step
         if isinstance(step, Offered):
@@ -157,7 +148,7 @@ class Transcription:
         log.info("transcribe_started", **self._about(), durationSec=round(step.seconds_total, 3), sizeMB=size_mb)
         return self._tell.progressed(Stage.TRANSCRIBING, self._index, *where)
 
-    def _decoded(self, step: "DecodeProgress") -> JobEvent:
+    def _decoded(self, step: DecodeProgress) -> JobEvent:
         """More sound is there: at first that is all there is to tell, then it is less of the news than the words."""
         if not self._has_words:
             return self._tell.progressed(Stage.INITIALIZING, self._index, step.seconds_done, step.seconds_total)
@@ -166,15 +157,13 @@ class Transcription:
     @property
     def _may_spread(self) -> bool:
         """Whether other processes of this machine may help. A job that may have killed its process gets no other."""
-        spec = self._shared.engine.spec
+        spec = self._shared.equipment.spec
         return spec.settings.spread_s > 0 and spec.has_siblings and not self._task.alone
 
-    def _offer(self, sound: "GrowingSound", run: str, language: str, windows: tuple["Window", ...]) -> "Shares | None":
+    def _offer(self, sound: GrowingSound, run: str, language: str, windows: tuple[Window, ...]) -> Shares | None:
         """A recording that is long enough."""
-        from btworker.engine.asr.spread.shares import Plan, Shares
-
         audio = sound.audio
-        if audio.duration_s < self._shared.engine.spec.settings.spread_s:
+        if audio.duration_s < self._shared.equipment.spec.settings.spread_s:
             self._offer_nothing()
             return None
         plan = Plan(run, str(audio.path), audio.sample_count, language, windows)
@@ -184,7 +173,7 @@ class Transcription:
         """Helpers of an earlier attempt are told to stop."""
         shutil.rmtree(self._folder.shares(self._index), ignore_errors=True)
 
-    def _say_what_is_doubtful(self, recognition: "Recognition") -> Iterator[JobEvent]:
+    def _say_what_is_doubtful(self, recognition: Recognition) -> Iterator[JobEvent]:
         flagged = sum(one.hallucination is not None and one.hallucination.flagged for one in recognition.segments)
         if flagged:
             log.info("hallucination_detected", filename=self._source.filename, segmentCount=flagged)
@@ -223,12 +212,12 @@ class Transcription:
                 clock.enter(new)
 
     def _provenance(self) -> tuple[tuple[str, Any], ...]:
-        engine, model = self._shared.engine, self._shared.model
-        device = engine.spec.device
+        equipment, model = self._shared.equipment, self._shared.model
+        device = equipment.spec.device
         return (
             ("model", model.name),
             ("modelSha256", model.sha256),
-            ("versions", {"btworker": __version__, **dict(engine.info.versions)}),
+            ("versions", {"btworker": __version__, **dict(equipment.versions)}),
             ("device", device.kind if device.name is None else f"{device.kind} ({device.name})"),
             ("options", camel_case(self._task.options)),
             ("attempt", self._task.attempt),

@@ -5,13 +5,14 @@ the job's files are written. A child that dies here leaves a note in the job's f
 without speakers.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from btworker.engine.cooperate.relay import relay
 from btworker.engine.diarization.speakers import with_speakers
 from btworker.engine.job.events import Teller
+from btworker.engine.sound.ffmpeg import Audio
 from btworker.engine.stack.faults import translate
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Stage
@@ -21,10 +22,7 @@ from btworker.storage import JobFolder
 from btworker.transcript import Segment, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from btworker.engine.diarization.diarizer import Diarization, DiarizationProgress, Diarizer
-    from btworker.engine.sound.ffmpeg import Audio
 
 log = get_logger()
 NO_SPEECH = "no speech was found in it"
@@ -49,7 +47,7 @@ class SpeakerStage:
         self.gpu_broke = False
         """The child's CUDA context cannot be used any more."""
 
-    def tell(self, index: int, segments: tuple[Segment, ...], audio: "Audio") -> Generator[JobEvent, None, Told]:
+    def tell(self, index: int, segments: tuple[Segment, ...], audio: Audio) -> Generator[JobEvent, None, Told]:
         """The segments of input number `index` with speakers, or as they are, with a warning."""
         if self._diarizer is None or self.gpu_broke or self._died_here():
             why = self._unavailable or (GPU_BROKE if self.gpu_broke else DIED_HERE)
@@ -68,7 +66,7 @@ class SpeakerStage:
             yield self._tell.warned_of(index, warning)
         return with_speakers(segments, diarization.exclusive), diarization.turns
 
-    def _diarize(self, diarizer: "Diarizer", index: int, audio: "Audio") -> Generator[JobEvent, None, "Diarization"]:
+    def _diarize(self, diarizer: "Diarizer", index: int, audio: Audio) -> Generator[JobEvent, None, "Diarization"]:
         def event(step: "DiarizationProgress") -> JobEvent:
             return self._tell.progressed(Stage.DIARIZING, index, step.seconds_done, step.seconds_total)
 
@@ -116,7 +114,7 @@ class SpeakerStage:
             return False
 
     @contextmanager
-    def _noted(self) -> "Iterator[None]":
+    def _noted(self) -> Iterator[None]:
         self._note.write_text(str(self._task.losses), encoding="ascii")
         try:
             yield
