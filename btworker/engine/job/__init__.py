@@ -1,5 +1,6 @@
 """An attempt at a job, from its task to its last event.
 
+    equipment.py      what opening the engine built, and attempts work with
     attempt.py        all inputs, then all files
     input.py          one input: its sound, its words, its speakers
     speaker_stage.py  speakers for the words, or a warning that says why there are none
