@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 # Packages that have only a source release, each pure Python; everything else must have a wheel for every platform.
-SOURCE_ONLY = frozenset({"docopt", "forbiddenfruit", "julius", "openai-whisper"})
+SOURCE_ONLY = frozenset({"docopt", "forbiddenfruit", "julius", "openai-whisper", "srt"})
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from btworker.outputs.presentation import Presentation, stamp
+from btworker.outputs.presentation import Presentation, is_visible, one_line, stamp
 from btworker.transcript import Segment, Transcript
 
 PAUSE_S = 2.0
@@ -13,12 +13,12 @@ LONG_PARAGRAPH = 500
 ENDLESS_PARAGRAPH = 1500
 """Characters after which it ends anyway: some models never write a full stop."""
 _SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？")  # noqa: RUF001 - full-width marks are meant
-_SPECIAL = re.compile(r"([\\`*_\[<])")
+_SPECIAL = re.compile(r"([\\`*_~\[<&])")
 
 
 def write_markdown(transcript: Transcript, presentation: Presentation) -> str:
     """Markdown that reads well as plain text, too."""
-    blocks = [f"# {_plain(presentation.title)}", _about(transcript)]
+    blocks = [f"# {plain(presentation.title)}", _about(transcript)]
     blocks += [f"**[{stamp(part[0].start)}]{_by(part[0])}** {_text(part)}" for part in paragraphs(transcript.segments)]
     if len(blocks) == 2:
         blocks.append("*(no speech found)*")
@@ -30,7 +30,7 @@ def paragraphs(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
     are left out."""
     part: list[Segment] = []
     for segment in segments:
-        if not segment.text.strip():
+        if not is_visible(segment.text):
             continue
         if part and _ends(part, segment):
             yield part
@@ -54,17 +54,17 @@ def _about(transcript: Transcript) -> str:
     model = dict(transcript.provenance).get("model")
     if model:
         facts.append(f"model: {model}")
-    return f"*{_plain(' · '.join(facts))}*"
+    return f"*{plain(' · '.join(facts))}*"
 
 
 def _by(segment: Segment) -> str:
-    return f" {_plain(segment.speaker)}:" if segment.speaker else ""
+    return f" {plain(segment.speaker)}:" if segment.speaker else ""
 
 
 def _text(part: list[Segment]) -> str:
-    return _plain(" ".join(" ".join(segment.text for segment in part).split()))
+    return plain(" ".join(one_line(" ".join(segment.text for segment in part)).split()))
 
 
-def _plain(text: str) -> str:
-    """Text that no Markdown renderer takes for markup."""
+def plain(text: str) -> str:
+    """Text in the middle of a line that no Markdown renderer takes for markup."""
     return _SPECIAL.sub(r"\\\1", text)

@@ -1,9 +1,15 @@
 """What every writer is told besides the transcript, and how times are spelled. Used on both sides."""
 
+import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from btworker.transcript import Transcript
+
+_BREAKS_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+"""Unicode's categories of controls, formatting and white space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +35,19 @@ class FileKind:
     write: Callable[[Transcript, Presentation], str]
 
 
+def one_line(text: str) -> str:
+    """The text with a space for whatever some reader takes for a line break or a control."""
+    return _BREAKS_A_LINE.sub(" ", text)
+
+
+def is_visible(text: str) -> bool:
+    """Whether anything of the text can be seen."""
+    return any(unicodedata.category(c) not in _INVISIBLE for c in text)
+
+
 def milliseconds(seconds: float) -> int:
-    """Whole milliseconds, rounded as openai-whisper rounds them."""
-    return round(seconds * 1000.0)
+    """Whole milliseconds, rounded as openai-whisper rounds them; nothing is before the beginning."""
+    return max(round(seconds * 1000.0), 0)
 
 
 def clock(time_ms: int, *, hours: bool, mark: str) -> str:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from btworker.outputs.presentation import FileKind, Presentation, stamp
+from btworker.outputs.markdown import plain
+from btworker.outputs.presentation import FileKind, Presentation, is_visible, one_line, stamp
 from btworker.transcript import Segment, Transcript
 
 REPEAT_GAP_S = 2.0
@@ -32,14 +33,14 @@ def write_diarization(transcript: Transcript, presentation: Presentation) -> str
 def write_speaker_markdown(transcript: Transcript, presentation: Presentation) -> str:  # noqa: ARG001 - as above
     """One line for each time that somebody speaks: `**[MM:SS] SPEAKER_00:** text`."""
     lines = _merged(_without_repeats(_spoken(transcript.segments)))
-    return "".join(f"**[{stamp(line.start)}] {line.speaker}:** {line.text}\n\n" for line in lines)
+    return "".join(f"**[{stamp(line.start)}] {line.speaker}:** {plain(line.text)}\n\n" for line in lines)
 
 
 def _spoken(segments: Iterable[Segment]) -> list[_Line]:
     lines = [
-        _Line(segment.start, segment.end, segment.speaker, " ".join(segment.text.split()))
+        _Line(segment.start, segment.end, segment.speaker, " ".join(one_line(segment.text).split()))
         for segment in segments
-        if segment.speaker and segment.text.strip()
+        if segment.speaker and is_visible(segment.text)
     ]
     return sorted(lines, key=lambda line: line.start)
 

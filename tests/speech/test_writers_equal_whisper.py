@@ -1,4 +1,5 @@
-"""srt, vtt, tsv and txt are byte for byte what openai-whisper's own writers write; the JSON has whisper's shape."""
+"""srt, vtt, tsv and txt are byte for byte what openai-whisper's own writers write, but that no subtitle is empty; the
+JSON has whisper's shape."""
 
 import io
 import json
@@ -36,7 +37,9 @@ def made_up(seed: int, *, words: bool) -> Transcript:
 
 
 def whispers(transcript: Transcript, kind: OutputFormat, **options: Any) -> str:
-    """What whisper's writer makes of it."""
+    """What whisper's writer makes of it, without the segments that it would show as empty subtitles."""
+    if kind in (OutputFormat.SRT, OutputFormat.VTT) and not any(segment.words for segment in transcript.segments):
+        transcript = replace(transcript, segments=tuple(one for one in transcript.segments if one.text))
     result = json.loads(render(transcript, OutputFormat.JSON, Presentation(title="x")))
     file = io.StringIO()
     get_writer(kind.value, ".").write_result(result, file=file, options={}, **options)
