@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu image-test locks check-locks clean
+.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu image-test locks check-locks clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -38,8 +38,17 @@ serve: setup ## run the worker on 127.0.0.1:8477; WORKER_MODEL=large-v3 for real
 	fi; \
 	exec $(BIN)/python -m btworker serve $(SERVE_ARGS)
 
-test: setup ## run the tests (PYTEST_ARGS="-m speech" for a part; BTWORKER_FULL=1 for full counts)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: setup ## run the tests (PYTEST_ARGS="tests/unit -x" for a part, by one pytest)
+	@$(if $(PYTEST_ARGS),$(BIN)/python -m pytest $(PYTEST_ARGS),$(BIN)/python tools/run_tests.py)
+
+test-quick: setup ## the unit and HTTP tests: under 2 minutes
+	@$(BIN)/python tools/run_tests.py --quick
+
+test-speech: setup ## the tests that need torch, on this stack
+	@$(BIN)/python tools/run_tests.py --name speech-$(STACK) --marks speech
+
+full: ## what belongs to a release: full counts, both stacks, locks, clients from npm, fuzzing (hours)
+	@tools/full.sh
 
 test-clients: setup ## run real clients from npm against the worker (needs node 18 or newer and npm)
 	@cd tests/clients && npm ci --no-audit --no-fund --loglevel=error

@@ -1,7 +1,8 @@
 """For every test: what a marked test needs, and nothing left behind.
 
 `system("strace", "root")` skips where a tool is missing, with a line that says what to install; under
-BTWORKER_REQUIRE_TOOLS=1 (CI) it fails instead. `full` runs under BTWORKER_FULL=1 only. `gpu` needs one.
+BTWORKER_REQUIRE_TOOLS=1 (CI) it fails instead. `full` runs under BTWORKER_FULL=1 only. `gpu` needs one. `serial` is for
+tests that measure, or that take the whole machine: tools/checks.py runs them one after the other.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import subprocess
 import pytest
 
 from tests.process.memory_group import parent_folder
+from tests.slices import FULL, name_of_slice
 
 PACKAGES = {
     "promtool": "prometheus",
@@ -27,14 +29,18 @@ PACKAGES = {
 """Debian's package, where it is not named like its tool."""
 RIGHTS = frozenset({"root", "memory cgroup"})
 """What no package brings: a test that wants it is skipped, in CI too, where the machine does not give it."""
-FULL = os.environ.get("BTWORKER_FULL") == "1"
-"""Full counts (CI) instead of reduced ones."""
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 
 def pytest_configure() -> None:
     """Ctrl-C works in what the tests start, also where a shell started them in the background and so ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    name_of_slice()
+
+
+def pytest_report_header() -> str:
+    """Say which of many cases are taken."""
+    return "cases: all" if FULL else f"cases: a slice (SLICE={name_of_slice()} repeats it)"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import pytest
 
 from tests.acceptance.conftest import TOKEN, Worker, until
-from tests.conftest import FULL
+from tests.slices import FULL
 
 client = pytest.importorskip("tusclient.client", reason="tuspy needs Python 3.11")
 exceptions = pytest.importorskip("tusclient.exceptions")

@@ -11,7 +11,7 @@ from tests.chaos.ledger import judge
 from tests.chaos.plan import CHAOS_FAULTS, JobPlan, Shape, make_plan
 from tests.chaos.server import ROOT
 from tests.chaos.soak import slope
-from tests.conftest import FULL
+from tests.slices import FULL
 
 SHAPE = Shape(seconds=60, jobs_per_s=2, fault_gap_s=2, fault_kinds=CHAOS_FAULTS)
 END = {
@@ -110,6 +110,7 @@ def test_slope_of_a_straight_line():
     assert slope([(0, 1)]) == 0
 
 
+@pytest.mark.serial
 @pytest.mark.timeout(1800)
 def test_nothing_is_lost_in_a_short_run(tmp_path):
     """Every kind of fault under load: nothing lost, doubled, wrong or left over. `make chaos` is the long form."""

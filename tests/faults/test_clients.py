@@ -5,7 +5,6 @@ raw sockets. (tests/http has the same promises in detail, in one process.)
 import asyncio
 import contextlib
 import os
-import random
 import socket
 import struct
 import time
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FULL
 from tests.faults.clients import BOUNDARY, SLOW, body_of, folders_of, open_files, post
 from tests.http.server import Raw
 from tests.process.server_of import TOKEN, serving
 from tests.security.wire import exchange
+from tests.slices import FULL, luck_of
 
 HUGE = str(5 * 10**9)
 ENDS = 100 if FULL else 24
@@ -81,7 +80,8 @@ async def test_uploads_that_end_early_leave_nothing(tmp_path):
         before = descriptors(server)
         body = body_of(os.urandom(2_500_000), language="de")
         endings = [("close", "reset", "half-open")[number % 3] for number in range(ENDS)]
-        cuts = [random.randrange(len(body)) if number % 5 else number for number in range(ENDS)]
+        luck = luck_of("uploads that end early")
+        cuts = [luck.randrange(len(body)) if number % 5 else number for number in range(ENDS)]
         for start in range(0, ENDS, 12):
             batch = zip(cuts[start : start + 12], endings[start : start + 12], strict=True)
             await asyncio.gather(*(end_early(server, body, cut, ending) for cut, ending in batch))

@@ -11,12 +11,13 @@ import sys
 import pytest
 
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE
-from tests.conftest import FULL
 from tests.faults.clients import SLOW, body_of, jobs_of, post
 from tests.process.server_of import serving, stop, until
+from tests.slices import slice_of
 from tests.unit.test_store import damage_foreign, damage_newer, damage_text, damage_truncated, damage_zeroed
 
-DAMAGES = (damage_truncated, damage_zeroed, damage_text, damage_foreign, damage_newer)[:: 1 if FULL else 2]
+KINDS = (damage_truncated, damage_zeroed, damage_text, damage_foreign, damage_newer)
+DAMAGES = slice_of(KINDS, 2, "damages")
 MOUNT_AS = """
 sed "s#^[^ ]* / [^ ]*#server:/export / nfs4#" /proc/mounts > "$0/mounts"
 mount --bind "$0/mounts" /proc/$$/mounts

@@ -14,7 +14,7 @@ from tests.faults.clients import BOUNDARY, KIND, SLOW, body_of, folders_of, jobs
 from tests.faults.disks import MIB, fill, small_disk, use_up_inodes
 from tests.process.server_of import TOKEN, serving, stop, until
 
-pytestmark = [pytest.mark.system("root", "mount"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.serial, pytest.mark.system("root", "mount"), pytest.mark.timeout(300)]
 SMALL = {"WORKER_DECODED_FACTOR": "0"}
 """The room for decoded sound has its own test."""
 HOLD = '{"steps": [["wait_file", "%s"], ["windows", 1]]}'

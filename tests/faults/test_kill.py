@@ -5,7 +5,6 @@ moments while clients submit and jobs run. Both judge by the clients' ledger.
 """
 
 import http.client
-import random
 import signal
 import subprocess
 import threading
@@ -15,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conftest import FULL
 from tests.faults.clients import KEEP, SLOW, Ledger, let_go
 from tests.faults.strace import injected, recorded
 from tests.process.pool_of import alive
 from tests.process.server_of import serving, until
+from tests.slices import FULL, luck_of, seed_of
 
 SIGNALS = 50 if FULL else 6
 SIDE_BY_SIDE = 2
@@ -64,12 +63,13 @@ def test_kill_before_every_system_call_of_an_accept(tmp_path):
     loop, is counted and must stay rare), and at one of each kind that makes an accept durable.
     """
     step = 1 if FULL else 6
+    first = seed_of("kills at calls") % step
 
     def work(side):
         folder = tmp_path / str(side)
         folder.mkdir()
         ledger = Ledger(f"side-{side}")
-        number = side * step
+        number = first + side * step
         while killed_before_call(folder, ledger, number):
             number += SIDE_BY_SIDE * step
         let_go(folder)
@@ -128,9 +128,7 @@ def test_signals_at_random_moments_under_load(tmp_path, how):
     every accepted job completes after the next start, each window is made once, and no submission becomes two jobs."""
 
     def work(side):
-        seed = random.randrange(2**32)
-        print(f"seed {seed}")
-        luck = random.Random(seed)
+        luck = luck_of(f"signals {how} {side}")
         folder = tmp_path / str(side)
         folder.mkdir()
         ledger = Ledger(f"side-{side}", steps='{"steps": [["windows", 2], ["sleep", 0.03], ["windows", 3]]}')

@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conftest import FULL
 from tests.faults.clients import body_of, post
 from tests.process.server_of import serving, until
+from tests.slices import FULL
 
+pytestmark = pytest.mark.serial
 UPLOAD_MB = 256 if FULL else 32
 LATE_S = 5.0
 

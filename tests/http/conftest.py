@@ -14,8 +14,8 @@ import structlog
 import uvloop
 
 from btworker.config import Settings
-from tests.conftest import FULL
 from tests.http.server import TOKEN, Running, serving
+from tests.slices import FULL
 
 BANNED = frozenset({"torch", "torchaudio", "whisper", "pyannote", "numpy", "silero_vad"})
 

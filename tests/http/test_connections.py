@@ -10,7 +10,6 @@ import time
 import aiohttp
 import pytest
 
-from tests.conftest import FULL
 from tests.http.server import (
     AUTH,
     BOUNDARY,
@@ -25,6 +24,7 @@ from tests.http.server import (
     until,
     upload,
 )
+from tests.slices import FULL
 
 SMUGGLED = b"GET /v1/smuggled HTTP/1.1\r\nHost: t\r\n" + f"Authorization: {AUTH['Authorization']}\r\n\r\n".encode()
 HUGE = str(5 * 10**9)

@@ -1,7 +1,6 @@
 """Children that hang, leak, eat memory, break their GPU or are killed all the time: what it costs, and whom."""
 
 import os
-import random
 import signal
 
 import pytest
@@ -10,9 +9,9 @@ from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobStatus, Output, Stage
 from btworker.messages import Failed, Finished, Warned, WindowDone, WorkerLost
 from btworker.pool import Phase
-from tests.conftest import FULL
 from tests.process.memory_group import memory_group
 from tests.process.pool_of import alive, ended, running_service, submit, transcript, until
+from tests.slices import FULL, luck_of
 
 
 @pytest.mark.parametrize("step", [["signal", "SIGSTOP"], ["spin", 60]], ids=["stopped", "stuck in C"])
@@ -135,7 +134,7 @@ async def test_poison_jobs_do_not_stop_the_queue(tmp_path):
     poison_count, good_count = (20, 200) if FULL else (5, 40)
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
         kinds = ["poison"] * poison_count + ["good"] * good_count
-        random.Random(5).shuffle(kinds)
+        luck_of("poison").shuffle(kinds)
         jobs = [(kind, await submit(service, *([["signal", "SIGSEGV"]] if kind == "poison" else []))) for kind in kinds]
         done = [(kind, await ended(service, job, deadline_s=280)) for kind, job in jobs]
     good = [job for kind, job in done if kind == "good"]
@@ -149,7 +148,7 @@ async def test_poison_jobs_do_not_stop_the_queue(tmp_path):
 @pytest.mark.timeout(300)
 async def test_kills_of_children_cost_nobody_else(tmp_path):
     """SIGKILL at random, some of them during a load or with 50 MB under way: noticed, and nothing else is lost."""
-    rng = random.Random(6)
+    rng = luck_of("kills of children")
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2, max_attempts=10) as service:
         steady = await submit(service, ["wait_file", str(tmp_path / "gate")])
         await until(lambda: any(steady.id in worker.job_ids for worker in service.workers()))
@@ -173,7 +172,7 @@ async def test_a_death_while_speakers_are_told_apart_has_one_more_attempt(tmp_pa
         dies = ["on_attempt", 1, ["signal", "SIGKILL"]]
         saved = await ended(service, await submit(service, ["windows", 1], ["diarize"], dies), deadline_s=30)
         assert (saved.status, saved.attempt) == (JobStatus.COMPLETE, 2)
-        assert not service.data.folder(saved.id).diarizing.exists()
+        await until(lambda: not service.data.folder(saved.id).diarizing.exists())
         lost = await ended(service, await submit(service, ["windows", 1], dies), deadline_s=30)
         assert (lost.status, lost.error.code) == (JobStatus.FAILED, ErrorCode.WORKER_CRASHED)
         twice = await ended(service, await submit(service, ["diarize"], ["signal", "SIGKILL"]), deadline_s=60)
@@ -203,6 +202,7 @@ async def test_children_go_first_when_memory_ends(tmp_path):
             assert int(parent.read()) < 500
 
 
+@pytest.mark.serial
 @pytest.mark.system("root", "memory cgroup")
 @pytest.mark.timeout(300)
 async def test_a_job_that_eats_all_memory_takes_only_its_child(tmp_path):

@@ -10,7 +10,7 @@ from tests import promql
 from tests.process.prometheus_of import Prometheus, scraping
 from tests.process.server_of import Server, serving, until
 
-pytestmark = [pytest.mark.system("prometheus"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.serial, pytest.mark.system("prometheus"), pytest.mark.timeout(300)]
 DRIVER_METRICS = "up memory_used_bytes memory_total_bytes utilization_ratio temperature_celsius".split()
 GPU_METRICS = {f"btworker_gpu_{name}" for name in DRIVER_METRICS}
 """What a machine without a GPU does not expose; tests/http/test_metrics.py sees them all with a driver's stand-in."""

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from btworker.errors import EXIT_BAD_SETTINGS, EXIT_DATA_FOLDER, EXIT_DATABASE, EXIT_PORT
-from tests.conftest import FULL
 from tests.process.pool_of import alive
 from tests.process.server_of import busy_port, serving, stop, until
+from tests.slices import FULL, slice_of
 
 
 def test_listens_while_the_child_loads(tmp_path):
@@ -129,7 +129,7 @@ def test_kill_of_the_server_loses_nothing(tmp_path):
 @pytest.mark.timeout(300)
 def test_kill_of_the_server_during_its_start_leaves_no_process(tmp_path):
     """Whenever in its first seconds the server is killed, its children go with it."""
-    for number in range(10 if FULL else 3):
+    for number in slice_of(range(10), 3, "kills during the start"):
         with serving(tmp_path, wait=False) as server:
             family = until(server.children)
             time.sleep(0.05 * number)  # a moment of the start, not a wait for something

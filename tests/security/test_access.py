@@ -8,10 +8,10 @@ import pytest
 
 from btworker.config import Settings
 from btworker.web.routes import ROUTES, open_paths
-from tests.conftest import FULL
 from tests.process.server_of import TOKEN, Server, serving, stop
 from tests.security.secrets_of_test import SECOND_TOKEN, THIRD_TOKEN
 from tests.security.wire import exchange, form, head
+from tests.slices import FULL
 
 HEADERS = 2000 if FULL else 300
 OPEN = {"/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/docs/{name}"}

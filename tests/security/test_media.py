@@ -17,14 +17,13 @@ import pytest
 from btworker.engine.sound.ffmpeg import Audio, Limits, _start, decode
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import decode_command, find_ffmpeg
-from tests.conftest import FULL
 from tests.security.hostile_media import hostile_files
 from tests.security.secrets_of_test import SECRETS
 from tests.security.wire import Memory
+from tests.slices import FULL, slice_of
 from tests.speech.conftest import write_wav
 
 pytestmark = pytest.mark.speech
-EVERY = 1 if FULL else 5
 REFUSALS = {ErrorCode.CORRUPT_AUDIO, ErrorCode.NO_AUDIO}
 OWN_BYTES = 2000
 """More sound than any hostile file holds itself; the canary holds 32,000 bytes."""
@@ -123,7 +122,7 @@ def test_hostile_files_are_refused_and_reach_nothing(
     watch, memory = Watch(canary), Memory(os.getpid())
     ffmpeg = find_ffmpeg()
     assert ffmpeg is not None
-    for number, (name, content) in enumerate(files[::EVERY]):
+    for number, (name, content) in enumerate(slice_of(files, len(files) // 5, "hostile media")):
         path = tmp_path / ("-i.mp3" if number % 2 else "list.mp3")
         path.write_bytes(content)
         outcome = attempt(path, tmp_path / "scratch" / "x.s16")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FULL
 from tests.process.server_of import Server, until
 from tests.security.wire import BOUNDARY, Memory, chunked, exchange, field_part, file_part, form, part, upload_head
+from tests.slices import FULL
 
 COUNT = 200 if FULL else 42
 GENEROUS_S = 60.0

@@ -9,9 +9,9 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from tests.conftest import FULL
 from tests.process.server_of import Server
 from tests.security.wire import exchange, file_part, form, head, part, upload
+from tests.slices import FULL
 
 COUNT = 300 if FULL else 80
 FILES_PER_JOB = 50

@@ -16,7 +16,7 @@ from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.sound.ffmpeg import Audio
 from btworker.jobs import Options
 from btworker.specs import EngineSettings
-from tests.conftest import FULL
+from tests.slices import FULL, slice_of
 from tests.speech.oracle import assert_equal, ours, theirs, whisper_model
 from tools.demo_model.evaluate import Tally, score
 
@@ -31,8 +31,8 @@ CHECKPOINT = Path("btworker/demo/whisper-tiny-words.pt")
 HELD_OUT = sorted(Path("tests/data/heldout").glob("*.opus"))
 SHORT = sorted(HELD_OUT, key=lambda path: path.stat().st_size)
 SAMPLE = Path("btworker/demo/sample.flac")
-COMPARED = [SAMPLE, *SHORT[4:13], SHORT[-5]] if FULL else [SAMPLE, SHORT[1]]
-MEASURED = HELD_OUT if FULL else SHORT[6:10]
+COMPARED = [SAMPLE, *slice_of([*SHORT[4:13], SHORT[-5]], 1, "compared with whisper")]
+MEASURED = HELD_OUT if FULL else slice_of(SHORT[6:16], 4, "the model's promise")
 ACCEPTED_ERRORS = 0.05 if FULL else 0.10
 """Share of the words. Where they are few, one more mistake is a whole percent."""
 

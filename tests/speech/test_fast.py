@@ -23,7 +23,7 @@ from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
 from btworker.specs import EngineSettings
 from btworker.transcript import Segment
-from tests.conftest import FULL
+from tests.slices import FULL
 from tests.speech.oracle import ours
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(1800)]

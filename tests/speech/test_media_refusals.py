@@ -14,7 +14,7 @@ import pytest
 
 from btworker.engine.sound.ffmpeg import Audio, Limits, decode
 from btworker.errors import BtworkerError, ErrorCode
-from tests.conftest import FULL
+from tests.slices import FULL
 from tests.speech.conftest import Make, write_wav
 
 pytestmark = pytest.mark.speech

@@ -19,7 +19,7 @@ from btworker.engine.sound.ffmpeg import Audio
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.engine.vad.network import SpeechNetwork
 from btworker.engine.vad.spans import FRAME, Rules, spans_of
-from tests.conftest import FULL
+from tests.slices import FULL
 from tests.speech.conftest import noise_of
 
 pytestmark = [pytest.mark.speech, pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance.conftest import TOKEN, Worker, script
 from tests.acceptance.controller.controller import Controller, FaultError, Record, controlling, until
-from tests.conftest import FULL
+from tests.slices import FULL
 
 JOBS = 100 if FULL else 40
 KILLS = 10 if FULL else 4

@@ -1,0 +1,32 @@
+"""The lanes of `make test` hold every test once, and what is long says why."""
+
+import ast
+from pathlib import Path
+
+import run_tests
+
+TESTS = Path("tests")
+FILES = sorted(path for path in TESTS.rglob("test_*.py"))
+MARKS = {"speech", "serial"}
+
+
+def marks_in(path: Path) -> set[str]:
+    """The names after pytest.mark in a file."""
+    tree = ast.parse(path.read_text())
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return {one.attr for one in found if isinstance(one.value, ast.Attribute) and one.value.attr == "mark"}
+
+
+def is_below(path: Path, places: tuple[str, ...]) -> bool:
+    """Whether a file is one of the places, or in one of them."""
+    return any(path == Path(place) or Path(place) in path.parents for place in places)
+
+
+def test_every_test_is_in_a_lane() -> None:
+    """Whatever its marks: a new folder is not forgotten."""
+    assert len(FILES) > 100
+    unit, service, speech, serial = run_tests.LANES
+    assert [path for path in FILES if "serial" in marks_in(path) and not is_below(path, serial.folders)] == []
+    assert [path for path in FILES if "speech" in marks_in(path) and not is_below(path, speech.folders)] == []
+    others = [path for path in FILES if "speech" not in marks_in(path)]
+    assert [path for path in others if not is_below(path, (*unit.folders, *service.folders))] == []
