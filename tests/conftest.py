@@ -11,11 +11,12 @@ import os
 import shutil
 import signal
 import subprocess
+from collections import defaultdict
 
 import pytest
 
 from tests.process.memory_group import parent_folder
-from tests.slices import FULL, name_of_slice
+from tests.slices import FULL, name_of_slice, slice_of
 
 PACKAGES = {
     "promtool": "prometheus",
@@ -41,6 +42,19 @@ def pytest_configure() -> None:
 def pytest_report_header() -> str:
     """Say which of many cases are taken."""
     return "cases: all" if FULL else f"cases: a slice (SLICE={name_of_slice()} repeats it)"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what of a `sliced` group this commit does not take."""
+    groups: dict[tuple[str, int], list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if mark := item.get_closest_marker("sliced"):
+            groups[mark.args].append(item)
+    taken = {item for (name, count), found in groups.items() for item in slice_of(found, count, name)}
+    left_out = [item for found in groups.values() for item in found if item not in taken]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -15,7 +15,7 @@ from tests.acceptance.test_shared_batches import SETTINGS
 from tests.acceptance.test_speech import HELD_OUT
 from tests.process.server_of import Server, serving, until
 
-pytestmark = [pytest.mark.speech, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.speech, pytest.mark.timeout(900), pytest.mark.sliced("spread", 1)]
 
 TWO = {**SETTINGS, "WORKER_MAX_CONCURRENT_JOBS": "2", "WORKER_PROCESSES_PER_GPU": "2", "WORKER_SPREAD_MINUTES": "1"}
 SHORT = "12.opus"

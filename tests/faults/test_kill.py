@@ -55,7 +55,7 @@ def killed_before_call(folder, ledger, number):
 
 
 @pytest.mark.system("strace", "root")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_kill_before_every_system_call_of_an_accept(tmp_path):
     """Killed before any write, pwrite64, fsync, fdatasync, rename, open, mkdir of an accept: nothing lost or doubled.
 

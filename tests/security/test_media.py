@@ -111,7 +111,7 @@ def test_the_canaries_work(canary: Path, listeners: tuple[int, Callable[[], bool
             program.wait()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_hostile_files_are_refused_and_reach_nothing(
     canary: Path, listeners: tuple[int, Callable[[], bool]], tmp_path: Path
 ) -> None:

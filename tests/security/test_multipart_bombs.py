@@ -64,7 +64,7 @@ def pieces(name: str, rng: random.Random, *, way: int) -> Iterator[bytes]:
         yield chunked(body[:300_000] if small else body, 1 if small else rng.randrange(1000, 70_000))
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_bombs_end_in_a_refusal(app: Server, port: int, jobs_folder: Path) -> None:
     """200 seeded ones (42 reduced): 4xx, in time, with 16 MB at most, and the folder of jobs as it was."""
     names = list(BOMBS)

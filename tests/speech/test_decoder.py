@@ -116,6 +116,7 @@ def all_of(decoder: Decoder, requests: list[TextRequest]) -> list[Decoded]:
     return [ticket.answer for ticket in tickets]
 
 
+@pytest.mark.sliced("tokens", 3)
 @pytest.mark.parametrize(
     ("timed", "beams"),
     [(True, None), (False, None), (True, 2), (False, 5)],

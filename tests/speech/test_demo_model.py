@@ -78,6 +78,7 @@ def test_held_out_recordings_equal(path: Path, both: Callable[..., Any]) -> None
     assert_equal(*both(path, OPTIONS))
 
 
+@pytest.mark.sliced("options of the demo model", 2)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants_equal(name: str, both: Callable[..., Any]) -> None:
     """One recording, other options."""

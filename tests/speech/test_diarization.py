@@ -141,6 +141,7 @@ def test_every_file_of_a_job_with_speakers_names_them(engine: WhisperEngine, tmp
     assert {name for name, _ in finished.timings} >= {"decode", "transcribe", "diarize"}
 
 
+@pytest.mark.sliced("speakers", 2)
 def test_held_out_dialogues_have_the_right_speakers(engine: WhisperEngine, tmp_path: Path) -> None:
     """Their number in each; over all of them the error rate, and the speaker of nearly every recognised word.
 
@@ -175,6 +176,7 @@ def test_a_voice_too_short_to_be_known_is_a_speaker_all_the_same(
     assert diarize(diarizer, dialogue.samples[: 4 * 16_000]).speaker_count == 1
 
 
+@pytest.mark.sliced("speakers", 2)
 def test_numbers_of_speakers_are_honoured(diarizer: Diarizer, dialogue: Dialogue) -> None:
     """Exactly so many, at least, at most; and a number that cannot be reached is said."""
     counts = [
@@ -288,6 +290,7 @@ def test_a_model_that_takes_one_mask_only_keeps_the_stock_method(diarizer: Diari
 # Long recordings
 
 
+@pytest.mark.sliced("speakers", 2)
 def test_speakers_keep_their_names_across_blocks(diarizer: Diarizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording in blocks of 50 s has the people and nearly the turns that it has in one piece."""
     dialogue = read(DIALOGUES[1])
@@ -309,6 +312,7 @@ def _said(turns: Any) -> Any:
     return tuple(Said(turn.start, turn.end, turn.speaker) for turn in turns)
 
 
+@pytest.mark.sliced("speakers", 2)
 def test_a_block_is_all_that_is_in_memory(diarizer: Diarizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the recording is: only a block of it reaches pyannote, as floats."""
     lengths: list[float] = []
@@ -490,6 +494,7 @@ def test_an_abandoned_call_ends_at_its_next_word() -> None:
     assert 0 < count == len(said)
 
 
+@pytest.mark.sliced("speakers", 2)
 def test_memory_that_is_short_halves_the_batches(
     diarizer: Diarizer, dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -582,6 +587,7 @@ def copied(tmp_path: Path, **changes: Any) -> Path:
     return folder
 
 
+@pytest.mark.sliced("speakers", 2)
 def test_a_folder_works_from_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dialogue: Dialogue, diarizer: Diarizer
 ) -> None:

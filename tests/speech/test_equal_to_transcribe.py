@@ -37,6 +37,7 @@ CASES = {
 }
 
 
+@pytest.mark.sliced("loops equal", 3)
 @pytest.mark.parametrize("name", CASES)
 def test_segments_equal(
     name: str, random_model: Model, random_whisper: Any, noise: npt.NDArray[np.int16], tmp_path: Path

@@ -19,7 +19,7 @@ from btworker.jobs import Options
 from btworker.messages import FileDone, Progressed, WindowDone
 from tests.speech.test_pipeline import spec_for, task_for
 
-pytestmark = [pytest.mark.speech, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 
 CHECKPOINT = Path("btworker/demo/whisper-tiny-words.pt")
 SPEAKERS = CHECKPOINT.parent / "diarization"

@@ -1,11 +1,21 @@
 """The lanes of `make test` hold every test once, and what is long says why."""
 
 import ast
+import re
 from pathlib import Path
 
 import run_tests
 
 TESTS = Path("tests")
+MINUTE_S = 60
+LONG = {
+    "faults/test_kill.py": "each kill is a start of the server: one for each system call, and fifty under load",
+    "chaos/test_chaos.py": "a minute of faults, and the minute in which the last of them must be over",
+    "acceptance/test_spread.py": "only a long recording is shared: a quarter of an hour of speech, without and with help",
+    "speech/test_fast.py": "all held-out recordings, in both modes",
+    "speech/test_demo_model.py": "all held-out recordings, by us and by openai-whisper",
+}
+"""Files with a test that takes more than a minute on a quiet machine, with all cases, and why."""
 FILES = sorted(path for path in TESTS.rglob("test_*.py"))
 MARKS = {"speech", "serial"}
 
@@ -30,3 +40,13 @@ def test_every_test_is_in_a_lane() -> None:
     assert [path for path in FILES if "speech" in marks_in(path) and not is_below(path, speech.folders)] == []
     others = [path for path in FILES if "speech" not in marks_in(path)]
     assert [path for path in others if not is_below(path, (*unit.folders, *service.folders))] == []
+
+
+def test_what_is_long_says_why() -> None:
+    """Whoever has more than ten minutes before a test counts as hung is on the list, and nobody else."""
+    allowed = [
+        path.relative_to(TESTS).as_posix()
+        for path in FILES
+        if max(map(int, re.findall(r"\btimeout\((\d+)\)", path.read_text())), default=0) > 10 * MINUTE_S
+    ]
+    assert sorted(allowed) == sorted(LONG)

@@ -69,7 +69,7 @@ def events(worker: Worker) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 # A connection that comes while the controller stops can be left to the garbage collector by asyncio's own server.
 @pytest.mark.filterwarnings("ignore:.*_SelectorTransport.__del__:pytest.PytestUnraisableExceptionWarning")
 async def test_every_job_is_delivered_whatever_breaks(tmp_path: Path) -> None:
