@@ -46,7 +46,7 @@ from btworker.storage import JobFolder, sync_folder, transcript_name, write_dura
 WINDOW_S = 30.0
 LEAKED: list[bytes] = []
 """Memory that this process never gives back."""
-SANDBOX = Path(btworker.__file__).parent / "engine" / "sandbox.py"
+SANDBOX = Path(btworker.__file__).parent / "engine" / "sound" / "sandbox.py"
 """What the real engine starts ffmpeg with; standard library only."""
 
 

@@ -11,7 +11,7 @@ MINUTE_S = 60
 LONG = {
     "faults/test_kill.py": "each kill is a start of the server: one for each system call, and fifty under load",
     "chaos/test_chaos.py": "a minute of faults, and the minute in which the last of them must be over",
-    "acceptance/test_spread.py": "only a long recording is shared: a quarter of an hour of speech, without and with help",
+    "acceptance/test_spread.py": "only a long recording is shared: 15 minutes, with and without help",
     "speech/test_fast.py": "all held-out recordings, in both modes",
     "speech/test_demo_model.py": "all held-out recordings, by us and by openai-whisper",
 }
