@@ -17,15 +17,17 @@ from btworker.config import Settings
 from tests.http.server import TOKEN, Running, serving
 from tests.slices import FULL
 
+BOTH_LOOPS = frozenset({"test_connections", "test_uploads", "test_tus", "test_events"})
+"""Modules whose subject is the connection itself."""
 BANNED = frozenset({"torch", "torchaudio", "whisper", "pyannote", "numpy", "silero_vad"})
 
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The loop that the front end runs on; CI runs everything on asyncio's own as well."""
+    """The loop that the front end runs on; what depends on the loop, on asyncio's own as well."""
     both = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
-    return both if FULL else {"uvloop": both["uvloop"]}
+    return both if FULL or item.path.stem in BOTH_LOOPS else {"uvloop": both["uvloop"]}
 
 
 class ImportBan(MetaPathFinder):
