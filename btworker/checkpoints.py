@@ -49,6 +49,13 @@ class Official:
         return self.address.rsplit("/", 1)[-1]
 
     @property
+    def languages(self) -> int:
+        """How many languages it knows, counted in whisper's own order; 1 is English alone."""
+        if self.name.endswith(".en"):
+            return 1
+        return 100 if self.filename.startswith("large-v3") else 99
+
+    @property
     def sha256(self) -> str:
         """The hash of the whole file, in hex."""
         return self.address.split("/")[-2]

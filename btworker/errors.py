@@ -34,7 +34,7 @@ class ErrorCode(str, Enum):
     DRAINING = "DRAINING"
     NOT_READY = "NOT_READY"
     INTERNAL = "INTERNAL"
-    # Failures of a job (DISK_FULL is a refusal too)
+    # Failures of a job (DISK_FULL and BAD_OPTION are refusals too)
     DISK_FULL = "DISK_FULL"
     NO_AUDIO = "NO_AUDIO"
     CORRUPT_AUDIO = "CORRUPT_AUDIO"
@@ -71,6 +71,7 @@ RETRYABLE = frozenset(
 """Codes after which the same request may succeed later."""
 
 FAILURE_REASONS: dict[ErrorCode, str] = {
+    ErrorCode.BAD_OPTION: "input",
     ErrorCode.EMPTY_FILE: "input",
     ErrorCode.FILE_TOO_LARGE: "input",
     ErrorCode.NO_AUDIO: "input",
@@ -117,6 +118,11 @@ class BtworkerError(Exception):
     def info(self) -> ErrorInfo:
         """The same error as a record."""
         return ErrorInfo(self.code, self.message)
+
+
+def lacks_language(model: str, language: str) -> str:
+    """What is said of a model that does not know the language that a job asks for; both sides may find it out."""
+    return f"the model {model!r} does not know {language}; ask for another model, or leave the language out"
 
 
 class StartupError(Exception):

@@ -18,6 +18,10 @@ from btworker.web.middlewares import error_response, request_id_of, route_patter
 log = get_logger()
 PROBES = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 """Asked every few seconds by machines: logged at debug level only."""
+MAX_HEADER_BYTES = 40_960
+"""Of one header: Upload-Metadata may hold options with a long prompt (tus.py)."""
+MAX_HEADERS = 64
+"""Clients and proxies send half as many at most; together with the limit above they bound what a stranger can hold."""
 PAGE = "/docs"
 PAGES = frozenset({PAGE, "/docs/{name}", "/openapi.json"})
 """Read by people, now and then: one route to the metrics."""
@@ -33,6 +37,8 @@ class Connection(web.RequestHandler):
             manager,
             loop=loop,
             keepalive_timeout=settings.header_timeout_s,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
             lingering_time=0,
             auto_decompress=False,
         )

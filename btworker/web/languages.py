@@ -1,7 +1,12 @@
-"""The languages that Whisper knows, by code and by name: whisper.tokenizer's two tables. Pure.
+"""The languages that Whisper knows, by code and by name (whisper.tokenizer's two tables), and what people write. Pure.
 
 The parent cannot import whisper; a test compares with the installed one, in a process of its own.
 """
+
+import difflib
+import re
+
+import langcodes
 
 _TABLE = """
 en english, zh chinese, de german, es spanish, ru russian, ko korean, fr french, ja japanese, pt portuguese, tr
@@ -37,7 +42,50 @@ _CODES = {
 }
 
 
+SAME_LANGUAGE = 4
+"""The largest distance, by CLDR's table, of two tags that stand for one language: Bokmål and Norwegian, Dari and
+Persian. From 5 on they are neighbors, such as Swiss German and German."""
+ANY_DISTANCE = 999
+UNKNOWN = "und"
+_AFTER_A_NAME = re.compile(r"[.@(].*")
+"""A code page in a POSIX locale (de_DE.UTF-8), a country in a menu's entry (English (US))."""
+_SEPARATORS = re.compile(r"[-_\s]+")
+
+
 def language_code(name: str) -> str | None:
-    """The code for a code or an English name in any case; "" (detect) for "" and "auto"; None: unknown."""
-    plain = name.strip().lower()
-    return "" if plain in ("", "auto") else _CODES.get(plain)
+    """The code for a code or an English name in any case; "" (detect) for "" and "auto"; None: unknown.
+
+    A tag stands for its language, whatever region or script is behind it (en-US, es_419, sr-Latn); old codes and those
+    of three letters (iw, fra, fil) for the one that Whisper has.
+    """
+    plain = _AFTER_A_NAME.sub("", name.lower()).strip()
+    if plain in ("", "auto"):
+        return "" if name.strip().lower() in ("", "auto") else None
+    return _CODES.get(_SEPARATORS.sub(" ", plain)) or _closest(plain, SAME_LANGUAGE)
+
+
+def nearest_code(name: str) -> str:
+    """The code that was probably meant by what `language_code` does not know: jp is ja, gsw is near de."""
+    plain = name.strip().lower()[:40]
+    country = _closest(_spoken_in(plain), SAME_LANGUAGE)
+    if code := country or _closest(plain, ANY_DISTANCE):
+        return code
+    return _CODES[difflib.get_close_matches(plain, list(_CODES), n=1, cutoff=0.0)[0]]
+
+
+def _closest(tag: str, distance: int) -> str | None:
+    """The code of the tag's language, or of one within CLDR's distance from it."""
+    try:
+        language = langcodes.Language.get(tag).language or UNKNOWN
+    except ValueError:
+        return None
+    code, _ = langcodes.closest_match(language, list(LANGUAGES), max_distance=distance)
+    return code if code in LANGUAGES else None
+
+
+def _spoken_in(country: str) -> str:
+    """The likely language of a country's code of two letters; "" for anything else."""
+    try:
+        return langcodes.Language.get(f"und-{country}").maximize().language or "" if len(country) == 2 else ""
+    except ValueError:
+        return ""

@@ -13,7 +13,7 @@ from btworker.web.context import Context
 from btworker.web.middlewares import error_response
 
 T = TypeVar("T")
-CLIENTS_FAULT = frozenset({ErrorCode.NO_AUDIO, ErrorCode.CORRUPT_AUDIO, ErrorCode.AUDIO_TOO_LONG})
+CLIENTS_FAULT = frozenset({ErrorCode.BAD_OPTION, ErrorCode.NO_AUDIO, ErrorCode.CORRUPT_AUDIO, ErrorCode.AUDIO_TOO_LONG})
 
 
 def refusal(job: Job) -> web.Response | None:

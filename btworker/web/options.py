@@ -10,10 +10,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
+from btworker.checkpoints import official
 from btworker.config import Settings
-from btworker.errors import BtworkerError, ErrorCode
+from btworker.errors import BtworkerError, ErrorCode, lacks_language
 from btworker.jobs import DEFAULT_OUTPUTS, Options, OutputFormat
-from btworker.web.languages import language_code
+from btworker.web.languages import LANGUAGES, language_code, nearest_code
 from btworker.web.mistakes import first_mistake
 
 Fields = Sequence[tuple[str, str]]
@@ -156,15 +157,27 @@ def _checked(form: OptionsForm, settings: Settings) -> Options:
     if model not in (allowed := settings.model_paths):
         message = f"the model {_shown(model)!r} is not offered here; there are {', '.join(allowed)}"
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param="model")
-    language = language_code(form.language)
-    if language is None:
-        message = f"language must be {OptionsForm.model_fields['language'].description}, such as de or german"
-        raise BtworkerError(ErrorCode.BAD_OPTION, message, param="language")
+    language = _language(form.language, model, settings)
     _check_speakers(form)
     plain = form.model_dump(exclude={"model", "language", "decode", "outputs"})
     decode = form.decode or settings.decode
     outputs = tuple(dict.fromkeys(form.outputs))
     return Options(model=model, language=language, decode=decode, outputs=outputs, **plain)
+
+
+def _language(asked: str, model: str, settings: Settings) -> str:
+    """The code; empty to detect it. An operator's own checkpoint is asked by the child that loads it."""
+    language = language_code(asked)
+    if language is None:
+        near = nearest_code(asked)
+        message = f"language must be {OptionsForm.model_fields['language'].description}"
+        raise BtworkerError(
+            ErrorCode.BAD_OPTION, f"{message}; the nearest is {near} ({LANGUAGES[near]})", param="language"
+        )
+    known = official(model) if settings.model_paths[model] is None else None
+    if language and known is not None and language not in list(LANGUAGES)[: known.languages]:
+        raise BtworkerError(ErrorCode.BAD_OPTION, lacks_language(model, LANGUAGES[language]), param="language")
+    return language
 
 
 def _check_speakers(form: OptionsForm) -> None:

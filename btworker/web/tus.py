@@ -29,8 +29,9 @@ VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination"
 CHECKSUMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256}
 OFFSET_STREAM = "application/offset+octet-stream"
-MAX_METADATA_CHARS = 8000
-"""What the parser lets through in one header is little more, and it refuses without a word of explanation."""
+MAX_METADATA_CHARS = 40_000
+"""Room for the longest prompt, 4,000 characters each written as an escape of JSON, and a name. What the parser lets
+through in one header (connection.py) is little more, and it refuses without a word of explanation."""
 _NUMBER = re.compile(r"[0-9]{1,16}")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -46,6 +46,7 @@ def _torch_and_whisper() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         get_tokenizer(multilingual=True)
+        get_tokenizer(multilingual=False)
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
-from whisper.tokenizer import LANGUAGES, TO_LANGUAGE_CODE
+from whisper.tokenizer import LANGUAGES
 
 from btworker.engine.asr.decoding.requests import LanguageRequest
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.timeline import WINDOW_FRAMES, Window
 from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.ticket import Ticket, answered
-from btworker.errors import BtworkerError, ErrorCode
+from btworker.errors import BtworkerError, ErrorCode, lacks_language
 
 MOST_WINDOWS = 5
 """As many windows say together which language is spoken: music or silence at the beginning says nothing."""
@@ -39,19 +39,15 @@ def find_language(
 ) -> Generator[Ticket[Any], None, Language]:
     """The language. Where none is wanted it is detected, in several of the windows or in the first 30 s.
 
-    Raises BtworkerError where the model does not know the language.
+    Raises BAD_OPTION where the model does not know the language.
     """
-    if not model.network.is_multilingual:
-        return Language("en")
-    if not wanted:
-        return (yield from _detect(model, mel, windows))
-    language = str(TO_LANGUAGE_CODE.get(wanted.lower(), wanted.lower()))
-    if language not in list(LANGUAGES)[: model.network.num_languages]:
-        raise BtworkerError(
-            ErrorCode.PROCESSING_ERROR,
-            f"model {model.name!r} does not know the language {wanted!r}; leave it out to have it detected",
-        )
-    return Language(language)
+    known = list(LANGUAGES)[: model.network.num_languages] if model.network.is_multilingual else ["en"]
+    if wanted and wanted not in known:
+        language = LANGUAGES.get(wanted, wanted)
+        raise BtworkerError(ErrorCode.BAD_OPTION, lacks_language(model.name, language), param="language")
+    if wanted or not model.network.is_multilingual:
+        return Language(wanted or "en")
+    return (yield from _detect(model, mel, windows))
 
 
 def _detect(model: Model, mel: LogMel, windows: Sequence[Window]) -> Generator[Ticket[Any], None, Language]:

@@ -69,8 +69,8 @@ class Transcriber:
         self._signs: tuple[int, ...] = tuple(self.tokenizer.sot_sequence)
 
     def prompt(self, text: str) -> tuple[int, ...]:
-        """The tokens of a text to put before a window."""
-        tokens = self.tokenizer.encode(" " + text.strip()) if text else []
+        """The tokens of a text to put before a window. A text that looks like one of the model's signs is text."""
+        tokens = self.tokenizer.encode(" " + text.strip(), disallowed_special=()) if text else []
         return tuple(tokens)[-self.longest_prompt :]
 
     def ask(
