@@ -1,7 +1,8 @@
 """Files on disk: the job folders, durable writes, free space, and the lock on the data folder.
 
     <data>/lock  jobs.sqlite3  scratch/
-    <data>/jobs/<job id>/in/<n>            inputs, "<n>.part" while they arrive
+    <data>/jobs/<job id>/receiving         there until the job is accepted: before, nobody was promised anything
+                         in/<n>            inputs, "<n>.part" while they arrive
                          windows/<n>.jsonl finished windows of input n, so that a second attempt goes on from there
                          windows/<n>.done  there once these are all
                          shares/<n>/       parts of input n that several processes decode (engine/asr/spread/shares.py)
@@ -19,7 +20,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +31,8 @@ from btworker.jobs import Job, JobId
 
 P = ParamSpec("P")
 T = TypeVar("T")
+DELETED = ".deleted"
+"""Ends the name of a job's folder once its deletion is certain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,11 @@ class JobFolder:
         return self.outputs / transcript_name(index)
 
     @property
+    def receiving(self) -> Path:
+        """The mark of an upload on its way, gone once its job is accepted."""
+        return self.path / "receiving"
+
+    @property
     def diarizing(self) -> Path:
         """The note of an attempt that tells speakers apart right now."""
         return self.path / "diarizing"
@@ -89,6 +96,14 @@ class JobFolder:
         """The finished windows of input number `index`, one JSON object a line."""
         return self.windows / f"{index}.jsonl"
 
+    def has_results(self) -> bool:
+        """Whether the job had come to its results here, whatever its row says."""
+        return self.outputs.is_dir()
+
+    def has_whole_input(self) -> bool:
+        """Whether at least one input is all there."""
+        return self.inputs.is_dir() and any(path.name.isdecimal() for path in self.inputs.iterdir())
+
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
@@ -104,7 +119,7 @@ class DataFolder:
     def __init__(self, root: Path, lock: IO[str], threads: int) -> None:
         self.root = root
         self.database = root / "jobs.sqlite3"
-        self._jobs = root / "jobs"
+        self.jobs = root / "jobs"
         self._lock = lock
         self.executor = ThreadPoolExecutor(threads, thread_name_prefix="files")
 
@@ -142,25 +157,40 @@ class DataFolder:
 
     def folder(self, job_id: JobId) -> JobFolder:
         """The folder of a job, existing or not."""
-        return JobFolder(self._jobs / job_id)
+        return JobFolder(self.jobs / job_id)
 
     def create(self, job_id: JobId) -> JobFolder:
-        """A new job's folder with an empty `in`."""
+        """A new job's folder with an empty `in`, until `accept` on its way to becoming one."""
         folder = self.folder(job_id)
         folder.inputs.mkdir(parents=True, mode=0o750)
+        folder.receiving.touch(mode=0o640)
         return folder
+
+    def accept(self, job_id: JobId) -> None:
+        """The row is durable: from here on the folder is a job's, also where its row gets lost. Never fails, since the
+        mark says nothing of a folder that has a row."""
+        with contextlib.suppress(OSError):
+            self.folder(job_id).receiving.unlink()
+
+    def doom(self, job_id: JobId) -> None:
+        """Make the deletion of a job certain, as far as the disk lets us: the next start finishes it."""
+        path = self.folder(job_id).path
+        with contextlib.suppress(OSError):  # gone already, or a failing disk: the row goes all the same
+            os.rename(path, path.with_name(f"{path.name}{DELETED}"))
+            sync_folder(self.jobs)
+
+    def doomed(self) -> list[JobId]:
+        """The jobs whose deletion is certain, and not at its end."""
+        return [JobId(name.removesuffix(DELETED)) for name in self.names() if name.endswith(DELETED)]
 
     def remove(self, job_id: JobId) -> None:
         """Delete a job's folder, if it is there; it is renamed first, so that half a deletion is never seen."""
         path = self.folder(job_id).path
-        doomed = path.with_name(f"{path.name}.deleted")
-        try:
+        doomed = path.with_name(f"{path.name}{DELETED}")
+        with contextlib.suppress(OSError):  # it is gone; or a failing disk: rather half a deletion than none
             os.rename(path, doomed)
-        except FileNotFoundError:  # another call was first, and may not have come to its end
-            pass
-        except OSError:  # a failing disk: rather half a deletion than none
-            shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(doomed, ignore_errors=True)
+        for folder in (path, doomed):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def has_inputs(self, job: Job) -> bool:
         """Whether every input of a job is there; they were durable before its row was."""
@@ -190,25 +220,9 @@ class DataFolder:
 
     def names(self) -> Iterator[str]:
         """The names in the jobs folder: ids, and leftovers."""
-        with os.scandir(self._jobs) as entries:
+        with os.scandir(self.jobs) as entries:
             for entry in entries:
                 yield entry.name
-
-    def set_aside(self) -> Path | None:
-        """Give what lies in the jobs folder another place, and its name; None when nothing does. Only safe at start."""
-        if next(self.names(), None) is None:
-            return None
-        aside = self._jobs.with_name(f"jobs.without-table.{int(time.time())}")
-        os.rename(self._jobs, aside)
-        self._jobs.mkdir(mode=0o750)
-        return aside
-
-    def sweep(self, known: frozenset[JobId]) -> int:
-        """Delete every job folder that no row speaks of; returns how many. Only safe at start."""
-        orphans = [name for name in self.names() if name not in known]
-        for name in orphans:
-            shutil.rmtree(self._jobs / name, ignore_errors=True)
-        return len(orphans)
 
     def sweep_inputs(self, finished: frozenset[JobId]) -> None:
         """Delete the inputs of jobs that have ended: a crash may have come between a job's end and their deletion."""

@@ -6,49 +6,21 @@ lives in the service, and the finished windows lie in the job's folder.
 """
 
 import asyncio
-import os
-import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, StartupError
 from btworker.jobs import Job, JobId, JobStatus
+from btworker.store_file import APPLICATION_ID, connect
 from btworker.store_rows import job_from_json, job_to_json
 
 T = TypeVar("T")
-LOG_ROOM_BYTES = 8 * 2**20
-"""Disk space that the write-ahead log takes at the start: jobs can end, and be deleted, on a disk that is full."""
 DISK_TROUBLE = ("disk is full", "disk I/O error", "unable to open database file", "readonly database")
 """How SQLite names what is the disk's fault. (Error numbers come with Python 3.11.)"""
-APPLICATION_ID = 0x62747731
-"""PRAGMA application_id: "btw1"; a foreign SQLite file is refused."""
-MIGRATIONS = (
-    """
-    CREATE TABLE jobs (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        id TEXT NOT NULL UNIQUE,
-        status TEXT NOT NULL,
-        attempt INTEGER NOT NULL,
-        losses INTEGER NOT NULL DEFAULT 0,
-        created_at REAL NOT NULL,
-        finished_at REAL,
-        idempotency_key TEXT UNIQUE,
-        body TEXT NOT NULL
-    );
-    CREATE INDEX jobs_by_status ON jobs (status, seq);
-    CREATE INDEX jobs_by_finish ON jobs (finished_at) WHERE finished_at IS NOT NULL;
-    """,
-    """
-    ALTER TABLE jobs ADD COLUMN owes_word INTEGER NOT NULL DEFAULT 0;
-    CREATE INDEX jobs_by_owed_word ON jobs (seq) WHERE owes_word = 1;
-    """,
-)
-"""Scripts from user_version n to n + 1; never edit one that was released."""
 
 
 def is_disk_trouble(error: BaseException) -> bool:
@@ -61,7 +33,7 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection, executor: ThreadPoolExecutor, *, is_new: bool) -> None:
         self.is_new = is_new
-        """The file was not there before: jobs of which there are folders are not unknown, but forgotten."""
+        """The table was made by this start: jobs of which there are folders are not unknown, but forgotten."""
         self._db = connection
         self._executor = executor
 
@@ -69,9 +41,9 @@ class Store:
     def open(cls, path: Path) -> "Store":
         """Open or create the database. Raises StartupError when it is damaged, foreign or newer; the file is kept."""
         executor = ThreadPoolExecutor(1, thread_name_prefix="store")
-        is_new = not path.exists()
         try:
-            return cls(executor.submit(_connect, path).result(), executor, is_new=is_new)
+            connection, is_new = executor.submit(connect, path).result()
+            return cls(connection, executor, is_new=is_new)
         except (sqlite3.DatabaseError, OSError) as error:
             executor.shutdown(wait=False)
             if isinstance(error, OSError | sqlite3.OperationalError) and not _is_damage(error):
@@ -238,62 +210,3 @@ def _is_damage(error: Exception) -> bool:
     """SQLite tells some damage (a table that is missing, a schema that makes no sense) as an operational error."""
     environment = ("unable to open", "locked", "readonly", "disk", "permission")
     return isinstance(error, sqlite3.OperationalError) and not any(word in str(error).lower() for word in environment)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    existed = path.exists() and path.stat().st_size > 0
-    db = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
-    with ExitStack() as on_failure:
-        on_failure.callback(db.close)
-        db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
-        if existed:
-            _verify(db, path)  # before WAL is asked for, which writes to the file
-        for pragma in ("journal_mode = WAL", "synchronous = FULL"):
-            db.execute(f"PRAGMA {pragma}").fetchall()
-        _migrate(db, path, keep_copy=existed)
-        _take_room(path.with_name(f"{path.name}-wal"))
-        on_failure.pop_all()
-    return db
-
-
-def _take_room(wal: Path) -> None:
-    """SQLite writes from the log's beginning, again and again, and ends reading where no valid frame follows."""
-    descriptor = os.open(wal, os.O_RDWR | os.O_CREAT, 0o640)
-    try:
-        os.posix_fallocate(descriptor, 0, LOG_ROOM_BYTES)
-    except OSError:  # full already, or a file system that cannot: a precaution less
-        pass
-    finally:
-        os.close(descriptor)
-
-
-def _verify(db: sqlite3.Connection, path: Path) -> None:
-    verdict = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(f"integrity check: {verdict}")
-    if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise sqlite3.DatabaseError("it belongs to another program")
-    version = _version(db)
-    if version > len(MIGRATIONS):
-        raise StartupError(
-            f"the job database {path} was written by a newer btworker (schema {version}, this one knows "
-            f"{len(MIGRATIONS)}); install that version again",
-            exit_code=EXIT_DATABASE,
-        )
-
-
-def _migrate(db: sqlite3.Connection, path: Path, *, keep_copy: bool) -> None:
-    version = _version(db)
-    if version == len(MIGRATIONS):
-        return
-    if keep_copy:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        shutil.copy2(path, path.with_name(f"{path.name}.schema{version}.{int(time.time())}"))
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        db.executescript(
-            f"BEGIN; {script} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
-        )
-
-
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])

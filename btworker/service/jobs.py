@@ -155,6 +155,7 @@ class JobService:
         )
         stored, created = await self._store.insert(job)
         if created:
+            await self.data.run(self.data.accept, job.id)
             log.info("job_accepted", workerJobId=job.id, files=len(job.inputs), model=job.options.model)
             self._take_up(job)
         return self._live(stored), created

@@ -1,7 +1,7 @@
 """How long finished jobs are kept, and how a job is forgotten. Parent.
 
-The row goes first: a crash between the two leaves files without a row, which the next start removes. Only finished
-jobs have a time of their end, so that no waiting or running job is ever touched.
+The folder's name says first that it is to be deleted: wherever a crash comes, the next start deletes the rest. Only
+finished jobs have a time of their end, so that no waiting or running job is ever touched.
 """
 
 import asyncio
@@ -33,12 +33,18 @@ class Retention:
             await self._data.run(self._data.sweep_inputs, await self._table.store.finished_ids())
         while True:
             try:
+                await self._finish_deletions()
                 await self._expire()
             except sqlite3.OperationalError as error:
                 if not is_disk_trouble(error):
                     raise
                 log.warning("retention_failed", detail=str(error))
             await asyncio.sleep(INTERVAL_S)
+
+    async def _finish_deletions(self) -> None:
+        """Those that a crash, or a disk that took no change, came into."""
+        for job_id in await self._data.run(self._data.doomed):
+            await self.forget(job_id)
 
     async def _expire(self) -> None:
         horizon = self._table.clock() - self._settings.retention_hours * 3600
@@ -49,6 +55,7 @@ class Retention:
 
     async def forget(self, job_id: JobId) -> None:
         """Delete the row and the files of a finished job."""
+        await self._data.run(self._data.doom, job_id)
         try:
             await self._table.store.delete(job_id)
         except sqlite3.OperationalError as error:

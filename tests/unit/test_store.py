@@ -11,7 +11,8 @@ import pytest
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, ErrorCode, ErrorInfo, StartupError
 from btworker.jobs import Delivery, JobStatus, LogLine, Output, OutputFormat, Stage
 from btworker.storage import DataFolder
-from btworker.store import APPLICATION_ID, MIGRATIONS, Store
+from btworker.store import Store
+from btworker.store_file import APPLICATION_ID, MIGRATIONS
 from btworker.store_rows import job_to_json
 from tests.unit.test_jobs import a_job
 
@@ -181,23 +182,47 @@ async def test_unusable_folder(tmp_path):
         DataFolder.open(tmp_path / "file" / "data")
 
 
-async def test_sweep_removes_what_no_row_speaks_of(tmp_path):
-    """Orphans of an upload that never became a job go; jobs stay."""
-    data = DataFolder.open(tmp_path)
-    keep, orphan = a_job().id, a_job().id
-    data.create(keep).input(0).write_text("x")
-    data.create(orphan).input(0).write_text("x")
-    assert await data.run(data.sweep, frozenset({keep})) == 1
-    assert list(data.names()) == [keep]
-    (tmp_path / f"{orphan}.0.s16").write_text("x")
-    (tmp_path / "other").write_text("x")
-    data.sweep_scratch(tmp_path)
-    assert not (tmp_path / f"{orphan}.0.s16").exists()
-    assert (tmp_path / "other").exists()
-    data.remove(keep)
-    data.remove(keep)
-    assert list(data.names()) == []
-    data.close()
+def left_nothing(path):
+    """There is no file."""
+
+
+def left_empty(path):
+    """A file system forgot what was in it."""
+    path.touch()
+
+
+def left_half_made(path):
+    """The first start was killed before it had made the table."""
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA journal_mode = WAL").fetchall()
+    db.close()
+    assert path.stat().st_size > 0
+
+
+@pytest.mark.parametrize("left", [left_nothing, left_empty, left_half_made])
+async def test_a_file_without_a_schema_is_a_new_table(tmp_path, left):
+    """And says so, once: the folders of earlier jobs are then forgotten ones."""
+    path = tmp_path / "jobs.sqlite3"
+    left(path)
+    for is_new in (True, False):
+        store = Store.open(path)
+        assert store.is_new == is_new and await store.ids() == frozenset()
+        await store.close()
+
+
+async def test_the_log_of_a_lost_table_is_kept(tmp_path):
+    """It may hold rows that are nowhere else, and SQLite deletes it together with the first look at an empty file."""
+    path, wal = tmp_path / "jobs.sqlite3", tmp_path / "jobs.sqlite3-wal"
+    store = Store.open(path)
+    await store.insert(a_job())
+    rows = wal.read_bytes()
+    await store.close()
+    os.truncate(path, 0)
+    wal.write_bytes(rows)
+    store = Store.open(path)
+    [kept] = tmp_path.glob("jobs.sqlite3-wal.without-table.*")
+    assert kept.read_bytes() == rows and store.is_new
+    await store.close()
 
 
 async def test_a_table_of_the_first_schema_is_taken_over(tmp_path):
