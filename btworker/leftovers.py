@@ -53,7 +53,7 @@ def clear_up(data: DataFolder, known: frozenset[JobId], *, table_is_new: bool) -
 
 def put_aside(data: DataFolder, names: Iterable[str]) -> Leftovers:
     """Move job folders out of the way, into one folder that says by its name why."""
-    aside, moved, stuck = _free_name(data, "jobs.without-row"), 0, 0
+    aside, moved, stuck = free_name(data, "jobs.without-row"), 0, 0
     for name in names:
         try:
             aside.mkdir(exist_ok=True, mode=0o750)
@@ -68,7 +68,7 @@ def put_aside(data: DataFolder, names: Iterable[str]) -> Leftovers:
 
 
 def _put_all_aside(data: DataFolder) -> Path | None:
-    aside = _free_name(data, "jobs.without-table")
+    aside = free_name(data, "jobs.without-table")
     try:
         os.rename(data.jobs, aside)
         data.jobs.mkdir(mode=0o750)
@@ -80,7 +80,8 @@ def _put_all_aside(data: DataFolder) -> Path | None:
     return aside
 
 
-def _free_name(data: DataFolder, kind: str) -> Path:
+def free_name(data: DataFolder, kind: str) -> Path:
+    """A name in the data folder that says what is put aside, and when."""
     moment = int(time.time())
     while (path := data.root / f"{kind}.{moment}").exists():
         moment += 1

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, StartupError
 from btworker.jobs import Job, JobId, JobStatus
-from btworker.store_file import APPLICATION_ID, connect
+from btworker.store_file import APPLICATION_ID, connect, copy_table
 from btworker.store_rows import job_from_json, job_to_json
 
 T = TypeVar("T")
@@ -129,6 +129,10 @@ class Store:
     async def finished_before(self, moment: float, limit: int) -> list[JobId]:
         """Ids of jobs that ended before `moment` (seconds since the epoch) and owe nobody a word, oldest first."""
         return await self._run(self._finished_before, moment, limit)
+
+    async def back_up(self, path: Path) -> None:
+        """Copy the table as it is at this moment. Raises sqlite3.Error."""
+        await self._run(copy_table, self._db, path)
 
     async def check_writable(self) -> None:
         """Raises sqlite3.Error when a transaction cannot be committed."""

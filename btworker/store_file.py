@@ -8,7 +8,8 @@ import os
 import shutil
 import sqlite3
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from btworker.errors import EXIT_DATABASE, StartupError
@@ -59,6 +60,26 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
         _take_room(path.with_name(f"{path.name}-wal"))
         on_failure.pop_all()
     return db, is_new
+
+
+def copy_table(db: sqlite3.Connection, path: Path) -> None:
+    """All rows as they are at this moment, by SQLite's own backup, as one durable file without a log beside it.
+
+    Raises sqlite3.Error; what is at `path` then is of no use.
+    """
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as copy:
+        db.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE").fetchall()
+
+
+@contextmanager
+def looking_at(path: Path) -> Iterator[sqlite3.Connection]:
+    """A sound table that no worker has open. Raises StartupError, sqlite3.DatabaseError."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+        _verify(db, path)
+        yield db
 
 
 def _put_log_aside(wal: Path) -> None:

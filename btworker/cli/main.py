@@ -23,6 +23,8 @@ COMMANDS = {
     "jobs": "list, show, cancel, remove or fetch a worker's jobs",
     "bench": "measure a worker, or this machine",
     "models": "list, fetch or verify the models that jobs may ask for",
+    "backup": "copy this machine's jobs, inputs and results",
+    "restore": "take a backup back",
     "doctor": "check this machine, and say how to mend what is wrong",
     "version": "print the versions of btworker and what it runs on",
 }
@@ -35,9 +37,9 @@ exit codes:
   2    wrong arguments
   3    the worker cannot be reached, or refused; a model cannot be had
   64   wrong or missing settings
-  65   serve: the job database is damaged
+  65   the job database, or that of a backup, is damaged
   69   serve: the address is in use
-  73   serve: the data folder cannot be used
+  73   the data folder cannot be used
   130  stopped with Ctrl-C
 """
 EXAMPLES = """\

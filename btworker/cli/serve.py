@@ -10,12 +10,14 @@ import ctypes
 import json
 import os
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryFile
 
-from btworker import __version__, logs
+from btworker import __version__, control, logs
 from btworker.cli.checks import Verdict, file_system_check
 from btworker.cli.notify import Notifier
 from btworker.config import Settings, child_environment, load_settings
@@ -113,13 +115,38 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metric
             pool = Supervisor(settings)
             service = JobService(settings=settings, store=store, pool=pool, data=data)
             try:
-                yield service, Metrics(service)
+                async with _control(data, store):
+                    yield service, Metrics(service)
             finally:
                 await service.stop()
         finally:
             await store.close()
     finally:
         data.close()
+
+
+@asynccontextmanager
+async def _control(data: DataFolder, store: Store) -> AsyncIterator[None]:
+    """What commands on this machine may ask for; the worker is none the worse without."""
+    for copy in data.root.glob("backup.*.sqlite3"):  # nobody fetched it
+        copy.unlink()
+
+    async def backup() -> dict[str, str]:
+        copy = data.root / f"backup.{token_hex(8)}.sqlite3"
+        try:
+            await store.back_up(copy)
+        except sqlite3.Error as error:
+            await data.run(copy.unlink, missing_ok=True)
+            return {"error": str(error)}
+        return {"table": copy.name}
+
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(control.answering(data.root, {"backup": backup}))
+        except OSError as error:
+            message = f"`btworker backup` will work only while this worker is stopped ({error})"
+            log.warning("no_control_socket", message=message)
+        yield
 
 
 def _make_scratch(folder: Path) -> None:

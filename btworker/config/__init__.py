@@ -13,13 +13,13 @@ from pydantic import SecretStr, ValidationError, field_validator, model_validato
 
 from btworker.config.client import ClientSettings
 from btworker.config.delivery import DeliverySettings
-from btworker.config.parsing import MIB, MODEL_NAME, TOKEN
+from btworker.config.parsing import MIB, MODEL_NAME, TOKEN, state_folder
 from btworker.config.server import ServerSettings
 from btworker.config.speech import SpeechSettings
 from btworker.config.work import PCM_BYTES_PER_S, WorkSettings
 from btworker.errors import EXIT_BAD_SETTINGS, StartupError
 
-__all__ = ["MIB", "PCM_BYTES_PER_S", "ClientSettings", "Settings", "child_environment", "load_settings"]
+__all__ = ["MIB", "PCM_BYTES_PER_S", "ClientSettings", "Settings", "child_environment", "data_dir", "load_settings"]
 
 MISSING_CREDENTIAL = "WORKER_TOKEN is required (or WORKER_TOKEN_FILE): clients send it as a bearer token"
 GROUPS = (ServerSettings, WorkSettings, DeliverySettings, SpeechSettings)
@@ -79,6 +79,12 @@ def _explain(error: ValidationError) -> list[str]:
         message = item["msg"].removeprefix("Value error, ")
         lines.append(f"{where}: {message}" if where else message)
     return lines
+
+
+def data_dir(chosen: Path | None = None) -> Path:
+    """The data folder alone, for commands to which no other setting matters, be it right or wrong."""
+    path = chosen or Path(os.environ.get("WORKER_DATA_DIR") or state_folder())
+    return Path(os.path.abspath(path.expanduser()))
 
 
 def child_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
