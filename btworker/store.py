@@ -54,7 +54,7 @@ class Store:
                 ) from None
             raise StartupError(
                 f"the job database {path} is damaged or not a database of btworker ({error}); it was left as it is: "
-                "restore it from a backup, or move it away to start with an empty one",
+                "`btworker restore` takes a backup back; moved away, the worker starts with an empty one",
                 exit_code=EXIT_DATABASE,
             ) from None
         except StartupError:

@@ -39,7 +39,7 @@ exit codes:
   64   wrong or missing settings
   65   the job database, or that of a backup, is damaged
   69   serve: the address is in use
-  73   the data folder cannot be used
+  73   the data folder, or the place of a backup, cannot be used
   130  stopped with Ctrl-C
 """
 EXAMPLES = """\

@@ -13,7 +13,7 @@ from btworker.jobs import Delivery, JobStatus, LogLine, Output, OutputFormat, St
 from btworker.storage import DataFolder
 from btworker.store import Store
 from btworker.store_file import APPLICATION_ID, MIGRATIONS
-from btworker.store_rows import job_to_json
+from btworker.store_rows import job_from_json, job_to_json
 from tests.unit.test_jobs import a_job
 
 
@@ -244,6 +244,13 @@ async def test_a_table_of_the_first_schema_is_taken_over(tmp_path):
     finally:
         await store.close()
     assert len(list(tmp_path.glob("jobs.sqlite3.schema1.*"))) == 1
+
+
+def test_a_field_of_a_newer_release_is_passed_over():
+    """A downgrade within a schema reads what the newer one wrote."""
+    job = a_job()
+    newer = {**json.loads(job_to_json(job)), "invented_later": {"x": 1}}
+    assert job_from_json(json.dumps(newer)) == job
 
 
 async def test_who_is_owed_a_word_is_found_and_kept(store):
