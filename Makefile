@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu image-test locks check-locks clean
+.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check image-test locks check-locks clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -93,6 +93,12 @@ bench: setup $(if $(filter engine,$(BENCH)),bench-peers) ## measure this machine
 
 bench-peers: setup ## faster-whisper and transformers for `make bench BENCH=engine`, in an environment of their own
 	-@$(PYTHON) tools/bench_peers.py --stack-venv $(VENV) --venv $(VENV)-bench
+
+real: setup bench-peers ## word errors of real speech with OpenAI's weights, ours beside the others (RECORDINGS=DIR, REAL_ARGS="--model tiny.en")
+	@PYTHONPATH=tools $(BIN)/python -W ignore -m bench.real $(if $(RECORDINGS),--recordings $(RECORDINGS)) $(REAL_ARGS)
+
+real-check: setup ## OpenAI's weights on a minute and a half of people's voices, held to kept texts (fetches 133 MB once)
+	@BTWORKER_REAL=1 $(BIN)/python -m pytest tests/real $(PYTEST_ARGS)
 
 bench-gpu: setup ## on a GPU machine: tests/gpu and the engine's bench, into docs/benchmarks (minutes; nothing is downloaded)
 	@status=0; \

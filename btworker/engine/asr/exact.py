@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 
 from btworker.engine.asr.decoding.requests import Decoded
+from btworker.engine.asr.hearing import Hearing
 from btworker.engine.asr.journal import Entry, LoopState
 from btworker.engine.asr.language import Language
 from btworker.engine.asr.mel import LogMel
@@ -20,6 +21,7 @@ from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Cut, 
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.ticket import Ticket, answered
+from btworker.engine.quality.coverage import uncovered
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
@@ -31,13 +33,22 @@ class ExactLoop:
     """The windows of one recording, one after the other."""
 
     def __init__(
-        self, model: Model, mel: LogMel, options: Options, transcriber: Transcriber, revision: Revision
+        self,
+        model: Model,
+        mel: LogMel,
+        options: Options,
+        *,
+        transcriber: Transcriber,
+        revision: Revision,
+        hearing: Hearing,
     ) -> None:
+        """`hearing` is through with the whole recording: it knows where text is missing."""
         self._model = model
         self._mel = mel
         self._word_timestamps = options.word_timestamps
         self._transcriber = transcriber
         self._revision = revision
+        self._hearing = hearing
         self._initial_state = LoopState(prompt=transcriber.prompt(options.prompt))
 
     def run(self, done: list[Entry], *, language: Language) -> Iterator[Entry | Ticket[Any]]:
@@ -45,10 +56,11 @@ class ExactLoop:
         state = done[-1].state if done else self._initial_state
         index = len(done)
         while state.seek < self._mel.content_frames:
-            start = state.seek
+            start_s = state.seek / FRAMES_PER_SECOND
             segments, state = yield from self._window(state, language)
             end_s = min(state.seek, self._mel.content_frames) / FRAMES_PER_SECOND
-            yield Entry(index, language.code, self._mel.peak, start / FRAMES_PER_SECOND, end_s, segments, state)
+            missing = uncovered(self._hearing.spoken_in(start_s, end_s), segments)
+            yield Entry(index, language.code, self._mel.peak, start_s, end_s, segments, state, missing)
             index += 1
 
     def _window(
@@ -65,10 +77,10 @@ class ExactLoop:
         if self._transcriber.is_silence(decoded):
             return (), LoopState(window.seek + window.size, state.prompt, state.last_speech_s, state.segment_count)
         pieces = self._transcriber.pieces(decoded, window)
-        raw = self._transcriber.segments(pieces, window, decoded)
+        raw = self._transcriber.timed_segments(pieces, window, decoded)
         seek, last_speech_s = pieces.next_seek, state.last_speech_s
         if self._word_timestamps:
-            self._transcriber.add_words(raw, decoded, last_speech_s=last_speech_s)
+            self._transcriber.add_words(raw, self._transcriber.words(decoded), last_speech_s=last_speech_s)
             seek, last_speech_s = _after_words(raw, pieces, window, last_speech_s, self._revision)
         if seek <= window.seek:
             seek = window.seek + window.size  # whisper's rules never stand still; a broken model must not, either

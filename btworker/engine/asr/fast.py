@@ -1,8 +1,9 @@
 """Fast decoding: independent windows of up to 30 s, cut where nobody speaks, all in the decoder at once.
 
 No window waits for the text of another, so that one recording fills the batches; none hears what was said before, so
-that a loop ends with its window; and silence, in which whisper invents text, is not decoded at all. Speech that gives
-no text is decoded once more, by itself.
+that a loop ends with its window; and silence, in which whisper invents text, is not decoded at all. Texts come without
+timestamps, after which a model would leave the rest to the next window; segments are made of the aligned words
+(sentences.py). Speech that gives no text is decoded once more, by itself.
 """
 
 from collections import deque
@@ -18,12 +19,13 @@ from btworker.engine.asr.hearing import Hearing
 from btworker.engine.asr.journal import Entry, LoopState
 from btworker.engine.asr.language import Language
 from btworker.engine.asr.segments import clear_empty, segment
+from btworker.engine.asr.sentences import fit_to_speech
 from btworker.engine.asr.spread.shares import PART, Elsewhere, Offered, Shares
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.ticket import Ticket, answered
-from btworker.engine.quality.coverage import uncovered
+from btworker.engine.quality.coverage import Interval, uncovered
 from btworker.engine.sound.ffmpeg import DecodeProgress
 from btworker.engine.sound.recording import Sound
 from btworker.jobs import Options
@@ -33,6 +35,8 @@ AHEAD = 2
 """Windows in the decoder, times its batch: enough that no place stays empty, and no recording fills the memory."""
 Offer = Callable[[tuple[Window, ...]], Shares | None]
 """All windows -> what is shared; None where nobody is to help."""
+HEARD_AGAIN_S = 1.0
+"""Speech without text that is decoded once more, by itself. Of less, a decoder makes words of its own."""
 MOST_OF_IT = 0.9
 """Of a window: a stretch as long as that is not heard again."""
 
@@ -57,7 +61,7 @@ class Ear:
         sound = features
         if sound is None:
             sound = self._model.log_mel(self._sound.samples).stretch(window.seek, window.size, size=WINDOW_FRAMES)
-        return self._transcriber.ask(sound, window, heard=heard, prompt=self._prompt, whole=True)
+        return self._transcriber.ask(sound, window, heard=heard, prompt=self._prompt)
 
 
 class FastLoop:
@@ -90,7 +94,8 @@ class FastLoop:
                 asked.popleft()
                 begin, end = (frame / FRAMES_PER_SECOND for frame in (window.seek, window.seek + window.size))
                 state = _after(state, window, segments)
-                yield Entry(index, language.code, None, begin, end, segments, state)
+                missing = self._missing(window, segments)
+                yield Entry(index, language.code, None, begin, end, self._shown(segments), state, missing)
         finally:
             for _, ticket in asked:
                 ticket.cancel()
@@ -143,24 +148,36 @@ class FastLoop:
         segments = self._segments(window, decoded, state)
         for gap in self._unheard(window, segments):
             decoded = yield from answered(self._ear.ask(gap))
-            segments += self._segments(gap, decoded, state)
+            if not self._transcriber.is_unacceptable(decoded):  # else it is a cough or a laugh, and stays without text
+                segments += self._segments(gap, decoded, state)
         in_order = sorted(segments, key=lambda one: one.start)
         return tuple(replace(one, id=state.segment_count + n) for n, one in enumerate(in_order))
 
+    def _missing(self, window: Window, segments: Sequence[Segment]) -> tuple[Interval, ...]:
+        """Stretches of speech in the window that have no text."""
+        return uncovered(self._hearing.spoken_in(window.offset_s, window.end_s), segments)
+
     def _unheard(self, window: Window, segments: Sequence[Segment]) -> list[Window]:
-        """Stretches of speech in the window that have no text; not the whole window, which would say the same again."""
-        found = uncovered(self._hearing.spoken_in(window.offset_s, window.end_s), segments)
-        gaps = [Window(int(start * FRAMES_PER_SECOND), int((end - start) * FRAMES_PER_SECOND)) for start, end in found]
+        """Those that are worth a window of their own; not the whole window, which would say the same again."""
+        long_enough = [one for one in self._missing(window, segments) if one[1] - one[0] >= HEARD_AGAIN_S]
+        gaps = [
+            Window(int(start * FRAMES_PER_SECOND), int((end - start) * FRAMES_PER_SECOND)) for start, end in long_enough
+        ]
         return [gap for gap in gaps if gap.size < window.size * MOST_OF_IT]
 
+    def _shown(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+        """Without words where nobody asked for them: segments are made of them all the same."""
+        return segments if self._word_timestamps else tuple(replace(one, words=()) for one in segments)
+
     def _segments(self, window: Window, decoded: Decoded, state: LoopState) -> tuple[Segment, ...]:
+        """What was said in the window: sentences, by the times of their words."""
         if self._transcriber.is_silence(decoded):
             return ()
-        raw = self._transcriber.segments(self._transcriber.pieces(decoded, window, whole=True), window, decoded)
-        for shape in raw:  # timestamps reach 30 s, whatever the window's length
-            shape["start"], shape["end"] = (min(shape[name], window.end_s) for name in ("start", "end"))
-        if self._word_timestamps:
-            self._transcriber.add_words(raw, decoded, last_speech_s=state.last_speech_s)
+        spoken = self._hearing.spoken_in(window.offset_s, window.end_s)
+        speech = [(start - window.offset_s, end - window.offset_s) for start, end in spoken]
+        words = fit_to_speech(self._transcriber.words(decoded), speech)
+        raw = self._transcriber.sentences(words, window, decoded)
+        self._transcriber.add_words(raw, words, last_speech_s=state.last_speech_s)
         clear_empty(raw)
         return tuple(segment(shape, 0) for shape in raw if shape["text"])
 

@@ -48,11 +48,11 @@ class Hearing:
         is_whole = self._sound.is_whole  # asked before the samples: none come between
         self._listening.hear(self._sound.samples, is_whole=is_whole, check=self._check)
         self.windows = windows_of(self.speech)
-        seconds = [span.seconds for span in self.speech.spans]
+        seconds = [span.seconds for span in self.speech.voiced]
         self._starts_s, self._ends_s = [start for start, _ in seconds], [end for _, end in seconds]
 
     def spoken_in(self, low_s: float, high_s: float) -> list[tuple[float, float]]:
-        """Speech between two times, cut off there: (start, end) in seconds."""
+        """Speech between two times, cut off there, without room around it: (start, end) in seconds."""
         those = range(bisect_right(self._ends_s, low_s), bisect_left(self._starts_s, high_s))
         return [(max(self._starts_s[n], low_s), min(self._ends_s[n], high_s)) for n in those]
 

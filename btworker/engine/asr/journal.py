@@ -1,6 +1,6 @@
 """Finished windows on disk, one JSON object a line, so that a second attempt goes on where the first one died.
 
-    {"index": 0, "run": "…", "language": "en", "peak": 1.5, "start": 0.0, "end": 28.4, "segments": […], "state": {…}}
+    {"index": 0, "run": "…", "language": "en", "peak": 1.5, "start": 0.0, "end": 28.4, "segments": […], "state": {…}, …}
 
 `run` names everything that the text depends on: lines of another model, another input or other options are dropped.
 The child writes; the parent may read whole lines at any time, for live events.
@@ -55,6 +55,8 @@ class Entry:
     segments: tuple[Segment, ...]
     state: LoopState
     """What the next window starts from."""
+    missing: tuple[tuple[float, float], ...] = ()
+    """Where somebody speaks in it and no text came out: (start, end) in seconds."""
 
 
 class Journal:
@@ -101,6 +103,7 @@ class Journal:
             "end": entry.end,
             "segments": [segment.to_dict() for segment in entry.segments],
             "state": entry.state.to_dict(),
+            "missing": entry.missing,
         }
 
     def _read(self, line: bytes, *, index: int) -> Entry | None:
@@ -111,6 +114,7 @@ class Journal:
                 return None
             segments = tuple(Segment.from_dict(segment) for segment in raw["segments"])
             state = LoopState.from_dict(raw["state"])
-            return Entry(index, raw["language"], raw["peak"], raw["start"], raw["end"], segments, state)
+            missing = tuple((start, end) for start, end in raw["missing"])
+            return Entry(index, raw["language"], raw["peak"], raw["start"], raw["end"], segments, state, missing)
         except (ValueError, KeyError, TypeError):
             return None

@@ -27,7 +27,6 @@ from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.relay import relay, without_none
 from btworker.engine.cooperate.side_by_side import alone
 from btworker.engine.cooperate.ticket import Ticket
-from btworker.engine.quality.coverage import uncovered
 from btworker.engine.quality.hallucinations import assess
 from btworker.engine.quality.tidy import tidy
 from btworker.engine.sound.ffmpeg import DecodeProgress
@@ -37,7 +36,7 @@ from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
-REVISION = 2
+REVISION = 3
 """Of our own decoding: windows of an earlier one are not gone on with."""
 
 
@@ -115,7 +114,8 @@ def recognizing(
         ear = Ear(model, recording.sound, options, transcriber)
         loop = FastLoop(ear, options, transcriber, hearing, offer and partial(offer, language.code))
     else:
-        loop = ExactLoop(model, mel, options, transcriber, installed_revision())
+        revision = installed_revision()
+        loop = ExactLoop(model, mel, options, transcriber=transcriber, revision=revision, hearing=hearing)
     entries = list(done)
     for entry in loop.run(done, language=language):
         if not isinstance(entry, Entry):
@@ -127,7 +127,8 @@ def recognizing(
     segments = tuple(segment for entry in entries for segment in entry.segments)
     # decoded in one piece: a sign may begin in one segment and end in the next
     text = str(transcriber.tokenizer.decode([token for segment in segments for token in segment.tokens]))
-    return _judged(Recognition(text, language.code, segments), hearing.speech, options)
+    missing = tuple(stretch for entry in entries for stretch in entry.missing)
+    return _judged(Recognition(text, language.code, segments, missing), hearing.speech, options)
 
 
 def transcriber_of(model: Model, options: Options, language: str, sha256: str) -> Transcriber:
@@ -150,5 +151,4 @@ def _judged(found: Recognition, speech: Speech, options: Options) -> Recognition
         )
         # openai-whisper keeps segments that it emptied; they claim nothing
         segments = tuple(one if one.text.strip() else replace(one, hallucination=None) for one in assessed)
-    missing = uncovered((span.seconds for span in speech.spans), segments)
-    return replace(found, segments=segments, missing_speech=missing)
+    return replace(found, segments=segments)

@@ -57,11 +57,10 @@ class Cut:
     """Its last token is a timestamp alone: nothing was said after it."""
 
 
-def cut(tokens: Sequence[int], window: Window, *, timestamp_begin: int, whole: bool = False) -> Cut:
+def cut(tokens: Sequence[int], window: Window, *, timestamp_begin: int) -> Cut:
     """Cut a window's tokens at its pairs of timestamps; ids from `timestamp_begin` on are timestamps.
 
-    What follows the last pair is left to the next window, which hears it again; or, where no window will (`whole`), it
-    is a piece that ends with the window.
+    What follows the last pair is left to the next window, which hears it again.
     """
     stamped = [token >= timestamp_begin for token in tokens]
     ends_in_silence = stamped[-2:] == [False, True]
@@ -79,11 +78,7 @@ def cut(tokens: Sequence[int], window: Window, *, timestamp_begin: int, whole: b
         )
         for first, last in zip(starts, ends, strict=True)
     )
-    if whole and ends[-1] < len(tokens) - 1:
-        rest = tuple(tokens[ends[-1] :])
-        begin = window.offset_s + (rest[0] - timestamp_begin) * TOKEN_S
-        pieces = (*pieces, Piece(begin, max(begin, window.end_s), rest))
-    heard = window.size if ends_in_silence or whole else (tokens[ends[-1] - 1] - timestamp_begin) * FRAMES_PER_TOKEN
+    heard = window.size if ends_in_silence else (tokens[ends[-1] - 1] - timestamp_begin) * FRAMES_PER_TOKEN
     return Cut(pieces, window.seek + heard, ends_in_silence)
 
 

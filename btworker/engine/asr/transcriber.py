@@ -3,8 +3,8 @@ and words that are made of it. openai-whisper's thresholds and, for words, its o
 """
 
 import types
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -15,12 +15,15 @@ from btworker.engine.asr.decoding.alignment import Text, words
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.requests import Decoded, TextRequest
 from btworker.engine.asr.revision import Revision
+from btworker.engine.asr.sentences import TimedWord, sentences
 from btworker.engine.asr.timeline import Cut, Window, cut
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.quality.hallucinations import COMPRESSION_RATIO_THRESHOLD, LOGPROB_THRESHOLD
 from btworker.engine.quality.loops import is_looping
 from btworker.jobs import Options
 
+Shape = dict[str, Any]
+"""A segment as whisper's own functions take it."""
 FALLBACK_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 PREPEND_PUNCTUATIONS = "\"'“¿([{-"
 APPEND_PUNCTUATIONS = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - whisper's own default, full-width marks and all
@@ -35,6 +38,9 @@ class Rules:
     beams: int
     no_speech_threshold: float
     word_timestamps: bool
+    timestamps: bool
+    """The model says when segments begin and end. It then leaves speech at a window's end to the next window, which an
+    independent one has not got."""
     doubts_loops: bool
     """A text that goes in circles is decoded again, also where it does not compress well; openai-whisper's loop does
     not look."""
@@ -49,6 +55,7 @@ class Rules:
             beams=options.beam_size or 1,
             no_speech_threshold=options.no_speech_threshold,
             word_timestamps=options.word_timestamps,
+            timestamps=options.decode == "exact",
             doubts_loops=options.decode == "fast",
         )
 
@@ -67,28 +74,27 @@ class Transcriber:
         self.longest_prompt = decoder.text_positions // 2 - 1
         """In tokens; of a longer one, the end counts."""
         self._signs: tuple[int, ...] = tuple(self.tokenizer.sot_sequence)
+        self._untimed_signs = (*self._signs, self.tokenizer.no_timestamps)
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """The tokens of a text to put before a window. A text that looks like one of the model's signs is text."""
         tokens = self.tokenizer.encode(" " + text.strip(), disallowed_special=()) if text else []
         return tuple(tokens)[-self.longest_prompt :]
 
-    def ask(
-        self, sound: Tensor, window: Window, *, heard: bool = False, prompt: Sequence[int] = (), whole: bool = False
-    ) -> Ticket[Decoded]:
-        """Ask for the window's text. `sound` and `heard` are those of TextRequest, `whole` is that of `pieces`."""
+    def ask(self, sound: Tensor, window: Window, *, heard: bool = False, prompt: Sequence[int] = ()) -> Ticket[Decoded]:
+        """Ask for the window's text. `sound` and `heard` are those of TextRequest."""
         before = (self.tokenizer.sot_prev, *prompt) if prompt else ()
 
         def text(decoded: Decoded) -> Text | None:
-            return self._to_align(decoded, window, whole=whole)
+            return self._to_align(decoded, window)
 
         return self._decoder.submit(
             TextRequest(
                 sound=sound,
                 heard=heard,
-                start=(*before, *self._signs),
+                start=(*before, *self._signs) if self._rules.timestamps else (*before, *self._untimed_signs),
                 sot=len(before),
-                timed=True,
+                timed=self._rules.timestamps,
                 temperatures=self._rules.temperatures,
                 beams=self._rules.beams,
                 seed=f"{self._seed}:{window.seek}",
@@ -112,32 +118,52 @@ class Transcriber:
         repetitive = decoded.compression_ratio > COMPRESSION_RATIO_THRESHOLD
         return improbable or repetitive or (self._rules.doubts_loops and is_looping(decoded.text))
 
-    def pieces(self, decoded: Decoded, window: Window, *, whole: bool = False) -> Cut:
-        """The window's tokens, cut at its timestamps; `whole` keeps what is said after the last one, too."""
-        return cut(decoded.tokens, window, timestamp_begin=self.tokenizer.timestamp_begin, whole=whole)
+    def pieces(self, decoded: Decoded, window: Window) -> Cut:
+        """The window's tokens, cut at its timestamps."""
+        return cut(decoded.tokens, window, timestamp_begin=self.tokenizer.timestamp_begin)
 
-    def segments(self, pieces: Cut, window: Window, decoded: Decoded) -> list[dict[str, Any]]:
-        """The window's pieces in the shape that whisper's own functions take."""
+    def segment(self, decoded: Decoded, window: Window, tokens: Sequence[int], start: float, end: float) -> Shape:
+        """Some of the window's tokens, `start` to `end` in seconds of the recording."""
+        return {
+            "seek": window.seek,
+            "start": start,
+            "end": end,
+            "text": self.text(tokens),
+            "tokens": list(tokens),
+            "temperature": decoded.temperature,
+            "avg_logprob": decoded.avg_logprob,
+            "compression_ratio": decoded.compression_ratio,
+            "no_speech_prob": decoded.no_speech_prob,
+        }
+
+    def timed_segments(self, pieces: Cut, window: Window, decoded: Decoded) -> list[Shape]:
+        """The pieces between timestamps."""
+        return [self.segment(decoded, window, piece.tokens, piece.start, piece.end) for piece in pieces.pieces]
+
+    def sentences(self, words: Sequence[TimedWord], window: Window, decoded: Decoded) -> list[Shape]:
+        """The words of a window that has no timestamps, in segments."""
+        whole = [replace(word) for word in words]
+        timing.merge_punctuations(whole, PREPEND_PUNCTUATIONS, APPEND_PUNCTUATIONS)
         return [
-            {
-                "seek": window.seek,
-                "start": piece.start,
-                "end": piece.end,
-                "text": self.text(piece.tokens),
-                "tokens": list(piece.tokens),
-                "temperature": decoded.temperature,
-                "avg_logprob": decoded.avg_logprob,
-                "compression_ratio": decoded.compression_ratio,
-                "no_speech_prob": decoded.no_speech_prob,
-            }
-            for piece in pieces.pieces
+            self.segment(
+                decoded,
+                window,
+                [token for word in group for token in word.tokens],
+                window.offset_s + group[0].start,
+                window.offset_s + group[-1].end,
+            )
+            for group in sentences([word for word in whole if word.word])
         ]
 
-    def add_words(self, segments: list[dict[str, Any]], decoded: Decoded, *, last_speech_s: float) -> None:
+    def words(self, decoded: Decoded) -> list[TimedWord]:
+        """The words that were aligned, punctuation by itself; seconds from the window's start."""
+        return words(decoded.alignment, self.tokenizer) if decoded.alignment is not None else []
+
+    def add_words(self, segments: list[Shape], words: Sequence[TimedWord], *, last_speech_s: float) -> None:
         """Give each segment its `words`, and its start and end by them."""
         _place_words(
             segments=segments,
-            model=decoded.alignment,
+            model=words,
             tokenizer=self.tokenizer,
             mel=None,
             num_frames=0,
@@ -151,18 +177,20 @@ class Transcriber:
         text: str = self.tokenizer.decode([token for token in tokens if token < self.tokenizer.eot])
         return text
 
-    def _to_align(self, decoded: Decoded, window: Window, *, whole: bool) -> Text | None:
+    def _to_align(self, decoded: Decoded, window: Window) -> Text | None:
         """The words of an acceptable text, where their times are wanted."""
-        if not self._rules.word_timestamps or self.is_silence(decoded):
+        if self.is_silence(decoded) or not (self._rules.word_timestamps or not self._rules.timestamps):
             return None
-        pieces = self.pieces(decoded, window, whole=whole).pieces
-        tokens = tuple(token for piece in pieces for token in piece.tokens if token < self.tokenizer.eot)
-        return Text((*self._signs, self.tokenizer.no_timestamps), tokens, window.size) if tokens else None
+        tokens: Iterable[int] = decoded.tokens
+        if self._rules.timestamps:  # what follows the last one is left to the next window
+            tokens = (token for piece in self.pieces(decoded, window).pieces for token in piece.tokens)
+        found = tuple(token for token in tokens if token < self.tokenizer.eot)
+        return Text(self._untimed_signs, found, window.size) if found else None
 
 
-def _aligned(model: Any, tokenizer: Any, *_: Any, **__: Any) -> list[Any]:
+def _aligned(words: list[Any], *_: Any, **__: Any) -> list[Any]:
     """In place of whisper's find_alignment, which would hear the window once more: what was found already."""
-    return [] if model is None else words(model, tokenizer)
+    return words
 
 
 _place_words = types.FunctionType(

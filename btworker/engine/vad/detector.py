@@ -9,7 +9,7 @@ import torch
 
 from btworker.engine.vad.network import SpeechNetwork
 from btworker.engine.vad.packing import pack
-from btworker.engine.vad.spans import FRAME, Rules, Span, spans_of
+from btworker.engine.vad.spans import FRAME, Rules, Span, voiced, with_room
 
 FIRST_FRAMES = 5 * 4096
 """Of the first chapter: 11 minutes, which ffmpeg decodes in a second or two. In the CPU network's own steps, so that
@@ -23,6 +23,9 @@ class Speech:
     """Where somebody speaks in a recording of `total_samples` at 16 kHz, or in as much of it as was heard."""
 
     spans: tuple[Span, ...]
+    """With room at both ends, for the decoder."""
+    voiced: tuple[Span, ...]
+    """Without it."""
     total_samples: int
     probabilities: npt.NDArray[np.float32]
     """One for each 512 samples."""
@@ -45,7 +48,7 @@ class Listening:
         self._network = network
         self._rules = rules
         self._state = network.initial_state()
-        self.speech = Speech((), 0, np.empty(0, dtype=np.float32), is_whole=False)
+        self.speech = Speech((), (), 0, np.empty(0, dtype=np.float32), is_whole=False)
 
     @property
     def goal(self) -> int:
@@ -61,7 +64,9 @@ class Listening:
         frames = -(-total // FRAME)
         heard, self._state = self._network.stretch(samples, len(known), frames, state=self._state, check=check)
         probabilities = np.concatenate([known, heard])
-        self.speech = Speech(spans_of(probabilities, total, self._rules), total, probabilities, is_last)
+        found = voiced(probabilities, total, self._rules)
+        spans = with_room(found, total, self._rules)
+        self.speech = Speech(spans, found, total, probabilities, is_last)
 
 
 class SpeechDetector:

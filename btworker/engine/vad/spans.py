@@ -4,7 +4,7 @@ Speech begins where the probability reaches the threshold, and ends where it fel
 back for a while. What is too short is dropped, what remains is padded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,14 +50,24 @@ class Rules:
 def spans_of(
     probabilities: npt.NDArray[np.float32], total_samples: int, rules: Rules | None = None
 ) -> tuple[Span, ...]:
-    """Spans of speech, in order, disjoint, inside the recording. They may touch where a pause is shorter than the pads.
+    """Spans of speech with room around them, in order, disjoint, inside the recording. They may touch where a pause is
+    shorter than the pads.
 
     `probabilities` has one value for each 512 samples.
     """
+    return with_room(voiced(probabilities, total_samples, rules), total_samples, rules)
+
+
+def voiced(probabilities: npt.NDArray[np.float32], total_samples: int, rules: Rules | None = None) -> tuple[Span, ...]:
+    """The same without room: from the first frame that is speech to the last."""
     rules = rules or Rules()
     shortest = rules.min_speech_ms * SAMPLES_PER_MS
-    found = [span for span in _raw(probabilities, total_samples, rules) if span.end - span.start > shortest]
-    return tuple(_padded(found, total_samples, pad=rules.pad_ms * SAMPLES_PER_MS))
+    return tuple(span for span in _raw(probabilities, total_samples, rules) if span.end - span.start > shortest)
+
+
+def with_room(found: Sequence[Span], total_samples: int, rules: Rules | None = None) -> tuple[Span, ...]:
+    """What voiced() found, padded."""
+    return tuple(_padded(found, total_samples, pad=(rules or Rules()).pad_ms * SAMPLES_PER_MS))
 
 
 def _raw(probabilities: npt.NDArray[np.float32], total_samples: int, rules: Rules) -> Iterator[Span]:
@@ -91,7 +101,7 @@ def _runs(probabilities: npt.NDArray[np.float32], rules: Rules) -> Iterator[tupl
     yield from zip((starts * FRAME).tolist(), (lasts * FRAME).tolist(), levels[starts].tolist(), strict=True)
 
 
-def _padded(found: list[Span], total_samples: int, *, pad: int) -> Iterator[Span]:
+def _padded(found: Sequence[Span], total_samples: int, *, pad: int) -> Iterator[Span]:
     """Room on both sides of each; where two are nearer than two pads, each takes half of the pause."""
     before = min(pad, found[0].start) if found else 0
     for number, span in enumerate(found):

@@ -1,0 +1,154 @@
+"""The engines side by side. What the others gave is kept in the cache by the hashes of recording and weights, the
+release and the settings, so that a second run does only ours.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import whisper
+
+from bench.real.ours import Ours
+from bench.real.recordings import Recording
+from bench.real.transcripts import Heard, HeardSegment, HeardWord
+from bench.real.weights import Checkpoint, UnreachableError, cache_folder
+from bench.speed.peers import default_python
+
+HERE = Path(__file__).resolve().parent
+Transcribe = Callable[[Sequence[Recording]], Iterable[Heard]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A way to transcribe, and what it is called in the table."""
+
+    name: str
+    transcribe: Transcribe
+    """Raises UnreachableError where it is not here."""
+
+
+def ours(checkpoint: Checkpoint) -> list[Engine]:
+    """Both modes, greedy and with five beams."""
+    loaded: list[Ours] = []
+
+    def with_mode(mode: str, beams: int) -> Transcribe:
+        def run(some: Sequence[Recording]) -> Iterator[Heard]:
+            if not loaded:
+                loaded.append(Ours(checkpoint))
+            return (loaded[0].transcribe(one, mode, beams) for one in some)
+
+        return run
+
+    return [
+        Engine(mode + (f" beam {beams}" if beams > 1 else ""), with_mode(mode, beams))
+        for mode, beams in (("fast", 1), ("fast", 5), ("exact", 1), ("exact", 5))
+    ]
+
+
+def others(checkpoint: Checkpoint, threads: int) -> list[Engine]:
+    """openai-whisper, and faster-whisper one window after the other and batched."""
+    found = [Engine("openai-whisper", _kept(checkpoint, "openai-whisper", lambda some: _openai(checkpoint, some)))]
+    for batched in (False, True):
+        for beams in (1, 5):
+            name = f"faster-whisper {'batched' if batched else 'sequential'}" + (f" beam {beams}" if beams > 1 else "")
+            run = partial(_faster, checkpoint, threads=threads, batched=batched, beams=beams)
+            found.append(Engine(name, _kept(checkpoint, name, run)))
+    return found
+
+
+def _kept(checkpoint: Checkpoint, name: str, run: Transcribe) -> Transcribe:
+    """The same, but recordings that are in the cache are not transcribed again."""
+
+    def kept(some: Sequence[Recording]) -> Iterator[Heard]:
+        release = version("openai-whisper") if name.startswith("openai") else _lock_hash()
+        paths = [_place(checkpoint.sha256, name, release, one.sha256) for one in some]
+        missing = [one for one, path in zip(some, paths, strict=True) if not path.exists()]
+        if missing:
+            for one, heard in zip(missing, run(missing), strict=True):
+                path = _place(checkpoint.sha256, name, release, one.sha256)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_suffix(".part")
+                part.write_text(json.dumps(heard.to_dict()))
+                os.replace(part, path)
+        return (Heard.from_dict(json.loads(path.read_text())) for path in paths)
+
+    return kept
+
+
+def _place(*facts: str) -> Path:
+    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return cache_folder() / "transcripts" / f"{name}.json"
+
+
+def _lock_hash() -> str:
+    return hashlib.sha256((HERE.parents[1] / "locks" / "bench.txt").read_bytes()).hexdigest()
+
+
+def _openai(checkpoint: Checkpoint, some: Sequence[Recording]) -> Iterator[Heard]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # on torch.load without weights_only: the file is our own
+        model = whisper.load_model(str(checkpoint.path), device="cpu")
+    heads = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
+    for layer, head in checkpoint.alignment_heads:
+        heads[layer, head] = True
+    model.register_buffer("alignment_heads", heads.to_sparse(), persistent=False)
+    return (_transcribe(model, one) for one in some)
+
+
+def _transcribe(model: Any, recording: Recording) -> Heard:
+    torch.manual_seed(0)
+    began = time.process_time()
+    samples = recording.samples.astype(np.float32) / 32768.0
+    found = model.transcribe(samples, fp16=False, word_timestamps=True)
+    segments = tuple(
+        HeardSegment(
+            one["text"],
+            one["start"],
+            one["end"],
+            tuple(HeardWord(word["word"], float(word["start"]), float(word["end"])) for word in one["words"]),
+            temperature=one["temperature"],
+        )
+        for one in found["segments"]
+    )
+    return Heard(found["text"], found["language"], segments, time.process_time() - began)
+
+
+def _faster(
+    checkpoint: Checkpoint, some: Sequence[Recording], *, threads: int, batched: bool, beams: int
+) -> list[Heard]:
+    python = default_python()
+    if not python.exists():
+        raise UnreachableError("not installed (make bench-peers)")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for number, one in enumerate(some):
+            paths.append(str(Path(folder) / f"{number}.npy"))
+            np.save(paths[-1], one.samples)
+        request = {
+            "model": str(checkpoint.ctranslate2), "samples": paths, "threads": threads, "batched": batched,
+            "beams": beams,
+        }  # fmt: skip
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(
+            [str(python), "-W", "ignore", str(HERE / "peer_faster_whisper.py")],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**environment, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"},
+        )
+    if done.returncode:
+        raise UnreachableError((done.stderr.strip().splitlines() or ["it ended"])[-1][:160])
+    return [Heard.from_dict(one) for one in json.loads(done.stdout)]

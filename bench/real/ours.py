@@ -1,0 +1,97 @@
+"""Our engine on whole recordings, in the process that asks."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+
+from bench.real.recordings import Recording
+from bench.real.transcripts import Heard, HeardSegment, HeardWord
+from bench.real.weights import Checkpoint
+from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.journal import Journal
+from btworker.engine.asr.recognition import Recognition, recognize, run_name
+from btworker.engine.asr.weights import Model, load_model
+from btworker.engine.sound.recording import Recording as Sounding
+from btworker.engine.sound.recording import Whole
+from btworker.jobs import Options
+from btworker.specs import EngineSettings
+
+
+class Ours:
+    """The engine with one model on the CPU."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._model = _load(checkpoint)
+
+    def transcribe(self, recording: Recording, mode: str, beams: int) -> Heard:
+        """One recording, its language found, with word times."""
+        options = Options(
+            model=self._model.name, decode=mode, beam_size=beams if beams > 1 else None, word_timestamps=True
+        )
+        began = time.process_time()
+        with counted() as counts:
+            found = self._recognize(recording, options)
+        return _heard(found, time.process_time() - began, counts)
+
+    def _recognize(self, recording: Recording, options: Options) -> Recognition:
+        sounding = Sounding(Whole(recording.samples), recording.sha256)
+        with tempfile.TemporaryDirectory() as folder:
+            journal = Journal(Path(folder) / "0.jsonl", run=run_name(self._model, recording.sha256, options))
+            steps = recognize(self._model, sounding, options, journal=journal, check=lambda: None)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    found: Recognition = end.value
+                    return found
+
+
+def _load(checkpoint: Checkpoint) -> Model:
+    nowhere = Path("unused")
+    settings = EngineSettings(checkpoint.name, ((checkpoint.name, checkpoint.path),), nowhere, nowhere, offline=True)
+    model = load_model(checkpoint.name, settings, torch.device("cpu"))
+    dims = model.network.dims
+    heads = torch.zeros(dims.n_text_layer, dims.n_text_head, dtype=torch.bool)
+    for layer, head in checkpoint.alignment_heads:
+        heads[layer, head] = True
+    model.network.align_by(heads)  # as for faster-whisper, which reads them beside its model
+    return model
+
+
+@contextmanager
+def counted() -> Iterator[dict[str, int]]:
+    """Windows that are encoded and rows that make a step, inside."""
+    counts = {"windows": 0, "steps": 0}
+    encode, step = Network.encode, Network.step
+
+    def encoding(network: Network, mel: torch.Tensor) -> torch.Tensor:
+        counts["windows"] += len(mel)
+        return encode(network, mel)
+
+    def stepping(network: Network, tokens: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+        counts["steps"] += len(tokens)
+        return step(network, tokens, *others, **named)
+
+    with mock.patch.object(Network, "encode", encoding), mock.patch.object(Network, "step", stepping):
+        yield counts
+
+
+def _heard(found: Recognition, cpu_s: float, counts: dict[str, int]) -> Heard:
+    segments = tuple(
+        HeardSegment(
+            one.text,
+            one.start,
+            one.end,
+            tuple(HeardWord(word.word, word.start, word.end) for word in one.words),
+            one.hallucination is not None and one.hallucination.flagged,
+            one.temperature,
+        )
+        for one in found.segments
+    )
+    return Heard(found.text, found.language, segments, cpu_s, found.missing_speech, **counts)

@@ -1,0 +1,75 @@
+"""Recordings of people with what is said in them: a folder with a manifest.json. Runs before anything is timed.
+
+    [{"name": "jfk", "file": "jfk.flac", "language": "en", "reference": "And so …", "reference_kind": "human"}, …]
+
+`reference_kind` is "human" where people wrote the text, "no speech" where nobody speaks, else anything: then the text
+is compared by eye. `language` is null where there is none.
+"""
+
+import hashlib
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from btworker.ffmpeg import SAMPLE_RATE, decode_command, find_ffmpeg
+
+ROOT = Path(__file__).resolve().parents[2]
+OWN = ROOT / "tests" / "data" / "real"
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One of them."""
+
+    name: str
+    path: Path
+    language: str
+    """Empty where there is none."""
+    reference: str
+    kind: str
+    sha256: str
+    samples: NDArray[np.int16]
+    """16 kHz mono, as the worker decodes it."""
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.samples) / SAMPLE_RATE
+
+    @property
+    def is_measured(self) -> bool:
+        """People wrote down what is said."""
+        return self.kind == "human" and bool(self.reference)
+
+    @property
+    def has_no_speech(self) -> bool:
+        """Every word of a transcript of it is invented."""
+        return self.kind == "no speech"
+
+
+def recordings(folder: Path) -> list[Recording]:
+    """All of a folder's, decoded. Raises OSError or ValueError without a manifest, KeyError where one is odd."""
+    entries = json.loads((folder / "manifest.json").read_text())
+    return [
+        Recording(
+            entry["name"],
+            folder / entry["file"],
+            entry["language"] or "",
+            entry["reference"] or "",
+            entry["reference_kind"],
+            hashlib.sha256((folder / entry["file"]).read_bytes()).hexdigest(),
+            _decoded(folder / entry["file"]),
+        )
+        for entry in entries
+    ]
+
+
+def _decoded(path: Path) -> NDArray[np.int16]:
+    ffmpeg = find_ffmpeg()
+    assert ffmpeg is not None, "imageio-ffmpeg is among the development tools"
+    raw = subprocess.run(decode_command(ffmpeg, path), capture_output=True, check=True).stdout
+    return np.frombuffer(raw, "<i2")

@@ -1,0 +1,1 @@
+"""Tests with OpenAI's own weights and people's voices, and of what brings those here."""

@@ -1,0 +1,17 @@
+"""What the tests with real weights share."""
+
+import warnings
+
+import pytest
+from whisper.tokenizer import get_tokenizer
+
+from bench.real.scoring import plain_words
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _whispers_files() -> None:
+    """Read the files that whisper reads once and does not close."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        get_tokenizer(multilingual=True)
+        plain_words("", "en")
