@@ -11,10 +11,13 @@ import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from btworker.engine.vad.detector import SpeechDetector
 from btworker.ffmpeg import SAMPLE_RATE, decode_command, find_ffmpeg
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,11 +37,17 @@ class Recording:
     sha256: str
     samples: NDArray[np.int16]
     """16 kHz mono, as the worker decodes it."""
+    voiced: tuple[tuple[float, float], ...]
+    """Where the worker's detector hears speech: (start, end) in seconds."""
 
     @property
     def seconds(self) -> float:
         """Its length."""
         return len(self.samples) / SAMPLE_RATE
+
+    def voiced_s(self, start: float, end: float) -> float:
+        """Seconds of speech between two times."""
+        return sum(max(0.0, min(end, to) - max(start, since)) for since, to in self.voiced)
 
     @property
     def is_measured(self) -> bool:
@@ -53,19 +62,23 @@ class Recording:
 
 def recordings(folder: Path) -> list[Recording]:
     """All of a folder's, decoded. Raises OSError or ValueError without a manifest, KeyError where one is odd."""
-    entries = json.loads((folder / "manifest.json").read_text())
-    return [
-        Recording(
-            entry["name"],
-            folder / entry["file"],
-            entry["language"] or "",
-            entry["reference"] or "",
-            entry["reference_kind"],
-            hashlib.sha256((folder / entry["file"]).read_bytes()).hexdigest(),
-            _decoded(folder / entry["file"]),
-        )
-        for entry in entries
-    ]
+    detector = SpeechDetector(torch.device("cpu"))
+    return [_recording(folder, entry, detector) for entry in json.loads((folder / "manifest.json").read_text())]
+
+
+def _recording(folder: Path, entry: dict[str, Any], detector: SpeechDetector) -> Recording:
+    path = folder / entry["file"]
+    samples = _decoded(path)
+    return Recording(
+        entry["name"],
+        path,
+        entry["language"] or "",
+        entry["reference"] or "",
+        entry["reference_kind"],
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+        samples,
+        tuple(span.seconds for span in detector.speech(samples, check=lambda: None).voiced),
+    )
 
 
 def _decoded(path: Path) -> NDArray[np.int16]:

@@ -6,7 +6,6 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
-import numpy as np
 from whisper.normalizers import BasicTextNormalizer, EnglishTextNormalizer
 
 from bench.real.transcripts import Heard, HeardSegment
@@ -62,7 +61,7 @@ class Place:
 
 @cache
 def _normalizer(language: str) -> Any:
-    if language in ("en", ""):
+    if language in {"en", ""}:
         return EnglishTextNormalizer()
     return BasicTextNormalizer(split_letters=language in WITHOUT_SPACES)
 
@@ -75,18 +74,19 @@ def plain_words(text: str, language: str) -> list[str]:
 def edits(reference: Sequence[str], found: Sequence[str]) -> list[tuple[int | None, int | None]]:
     """The fewest edits, in order: (place in the reference, place in what was found), None where there is none."""
     n, m = len(reference), len(found)
-    cost = np.zeros((n + 1, m + 1), dtype=int)
-    cost[:, 0], cost[0] = range(n + 1), range(m + 1)
-    for i in range(1, n + 1):
-        for j in range(1, m + 1):
-            changed = cost[i - 1, j - 1] + (reference[i - 1] != found[j - 1])
-            cost[i, j] = min(changed, cost[i - 1, j] + 1, cost[i, j - 1] + 1)
-    i, j, path = n, m, []
+    cost = [list(range(m + 1))]
+    for i, word in enumerate(reference):
+        row = [i + 1]
+        for j, other in enumerate(found):
+            row.append(min(cost[i][j] + (word != other), cost[i][j + 1] + 1, row[j] + 1))
+        cost.append(row)
+    i, j = n, m
+    path: list[tuple[int | None, int | None]] = []
     while i or j:
-        if i and j and cost[i, j] == cost[i - 1, j - 1] + (reference[i - 1] != found[j - 1]):
+        if i and j and cost[i][j] == cost[i - 1][j - 1] + (reference[i - 1] != found[j - 1]):
             i, j = i - 1, j - 1
             path.append((i, j))
-        elif i and cost[i, j] == cost[i - 1, j] + 1:
+        elif i and cost[i][j] == cost[i - 1][j] + 1:
             i -= 1
             path.append((i, None))
         else:
@@ -108,7 +108,8 @@ def errors(reference: str, text: str, language: str) -> Errors:
 
 
 def timed_words(heard: Heard, language: str) -> list[tuple[str, float, float]]:
-    """Normalized words with the seconds of the words that they came from."""
+    """Normalized words with the seconds of the words that they came from. Each is normalized by itself, so that numbers
+    of several words stay apart: for places, not for rates."""
     return [(plain, word.start, word.end) for word in heard.words for plain in plain_words(word.text, language)]
 
 
@@ -136,14 +137,18 @@ def inventions(reference: str, heard: Heard, language: str) -> list[Place]:
     ]
 
 
-def only_in(other: Heard, heard: Heard, language: str) -> list[Place]:
-    """Stretches of at least STRETCH_S in which the other transcript has words and this one has none, by the other's
-    times."""
-    wanted, found = timed_words(other, language), timed_words(heard, language)
-    path = edits([word for word, _, _ in wanted], [word for word, _, _ in found])
+def only_in(reference: str, other: Heard, heard: Heard, language: str) -> list[Place]:
+    """Stretches of at least STRETCH_S in which the other transcript has words, rightly, and this one has none; by the
+    other's times."""
+    spoken, wanted, found = plain_words(reference, language), timed_words(other, language), timed_words(heard, language)
+    theirs = [word for word, _, _ in wanted]
+    right = {j for i, j in edits(spoken, theirs) if i is not None and j is not None and spoken[i] == theirs[j]}
+    path = edits(theirs, [word for word, _, _ in found])
+    lost = [[index for index in words if index in right] for words, _, _ in _runs(path, deleted=True)]
     places = [
-        Place(tuple(wanted[index][0] for index in words), wanted[words[0]][1], wanted[words[-1]][2])
-        for words, _, _ in _runs(path, deleted=True)
+        Place(tuple(theirs[index] for index in words), wanted[words[0]][1], wanted[words[-1]][2])
+        for words in lost
+        if words
     ]
     return [place for place in places if place.end - place.start >= STRETCH_S]
 
