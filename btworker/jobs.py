@@ -250,30 +250,3 @@ class Job:
     def with_warnings(self, *warnings: str) -> "Job":
         """A copy with the warnings that it did not have yet, in order."""
         return replace(self, warnings=tuple(dict.fromkeys((*self.warnings, *warnings))))
-
-
-def unique_stems(filenames: list[str]) -> list[str]:
-    """Names for the outputs of each input, from the clients' names, safe as a file name and unique within a job.
-
-    "talk.m4a", "talk.mp3" -> "talk", "talk-2". Separators, control characters and leading dots go; an empty
-    rest becomes "audio". At most 100 characters and 180 bytes of UTF-8, so that any suffix still fits a file name.
-    """
-    stems: list[str] = []
-    taken: set[str] = set()
-    for name in filenames:
-        base = _safe_stem(name)
-        stem, count = base, 1
-        while stem.casefold() in taken:
-            count += 1
-            stem = f"{base}-{count}"
-        taken.add(stem.casefold())
-        stems.append(stem)
-    return stems
-
-
-def _safe_stem(name: str) -> str:
-    last = name.replace("\\", "/").rsplit("/", 1)[-1]
-    stem = last.rsplit(".", 1)[0] if "." in last.lstrip(".") else last
-    kept = "".join(c for c in stem if c.isprintable() and c not in '/\\:*?"<>|').strip(" .")
-    short = kept[:100].encode("utf-8", "ignore")[:180].decode("utf-8", "ignore").strip(" .")
-    return short or "audio"

@@ -4,7 +4,7 @@ import mimetypes
 import os
 from pathlib import Path
 
-from btworker.jobs import unique_stems
+from btworker.stems import unique_stems
 
 MORE_MEDIA = (".opus", ".ogg", ".oga", ".m4a", ".mka", ".mkv", ".flac", ".amr", ".wma", ".webm", ".aac", ".caf")
 """Suffixes that not every system's table of types has."""

@@ -23,7 +23,7 @@ MAX_HEADER_BYTES = 40_960
 MAX_HEADERS = 64
 """Clients and proxies send half as many at most; together with the limit above they bound what a stranger can hold."""
 PAGE = "/docs"
-PAGES = frozenset({PAGE, "/docs/{name}", "/openapi.json"})
+PAGES = frozenset({"/", PAGE, "/docs/{name}", "/openapi.json"})
 """Read by people, now and then: one route to the metrics."""
 
 

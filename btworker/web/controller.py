@@ -12,11 +12,12 @@ from pydantic.alias_generators import to_camel
 
 from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Delivery, Input, Job, new_job_id, unique_stems
+from btworker.jobs import Delivery, Input, Job, new_job_id
 from btworker.service import NewJob
+from btworker.stems import unique_stems
 from btworker.web.admission import idempotency_key
 from btworker.web.context import Context, context_of
-from btworker.web.filenames import MAX_CHARS
+from btworker.web.filenames import clean_filename
 from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
 from btworker.web.options import lenient_options
@@ -31,7 +32,7 @@ class InputForm(BaseModel):
     model_config = _STRICT
 
     input_id: str = Field(min_length=1, max_length=200)
-    filename: str = "audio"
+    filename: str | None = None
     size_bytes: int | None = None
     download_url: str
 
@@ -43,7 +44,7 @@ class DispatchForm(BaseModel):
 
     controller_job_id: str = Field(min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")
     inputs: tuple[InputForm, ...] = Field(min_length=1)
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] | None = None
     callback_url: str
     outputs_upload_url: str
 
@@ -72,7 +73,7 @@ def _new_job(form: DispatchForm, request: web.Request, context: Context, key: st
     if len(form.inputs) > settings.max_files_per_job:
         raise _bad(f"a job has at most {settings.max_files_per_job} inputs here (WORKER_MAX_FILES_PER_JOB)")
     _check_urls(form, context.service.guard)
-    options, warnings = lenient_options(_wanted(form.options), settings)
+    options, warnings = lenient_options({**request.query, **_wanted(form.options or {})}, settings)
     return NewJob(
         id=new_job_id(),
         options=options,
@@ -94,7 +95,7 @@ def _check_urls(form: DispatchForm, guard: Guard) -> None:
 
 
 def _inputs(form: DispatchForm) -> tuple[Input, ...]:
-    names = [item.filename[:MAX_CHARS] or "audio" for item in form.inputs]
+    names = [clean_filename(item.filename or "") for item in form.inputs]
     return tuple(
         Input(item.input_id, name, stem, max(item.size_bytes or 0, 0), "")
         for item, name, stem in zip(form.inputs, names, unique_stems(names), strict=True)

@@ -43,6 +43,26 @@ PAGE = """\
 </body>
 </html>
 """
+WELCOME = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>btworker</title>
+<link rel="icon" href="docs/favicon-32x32.png">
+</head>
+<body>
+<h1>btworker</h1>
+<p>This is a transcription worker. Programs send it recordings, with a token, and get transcripts.</p>
+<ul>
+<li><a href="docs">Try every route of its HTTP API</a></li>
+<li><a href="openapi.json">The same as OpenAPI, for generators of clients</a></li>
+<li><a href="health/ready">Whether it is ready</a></li>
+</ul>
+</body>
+</html>
+"""
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -64,8 +84,17 @@ async def document(request: web.Request) -> web.StreamResponse:
 
 async def page(_request: web.Request) -> web.StreamResponse:
     """GET /docs"""
+    return _html(PAGE)
+
+
+async def welcome(_request: web.Request) -> web.StreamResponse:
+    """GET /: what a browser finds that was given the worker's address."""
+    return _html(WELCOME)
+
+
+def _html(text: str) -> web.Response:
     headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
-    return web.Response(text=PAGE, content_type="text/html", headers=headers)
+    return web.Response(text=text, content_type="text/html", headers=headers)
 
 
 async def asset(request: web.Request) -> web.StreamResponse:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Delivery, Input, Job, JobId, new_job_id, unique_stems
+from btworker.jobs import Delivery, Input, Job, JobId, new_job_id
 from btworker.service import NewJob
 from btworker.service.resumable import UPLOAD_ID, Resumable
+from btworker.stems import unique_stems
 from btworker.storage import sync_folder
 from btworker.web import admission
 from btworker.web.context import Context
-from btworker.web.filenames import MAX_CHARS
-from btworker.web.options import CALLBACK, JSON_FIELD, callback_url, parse_options
+from btworker.web.filenames import clean_filename
+from btworker.web.options import CALLBACK, JSON_FIELD, Fields, callback_url, parse_options
+from btworker.web.parts import decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +30,16 @@ class Metadata:
 
 def read_metadata(raw: str) -> Metadata:
     """Upload-Metadata: keys and base64 values. Raises BAD_REQUEST."""
-    values: dict[str, str] = {}
-    for pair in filter(None, (part.strip() for part in raw.split(","))):
-        key, _, encoded = pair.partition(" ")
-        try:
-            values[key] = base64.b64decode(encoded.strip(), validate=True).decode("utf-8")
-        except (binascii.Error, UnicodeDecodeError):
-            message = "Upload-Metadata must be keys, each with a space and the base64 of UTF-8"
-            raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="Upload-Metadata") from None
-    name = values.get("filename") or values.get("name") or "audio"
-    return Metadata(name[:MAX_CHARS], values.get("submit"))
+    values: dict[str, bytes] = {}
+    try:
+        for pair in filter(None, (part.strip() for part in raw.split(","))):
+            key, _, encoded = pair.partition(" ")
+            values[key] = base64.b64decode(encoded.strip(), validate=True)
+        submit = values["submit"].decode("utf-8") if "submit" in values else None
+    except (binascii.Error, UnicodeDecodeError):
+        message = "Upload-Metadata must be keys, each with a space and the base64 of UTF-8"
+        raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="Upload-Metadata") from None
+    return Metadata(clean_filename(decoded(values.get("filename") or values.get("name") or b"")), submit)
 
 
 def check_metadata(raw: str, settings: Settings) -> None:
@@ -55,14 +57,14 @@ async def submit(context: Context, record: Resumable, *, request_id: str) -> str
     uploads = context.service.resumable
     async with uploads.held([record.id]):
         key = f"tus:{record.id}"
-        job, created = await _submitted(context, [record.id], wanted, key=key, request_id=request_id)
+        job, created = await _submitted(context, [record.id], _fields(wanted), key=key, request_id=request_id)
         if not created and uploads.get(record.id).job_id is None:  # a crash came between the job and this note of it
             await uploads.became(record, job.id)
     return job.id
 
 
 async def submit_all(
-    context: Context, upload_ids: Sequence[str], options: str, *, key: str | None, request_id: str
+    context: Context, upload_ids: Sequence[str], options: Fields, *, key: str | None, request_id: str
 ) -> tuple[Job, bool]:
     """A job whose inputs are these uploads, and whether it is new. Raises BAD_OPTION, NOT_FOUND, CONFLICT, EMPTY_FILE
     and what JobService.submit raises; the uploads are then as they were.
@@ -72,13 +74,13 @@ async def submit_all(
 
 
 async def _submitted(
-    context: Context, upload_ids: Sequence[str], options: str, *, key: str | None, request_id: str
+    context: Context, upload_ids: Sequence[str], options: Fields, *, key: str | None, request_id: str
 ) -> tuple[Job, bool]:
     service, settings = context.service, context.settings
     if key is not None and (known := await service.by_key(key)) is not None:
         return known, False
     records = [_complete(context, upload_id) for upload_id in upload_ids]
-    parsed, callback = parse_options(_fields(options), settings), callback_url(_fields(options))
+    parsed, callback = parse_options(options, settings), callback_url(options)
     if callback is not None:
         service.guard.checked(callback, what=CALLBACK)
     service.check_accepts()

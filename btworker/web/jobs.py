@@ -3,6 +3,7 @@
 import base64
 import re
 import time
+from unicodedata import normalize
 
 from aiohttp import web
 
@@ -14,6 +15,7 @@ from btworker.web.schemas import CancelWire, JobListWire, JobWire, OutputListWir
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
+QUERY = ("status", "limit", "cursor")
 _JOB_ID = re.compile(r"wk_[0-9a-f]{12,64}")
 _PLAIN_NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -39,6 +41,10 @@ def job_id_of(request: web.Request) -> str:
 async def list_jobs(request: web.Request) -> web.StreamResponse:
     """GET /v1/jobs?status=&limit=&cursor="""
     context = context_of(request)
+    if unknown := next((name for name in request.query if name not in QUERY), None):
+        shown = ascii(unknown[:64])
+        message = f"there is no parameter {shown}; there are {', '.join(QUERY)}"
+        raise BtworkerError(ErrorCode.BAD_REQUEST, message, param=shown)
     page = await context.service.page(
         status=_status(request.query.get("status")),
         limit=_limit(request.query.get("limit")),
@@ -86,7 +92,7 @@ async def get_output(request: web.Request) -> web.StreamResponse:
 
 def _find(job: Job, name: str) -> Output:
     for output in job.outputs:
-        if output.filename == name and "/" not in name and name not in (".", ".."):
+        if normalize("NFC", output.filename) == normalize("NFC", name) and "/" not in name and name not in (".", ".."):
             return output
     raise BtworkerError(ErrorCode.NOT_FOUND, "the job has no such output")
 

@@ -14,6 +14,7 @@ from btworker.web.controller import dispatch
 from btworker.web.finished_uploads import submit_all
 from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
+from btworker.web.options import JSON_FIELD
 from btworker.web.parts import Body
 
 JSON = "application/json"
@@ -26,7 +27,7 @@ class UploadsForm(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     uploads: tuple[str, ...] = Field(min_length=1)
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] | None = None
 
 
 def is_json(request: web.Request) -> bool:
@@ -60,7 +61,7 @@ async def _of_uploads(request: web.Request, context: Context, raw: dict[str, Any
     if not len(set(form.uploads)) == len(form.uploads) <= limit:
         message = f"a job has at most {limit} uploads here (WORKER_MAX_FILES_PER_JOB), each of them once"
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="uploads")
-    key, options = idempotency_key(request), json.dumps(form.options)
+    key, options = idempotency_key(request), [*request.query.items(), (JSON_FIELD, json.dumps(form.options or {}))]
     return await submit_all(context, form.uploads, options, key=key, request_id=request_id_of(request))
 
 

@@ -22,7 +22,7 @@ from btworker.web.context import Context, context_of
 from btworker.web.openai_results import from_transcript, refusal
 from btworker.web.openai_shapes import Diarized, Models, Plain, Verbose, diarized, model, plain, verbose
 from btworker.web.openai_stream import stream
-from btworker.web.options import Fields
+from btworker.web.options import Fields, is_empty
 from btworker.web.uploads import Form, accept
 
 ALIASES = ("whisper-1",)
@@ -36,6 +36,7 @@ KNOWN = (
     *("model", "language", "prompt", "temperature", "response_format"),
     *("timestamp_granularities", "stream", "include", "chunking_strategy"),
 )
+REPEATABLE = frozenset({"timestamp_granularities", "include"})
 FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
 """OpenAI's 0 lets the temperature rise where a window fails, which is what ours does without one."""
 
@@ -53,10 +54,13 @@ class Asked:
         """OpenAI's form fields -> ours. Raises BAD_OPTION."""
         values: dict[str, list[str]] = {}
         for raw, value in fields:
-            values.setdefault(raw.removesuffix("[]"), []).append(value)
-        for name in values:
-            if name not in KNOWN and not name.startswith("chunking_strategy["):
+            if not is_empty(value):
+                values.setdefault(raw.removesuffix("[]"), []).append(value)
+        for name, given in values.items():
+            if not is_known(name):
                 raise _bad(name, f"{name[:64]!r} is not supported here; there are file, {', '.join(KNOWN)}")
+            if name not in REPEATABLE and len(set(given)) > 1:
+                raise _bad(name, f"{name} is given twice")
         self._read(values)
         kept = ((name, values[name][-1]) for name in ("language", "prompt", "temperature") if name in values)
         ours: list[tuple[str, str]] = [pair for pair in kept if pair not in FALLBACK]
@@ -78,7 +82,7 @@ class Asked:
                 raise _bad("timestamp_granularities", "timestamp_granularities must be word or segment")
             if self.response_format != "verbose_json":
                 raise _bad("timestamp_granularities", "timestamp_granularities need response_format verbose_json")
-        if values.get("include", [""]) != [""]:
+        if "include" in values:
             raise _bad("include", "include is not supported here: there are no logprobs of tokens")
         stream = values.get("stream", ["false"])[-1].lower()
         if stream not in ("true", "false", "1", "0"):
@@ -89,6 +93,11 @@ class Asked:
         """The same bytes with the same options are the same job, whatever shape its answer is asked in."""
         facts = [repr(options), *(item.sha256 for item in inputs)]
         return "openai:" + hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+
+def is_known(name: str) -> bool:
+    """Whether a field of this name says something of the job; with brackets or without."""
+    return name.removesuffix("[]") in KNOWN or name.startswith("chunking_strategy[")
 
 
 async def transcriptions(request: web.Request) -> web.StreamResponse:
@@ -103,7 +112,7 @@ async def translations(request: web.Request) -> web.StreamResponse:
 
 async def _speech(request: web.Request, asked: Asked) -> web.StreamResponse:
     context = context_of(request)
-    job, _ = await accept(request, context, Form(asked.understand, asked.key))
+    job, _ = await accept(request, context, Form(asked.understand, asked.key, is_known))
     if asked.stream:
         return await stream(request, context, job, speakers=asked.response_format == "diarized_json")
     ended = await _ended(request, context, job)

@@ -63,8 +63,13 @@ class OptionsForm(BaseModel):
     @classmethod
     def _split(cls, raw: object) -> object:
         items = raw if isinstance(raw, list | tuple) else [raw]
-        words = [word for item in items for word in (item.split(",") if isinstance(item, str) else [item])]
-        return [word.strip().lower() if isinstance(word, str) else word for word in words]
+        words = [word for item in items for word in (item.lower().split(",") if isinstance(item, str) else [item])]
+        return [word.strip() if isinstance(word, str) else word for word in words if not is_empty(word)]
+
+
+def is_option(name: str) -> bool:
+    """Whether a form's field of this name says something of the job."""
+    return name in WIRE_NAMES or name in (JSON_FIELD, CALLBACK)
 
 
 WIRE_NAMES = {field.alias or name: name for name, field in OptionsForm.model_fields.items()}
@@ -93,7 +98,7 @@ def callback_url(fields: Fields) -> str | None:
 def lenient_options(wanted: dict[str, Any], settings: Settings) -> tuple[Options, tuple[str, ...]]:
     """The options of a controller's job, and what of them was not followed. Raises BAD_OPTION for the model alone: a
     transcript of another model is not what was asked for."""
-    values = {name: value for name, value in wanted.items() if name in WIRE_NAMES and value != ""}
+    values = {name: value for name, value in wanted.items() if name in WIRE_NAMES and not is_empty(value)}
     unknown = [_shown(name) for name in sorted(wanted) if name not in WIRE_NAMES and name not in UNUSED]
     warnings = [f"options without effect here: {', '.join(unknown[:MOST_NAMED])}"] if unknown else []
     while True:
@@ -107,18 +112,26 @@ def lenient_options(wanted: dict[str, Any], settings: Settings) -> tuple[Options
 
 
 def _collect(fields: Fields) -> dict[str, Any]:
-    """One value for each option, from form fields and from the JSON object; twice the same one is an error."""
+    """One value for each option, from form fields and from the JSON object; twice the same one is an error. An empty
+    one is not given."""
     values: dict[str, Any] = {}
     for name, text in fields:
         pairs = _json_object(text).items() if name == JSON_FIELD else [(name, text)]
         for key, value in pairs:
+            if is_empty(value):
+                continue
             if key == REPEATABLE and key in values:
                 values[key] = [*_as_list(values[key]), *_as_list(value)]
                 continue
             if key in values:
                 raise BtworkerError(ErrorCode.BAD_OPTION, f"{_shown(key)} is given twice", param=_shown(key))
             values[key] = value
-    return {key: value for key, value in values.items() if value not in ("", None)}
+    return values
+
+
+def is_empty(value: object) -> bool:
+    """A field in which nothing was chosen or typed."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _as_list(value: object) -> list[object]:
@@ -127,7 +140,7 @@ def _as_list(value: object) -> list[object]:
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(text) if text.strip() else {}
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -140,8 +153,7 @@ def _explained(error: ValidationError) -> BtworkerError:
     option = first_mistake(error)[0][0]
     if option not in WIRE_NAMES:
         shown = _shown(option)
-        hint = "; send the file as a part with a filename" if option == "file" else ""
-        message = f"there is no option {shown!r}{hint}; there are {', '.join(WIRE_NAMES)}"
+        message = f"there is no option {shown!r}; there are {', '.join(WIRE_NAMES)}"
         return BtworkerError(ErrorCode.BAD_OPTION, message, param=shown)
     allowed = OptionsForm.model_fields[WIRE_NAMES[option]].description
     return BtworkerError(ErrorCode.BAD_OPTION, f"{option} must be {allowed}", param=option)

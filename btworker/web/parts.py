@@ -21,8 +21,10 @@ MAX_IDLE_BYTES = 2**16
 """Bytes of a body that may belong to no part: before the first boundary and after the last, however they arrive."""
 MAX_HEADER_BYTES = 8192
 MAX_HEADERS = 16
-MAX_BOUNDARY_CHARS = 200
-_BOUNDARY = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+MAX_BOUNDARY_CHARS = 70
+_BOUNDARY_PARAMETER = re.compile(r';\s*boundary\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))', re.IGNORECASE)
+_FORBIDDEN_IN_BOUNDARY = re.compile(r"[^0-9A-Za-z'()+_,./:=? -]")
+"""What RFC 2046 does not allow in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,33 @@ PartEvent = PartHead | bytes | None
 
 
 def boundary_of(content_type: str) -> str:
-    """The boundary in a Content-Type. Raises BAD_MULTIPART."""
-    boundary = multipart.parse_options_header(content_type)[1].get("boundary", "")
-    if len(boundary) > MAX_BOUNDARY_CHARS or not _BOUNDARY.fullmatch(boundary):
-        raise BtworkerError(ErrorCode.BAD_MULTIPART, "the Content-Type of multipart/form-data needs a valid boundary")
-    return str(boundary)
+    """The boundary in a Content-Type; also one with `/` or `=` that should stand in quotes. Raises BAD_MULTIPART."""
+    found = _BOUNDARY_PARAMETER.search(content_type)
+    quoted, bare = found.groups() if found else (None, "")
+    boundary = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else bare.strip()
+    if wrong := _wrong_with(boundary):
+        raise BtworkerError(ErrorCode.BAD_MULTIPART, f"the boundary in the Content-Type {wrong}")
+    return boundary
+
+
+def _wrong_with(boundary: str) -> str:
+    """What RFC 2046 forbids about a boundary; empty where it allows it."""
+    if not boundary:
+        return "of multipart/form-data is missing or empty"
+    if len(boundary) > MAX_BOUNDARY_CHARS:
+        return f"has {len(boundary)} characters; at most {MAX_BOUNDARY_CHARS} are allowed (RFC 2046)"
+    if forbidden := _FORBIDDEN_IN_BOUNDARY.search(boundary):
+        return f"has the character {forbidden[0]!a}, which RFC 2046 forbids; take letters and digits"
+    return "ends with a space, which RFC 2046 forbids" if boundary.endswith(" ") else ""
+
+
+def decoded(raw: bytes) -> str:
+    """Text that should be UTF-8. What is not is taken for the code page of a Western Windows, the likeliest of those
+    that programs send without saying so: a name that is spelled wrongly costs nothing, a refusal costs the upload."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", "replace")
 
 
 class Body:
@@ -82,15 +106,28 @@ class Body:
             self._timer = self._loop.call_later(max(wait_s, 0.01), self._look)
 
 
+class _Parser(multipart.PushMultipartParser):  # type: ignore[misc]  # it carries no types
+    """A parser for heads in any encoding: told that they are Latin-1, which every byte is, it splits them; they are
+    decoded before their parameters are read."""
+
+    head_bytes = 0
+    """About what the latest head took on the wire."""
+
+    def _create_segment(self, headerlist: list[tuple[str, str]]) -> Any:
+        self.head_bytes = sum(len(name) + len(value) + len(": \r\n") for name, value in headerlist) + len("\r\n")
+        return super()._create_segment([(name, decoded(value.encode("latin-1"))) for name, value in headerlist])
+
+
 class PartParser:
     """Chunks in, events out: a head opens a part, bytes belong to it, None closes it."""
 
     def __init__(self, boundary: str, *, max_parts: int) -> None:
-        self._parser = multipart.PushMultipartParser(
+        self._parser = _Parser(
             boundary,
             max_header_size=MAX_HEADER_BYTES,
             max_header_count=MAX_HEADERS,
             max_segment_count=max_parts,
+            header_charset="latin-1",
         )
         self._boundary_bytes = len(boundary) + len("\r\n--\r\n")
         self._outside_bytes = 0
@@ -103,30 +140,29 @@ class PartParser:
                 if isinstance(event, bytes):
                     self._outside_bytes -= len(event)
                 elif event is not None:
-                    self._outside_bytes -= self._boundary_bytes + _head_bytes(event)
+                    self._outside_bytes -= self._boundary_bytes + self._parser.head_bytes
                 yield event if event is None or isinstance(event, bytes) else _head(event)
         except multipart.MultipartError as error:
-            raise BtworkerError(ErrorCode.BAD_MULTIPART, f"the multipart body is not valid: {_plain(error)}") from None
+            raise self._refusal(f"is not valid: {_plain(error)}") from None
         if self._outside_bytes > MAX_IDLE_BYTES:
-            raise BtworkerError(ErrorCode.BAD_MULTIPART, "the multipart body has too many bytes outside of its parts")
+            raise self._refusal("has too many bytes outside of its parts")
 
     def close(self) -> None:
         """The body has ended. Raises BAD_MULTIPART when the last boundary has not come."""
         try:
             self._parser.close()
         except multipart.MultipartError:
-            raise BtworkerError(
-                ErrorCode.BAD_MULTIPART, "the multipart body ends before its last boundary: it was cut off"
-            ) from None
+            raise self._refusal("ends before its last boundary: it was cut off") from None
+
+    def _refusal(self, what: str) -> BtworkerError:
+        """A body in which no part was found most likely has another boundary than its Content-Type."""
+        if not self._parser.head_bytes:
+            what += "; no part of it begins with the boundary in the Content-Type"
+        return BtworkerError(ErrorCode.BAD_MULTIPART, f"the multipart body {what}")
 
 
 def _head(segment: Any) -> PartHead:
     return PartHead(segment.name or "", segment.filename, dict(segment.headerlist))
-
-
-def _head_bytes(segment: Any) -> int:
-    """About the bytes that a part's head took on the wire."""
-    return sum(len(name) + len(value.encode()) + len(": \r\n") for name, value in segment.headerlist) + len("\r\n")
 
 
 def _plain(error: Exception) -> str:

@@ -40,6 +40,7 @@ class Route:
 
 
 ROUTES = (
+    Route("GET", "/", docs.welcome, about_system.WELCOME, Access.OPEN),
     Route("GET", "/openapi.json", docs.document, about_system.DOCUMENT, Access.OPEN),
     Route("GET", "/docs", docs.page, about_system.PAGE, Access.OPEN),
     Route("GET", "/docs/{name}", docs.asset, about_system.ASSET, Access.OPEN),

@@ -64,7 +64,7 @@ def _wanted(request: web.Request) -> Wanted:
     if len(request.query) != len(set(request.query)):
         raise BtworkerError(ErrorCode.BAD_REQUEST, "each parameter may be given once")
     try:
-        return Wanted.model_validate(dict(request.query))
+        return Wanted.model_validate({name: value for name, value in request.query.items() if value.strip()})
     except ValidationError as error:
         name = first_mistake(error)[0][0]
         if name not in NAMES:

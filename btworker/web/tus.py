@@ -60,6 +60,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     _check_version(request)
     admission.check_expectation(request)
+    _check_is_whole(request)
     length = _length(request, context)
     metadata = request.headers.get("Upload-Metadata", "")
     if len(metadata) > MAX_METADATA_CHARS:
@@ -182,6 +183,16 @@ def _record(request: web.Request, context: Context) -> Resumable:
 def _check_version(request: web.Request) -> None:
     if request.headers.get("Tus-Resumable") != VERSION:
         raise BtworkerError(ErrorCode.UNKNOWN_VERSION, f"send Tus-Resumable: {VERSION}, the only version here")
+
+
+def _check_is_whole(request: web.Request) -> None:
+    """Refuse what a creation asks for that is not here, before anything of it is kept. Raises BAD_REQUEST."""
+    if "Upload-Concat" in request.headers:
+        message = "concatenation (Upload-Concat) is not supported: send the file as one upload, in as many PATCHes as"
+        raise _bad(f"{message} you like", "Upload-Concat")
+    if request.query:
+        message = "options do not stand in the address of an upload: put them as JSON into `submit` of Upload-Metadata"
+        raise _bad(message, ascii(next(iter(request.query))[:64]))
 
 
 def _length(request: web.Request, context: Context) -> int | None:

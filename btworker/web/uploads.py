@@ -6,29 +6,29 @@ However an upload ends before that, nothing of it stays on the disk.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Delivery, Input, Job, Options, new_job_id, unique_stems
+from btworker.jobs import Delivery, Input, Job, Options, new_job_id
 from btworker.logs import get_logger
 from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service import NewJob
+from btworker.stems import unique_stems
 from btworker.storage import sync_folder
 from btworker.web import admission, json_jobs
 from btworker.web.admission import idempotency_key
 from btworker.web.context import Context, context_of
-from btworker.web.filenames import sent_filename
+from btworker.web.fields import Field, is_file_without_name, no_filename
+from btworker.web.filenames import NAMELESS, sent_filename
 from btworker.web.jobs import json_answer, to_wire
 from btworker.web.middlewares import request_id_of
-from btworker.web.options import CALLBACK, JSON_FIELD, Fields, callback_url, parse_options
+from btworker.web.options import CALLBACK, JSON_FIELD, Fields, callback_url, is_option, parse_options
 from btworker.web.parts import Body, PartHead, PartParser, boundary_of
 
 log = get_logger()
 MAX_FIELDS = 64
-MAX_FIELD_BYTES = 2**16
-MAX_JSON_BYTES = 2**18
 _AS_IT_IS = ("", "binary", "8bit", "7bit")
 
 
@@ -40,6 +40,8 @@ class Form:
     """The form's fields -> ours. Raises BAD_OPTION."""
     key: Callable[[web.Request, Options, tuple[Input, ...]], str | None] = lambda request, *_: idempotency_key(request)
     """Uploads with the same key are the same job."""
+    is_option: Callable[[str], bool] = is_option
+    """Whether a field of this name is an option, and so no file that lost its filename."""
 
 
 PLAIN = Form()
@@ -96,27 +98,6 @@ async def _receive(request: web.Request, context: Context, form: Form) -> tuple[
             await upload.close()
 
 
-@dataclass(slots=True)
-class _Field:
-    """A form field while it arrives."""
-
-    name: str
-    value: bytearray = field(default_factory=bytearray)
-
-    def add(self, data: bytes) -> None:
-        self.value += data
-        limit = MAX_JSON_BYTES if self.name == JSON_FIELD else MAX_FIELD_BYTES
-        if len(self.value) > limit:
-            message = f"the field is larger than {limit // 1024} KiB; a file needs a filename"
-            raise BtworkerError(ErrorCode.BAD_OPTION, message, param=self.name[:64])
-
-    def text(self) -> str:
-        try:
-            return self.value.decode("utf-8")
-        except UnicodeDecodeError:
-            raise BtworkerError(ErrorCode.BAD_OPTION, "the field is not UTF-8", param=self.name[:64]) from None
-
-
 class Upload:
     """One upload from its first byte to its job, or to nothing."""
 
@@ -126,10 +107,12 @@ class Upload:
         self._context = context
         self._data = context.service.data
         self._job_id = new_job_id()
-        self._fields: list[tuple[str, str]] = []
+        self._fields: list[tuple[str, str]] = list(request.query.items())
         self._files: list[Input] = []
         self._filename = ""
-        self._part: ReceivedFile | _Field | None = None
+        self._was_chosen = True
+        """A browser sends a file input in which nothing was chosen as a file without name and content."""
+        self._part: ReceivedFile | Field | None = None
         self._has_folder = False
         self._submitting: asyncio.Task[tuple[Job, bool]] | None = None
         self._owed_bytes = request.content_length or 0
@@ -166,12 +149,19 @@ class Upload:
     async def _begin_part(self, head: PartHead) -> None:
         _check_encoding(head)
         filename = sent_filename(head)
-        if filename is None:
-            if len(self._fields) >= MAX_FIELDS:
-                raise BtworkerError(ErrorCode.BAD_MULTIPART, f"an upload has at most {MAX_FIELDS} fields")
-            self._part = _Field(head.name)
+        if filename is None or head.name == JSON_FIELD:
+            self._part = self._begin_field(head)
             return
+        self._was_chosen = head.filename != "" or filename != NAMELESS
         await self._begin_file(head, filename)
+
+    def _begin_field(self, head: PartHead) -> Field:
+        is_option = self._form.is_option(head.name)
+        if not is_option and is_file_without_name(head):
+            raise no_filename(head.name)
+        if len(self._fields) >= MAX_FIELDS:
+            raise BtworkerError(ErrorCode.BAD_MULTIPART, f"an upload has at most {MAX_FIELDS} fields")
+        return Field(head.name, is_option, is_json=head.name == JSON_FIELD)
 
     async def _begin_file(self, head: PartHead, filename: str) -> None:
         settings = self._context.settings
@@ -189,7 +179,7 @@ class Upload:
         self._part = ReceivedFile(self._data, settings, self._data.folder(self._job_id).input(len(self._files)))
 
     async def _add(self, data: bytes) -> None:
-        if isinstance(self._part, _Field):
+        if isinstance(self._part, Field):
             self._part.add(data)
         elif self._part is not None:
             if self._part.size_bytes + len(data) > self._context.settings.max_file_bytes:
@@ -198,9 +188,9 @@ class Upload:
 
     async def _end_part(self) -> None:
         part = self._part
-        if isinstance(part, _Field):
+        if isinstance(part, Field):
             self._fields.append((part.name, part.text()))
-        elif part is not None:
+        elif part is not None and (part.size_bytes or self._was_chosen):
             if part.size_bytes == 0:
                 raise BtworkerError(ErrorCode.EMPTY_FILE, f"the file {self._filename!r} is empty")
             sha256 = await part.finish()

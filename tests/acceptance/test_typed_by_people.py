@@ -2,14 +2,16 @@
 
 import http.client
 import json
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
 import btworker
-from tests.acceptance.conftest import TOKEN, Worker
+from tests.acceptance.conftest import TOKEN, Worker, until
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
 
@@ -60,6 +62,21 @@ def post(port: int, *parts: bytes, path: str = SPEECH_PATH, boundary: str = BOUN
     return status, raw
 
 
+def ended(port: int, job_id: str) -> Any:
+    """The job, once it has ended."""
+    found: dict[str, Any] = {}
+
+    def has_ended() -> bool:
+        url = f"http://127.0.0.1:{port}/v1/jobs/{job_id}"
+        with urlopen(Request(url, headers={"Authorization": f"Bearer {TOKEN}"}), timeout=60) as answer:
+            found.update(json.load(answer))
+        return found["status"] in ("complete", "failed", "canceled")
+
+    until(has_ended, f"{job_id} ends")
+    assert found["status"] == "complete", found["error"]
+    return found
+
+
 def test_a_prompt_that_quotes_a_sign_of_the_model_is_text(port: int) -> None:
     """neavo/KeywordGacha#146, bespokelabsai/curator#178, raphaelmansuy/code2prompt#23"""
     status, answer = post(port, file(), field("prompt", "He wrote <|endoftext|> on the board."))
@@ -77,3 +94,45 @@ def test_a_language_that_the_model_lacks_is_named(port: int) -> None:
     status, answer = post(port, file(), field("language", "yue"))
     assert (status, answer["error"]["code"]) == (400, "BAD_OPTION")
     assert "does not know cantonese" in answer["error"]["message"]
+
+
+def test_a_name_from_a_mac_and_the_same_name_typed(port: int) -> None:
+    """droppyjs/droppy#72, sanic-org/sanic#2625, filesender/filesender#1338: their results can be told apart."""
+    forms = [unicodedata.normalize(form, "Gespr\u00e4ch.opus") for form in ("NFD", "NFC")]
+    parts = [file(f'name="file"; filename="{name}"'.encode()) for name in forms]
+    status, job = post(port, *parts, field("outputs", "srt"), path="/v1/jobs")
+    assert status == 201
+    job = ended(port, job["workerJobId"])
+    assert [item["filename"] for item in job["outputs"]] == ["Gespr\u00e4ch.srt", "Gespr\u00e4ch-2.srt"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "cp932", "gbk", "cp437", "utf-16-le"])
+def test_a_name_in_the_code_page_of_the_client_costs_no_upload(port: int, encoding: str) -> None:
+    """curl/curl#2267: a name is only shown."""
+    name = "Gespräch \u4f1a".encode(encoding, "ignore").replace(b"\0", b"").replace(b'"', b"")
+    status, job = post(port, file(b'name="file"; filename="' + name + b'.opus"'), path="/v1/jobs")
+    assert status == 201, job
+    assert job["inputs"][0]["filename"].endswith(".opus")
+
+
+@pytest.mark.parametrize("size", [4_000, len(SPEECH)])
+def test_a_file_part_without_a_filename(port: int, size: int) -> None:
+    """vllm-project/guidellm#983, D7EAD/liboai#64: the sentence says what is missing."""
+    status, answer = post(port, field("model", "whisper-1"), file(b'name="file"', SPEECH[:size]))
+    assert (status, answer["error"]["code"]) == (400, "NO_FILE")
+    assert "the part 'file' has no filename" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("boundary", ["b/QeEbFgqK9PCZo4T", "aaa=bbb"])
+def test_a_boundary_that_should_be_quoted(port: int, boundary: str) -> None:
+    """aspnet/HttpAbstractions#820, jshttp/media-typer#5, mscdex/busboy#306"""
+    recording = part(b'name="file"; filename="talk.opus"', SPEECH, boundary.encode())
+    status, answer = post(port, recording, boundary=boundary)
+    assert (status, bool(answer["text"])) == (200, True)
+
+
+def test_empty_fields_of_a_form(port: int) -> None:
+    """Kochava-Studios/witsy#340, and the same for the other fields."""
+    names = ("language", "prompt", "temperature", "model", "response_format", "stream", "timestamp_granularities[]")
+    status, answer = post(port, file(), *(field(name, "") for name in names))
+    assert (status, bool(answer["text"])) == (200, True)

@@ -72,7 +72,7 @@ BODIES = {
     "a field that is too large": (form(file(b"abc"), field("prompt", "x" * 70_000)), 400, "BAD_OPTION"),
     "options that are too large": (form(file(b"abc"), field("options", "x" * 300_000)), 400, "BAD_OPTION"),
     "a file without a filename": (form(field("file", b"RIFF")), 400, "NO_FILE"),
-    "a second file without a filename": (form(file(b"abc"), field("file", b"RIFF")), 400, "BAD_OPTION"),
+    "a second file without a filename": (form(file(b"abc"), field("file", b"RIFF")), 400, "NO_FILE"),
     "a file above the limit": (form(file(bytes(BIG))), 413, "FILE_TOO_LARGE"),
     "the second file above the limit": (form(file(b"abc"), file(bytes(BIG))), 413, "FILE_TOO_LARGE"),
     "a declared length above the limit": (
@@ -112,11 +112,6 @@ BODIES = {
     "a name of 1 MB": (form(file(b"abc", filename="y" * 2**20)), 400, "BAD_MULTIPART"),
     "a hundred headers": (form(part('form-data; name="f"; filename="a"', b"a", *["X: y"] * 100)), 400, "BAD_MULTIPART"),
     "a header without end": (f"--{BOUNDARY}\r\nX: ".encode() + b"y" * 1_000_000, 400, "BAD_MULTIPART"),
-    "a name that is not UTF-8": (
-        form(part('form-data; name="f"; filename="a"', b"abc")).replace(b'"a"', b'"\xff"'),
-        400,
-        "BAD_MULTIPART",
-    ),
     "a hundred thousand parts": (form(*[field("language", "")] * 100_000), 400, "BAD_MULTIPART"),
     "a bare line feed in the headers": (
         f"--{BOUNDARY}\nContent-Disposition: x\n\nabc".encode() + END,
@@ -148,6 +143,11 @@ HEADERS = {
     "multipart of another kind": ({"Content-Type": "multipart/mixed; boundary=x"}, 415, "UNSUPPORTED_MEDIA"),
     "no boundary": ({"Content-Type": "multipart/form-data"}, 400, "BAD_MULTIPART"),
     "an empty boundary": ({"Content-Type": 'multipart/form-data; boundary=""'}, 400, "BAD_MULTIPART"),
+    "a boundary above the RFC's limit": (
+        {"Content-Type": "multipart/form-data; boundary=" + "x" * 71},
+        400,
+        "BAD_MULTIPART",
+    ),
     "a long boundary": ({"Content-Type": "multipart/form-data; boundary=" + "x" * 300}, 400, "BAD_MULTIPART"),
     "gzip": ({**FORM, "Content-Encoding": "gzip"}, 415, "UNSUPPORTED_MEDIA"),
     "an unknown encoding": ({**FORM, "Content-Encoding": "br, gzip"}, 415, "UNSUPPORTED_MEDIA"),

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from btworker import messages, specs
 from btworker.errors import FAILURE_REASONS, ErrorCode, ErrorInfo
-from btworker.jobs import TRANSITIONS, Input, Job, JobStatus, Options, new_job_id, unique_stems
+from btworker.jobs import TRANSITIONS, Input, Job, JobStatus, Options, new_job_id
+from btworker.stems import unique_stems
 
 
 def a_job(**changes):
@@ -62,6 +63,20 @@ def test_logs_are_bounded_and_warnings_unique():
         (["日本語 🎉.wav"], ["日本語 🎉"]),
         (["a.b.c.wav"], ["a.b.c"]),
         (["talk-2.wav", "talk.wav", "talk.mp3"], ["talk-2", "talk", "talk-3"]),
+        (["Gespra\u0308ch.wav", "Gespr\u00e4ch.wav"], ["Gespr\u00e4ch", "Gespr\u00e4ch-2"]),
+        (["\u212b.wav", "\u00c5.wav", "A\u030a.wav"], ["\u00c5", "\u00c5-2", "\u00c5-3"]),
+        (["\u1112\u1161\u11ab.wav", "\ud55c.wav"], ["\ud55c", "\ud55c-2"]),
+        (["Stra\u00dfe.wav", "STRASSE.wav"], ["Stra\u00dfe", "STRASSE-2"]),
+        (
+            ["\ufb01lm.wav", "film.wav", "\uff46\uff49\uff4c\uff4d.wav"],
+            ["\ufb01lm", "film-2", "\uff46\uff49\uff4c\uff4d-3"],
+        ),
+        (
+            ["ta\u200blk.wav", "talk.wav", "t\u034falk.wav", "talk\ufe0f.wav"],
+            ["talk", "talk-2", "t\u034falk-3", "talk\ufe0f-4"],
+        ),
+        (["t\u0430lk.wav", "talk.wav", "T\u0391LK.wav"], ["t\u0430lk", "talk-2", "T\u0391LK-3"]),
+        (["resume.wav", "r\u00e9sum\u00e9.wav"], ["resume", "r\u00e9sum\u00e9"]),
     ],
 )
 def test_stems(names, stems):

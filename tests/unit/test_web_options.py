@@ -10,7 +10,8 @@ import pytest
 
 from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Options, OutputFormat, unique_stems
+from btworker.jobs import Options, OutputFormat
+from btworker.stems import unique_stems
 from btworker.web.filenames import clean_filename
 from btworker.web.files import content_disposition
 from btworker.web.languages import LANGUAGES, language_code
@@ -48,6 +49,11 @@ def test_every_option_of_the_vocabulary_can_be_sent() -> None:
         ("priority", "0", "priority", 0),
         ("outputs", "srt, VTT,srt", "outputs", (OutputFormat.SRT, OutputFormat.VTT)),
         ("prompt", "Übung 🎧", "prompt", "Übung 🎧"),
+        ("outputs", "srt,,vtt, ", "outputs", (OutputFormat.SRT, OutputFormat.VTT)),
+        ("options", "", "prompt", ""),
+        ("unknown", "", "prompt", ""),
+        ("language", "  ", "language", ""),
+        ("temperature", "\n", "temperature", None),
     ],
 )
 def test_text_becomes_values(name: str, sent: str, field: str, value: object) -> None:
@@ -104,6 +110,15 @@ def test_json_of_the_wrong_kind(value: object) -> None:
     with pytest.raises(BtworkerError) as caught:
         parse_options([("options", json.dumps(value))], SETTINGS)
     assert caught.value.code is ErrorCode.BAD_OPTION
+
+
+def test_an_empty_field_is_not_given() -> None:
+    """And so not given twice, wherever it stands."""
+    fields = [("language", ""), ("language", "de"), ("options", '{"language": "", "task": " "}'), ("task", "translate")]
+    options = parse_options(fields, SETTINGS)
+    assert (options.language, options.task) == ("de", "translate")
+    for name in WIRE_NAMES:
+        assert parse_options([(name, "")], SETTINGS) == parse_options([], SETTINGS)
 
 
 def test_json_null_is_the_default() -> None:

@@ -93,6 +93,12 @@ def test_bytes_outside_of_parts_are_bounded() -> None:
             "Multipart/Form-Data; BOUNDARY=----WebKitFormBoundary7MA4YWxkTrZu0gW",
             "----WebKitFormBoundary7MA4YWxkTrZu0gW",
         ),
+        ("multipart/form-data; boundary=b/QeEbFgqK9PCZo4T", "b/QeEbFgqK9PCZo4T"),
+        ("multipart/form-data; boundary=aaa=bbb; charset=utf-8", "aaa=bbb"),
+        ("multipart/form-data; boundary=a:b?c(d),'e+f_g.h", "a:b?c(d),'e+f_g.h"),
+        ('multipart/form-data; boundary="a\\=b"', "a=b"),
+        ("multipart/form-data; boundary = spaced ;charset=x", "spaced"),
+        ("multipart/form-data; boundary=" + "x" * 70, "x" * 70),
     ],
 )
 def test_boundaries(header: str, boundary: str) -> None:
@@ -100,8 +106,53 @@ def test_boundaries(header: str, boundary: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["multipart/form-data", "multipart/form-data; boundary=", 'multipart/form-data; boundary="é"']
+    ("parameter", "sentence"),
+    [
+        ("", "is missing or empty"),
+        ("; boundary=", "is missing or empty"),
+        ('; boundary=""', "is missing or empty"),
+        ('; boundary="é"', r"has the character '\\xe9', which RFC 2046 forbids"),
+        ("; boundary=a@b", "has the character '@', which RFC 2046 forbids"),
+        ("; boundary=a*b", r"has the character '\*', which RFC 2046 forbids"),
+        ("; boundary=[a]", r"has the character '\[', which RFC 2046 forbids"),
+        ('; boundary="a\\"b"', "has the character '\"', which RFC 2046 forbids"),
+        ('; boundary="a "', "ends with a space, which RFC 2046 forbids"),
+        ("; boundary=" + "x" * 71, "has 71 characters; at most 70 are allowed"),
+    ],
 )
-def test_bad_boundaries(header: str) -> None:
-    with pytest.raises(BtworkerError):
-        boundary_of(header)
+def test_a_boundary_that_the_rfc_forbids_is_named(parameter: str, sentence: str) -> None:
+    """With what is wrong about it."""
+    with pytest.raises(BtworkerError, match=f"the boundary in the Content-Type .*{sentence}"):
+        boundary_of("multipart/form-data" + parameter)
+
+
+def test_a_body_with_another_boundary_says_so() -> None:
+    """Short or long: no part of it was found."""
+    for body in (make_form([b"abc"]), make_form([b"x" * MAX_IDLE_BYTES])):
+        parser = PartParser("another", max_parts=10)
+        with pytest.raises(BtworkerError, match="no part of it begins with the boundary in the Content-Type"):
+            _ = [*parser.feed(body), parser.close()]
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        ("Gespräch.wav".encode(), "Gespräch.wav"),
+        ("Gespräch.wav".encode("cp1252"), "Gespräch.wav"),
+        ("10 €.wav".encode("cp1252"), "10 €.wav"),
+        ("Запись.wav".encode("cp1251"), "Çàïèñü.wav"),
+        (b"\xff\xfe.wav", "ÿþ.wav"),
+        (b"a\x81b.wav", "a\ufffdb.wav"),
+    ],
+)
+def test_a_name_may_be_in_any_encoding(raw: bytes, name: str) -> None:
+    """What is no UTF-8 is taken for a Western Windows'."""
+    [(found, _)] = parse([make_form([b"abc"]).replace(b'filename="0"', b'filename="' + raw + b'"')])
+    assert found == name
+
+
+@given(raw=st.binary(max_size=60).filter(lambda raw: not set(raw) & set(b'"\r\n\\%;')))
+def test_no_byte_of_a_name_costs_the_upload(raw: bytes) -> None:
+    """But those that end a header, which are the client's to escape."""
+    [(found, content)] = parse([make_form([b"abc"]).replace(b'filename="0"', b'filename="' + raw + b'"')])
+    assert (found is None, content) == (False, b"abc")

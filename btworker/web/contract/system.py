@@ -45,6 +45,7 @@ PREFLIGHT = Operation(
 )
 DOCUMENT = Operation("openapi", TAG, "This document", {200: Answer("OpenAPI 3.1", {JSON: {"type": "object"}})})
 PAGE = Operation("docs", TAG, "A page to try the API", {200: Answer("Swagger UI", {"text/html": TEXT})})
+WELCOME = Operation("welcome", TAG, "What this is, for a browser", {200: Answer("a page", {"text/html": TEXT})})
 ASSET = Operation(
     "docsAsset",
     TAG,
