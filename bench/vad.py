@@ -64,7 +64,7 @@ def compare(samples: Samples, options: argparse.Namespace, threads: int) -> tupl
     silero, detector = load_silero_vad(), SpeechDetector(torch.device(options.device), SILEROS)
     torch.set_num_threads(threads)  # importing silero_vad sets one
     sound = torch.from_numpy(samples.astype(np.float32) / 32768)
-    detector.speech(samples[: 60 * RATE], check=lambda: None)
+    detector.speech(samples[: 60 * RATE])
     seconds: tuple[list[float], list[float]] = ([], [])
     same = True
     for number in range(options.rounds):
@@ -72,7 +72,7 @@ def compare(samples: Samples, options: argparse.Namespace, threads: int) -> tupl
         theirs = [(span["start"], span["end"]) for span in get_speech_timestamps(sound, silero)]
         seconds[0].append(time.perf_counter() - start)
         start = time.perf_counter()
-        ours = [(span.start, span.end) for span in detector.speech(samples, check=lambda: None).spans]
+        ours = [(span.start, span.end) for span in detector.speech(samples).spans]
         seconds[1].append(time.perf_counter() - start)
         same = same and ours == theirs
         print(
@@ -89,7 +89,7 @@ def length(samples: Samples, folder: Path, device: str) -> float:
             samples.tofile(file)
     detector = SpeechDetector(torch.device(device))
     mapped = np.memmap(path, np.int16, "r")
-    detector.speech(mapped[: 600 * RATE], check=lambda: None)
+    detector.speech(mapped[: 600 * RATE])
     own_mb, ended = [memory_mb(os.getpid(), "RssAnon")], threading.Event()
 
     def look() -> None:
@@ -98,7 +98,7 @@ def length(samples: Samples, folder: Path, device: str) -> float:
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    detector.speech(mapped, check=lambda: None)
+    detector.speech(mapped)
     ended.set()
     watcher.join()
     return max(own_mb) - own_mb[0]
@@ -128,7 +128,7 @@ def main() -> None:
                 (f"times faster, {threads} threads", f"{spread(times)}; the same spans: {same}"),
             ]
             result |= {f"faster_{threads}": round(statistics.median(times), 1), f"same_{threads}": float(same)}
-        speech = SpeechDetector(torch.device(options.device)).speech(samples, check=lambda: None)
+        speech = SpeechDetector(torch.device(options.device)).speech(samples)
         rows += windows_of(speech.probabilities, len(samples))
         long_mb = length(samples, folder, options.device)
         rows.append((f"memory of its own for {LONG_HOURS} hours, above the network", f"{long_mb:.0f} MB"))

@@ -15,7 +15,7 @@ from bench.real.transcripts import Heard, HeardSegment, HeardWord
 from bench.real.weights import Checkpoint
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Recognition, recognize, run_name
+from btworker.engine.asr.recognition import Recognition, recognize_alone, run_name
 from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.sound.recording import Recording as Sounding
 from btworker.engine.sound.recording import Whole
@@ -43,7 +43,7 @@ class Ours:
         sounding = Sounding(Whole(recording.samples), recording.sha256)
         with tempfile.TemporaryDirectory() as folder:
             journal = Journal(Path(folder) / "0.jsonl", run=run_name(self._model, recording.sha256, options))
-            steps = recognize(self._model, sounding, options, journal=journal, check=lambda: None)
+            steps = recognize_alone(self._model, sounding, options, journal=journal)
             while True:
                 try:
                     next(steps)

@@ -99,7 +99,7 @@ class Ours:
 def wait_for_all(decoder: Decoder, tickets: Sequence[Ticket[Decoded]]) -> None:
     """Drive the decoder until every window has its text."""
     for ticket in tickets:
-        decoder.wait([ticket], check=lambda: None)
+        decoder.wait([ticket])
 
 
 class OpenAi:

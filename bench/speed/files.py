@@ -25,17 +25,19 @@ from bench.speed.machine import hold_threads
 from bench.speed.peers import PeerError, PeerProcess, peer, write_weights
 from bench.speed.recordings import Recording, decoded
 from btworker.cli.wer import word_errors
-from btworker.engine.asr import recognition, transcriber
+from btworker.engine.asr import mel as spectrogram
+from btworker.engine.asr import transcriber
 from btworker.engine.asr.decoding import decoder
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.mel import LogMel
-from btworker.engine.asr.recognition import recognize, run_name
+from btworker.engine.asr.recognition import recognize_alone, run_name
 from btworker.engine.asr.weights import Model
 from btworker.engine.engine import WhisperEngine
 from btworker.engine.sound import recording as sounds
-from btworker.engine.vad.detector import Listening
+from btworker.engine.vad import detector
+from btworker.engine.vad.network import SpeechNetwork
 from btworker.ffmpeg import find_ffmpeg
 from btworker.jobs import Options
 
@@ -166,7 +168,7 @@ def _by_themselves(model: Model, recordings: Sequence[Recording], folder: Path, 
         scratch, journal = folder / "alone.s16", folder / "alone.jsonl"
         heard = sounds.Recording(sounds.Whole(decoded(one.path, scratch)), one.path.name)
         run = run_name(model, heard.sha256, options)
-        for _ in recognize(model, heard, options, journal=Journal(journal, run=run), check=lambda: None):
+        for _ in recognize_alone(model, heard, options, journal=Journal(journal, run=run)):
             pass
         scratch.unlink()
         journal.unlink()
@@ -216,8 +218,10 @@ def _error_rate(recordings: Sequence[Recording], texts: Sequence[str]) -> float:
 
 
 STAGES = (
-    ("VAD", Listening, "hear"),
-    ("mel", recognition, "find_peak"),
+    ("VAD", SpeechNetwork, "_part"),
+    ("VAD", detector, "spans_of"),
+    ("VAD", detector, "pack"),
+    ("mel", spectrogram, "_power"),
     ("mel", LogMel, "frames"),
     ("mel", LogMel, "stretch"),
     ("encoder", Network, "encode"),

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from btworker.engine.stack.faults import translated
 from btworker.engine.stack.surroundings import DIARIZATION_LOADING, Surroundings, look_around
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.logs import get_logger
 from btworker.messages import EngineInfo, HelpTask, JobEvent, RunTask
 from btworker.specs import WorkerSpec
 from btworker.storage import JobFolder
@@ -20,16 +19,10 @@ from btworker.storage import JobFolder
 if TYPE_CHECKING:
     from btworker.engine.job.equipment import Equipment
 
-log = get_logger()
-
 
 def load(spec: WorkerSpec) -> "WhisperEngine":
     """The engine of one child. Cheap next to a model, and never fails: what is wrong is in its `info`."""
     return WhisperEngine(spec, look_around(spec.device))
-
-
-class _EnoughError(Exception):
-    """How a helper is left."""
 
 
 class WhisperEngine:
@@ -83,24 +76,19 @@ class WhisperEngine:
         from btworker.engine.asr.spread.shares import Shares
 
         assert self.equipment is not None  # noqa: S101 - as above
-        models = self.equipment.models
-
-        def check() -> None:
-            if enough() or models.name != task.options.model:
-                raise _EnoughError
-
-        try:
-            check()
-            folder = JobFolder(task.folder).shares(task.file_index)
-            with (
-                translated(),
-                models.lease(task.options.model, check) as model,
-                closing(Shares.find(folder)) as shares,
-            ):
-                count = yield from help_with(model, shares, task.options, task.source.sha256, check=check)
-                log.info("help_finished", windows=count)
-        except _EnoughError:  # a job of its own has come
-            return False
-        except FileNotFoundError:  # the other one has ended
-            pass
+        with self.equipment.models.lease_if_loaded(task.options.model) as model:
+            if model is None:
+                return False
+            try:
+                with (
+                    translated(),
+                    closing(Shares.find(JobFolder(task.folder).shares(task.file_index))) as shares,
+                    closing(help_with(model, shares, task.options, task.source.sha256)) as steps,
+                ):
+                    for _ in steps:
+                        if enough():
+                            return False
+                        yield
+            except FileNotFoundError:  # the other one has ended
+                pass
         return True

@@ -25,8 +25,6 @@ def test_speech_is_found_as_on_the_cpu(tmp_path: Path) -> None:
     speech = np.fromfile(tmp_path / "sample.s16", np.int16)
     piece = np.concatenate([speech, noise_of(50_000) // 20, noise_of(30_000)])
     samples = np.tile(piece, -(-1800 * 16_000 // len(piece)))
-    on_cpu, on_gpu = (
-        SpeechNetwork(torch.device(name)).probabilities(samples, check=lambda: None) for name in ("cpu", "cuda")
-    )
+    on_cpu, on_gpu = (SpeechNetwork(torch.device(name)).probabilities(samples) for name in ("cpu", "cuda"))
     assert float(np.abs(on_cpu - on_gpu).max()) <= TOLERANCE
     assert spans_of(on_cpu, len(samples)) == spans_of(on_gpu, len(samples))

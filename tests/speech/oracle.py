@@ -15,7 +15,7 @@ import whisper
 
 from btworker.engine.asr.decoding.requests import chances
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Recognition, recognize, run_name
+from btworker.engine.asr.recognition import Recognition, recognize_alone, run_name
 from btworker.engine.asr.weights import Model
 from btworker.engine.sound.recording import Recording, Whole
 from btworker.jobs import Options
@@ -27,12 +27,11 @@ INPUT_SHA256 = "the recording"
 def ours(model: Model, samples: npt.NDArray[np.int16], options: Options, journal: Path) -> Recognition:
     """Our result."""
     recording = Recording(Whole(samples), INPUT_SHA256)
-    steps = recognize(
+    steps = recognize_alone(
         model,
         recording,
         options,
         journal=Journal(journal, run=run_name(model, recording.sha256, options)),
-        check=lambda: None,
     )
     while True:
         try:

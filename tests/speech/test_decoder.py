@@ -112,7 +112,7 @@ def all_of(decoder: Decoder, requests: list[TextRequest]) -> list[Decoded]:
     """Ask at once, and wait."""
     tickets = [decoder.submit(request) for request in requests]
     while waiting := [ticket for ticket in tickets if not ticket.done]:
-        decoder.wait(waiting, check=lambda: None)
+        decoder.wait(waiting)
     return [ticket.answer for ticket in tickets]
 
 
@@ -144,7 +144,7 @@ def test_languages_equal_openai_whisper(pair: Pair) -> None:
     windows = cases(seed=2)
     tickets = [decoder.listen(LanguageRequest(window.mel)) for window in windows]
     for window, ticket in zip(windows, tickets, strict=True):
-        decoder.wait([ticket], check=lambda: None)
+        decoder.wait([ticket])
         _, wanted = pair.whisper.detect_language(window.mel, pair.tokenizer)
         assert ticket.answer.languages.keys() == wanted.keys()
         assert all(abs(ticket.answer.languages[code] - wanted[code]) <= 1e-5 for code in wanted)
@@ -251,17 +251,12 @@ def test_what_is_not_wanted_any_more_makes_room(one_pair: Pair) -> None:
     decoder = Decoder(one_pair.network, tokenizer, batch_size=2)
     requests = [window.request(tokenizer) for window in cases(seed=6)[:5]]
     tickets = [decoder.submit(request) for request in requests]
-    rounds = 0
-
-    def cancel_some() -> None:
-        nonlocal rounds
-        rounds += 1
-        if rounds == 3:
-            tickets[0].cancel()
-            tickets[3].cancel()
-
+    for _ in range(3):
+        assert not decoder.wait(tickets, at_most_s=0), "they were through before any was canceled"
+    tickets[0].cancel()
+    tickets[3].cancel()
     for index in (1, 2, 4):
-        decoder.wait([tickets[index]], check=cancel_some)
+        decoder.wait([tickets[index]])
     assert not tickets[0].done and not tickets[3].done
     expected = all_of(Decoder(one_pair.network, tokenizer, batch_size=1), [requests[index] for index in (1, 2, 4)])
     assert [tickets[index].answer.tokens for index in (1, 2, 4)] == [one.tokens for one in expected]
@@ -337,7 +332,7 @@ def test_memory_for_not_even_one_is_an_error(one_pair: Pair, failing: Failing) -
     decoder = Decoder(failing, one_pair.tokenizer, batch_size=1)
     failing.fail_at(5, torch.cuda.OutOfMemoryError("CUDA out of memory"))
     tickets = [decoder.submit(window.request(one_pair.tokenizer)) for window in cases(seed=8)[:2]]
-    decoder.wait(tickets, check=lambda: None)
+    decoder.wait(tickets)
     for ticket in tickets:
         with pytest.raises(torch.cuda.OutOfMemoryError):
             _ = ticket.answer
@@ -349,7 +344,7 @@ def test_an_error_reaches_every_job_and_leaves_no_trace(one_pair: Pair, failing:
     failing.fail_at(4, ValueError("broken"))
     requests = [window.request(one_pair.tokenizer) for window in cases(seed=9)[:5]]
     tickets: list[Ticket[Decoded]] = [decoder.submit(request) for request in requests]
-    decoder.wait(tickets, check=lambda: None)
+    decoder.wait(tickets)
     assert all(ticket.done for ticket in tickets)
     with pytest.raises(ValueError, match="broken"):
         _ = tickets[-1].answer

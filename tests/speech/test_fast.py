@@ -3,9 +3,11 @@ result however it was come by.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,8 @@ from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import Recognition, recognize, run_name
 from btworker.engine.asr.weights import Model, load_model
+from btworker.engine.cooperate.side_by_side import side_by_side
+from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.sound.ffmpeg import Audio
 from btworker.engine.sound.recording import Recording, Whole
 from btworker.ffmpeg import SAMPLE_RATE
@@ -158,22 +162,27 @@ def spoken(one: Segment) -> tuple[object, ...]:
     return (one.id, one.seek, one.start, one.end, one.text, one.tokens, one.temperature, [w.start for w in one.words])
 
 
+class RoundByRound:
+    """The model's decoder, whose owner has its turn after each round."""
+
+    def __init__(self, model: Model) -> None:
+        self._decoder = model.decoder
+
+    def wait(self, tickets: Sequence[Ticket[Any]], *, at_most_s: float) -> bool:
+        """See Driver."""
+        return self._decoder.wait(tickets, at_most_s=0)
+
+
 def test_a_cancel_leaves_the_decoder_to_others(
     demo_model: Model, hear: Callable[..., Recognition], decoded: Callable[..., Audio], tmp_path: Path
 ) -> None:
     """In the middle of the batch; what is asked next is answered."""
     recording = Recording(Whole(decoded(HELD_OUT[20]).samples), "a recording")
-    asked = 0
-
-    def cancel() -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 12:
-            raise InterruptedError
-
     journal = Journal(tmp_path / "0.jsonl", run=run_name(demo_model, recording.sha256, FAST))
-    with pytest.raises(InterruptedError):
-        list(recognize(demo_model, recording, FAST, journal=journal, check=cancel))
+    piece = recognize(demo_model, recording, FAST, journal=journal, tell=lambda _: None)
+    steps = side_by_side([lambda: piece], driver=RoundByRound(demo_model), may_begin=lambda: True)
+    assert len(list(islice(steps, 12))) == 12
+    steps.close()
     short = decoded(HELD_OUT[8])
     assert errors(hear(short.samples), said_in(HELD_OUT[8])) == 0
 

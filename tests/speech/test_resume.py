@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Step, recognize, run_name
+from btworker.engine.asr.recognition import Step, recognize_alone, run_name
 from btworker.engine.asr.weights import Model
 from btworker.engine.sound.recording import Recording, Whole
 from btworker.jobs import Options
@@ -40,7 +40,7 @@ def test_an_attempt_goes_on_where_the_last_one_died(
     path.write_bytes(b"".join(lines[:kept]) + torn)
     recording = Recording(Whole(noise), "the recording")
     journal = Journal(path, run=run_name(random_model, recording.sha256, OPTIONS))
-    steps = list(recognize(random_model, recording, OPTIONS, journal=journal, check=lambda: None))
+    steps = list(recognize_alone(random_model, recording, OPTIONS, journal=journal))
     assert [step.index for step in steps] == [None, *range(kept, len(lines))]
     assert steps[0].seconds_done == (json.loads(lines[kept - 1])["end"] if kept else 0)
     assert path.read_bytes() == undisturbed.read_bytes()
@@ -66,7 +66,7 @@ def test_windows_of_another_run_are_dropped(
     path = tmp_path / "0.jsonl"
     path.write_bytes(undisturbed.read_bytes())
     journal = Journal(path, run=run_name(random_model, recording.sha256, OPTIONS))
-    steps = recognize(random_model, recording, OPTIONS, journal=journal, check=lambda: None)
+    steps = recognize_alone(random_model, recording, OPTIONS, journal=journal)
     assert next(steps) == Step(None, 0.0, 1.25)
     steps.close()
     assert path.read_bytes() == b""
@@ -75,19 +75,10 @@ def test_windows_of_another_run_are_dropped(
 def test_a_stop_between_windows_keeps_the_finished_ones(
     undisturbed: Path, random_model: Model, noise: npt.NDArray[np.int16], tmp_path: Path
 ) -> None:
-    """`check` is asked before each window and before each further try at one."""
+    """Closed after a window, nothing more is written."""
     recording = Recording(Whole(noise), "the recording")
     journal = Journal(tmp_path / "0.jsonl", run=run_name(random_model, recording.sha256, OPTIONS))
-    finished = 0
-
-    def stop() -> None:
-        if finished == 1:
-            raise InterruptedError
-
-    steps = recognize(random_model, recording, OPTIONS, journal=journal, check=stop)
-    next(steps)
-    next(steps)
-    finished = 1
-    with pytest.raises(InterruptedError):
-        next(steps)
+    steps = recognize_alone(random_model, recording, OPTIONS, journal=journal)
+    assert [next(steps).index, next(steps).index] == [None, 0]
+    steps.close()
     assert (tmp_path / "0.jsonl").read_bytes() == undisturbed.read_bytes().splitlines(keepends=True)[0]

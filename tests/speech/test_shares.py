@@ -76,7 +76,7 @@ def test_helpers_leave_what_the_owner_would_have_heard(engine: WhisperEngine, pl
     helper = Shares.find(tmp_path / "shares")
     assert helper.plan == plan
     with engine.equipment.models.lease("random", lambda: None) as model:
-        count = end_of(help_with(model, helper, FAST, "sha", check=lambda: None))
+        count = end_of(help_with(model, helper, FAST, "sha"))
     assert count == len(plan.windows) - PART
     assert owner.said(0) is None
     said = owner.said(2)
@@ -90,7 +90,7 @@ def test_a_helper_with_another_model_does_nothing(engine: WhisperEngine, plan: P
     """What it would say might be another text."""
     shares = Shares.offer(tmp_path / "shares", replace(plan, run="another run"))
     with engine.equipment.models.lease("random", lambda: None) as model:
-        assert end_of(help_with(model, shares, FAST, "sha", check=lambda: None)) == 0
+        assert end_of(help_with(model, shares, FAST, "sha")) == 0
     assert shares.claim(2)
     shares.close()
 

@@ -74,7 +74,7 @@ def test_spans_are_those_of_get_speech_timestamps(
 ) -> None:
     """To the sample, with silero's own lengths and with ours."""
     samples = np.array(decoded(path).samples)
-    probabilities = network.probabilities(samples, check=lambda: None)
+    probabilities = network.probabilities(samples)
     sound = torch.from_numpy(samples.astype(np.float32) / 32768)
     for rules in (SILEROS, Rules()):
         wanted = get_speech_timestamps(
@@ -89,7 +89,7 @@ def test_spans_are_those_of_get_speech_timestamps(
 @pytest.mark.parametrize(("lanes", "lane_frames"), [(1, 500), (16, 250), (7, 1000)])
 def test_strips_side_by_side_say_what_the_whole_says(lanes: int, lane_frames: int, long: Samples, silero: Any) -> None:
     """With strips far shorter than the network's memory, and over several stretches: the same chances and spans."""
-    ours = SpeechNetwork(CPU, lanes=lanes, lane_frames=lane_frames).probabilities(long, check=lambda: None)
+    ours = SpeechNetwork(CPU, lanes=lanes, lane_frames=lane_frames).probabilities(long)
     wanted = theirs(silero, long)
     assert float(np.abs(ours - wanted).max()) <= TOLERANCE
     for rules in (SILEROS, Rules()):
@@ -100,7 +100,7 @@ def test_strips_side_by_side_say_what_the_whole_says(lanes: int, lane_frames: in
 def test_every_length_gives_a_value_for_each_frame(count: int, network: SpeechNetwork, silero: Any) -> None:
     """At the edges of frames, blocks and stretches."""
     samples = noise_of(max(count, 9000))[:count]
-    ours = network.probabilities(samples, check=lambda: None)
+    ours = network.probabilities(samples)
     assert ours.shape == (-(-count // FRAME),)
     assert np.allclose(ours, theirs(silero, samples), rtol=0, atol=TOLERANCE)
 
@@ -122,26 +122,23 @@ def test_silence_and_noise_are_no_speech() -> None:
     """No windows, so nothing to invent text for."""
     detector = SpeechDetector(CPU)
     for samples in (np.zeros(20 * SECOND, np.int16), noise_of(20 * SECOND) // 40):
-        speech = detector.speech(samples, check=lambda: None)
+        speech = detector.speech(samples)
         assert speech.spans == speech.windows() == ()
         assert speech.total_samples == len(samples)
 
 
 def test_a_memory_map_is_read_in_pieces_and_can_be_stopped(tmp_path: Path, network: SpeechNetwork) -> None:
-    """`check` is called before each stretch."""
+    """Each of about two minutes, after which whoever asked may leave."""
     path = tmp_path / "long.s16"
     noise_of(FRAME * 4096 * 3).tofile(path)
     samples = np.memmap(path, np.int16, "r")
-    calls = []
-
-    def stop() -> None:
-        calls.append(None)
-        if len(calls) == 3:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        network.probabilities(samples, check=stop)
-    assert len(calls) == 3
+    parts = network.stretch(samples, 0, 3 * 4096, state=network.initial_state())
+    found = [next(parts)[0], next(parts)[0]]
+    parts.close()
+    whole = network.probabilities(samples)
+    assert [len(part) for part in found] == [4096, 4096]
+    assert len(whole) == 3 * 4096
+    assert np.array_equal(np.concatenate(found), whole[: 2 * 4096])
 
 
 @settings(max_examples=200 if FULL else 50, deadline=None)

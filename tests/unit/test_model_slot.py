@@ -79,7 +79,7 @@ def test_who_waits_can_be_canceled() -> None:
             assert again == "a"
 
 
-def test_a_model_that_cannot_be_loaded_leaves_the_desk_empty() -> None:
+def test_a_model_that_cannot_be_loaded_leaves_the_slot_empty() -> None:
     """The error is the asking job's; the next one may ask for what can be had."""
 
     def load(name: str) -> str:
@@ -95,3 +95,30 @@ def test_a_model_that_cannot_be_loaded_leaves_the_desk_empty() -> None:
     assert slot.name == ""
     with slot.lease("a", fine) as model:
         assert model == "a"
+
+
+def test_a_helper_has_what_is_loaded_or_nothing() -> None:
+    """At once: no other model is loaded for it, it goes before nobody, and who needs another model waits for it."""
+    slot: ModelSlot[str] = ModelSlot(lambda name: name)
+    with slot.lease_if_loaded("a") as model:
+        assert model is None
+    with slot.lease("a", fine), slot.lease_if_loaded("b") as model:
+        assert model is None
+    asked = threading.Event()
+
+    def job() -> str:
+        def asked_now() -> None:
+            asked.set()
+
+        with slot.lease("b", asked_now):
+            return slot.name
+
+    with ThreadPoolExecutor(1) as pool:
+        with slot.lease_if_loaded("a") as model:
+            assert model == "a"
+            following = pool.submit(job)
+            assert asked.wait(DEADLINE_S)
+            assert slot.name == "a"
+            with slot.lease_if_loaded("a") as second:
+                assert second is None, "it would go before the job that waits"
+        assert following.result(DEADLINE_S) == "b"

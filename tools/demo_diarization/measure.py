@@ -52,8 +52,8 @@ def pcm(samples: np.ndarray) -> np.ndarray:
 
 def diarize(diarizer: Diarizer, samples: np.ndarray, options: Options = OPTIONS) -> Diarization:
     """All the way, without progress. `samples` are floats, or int16 as the worker has them."""
-    steps = diarizer.diarize(samples if samples.dtype == np.int16 else pcm(samples), options, check=lambda: None)
-    return result_of(steps)
+    samples = samples if samples.dtype == np.int16 else pcm(samples)
+    return result_of(diarizer.diarize(samples, options, tell=lambda _: None))
 
 
 def annotation(turns: tuple[Turn, ...] | list[Turn]) -> Annotation:

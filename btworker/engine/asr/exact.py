@@ -4,7 +4,7 @@ ended, and hears that text as its prompt; the segments equal those of transcribe
 A recording's windows come one after the other, and share batches with those of other recordings.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import torch
@@ -20,7 +20,6 @@ from btworker.engine.asr.segments import clear_empty, segment
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Cut, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
-from btworker.engine.cooperate.ticket import Ticket, answered
 from btworker.engine.quality.coverage import uncovered
 from btworker.jobs import Options
 from btworker.transcript import Segment
@@ -51,29 +50,26 @@ class ExactLoop:
         self._hearing = hearing
         self._initial_state = LoopState(prompt=transcriber.prompt(options.prompt))
 
-    def run(self, done: list[Entry], *, language: Language) -> Iterator[Entry | Ticket[Any]]:
-        """The windows after those that are done."""
+    async def run(self, done: list[Entry], *, language: Language, finish: Callable[[Entry], Awaitable[None]]) -> None:
+        """Decode the windows after those that are done, and `finish` each."""
         state = done[-1].state if done else self._initial_state
         index = len(done)
         while state.seek < self._mel.content_frames:
             start_s = state.seek / FRAMES_PER_SECOND
-            segments, state = yield from self._window(state, language)
+            segments, state = await self._window(state, language)
             end_s = min(state.seek, self._mel.content_frames) / FRAMES_PER_SECOND
             missing = uncovered(self._hearing.spoken_in(start_s, end_s), segments)
-            yield Entry(index, language.code, self._mel.peak, start_s, end_s, segments, state, missing)
+            await finish(Entry(index, language.code, self._mel.peak, start_s, end_s, segments, state, missing))
             index += 1
 
-    def _window(
-        self, state: LoopState, language: Language
-    ) -> Generator[Ticket[Any], None, tuple[tuple[Segment, ...], LoopState]]:
+    async def _window(self, state: LoopState, language: Language) -> tuple[tuple[Segment, ...], LoopState]:
         """Decode the window at the state's seek: its segments, and the state after it."""
         window = Window(state.seek, min(WINDOW_FRAMES, self._mel.content_frames - state.seek))
         # its spectrogram is the one in which the language was detected, but where a release pads it otherwise
         same = self._revision.pads_with_silence or window.size == WINDOW_FRAMES
         features = language.heard.pop(window.seek, None) if same else None
         sound = self._input(window) if features is None else features
-        ticket = self._transcriber.ask(sound, window, heard=features is not None, prompt=state.prompt)
-        decoded = yield from answered(ticket)
+        decoded = await self._transcriber.ask(sound, window, heard=features is not None, prompt=state.prompt)
         if self._transcriber.is_silence(decoded):
             return (), LoopState(window.seek + window.size, state.prompt, state.last_speech_s, state.segment_count)
         pieces = self._transcriber.pieces(decoded, window)

@@ -7,10 +7,9 @@ timestamps, after which a model would leave the rest to the next window; segment
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Any
 
 from torch import Tensor
 
@@ -20,21 +19,20 @@ from btworker.engine.asr.journal import Entry, LoopState
 from btworker.engine.asr.language import Language
 from btworker.engine.asr.segments import clear_empty, segment
 from btworker.engine.asr.sentences import fit_to_speech
-from btworker.engine.asr.spread.shares import PART, Elsewhere, Offered, Shares
+from btworker.engine.asr.spread.shares import PART, Elsewhere, Shares
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
-from btworker.engine.cooperate.ticket import Ticket, answered
+from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.quality.coverage import Interval, uncovered
-from btworker.engine.sound.ffmpeg import DecodeProgress
 from btworker.engine.sound.recording import Sound
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
 AHEAD = 2
 """Windows in the decoder, times its batch: enough that no place stays empty, and no recording fills the memory."""
-Offer = Callable[[tuple[Window, ...]], Shares | None]
-"""All windows -> what is shared; None where nobody is to help."""
+Offer = Callable[[tuple[Window, ...], int], Shares | None]
+"""(all windows, how many of them were asked for here) -> what is shared; None where nobody is to help."""
 HEARD_AGAIN_S = 1.0
 """Speech without text that is decoded once more, by itself. Of less, a decoder makes words of its own."""
 MOST_OF_IT = 0.9
@@ -80,58 +78,51 @@ class FastLoop:
         self._offer = offer
         self._shares: Shares | None = None
 
-    def run(self, done: list[Entry], *, language: Language) -> Iterator[Entry | Offered | DecodeProgress | Ticket[Any]]:
-        """The windows after those that are done, in their order."""
+    async def run(self, done: list[Entry], *, language: Language, finish: Callable[[Entry], Awaitable[None]]) -> None:
+        """Decode the windows after those that are done, and `finish` each in their order."""
         asked: deque[tuple[Window, Ticket[Decoded]]] = deque()
         state = done[-1].state if done else LoopState()
         try:
             for index in count(len(done)):
-                yield from self._ask_ahead(index, asked, language)
+                await self._ask_ahead(index, asked, language)
                 if not asked:
                     return
                 window, ticket = asked[0]
-                segments = yield from self._hear(window, ticket, state)
+                segments = await self._hear(window, ticket, state)
                 asked.popleft()
                 begin, end = (frame / FRAMES_PER_SECOND for frame in (window.seek, window.seek + window.size))
                 state = _after(state, window, segments)
                 missing = self._missing(window, segments)
-                yield Entry(index, language.code, None, begin, end, self._shown(segments), state, missing)
+                await finish(Entry(index, language.code, None, begin, end, self._shown(segments), state, missing))
         finally:
             for _, ticket in asked:
                 ticket.cancel()
             if self._shares is not None:
                 self._shares.remove()
 
-    def _ask_ahead(
-        self, index: int, asked: deque[tuple[Window, Ticket[Decoded]]], language: Language
-    ) -> Iterator[Offered | DecodeProgress | Ticket[Any]]:
+    async def _ask_ahead(self, index: int, asked: deque[tuple[Window, Ticket[Decoded]]], language: Language) -> None:
         """Ask for window `index` and those after it, as far as they are known. Sound is waited for only where there is
         nothing else to do."""
         hearing = self._hearing
         if self._offer is not None and hearing.sound_is_whole:  # others can help only once all windows are known
             while not hearing.is_whole:
-                yield from hearing.further()
+                await hearing.further()
         while len(asked) < self._ear.ahead:
             number = index + len(asked)
             if hearing.is_whole:
-                yield from self._share(number)
+                self._share(number)
             if number < len(hearing.windows):
                 window = hearing.windows[number]
                 asked.append((window, self._ask(number, window, language)))
             elif hearing.is_whole or (asked and hearing.must_wait):
                 return
             else:
-                yield from hearing.further()
+                await hearing.further()
 
-    def _share(self, number: int) -> Iterator[Offered]:
+    def _share(self, number: int) -> None:
         """Let others help, once; with what comes from window `number` on."""
-        if self._offer is None:
-            return
-        self._shares, self._offer = self._offer(self._hearing.windows), None
-        if self._shares is not None:
-            for part in range(-(-number // PART)):
-                self._shares.claim(part)
-            yield Offered()
+        if self._offer is not None:
+            self._shares, self._offer = self._offer(self._hearing.windows, number), None
 
     def _ask(self, index: int, window: Window, language: Language) -> Ticket[Decoded]:
         """Here, unless a helper has it."""
@@ -140,14 +131,12 @@ class FastLoop:
             return self._ear.ask(window, features)
         return Elsewhere(self._shares, index, lambda: self._ear.ask(window))
 
-    def _hear(
-        self, window: Window, ticket: Ticket[Decoded], state: LoopState
-    ) -> Generator[Ticket[Any], None, tuple[Segment, ...]]:
+    async def _hear(self, window: Window, ticket: Ticket[Decoded], state: LoopState) -> tuple[Segment, ...]:
         """A window's segments; where somebody speaks in it and no text came out, it is heard once more."""
-        decoded = yield from answered(ticket)
+        decoded = await ticket
         segments = self._segments(window, decoded, state)
         for gap in self._unheard(window, segments):
-            decoded = yield from answered(self._ear.ask(gap))
+            decoded = await self._ear.ask(gap)
             if not self._transcriber.is_unacceptable(decoded):  # else it is a cough or a laugh, and stays without text
                 segments += self._segments(gap, decoded, state)
         in_order = sorted(segments, key=lambda one: one.start)

@@ -1,10 +1,10 @@
 """The windows of a recording as its sound comes in: where somebody speaks, chapter by chapter. Runs in the child."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
 
 from btworker.engine.asr.timeline import WINDOW_FRAMES, Window
-from btworker.engine.sound.recording import Sound, Wait
+from btworker.engine.cooperate.ticket import checkpoint
+from btworker.engine.sound.recording import Sound
 from btworker.engine.vad.detector import Speech, SpeechDetector
 from btworker.engine.vad.packing import GRID
 
@@ -12,10 +12,8 @@ from btworker.engine.vad.packing import GRID
 class Hearing:
     """What is known of one recording's speech. Which windows it has does not depend on when its sound came."""
 
-    def __init__(self, sound: Sound, detector: SpeechDetector, *, check: Callable[[], None]) -> None:
-        """`check` is called often, and may raise to stop."""
+    def __init__(self, sound: Sound, detector: SpeechDetector) -> None:
         self._sound = sound
-        self._check = check
         self._listening = detector.listen()
         self.windows: tuple[Window, ...] = ()
         """All, or those of the beginning that no further sound changes."""
@@ -42,11 +40,12 @@ class Hearing:
         """The sound of the next chapter is not there."""
         return not self._sound.has(self._listening.goal)
 
-    def further(self) -> Wait:
+    async def further(self) -> None:
         """Hear one more chapter, once its sound is there."""
-        yield from self._sound.reach(self._listening.goal)
+        await self._sound.reach(self._listening.goal)
         is_whole = self._sound.is_whole  # asked before the samples: none come between
-        self._listening.hear(self._sound.samples, is_whole=is_whole, check=self._check)
+        for _ in self._listening.hear(self._sound.samples, is_whole=is_whole):
+            await checkpoint()
         self.windows = windows_of(self.speech)
         seconds = [span.seconds for span in self.speech.voiced]
         self._starts_s, self._ends_s = [start for start, _ in seconds], [end for _, end in seconds]

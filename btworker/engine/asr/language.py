@@ -1,9 +1,8 @@
 """Which language a recording is in: the one asked for, or the likeliest. Runs in the child."""
 
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 from whisper.tokenizer import LANGUAGES
@@ -12,7 +11,7 @@ from btworker.engine.asr.decoding.requests import LanguageRequest
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.timeline import WINDOW_FRAMES, Window
 from btworker.engine.asr.weights import Model
-from btworker.engine.cooperate.ticket import Ticket, answered
+from btworker.engine.cooperate.ticket import answers
 from btworker.errors import BtworkerError, ErrorCode, lacks_language
 
 MOST_WINDOWS = 5
@@ -34,9 +33,7 @@ def windows_needed(model: Model, wanted: str) -> int:
     return 1 if wanted or not model.network.is_multilingual else MOST_WINDOWS
 
 
-def find_language(
-    model: Model, mel: LogMel, wanted: str, windows: Sequence[Window]
-) -> Generator[Ticket[Any], None, Language]:
+async def find_language(model: Model, mel: LogMel, wanted: str, windows: Sequence[Window]) -> Language:
     """The language. Where none is wanted it is detected, in several of the windows or in the first 30 s.
 
     Raises BAD_OPTION where the model does not know the language.
@@ -47,20 +44,18 @@ def find_language(
         raise BtworkerError(ErrorCode.BAD_OPTION, lacks_language(model.name, language), param="language")
     if wanted or not model.network.is_multilingual:
         return Language(wanted or "en")
-    return (yield from _detect(model, mel, windows))
+    return await _detect(model, mel, windows)
 
 
-def _detect(model: Model, mel: LogMel, windows: Sequence[Window]) -> Generator[Ticket[Any], None, Language]:
+async def _detect(model: Model, mel: LogMel, windows: Sequence[Window]) -> Language:
     """The language that some windows, spread over those that are known, hold for the likeliest together."""
     count = min(MOST_WINDOWS, len(windows))
     some = [windows[place * len(windows) // count] for place in range(count)]
     sounds = {one.seek: mel.stretch(one.seek, one.size, size=WINDOW_FRAMES) for one in some}
     sounds = sounds or {0: mel.frames(0, WINDOW_FRAMES)}
-    tickets = {seek: model.decoder.listen(LanguageRequest(sound)) for seek, sound in sounds.items()}
+    found = await answers([model.decoder.listen(LanguageRequest(sound)) for sound in sounds.values()])
     likely: Counter[str] = Counter()
-    features = {}
-    for seek, ticket in tickets.items():
-        heard = yield from answered(ticket)
+    for heard in found:
         likely.update(heard.languages)
-        features[seek] = heard.features
+    features = {seek: heard.features for seek, heard in zip(sounds, found, strict=True)}
     return Language(likely.most_common(1)[0][0], features)

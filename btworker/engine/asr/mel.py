@@ -6,13 +6,14 @@ turn comes, from the samples that its frames see, so that the values are the sam
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
+
+from btworker.engine.cooperate.ticket import checkpoint
 
 CHUNK_FRAMES = 12_000
 """Frames at a time in the first pass: two minutes, about 50 MB."""
@@ -54,14 +55,12 @@ class LogMel:
         return peak - 8.0
 
 
-def find_peak(
-    samples: npt.NDArray[np.int16], *, n_mels: int, check: Callable[[], None], device: torch.device = CPU
-) -> float:
-    """The largest log10 mel power of the recording. Calls `check` now and then, which may raise."""
+async def find_peak(samples: npt.NDArray[np.int16], *, n_mels: int, device: torch.device = CPU) -> float:
+    """The largest log10 mel power of the recording."""
     loudest = torch.tensor(FLOOR, device=device)
     frames = len(samples) // HOP_LENGTH + 3  # the last ones reach beyond the end
     for start in range(0, frames, CHUNK_FRAMES):
-        check()
+        await checkpoint()
         power = _power(samples, start, min(CHUNK_FRAMES, frames - start), n_mels=n_mels, device=device)
         loudest = torch.maximum(loudest, power.max())
     return float(loudest.log10())

@@ -1,17 +1,17 @@
-"""One recording, from its first window to its last, as a generator that can be stopped, in one of two modes.
+"""One recording, from its first window to its last, as a coroutine that can be stopped, in one of two modes.
 
 exact.py is openai-whisper's own loop, with the segments of its transcribe(); fast.py decodes independent windows side
-by side. Both say how far they are, stop between two steps, go on where an earlier attempt died, and read a recording of
-any length in the same memory. Runs in the child; engine/cooperate/side_by_side.py drives it.
+by side. Both tell how far they are, stop between two steps, go on where an earlier attempt died, and read a recording
+of any length in the same memory. Runs in the child; engine/cooperate/side_by_side.py drives it.
 """
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 from btworker.engine.asr.exact import ExactLoop
 from btworker.engine.asr.fast import Ear, FastLoop
@@ -20,16 +20,14 @@ from btworker.engine.asr.journal import Entry, Journal
 from btworker.engine.asr.language import find_language, windows_needed
 from btworker.engine.asr.mel import find_peak
 from btworker.engine.asr.revision import installed_revision
-from btworker.engine.asr.spread.shares import Offered, Shares
+from btworker.engine.asr.spread.shares import Shares
 from btworker.engine.asr.timeline import Window
 from btworker.engine.asr.transcriber import Rules, Transcriber
 from btworker.engine.asr.weights import Model
-from btworker.engine.cooperate.relay import relay, without_none
-from btworker.engine.cooperate.side_by_side import alone
-from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.cooperate.side_by_side import emitting, side_by_side
+from btworker.engine.cooperate.ticket import checkpoint
 from btworker.engine.quality.hallucinations import assess
 from btworker.engine.quality.tidy import tidy
-from btworker.engine.sound.ffmpeg import DecodeProgress
 from btworker.engine.sound.recording import Recording
 from btworker.engine.vad.detector import Speech
 from btworker.ffmpeg import SAMPLE_RATE
@@ -71,43 +69,44 @@ def run_name(model: Model, sha256: str, options: Options) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def recognize(
-    model: Model, recording: Recording, options: Options, *, journal: Journal, check: Callable[[], None]
+def recognize_alone(
+    model: Model, recording: Recording, options: Options, *, journal: Journal
 ) -> Generator[Step, None, Recognition]:
-    """One recording by itself: yields a Step before the first window and after each, returns the result.
+    """One recording by itself: yields what recognize() tells, returns the result."""
+    told: deque[Step] = deque()
+    piece = recognize(model, recording, options, journal=journal, tell=told.append)
+    steps = side_by_side([lambda: piece], driver=model.decoder, may_begin=lambda: True)
+    (result,) = yield from emitting(steps, told)
+    return result
 
-    `check` is called before each step of the decoder, and may raise to stop.
-    """
-    piece = recognizing(model, recording, options, journal=journal, check=check)
-    steps = alone(piece, driver=model.decoder, check=check)
-    return (yield from without_none(relay(steps, lambda step: step if isinstance(step, Step) else None)))
 
-
-def recognizing(
+async def recognize(
     model: Model,
     recording: Recording,
     options: Options,
     *,
     journal: Journal,
-    check: Callable[[], None],
-    offer: Callable[[str, tuple[Window, ...]], Shares | None] | None = None,
-) -> Generator[Step | Offered | DecodeProgress | Ticket[Any], None, Recognition]:
-    """The same as a piece of side_by_side(). `check` is called in passes over the whole recording. `offer` lets others
-    help with a recording in fast mode, see shares.py: it takes the language and all windows."""
+    tell: Callable[[Step], None],
+    offer: Callable[[str, tuple[Window, ...], int], Shares | None] | None = None,
+) -> Recognition:
+    """One recording as a piece of side_by_side(): tells a Step before the first window and after each.
+
+    `offer` lets others help with a recording in fast mode, see fast.Offer; its first argument is the language.
+    """
     done, fast = journal.resume(), options.decode == "fast"
-    hearing = Hearing(recording.sound, model.detector, check=check)
+    hearing = Hearing(recording.sound, model.detector)
     wanted = done[-1].language if done else options.language
     needed = windows_needed(model, wanted)
     while not hearing.is_whole and not (fast and len(hearing.windows) >= needed):
-        yield from hearing.further()
-    yield Step(None, done[-1].end if done else 0.0, recording.sound.expected_s)
+        await hearing.further()
+    tell(Step(None, done[-1].end if done else 0.0, recording.sound.expected_s))
     samples = recording.sound.samples
     # a window of fast mode is as loud as it is, as in whisper's training; the exact one goes by the whole file's peak
     peak = done[-1].peak if done else None
     if peak is None and not fast:
-        peak = find_peak(samples, n_mels=model.network.dims.n_mels, check=check, device=model.device)
+        peak = await find_peak(samples, n_mels=model.network.dims.n_mels, device=model.device)
     mel = model.log_mel(samples, peak=peak)
-    language = yield from find_language(model, mel, wanted, hearing.windows if fast else ())
+    language = await find_language(model, mel, wanted, hearing.windows if fast else ())
     transcriber = transcriber_of(model, options, language.code, recording.sha256)
     loop: FastLoop | ExactLoop
     if fast:
@@ -117,13 +116,14 @@ def recognizing(
         revision = installed_revision()
         loop = ExactLoop(model, mel, options, transcriber=transcriber, revision=revision, hearing=hearing)
     entries = list(done)
-    for entry in loop.run(done, language=language):
-        if not isinstance(entry, Entry):
-            yield entry
-            continue
+
+    async def finish(entry: Entry) -> None:
         journal.append(entry)
         entries.append(entry)
-        yield Step(entry.index, entry.end, recording.sound.expected_s)
+        tell(Step(entry.index, entry.end, recording.sound.expected_s))
+        await checkpoint()  # the next window may be there already
+
+    await loop.run(done, language=language, finish=finish)
     segments = tuple(segment for entry in entries for segment in entry.segments)
     # decoded in one piece: a sign may begin in one segment and end in the next
     text = str(transcriber.tokenizer.decode([token for segment in segments for token in segment.tokens]))

@@ -1,37 +1,37 @@
-"""Several pieces of work in one thread, each a generator that yields what it has to say, and a ticket where it cannot
-go on without an answer. While all of them wait, the decoder is driven, so that the windows of all are in its batches.
+"""Several pieces of work in one thread, each a coroutine that awaits a ticket where it cannot go on without an answer.
+While all of them wait, the decoder is driven, here alone, so that the windows of all are in its batches.
 
-One thread, since whatever computes here uses all cores, or the one GPU: two would only be in each other's way.
+One thread, since whatever computes here uses all cores, or the one GPU: two would only be in each other's way. What the
+pieces tell meanwhile they append to a queue, which emitting() empties at the edge.
 """
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any, Generic, Protocol, TypeVar
 
-from btworker.engine.cooperate.relay import without_none
 from btworker.engine.cooperate.ticket import Ticket
 
-WordT = TypeVar("WordT")
+EventT = TypeVar("EventT")
 ResultT = TypeVar("ResultT")
-LOOK_S = 0.5
-"""Seconds after which those that wait may speak all the same: of how far ffmpeg is, say."""
-Piece = Generator[WordT | Ticket[Any], None, ResultT]
+POLL_S = 0.5
+"""Seconds after which the owner gets its turn though nothing has happened: to see whether the job was canceled."""
+Piece = Coroutine[Ticket[Any] | None, None, ResultT]
+"""Awaits tickets and checkpoints."""
 
 
 class Driver(Protocol):
     """What is driven while everybody waits: Decoder."""
 
-    def wait(
-        self, tickets: Sequence[Ticket[Any]], check: Callable[[], None], *, at_most_s: float = float("inf")
-    ) -> bool:
-        """Return True when one of the tickets is done, False after the given time. `check` may raise."""
+    def wait(self, tickets: Sequence[Ticket[Any]], *, at_most_s: float) -> bool:
+        """Return True when one of the tickets is done, False after the given time."""
 
 
-class _Going(Generic[WordT, ResultT]):
+class _Started(Generic[ResultT]):
     """A piece that has begun and not ended."""
 
-    def __init__(self, piece: Piece[WordT, ResultT]) -> None:
-        self.piece = piece
+    def __init__(self, piece: Piece[ResultT]) -> None:
+        self._piece = piece
         self.ticket: Ticket[Any] | None = None
         self.results: list[ResultT] = []
 
@@ -40,58 +40,59 @@ class _Going(Generic[WordT, ResultT]):
         """It waits for nothing."""
         return self.ticket is None or self.ticket.done
 
-    def words(self) -> Iterator[WordT]:
-        """Go on until it waits again, or ends."""
-        while not self.results:
+    def steps(self) -> Iterator[None]:
+        """Go on until it waits again, or ends; yields after each step."""
+        self.ticket = None
+        while self.ticket is None and not self.results:
             try:
-                said = next(self.piece)
+                self.ticket = self._piece.send(None)
             except StopIteration as end:
                 self.results.append(end.value)
-                return
-            if isinstance(said, Ticket):
-                self.ticket = said
-                return
-            self.ticket = None
-            yield said
+            yield
 
 
 def side_by_side(
-    pieces: Sequence[Callable[[], Piece[WordT, ResultT]]],
-    *,
-    driver: Driver,
-    check: Callable[[], None],
-    may_begin: Callable[[], bool],
-) -> Generator[WordT | None, None, list[ResultT]]:
-    """All pieces, begun in their order as soon as `may_begin` says so; yields their words, and None each LOOK_S in
-    which there is none. Returns their results, in order. What one of them raises ends all of them."""
-    going: dict[int, _Going[WordT, ResultT]] = {}
+    pieces: Sequence[Callable[[], Piece[ResultT]]], *, driver: Driver, may_begin: Callable[[], bool]
+) -> Generator[None, None, list[ResultT]]:
+    """Run all pieces, begun in their order as soon as `may_begin` says so; returns their results, in order.
+
+    Yields after each step of one, and each POLL_S in which there is none. What one of them raises ends all of them.
+    """
+    started: dict[int, _Started[ResultT]] = {}
     results: dict[int, ResultT] = {}
     begun = 0
-    look = False
     with ExitStack() as at_the_end:
         while len(results) < len(pieces):
-            while begun < len(pieces) and (not going or may_begin()):
-                going[begun] = _Going(at_the_end.enter_context(closing(pieces[begun]())))
-                yield from going[begun].words()
+            while begun < len(pieces) and (not started or may_begin()):
+                started[begun] = _Started(at_the_end.enter_context(closing(pieces[begun]())))
+                yield from started[begun].steps()
                 begun += 1
-            for index, one in list(going.items()):
-                if one.can_go_on or look:
-                    yield from one.words()
+            for index, one in list(started.items()):
+                if one.can_go_on and not one.results:
+                    yield from one.steps()
                 if one.results:
-                    results[index] = going.pop(index).results[0]
-            waiting = [one.ticket for one in going.values() if one.ticket is not None]
-            look = bool(waiting) and not driver.wait(waiting, check, at_most_s=LOOK_S)
-            if look:
-                yield None
+                    results[index] = started.pop(index).results[0]
+            waiting = [one.ticket for one in started.values() if one.ticket is not None]
+            if waiting and not driver.wait(waiting, at_most_s=POLL_S):
+                yield
     return [results[index] for index in range(len(pieces))]
 
 
-def alone(
-    piece: Piece[WordT, ResultT], *, driver: Driver, check: Callable[[], None]
-) -> Generator[WordT, None, ResultT]:
-    """The words of one piece, by itself."""
-    words: Generator[WordT | None, None, list[ResultT]] = side_by_side(
-        [lambda: piece], driver=driver, check=check, may_begin=lambda: True
-    )
-    (result,) = yield from without_none(words)
-    return result
+def emitting(
+    steps: Generator[None, None, ResultT], told: deque[EventT], *, after_step: Callable[[], None] = lambda: None
+) -> Generator[EventT, None, ResultT]:
+    """Run side_by_side() to its end and yield what the pieces tell, in order; also what they told before an error.
+
+    `after_step` is called after each step; it may tell something itself, or raise to end all pieces.
+    """
+    with closing(steps):
+        while True:
+            try:
+                next(steps)
+                after_step()
+            except StopIteration as end:
+                result: ResultT = end.value
+                return result
+            finally:
+                while told:
+                    yield told.popleft()

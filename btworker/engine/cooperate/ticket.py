@@ -1,8 +1,9 @@
-"""A promise: what was asked, and in the end the answer or what went wrong. Whoever needs one yields it (see
-side_by_side.py) instead of standing still."""
+"""What a piece of work awaits (see side_by_side.py): a ticket for an answer that somebody else is at work on, or a
+checkpoint. Neither knows who drives whom."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from types import coroutine
 from typing import Any, Generic, TypeVar
 
 Answer = TypeVar("Answer")
@@ -10,7 +11,10 @@ Answer = TypeVar("Answer")
 
 @dataclass(slots=True, eq=False)
 class Ticket(Generic[Answer]):
-    """Made by the decoder, or by ffmpeg's pool, which resolve it; they may do so in another thread."""
+    """A promise: what was asked, and in the end the answer or what went wrong.
+
+    Made by the decoder, or for sound, which resolve it; they may do so in another thread.
+    """
 
     canceled: bool = False
     _answer: list[Answer] = field(default_factory=list)
@@ -28,6 +32,15 @@ class Ticket(Generic[Answer]):
             raise self._error
         return self._answer[0]
 
+    def __await__(self) -> Generator["Ticket[Any]", None, Answer]:
+        """Wait for the answer. Left early, it is not wanted any more."""
+        try:
+            while not self.done:
+                yield self
+        finally:
+            self.cancel()
+        return self.answer
+
     def cancel(self) -> None:
         """The answer is not wanted any more: who works at it lets go of it at the next step."""
         self.canceled = True
@@ -41,22 +54,34 @@ class Ticket(Generic[Answer]):
         self._error = error
 
 
-def answered(ticket: Ticket[Answer]) -> Generator[Ticket[Any], None, Answer]:
-    """The ticket's answer: yields the ticket until it is done. Left early, it is not wanted any more."""
-    try:
-        while not ticket.done:
-            yield ticket
-    finally:
-        ticket.cancel()
-    return ticket.answer
+class Condition(Ticket[None]):
+    """Done by itself, as soon as something holds."""
+
+    def __init__(self, holds: Callable[[], bool]) -> None:
+        super().__init__()
+        self._holds = holds
+
+    @property
+    def done(self) -> bool:
+        """See Ticket."""
+        return self._holds()
+
+    @property
+    def answer(self) -> None:
+        """There is nothing to say but that."""
+        return
 
 
-def all_answered(tickets: Sequence[Ticket[Answer]]) -> Generator[Ticket[Any], None, list[Answer]]:
-    """The same of several."""
+async def answers(tickets: Sequence[Ticket[Answer]]) -> list[Answer]:
+    """The answers of several, in order. Left early, or where one fails, none is wanted any more."""
     try:
-        for ticket in tickets:
-            yield from answered(ticket)
+        return [await ticket for ticket in tickets]
     finally:
         for ticket in tickets:
             ticket.cancel()
-    return [ticket.answer for ticket in tickets]
+
+
+@coroutine
+def checkpoint() -> Generator[None, None, None]:
+    """Wait for nothing, in the middle of a long computation: what was told is sent, and a canceled job ends here."""
+    yield

@@ -1,12 +1,12 @@
-"""Samples -> turns. One Diarizer a child, loaded once; a generator of progress around pyannote's blocking call."""
+"""Samples -> turns. One Diarizer a child, loaded once; a coroutine around pyannote's blocking call."""
 
 import queue
 import threading
 import warnings
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from pyannote.audio import Pipeline
 from pyannote.core import Annotation
 
-from btworker.engine.cooperate.relay import relay
+from btworker.engine.cooperate.ticket import checkpoint
 from btworker.engine.diarization.blocks import Block, BlockTurns, merged, plan
 from btworker.engine.diarization.loading import load_pipeline
 from btworker.engine.diarization.pipeline import accelerated, annotations
@@ -58,11 +58,7 @@ class Diarization:
 
 
 LOOK_S = 1.0
-"""How long a job waits for another one's speakers before it looks whether it was canceled."""
-
-
-class _Left(Exception):  # noqa: N818 - no error: how the thread leaves pyannote when nobody waits for it any more
-    pass
+"""How long a job waits for another one's speakers between two checkpoints."""
 
 
 class Diarizer:
@@ -77,28 +73,30 @@ class Diarizer:
         self._block_s, self._overlap_s = settings.diarization_block_s, settings.diarization_overlap_s
         self._set_batches(*batch_sizes(self.device, torch.get_num_threads()))
 
-    def diarize(
-        self, samples: npt.NDArray[np.int16], options: Options, *, check: Callable[[], None]
-    ) -> Generator[DiarizationProgress, None, Diarization]:
-        """Who speaks when in 16 kHz samples; options give the numbers of speakers. `check` may raise, and is called
-        often. A batch for which there is no memory is halved, down to one chunk."""
+    async def diarize(
+        self, samples: npt.NDArray[np.int16], options: Options, *, tell: Callable[[DiarizationProgress], None]
+    ) -> Diarization:
+        """Who speaks when in 16 kHz samples; options give the numbers of speakers. A batch for which there is no memory
+        is halved, down to one chunk."""
         total_s = len(samples) / SAMPLE_RATE
         while not self._turn.acquire(timeout=LOOK_S):  # another job of this child is here
-            check()
-            yield DiarizationProgress(0.0, total_s)
+            tell(DiarizationProgress(0.0, total_s))
+            await checkpoint()
         try:
-            return (yield from self._diarize(samples, options, total_s, check))
+            return await self._diarize(samples, options, total_s, tell)
         finally:
             self._turn.release()
 
-    def _diarize(
-        self, samples: npt.NDArray[np.int16], options: Options, total_s: float, check: Callable[[], None]
-    ) -> Generator[DiarizationProgress, None, Diarization]:
+    async def _diarize(
+        self,
+        samples: npt.NDArray[np.int16],
+        options: Options,
+        total_s: float,
+        tell: Callable[[DiarizationProgress], None],
+    ) -> Diarization:
         blocks = plan(total_s, block_s=self._block_s, overlap_s=self._overlap_s)
-        found: list[BlockTurns] = []
-        for block in blocks:
-            steps = self._patiently(samples, block, _limits(options, alone=len(blocks) == 1), check)
-            found.append((yield from relay(steps, partial(_progress, block, total_s))))
+        limits = _limits(options, alone=len(blocks) == 1)
+        found = [await self._patiently(samples, block, limits, _share_of(block, total_s, tell)) for block in blocks]
         return self._together(blocks, found, options)
 
     def _together(self, blocks: tuple[Block, ...], found: list[BlockTurns], options: Options) -> Diarization:
@@ -118,24 +116,24 @@ class Diarizer:
         threshold = getattr(clustering, "threshold", None)
         return float(threshold) if isinstance(threshold, float | int) else DEFAULT_THRESHOLD
 
-    def _patiently(
-        self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], check: Callable[[], None]
-    ) -> Generator[float, None, BlockTurns]:
+    async def _patiently(
+        self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], tell: Callable[[float], None]
+    ) -> BlockTurns:
         while True:
             try:
-                return (yield from self._block(samples, block, limits, check))
+                return await self._block(samples, block, limits, tell)
             except (RuntimeError, MemoryError) as error:
                 known = translate(error)
                 if known is None or known.code is not ErrorCode.OUT_OF_MEMORY or not self._halve_batches():
                     raise
 
-    def _block(
-        self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], check: Callable[[], None]
-    ) -> Generator[float, None, BlockTurns]:
+    async def _block(
+        self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], tell: Callable[[float], None]
+    ) -> BlockTurns:
         first, last = int(block.start * SAMPLE_RATE), round(block.end * SAMPLE_RATE)
         waveform = torch.from_numpy(np.array(samples[first:last], np.float32) / np.float32(32768))[None]
         file = {"waveform": waveform, "sample_rate": SAMPLE_RATE, "uri": "recording"}
-        output = yield from in_thread(lambda hook: self._apply(file, limits, hook), check)
+        output = await in_thread(lambda hook: self._apply(file, limits, hook), tell)
         ordinary, exclusive, centroids = annotations(output, self.pipeline)
         return _block_turns(ordinary, exclusive, centroids, offset_s=first / SAMPLE_RATE)
 
@@ -163,17 +161,17 @@ class Diarizer:
         return True
 
 
-def in_thread(work: Callable[[Callable[..., None]], Any], check: Callable[[], None]) -> Generator[float, None, Any]:
-    """Run pyannote's blocking call and yield the share that is done, 0 to 1, whenever it says how far it is.
+async def in_thread(work: Callable[[Callable[..., None]], Any], tell: Callable[[float], None]) -> Any:
+    """Run pyannote's blocking call and tell the share that is done, 0 to 1, whenever it says how far it is.
 
-    When `check` raises, or the generator is closed, the call is left at its next word, and waited for.
+    When the coroutine is closed, the call is left the next time that it reports, and waited for.
     """
     said: queue.SimpleQueue[float] = queue.SimpleQueue()
     leave = threading.Event()
 
     def hook(step: str, *_: Any, completed: int = 0, total: int = 0, **__: Any) -> None:
         if leave.is_set():
-            raise _Left
+            raise CancelledError
         if step in STAGE_SHARES and total:
             first, last = STAGE_SHARES[step]
             said.put(first + (last - first) * min(1.0, completed / total))
@@ -181,23 +179,19 @@ def in_thread(work: Callable[[Callable[..., None]], Any], check: Callable[[], No
     with ThreadPoolExecutor(1, thread_name_prefix="diarization") as executor:
         result = executor.submit(work, hook)
         try:
-            yield from _words(said, result, check)
+            while not result.done():
+                with suppress(queue.Empty):
+                    tell(said.get(timeout=POLL_S))
+                await checkpoint()
         finally:
             leave.set()
         return result.result()
 
 
-def _words(said: "queue.SimpleQueue[float]", result: "Future[Any]", check: Callable[[], None]) -> Iterator[float]:
-    while not result.done():
-        check()
-        try:
-            yield said.get(timeout=POLL_S)
-        except queue.Empty:
-            continue
-
-
-def _progress(block: Block, total_s: float, share: float) -> DiarizationProgress:
-    return DiarizationProgress(block.keep_from + share * (block.keep_to - block.keep_from), total_s)
+def _share_of(block: Block, total_s: float, tell: Callable[[DiarizationProgress], None]) -> Callable[[float], None]:
+    """Make a function that tells the share of a block that is done, 0 to 1, as progress through the recording."""
+    length_s = block.keep_to - block.keep_from
+    return lambda share: tell(DiarizationProgress(block.keep_from + share * length_s, total_s))
 
 
 def _limits(options: Options, *, alone: bool) -> dict[str, int]:

@@ -1,11 +1,15 @@
-"""One attempt at one job: all its inputs, side by side as far as that fills the model's batches, then all its files;
-told as a generator of events.
+"""One attempt at one job: all its inputs, side by side as far as that fills the model's batches, then all its files; a
+generator of events.
+
+Below it, work is coroutines: they await what they need, and `tell` what they did. Here what was told is sent, and here
+alone it is checked whether the job was canceled.
 
 Everything that a killed attempt left behind (scratch sound, half the outputs) is cleared away by the next.
 """
 
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -13,10 +17,9 @@ from functools import partial
 from btworker.engine.asr.fast import AHEAD
 from btworker.engine.asr.timeline import WINDOW_S
 from btworker.engine.asr.weights import Model
-from btworker.engine.cooperate.relay import relay, without_none
-from btworker.engine.cooperate.side_by_side import side_by_side
+from btworker.engine.cooperate.side_by_side import emitting, side_by_side
 from btworker.engine.job.equipment import Equipment
-from btworker.engine.job.events import Teller
+from btworker.engine.job.events import EventFactory
 from btworker.engine.job.input import InputRun, Shared
 from btworker.engine.job.results import StageClock, write_outputs
 from btworker.engine.job.speaker_stage import SpeakerStage
@@ -44,8 +47,11 @@ class Attempt:
         self._canceled = canceled
         self._folder = JobFolder(task.folder)
         self._clock = StageClock()
-        self._tell = Teller(task)
-        self._speakers = SpeakerStage(equipment.diarizer, equipment.diarization_error, task, canceled)
+        self._events = EventFactory(task)
+        self._told: deque[JobEvent] = deque()
+        """Events that were not sent yet."""
+        self._told_at = time.monotonic()
+        self._speakers = SpeakerStage(equipment.diarizer, equipment.diarization_error, task, self._tell)
 
     def run(self) -> Iterator[JobEvent]:
         """All inputs, then all files, then Finished."""
@@ -55,7 +61,7 @@ class Attempt:
         with ExitStack() as cleanup:
             cleanup.callback(remove_scratch, self._settings.scratch, task.job_id)
             if task.options.vad_enabled and task.options.decode == "exact":
-                yield self._tell.warned(NO_VAD)
+                yield self._events.warned(NO_VAD)
             model = yield from self._borrow_model(cleanup)
             transcripts = yield from self._transcribe(model)
         with self._clock.stage("write"):
@@ -69,7 +75,7 @@ class Attempt:
         task, name, models = self._task, self._task.options.model, self._equipment.models
         if models.name == name:
             return cleanup.enter_context(models.lease(name, self._check))
-        yield self._tell.progressed(Stage.LOADING_MODEL, 0, 0.0, 0.0)
+        yield self._events.progressed(Stage.LOADING_MODEL, 0, 0.0, 0.0)
         clock = StageClock()
         log.info("model_load_started", model=name)
         with clock.stage("loadModel"), self._clock.stage("loadModel"):
@@ -81,17 +87,12 @@ class Attempt:
     def _transcribe(self, model: Model) -> Generator[JobEvent, None, list[Transcript]]:
         """All inputs."""
         task = self._task
-        shared = Shared(self._equipment, task, model, self._speakers, self._clock, self._canceled, self._check)
+        shared = Shared(self._equipment, task, model, self._speakers, self._clock, self._tell)
         inputs = [InputRun(shared, index) for index in range(len(task.inputs))]
-        steps: Generator[JobEvent | None, None, list[Transcript]] = side_by_side(
-            [one.run for one in inputs],
-            driver=model.decoder,
-            check=self._check,
-            may_begin=partial(self._may_begin, inputs, model),
+        steps = side_by_side(
+            [one.run for one in inputs], driver=model.decoder, may_begin=partial(self._may_begin, inputs, model)
         )
-        alive = _heartbeats(Alive(task.job_id, task.attempt))
-        events: Generator[JobEvent, None, list[Transcript]] = without_none(relay(steps, alive))
-        return (yield from events)
+        return (yield from emitting(steps, self._told, after_step=self._after_step))
 
     def _may_begin(self, inputs: Sequence[InputRun], model: Model) -> bool:
         """Whether one more input does any good: ffmpeg has a free place, and what is at work does not fill the batches.
@@ -109,20 +110,16 @@ class Attempt:
         # more than one are a gain, not a need: it must not cost the job where the disk is nearly full
         return shutil.disk_usage(self._settings.scratch).free > room_bytes(self._settings.max_audio_s)
 
+    def _tell(self, event: JobEvent) -> None:
+        self._told.append(event)
+        self._told_at = time.monotonic()
+
+    def _after_step(self) -> None:
+        """Look for a cancel; where nothing was told for long, tell that the job is alive."""
+        self._check()
+        if time.monotonic() - self._told_at >= HEARTBEAT_S:
+            self._tell(Alive(self._task.job_id, self._task.attempt))
+
     def _check(self) -> None:
         if self._canceled():
-            raise BtworkerError(ErrorCode.CANCELED, "canceled while the recording was transcribed")
-
-
-def _heartbeats(alive: Alive) -> Callable[[JobEvent | None], JobEvent | None]:
-    """Puts `alive` in the place of None now and then, where there was no event for long."""
-    last_at = time.monotonic()
-
-    def event(said: JobEvent | None) -> JobEvent | None:
-        nonlocal last_at
-        if said is None and time.monotonic() - last_at < HEARTBEAT_S:
-            return None
-        last_at = time.monotonic()
-        return said or alive
-
-    return event
+            raise BtworkerError(ErrorCode.CANCELED, "the job was canceled")

@@ -4,7 +4,7 @@ from btworker.jobs import Stage
 from btworker.messages import Progressed, RunTask, Warned
 
 
-class Teller:
+class EventFactory:
     """Makes the events of one attempt at one job."""
 
     def __init__(self, task: RunTask) -> None:

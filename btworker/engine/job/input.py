@@ -1,7 +1,7 @@
-"""One input of an attempt: its sound, its words, its speakers, told as a piece of side_by_side()."""
+"""One input of an attempt: its sound, its words, its speakers, as a piece of side_by_side()."""
 
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -9,14 +9,12 @@ from typing import Any
 
 from btworker import __version__
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Recognition, Step, recognizing, run_name
-from btworker.engine.asr.spread.shares import Offered, Plan, Shares
+from btworker.engine.asr.recognition import Recognition, Step, recognize, run_name
+from btworker.engine.asr.spread.shares import Plan, Shares
 from btworker.engine.asr.timeline import Window
 from btworker.engine.asr.weights import Model
-from btworker.engine.cooperate.relay import relay
-from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.job.equipment import Equipment
-from btworker.engine.job.events import Teller
+from btworker.engine.job.events import EventFactory
 from btworker.engine.job.results import StageClock, camel_case
 from btworker.engine.job.speaker_stage import SpeakerStage
 from btworker.engine.sound.ffmpeg import DecodeProgress, Limits
@@ -41,9 +39,7 @@ class Shared:
     model: Model
     speakers: SpeakerStage
     clock: StageClock
-    canceled: Callable[[], bool]
-    check: Callable[[], None]
-    """Raises where the job was canceled."""
+    tell: Callable[[JobEvent], None]
 
 
 class InputRun:
@@ -55,7 +51,8 @@ class InputRun:
         self._index = index
         self._source = shared.task.inputs[index]
         self._folder = JobFolder(shared.task.folder)
-        self._tell = Teller(shared.task)
+        self._tell = shared.tell
+        self._events = EventFactory(shared.task)
         self._clock = StageClock()
         self._stage_now: str | None = None
         self._has_words = False
@@ -79,23 +76,23 @@ class InputRun:
         """Seconds of its sound that are there and have no text."""
         return 0.0 if self._sound is None else max(self._sound.there_s - self._done_s, 0.0)
 
-    def run(self) -> Generator[JobEvent | Ticket[Any], None, Transcript]:
+    async def run(self) -> Transcript:
         """From its file to its transcript."""
         self._folder.said(self._index).unlink(missing_ok=True)
-        yield self._tell.progressed(Stage.INITIALIZING, self._index, 0.0, 0.0)
+        self._tell(self._events.progressed(Stage.INITIALIZING, self._index, 0.0, 0.0))
         with closing(self._decode()) as sound:
             self._sound = sound
-            recognition = yield from self._recognize(sound)
+            recognition = await self._recognize(sound)
             audio, segments, turns = sound.audio, recognition.segments, NO_TURNS
             for warning in audio.warnings:
-                yield self._tell.warned_of(self._index, warning)
+                self._tell(self._events.warned_of(self._index, warning))
             if self._task.options.diarization_enabled:
                 with self._stage("diarize"):
-                    segments, turns = yield from self._shared.speakers.tell(self._index, segments, audio)
+                    segments, turns = await self._shared.speakers.run(self._index, segments, audio)
             audio.discard()
         self._sound = None
         log.info("file_processed", **self._about())
-        yield FileDone(self._task.job_id, self._task.attempt, self._index)
+        self._tell(FileDone(self._task.job_id, self._task.attempt, self._index))
         return Transcript(
             text=recognition.text,
             language=recognition.language,
@@ -112,11 +109,11 @@ class InputRun:
             self._folder.input(self._index),
             scratch_file(settings.scratch, self._task.job_id, self._index),
             limits=Limits(settings.max_audio_s, stall_s=settings.decode_stall_s),
-            canceled=self._shared.canceled,
+            tell=self._sound_came,
             waiting=partial(self._stage, "decode"),
         )
 
-    def _recognize(self, sound: GrowingSound) -> Generator[JobEvent | Ticket[Any], None, Recognition]:
+    async def _recognize(self, sound: GrowingSound) -> Recognition:
         shared, options, sha256 = self._shared, self._task.options, self._source.sha256
         journal = Journal(self._folder.windows_of(self._index), run=run_name(shared.model, sha256, options))
         recording = Recording(sound, sha256)
@@ -124,35 +121,32 @@ class InputRun:
         if offer is None:
             self._offer_nothing()
         with self._stage("transcribe"):
-            steps = recognizing(shared.model, recording, options, journal=journal, check=shared.check, offer=offer)
-            recognition = yield from relay(steps, self._heard)
+            recognition = await recognize(
+                shared.model, recording, options, journal=journal, tell=self._window_done, offer=offer
+            )
         self._done_s = sound.there_s
         self._folder.said(self._index).touch()
         log.info("transcribe_finished", **self._about(), segmentCount=len(recognition.segments))
-        yield from self._say_what_is_doubtful(recognition)
+        self._warn_of_what_is_missing(recognition)
         return recognition
 
-    def _heard(self, step: Step | Offered | DecodeProgress | Ticket[Any]) -> JobEvent | Ticket[Any]:
-        if isinstance(step, Ticket):
-            return step
-        if isinstance(step, Offered):
-            return ShareOffered(self._task.job_id, self._task.attempt, self._index)
-        if not isinstance(step, Step):
-            return self._decoded(step)
+    def _window_done(self, step: Step) -> None:
         self._done_s = step.seconds_done
         where = (step.seconds_done, step.seconds_total)
         if step.index is not None:
-            return WindowDone(self._task.job_id, self._task.attempt, self._index, step.index, *where)
+            self._tell(WindowDone(self._task.job_id, self._task.attempt, self._index, step.index, *where))
+            return
         self._has_words = True
         size_mb = round(self._source.size_bytes / 2**20, 3)
         log.info("transcribe_started", **self._about(), durationSec=round(step.seconds_total, 3), sizeMB=size_mb)
-        return self._tell.progressed(Stage.TRANSCRIBING, self._index, *where)
+        self._tell(self._events.progressed(Stage.TRANSCRIBING, self._index, *where))
 
-    def _decoded(self, step: DecodeProgress) -> JobEvent:
-        """More sound is there: at first that is all there is to tell, then it is less of the news than the words."""
-        if not self._has_words:
-            return self._tell.progressed(Stage.INITIALIZING, self._index, step.seconds_done, step.seconds_total)
-        return self._tell.progressed(Stage.TRANSCRIBING, self._index, self._done_s, step.seconds_total)
+    def _sound_came(self, step: DecodeProgress) -> None:
+        """At first that is all there is to tell, then it is less of the news than the words."""
+        stage, done_s = Stage.INITIALIZING, step.seconds_done
+        if self._has_words:
+            stage, done_s = Stage.TRANSCRIBING, self._done_s
+        self._tell(self._events.progressed(stage, self._index, done_s, step.seconds_total))
 
     @property
     def _may_spread(self) -> bool:
@@ -160,30 +154,32 @@ class InputRun:
         spec = self._shared.equipment.spec
         return spec.settings.spread_s > 0 and spec.has_siblings and not self._task.alone
 
-    def _offer(self, sound: GrowingSound, run: str, language: str, windows: tuple[Window, ...]) -> Shares | None:
+    def _offer(
+        self, sound: GrowingSound, run: str, language: str, windows: tuple[Window, ...], begun: int
+    ) -> Shares | None:
         """A recording that is long enough."""
         audio = sound.audio
         if audio.duration_s < self._shared.equipment.spec.settings.spread_s:
             self._offer_nothing()
             return None
         plan = Plan(run, str(audio.path), audio.sample_count, language, windows)
-        return Shares.offer(self._folder.shares(self._index), plan)
+        shares = Shares.offer(self._folder.shares(self._index), plan, begun=begun)
+        self._tell(ShareOffered(self._task.job_id, self._task.attempt, self._index))
+        return shares
 
     def _offer_nothing(self) -> None:
         """Helpers of an earlier attempt are told to stop."""
         shutil.rmtree(self._folder.shares(self._index), ignore_errors=True)
 
-    def _say_what_is_doubtful(self, recognition: Recognition) -> Iterator[JobEvent]:
+    def _warn_of_what_is_missing(self, recognition: Recognition) -> None:
         flagged = sum(one.hallucination is not None and one.hallucination.flagged for one in recognition.segments)
         if flagged:
             log.info("hallucination_detected", filename=self._source.filename, segmentCount=flagged)
         if missing := recognition.missing_speech:
             seconds = sum(end - start for start, end in missing)
             where = "1 place" if len(missing) == 1 else f"{len(missing)} places"
-            yield self._tell.warned_of(
-                self._index,
-                f"{seconds:.0f} s of speech in {where} gave no text; the transcript lists them as missing_speech",
-            )
+            warning = f"{seconds:.0f} s of speech in {where} gave no text; the transcript lists them as missing_speech"
+            self._tell(self._events.warned_of(self._index, warning))
 
     def _about(self) -> dict[str, Any]:
         """Of log lines."""

@@ -46,6 +46,17 @@ class ModelSlot(Generic[Loaded]):
             self._count(-1)
 
     @contextmanager
+    def lease_if_loaded(self, name: str) -> Iterator[Loaded | None]:
+        """Lease at once what is loaded under this name; None where another one is, or is waited for."""
+        with self._changed:
+            loaded = self._loaded[1] if self._loaded is not None and self.name == name and not self._queue else None
+            self._readers += loaded is not None
+        try:
+            yield loaded
+        finally:
+            self._count(-1 if loaded is not None else 0)
+
+    @contextmanager
     def _first_in_line(self, check: Callable[[], None]) -> Iterator[None]:
         """One at a time, in the order in which they came."""
         me = object()

@@ -5,13 +5,12 @@ the job's files are written. A child that dies here leaves a note in the job's f
 without speakers.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from btworker.engine.cooperate.relay import relay
 from btworker.engine.diarization.speakers import with_speakers
-from btworker.engine.job.events import Teller
+from btworker.engine.job.events import EventFactory
 from btworker.engine.sound.ffmpeg import Audio
 from btworker.engine.stack.faults import translate
 from btworker.errors import BtworkerError, ErrorCode
@@ -28,7 +27,7 @@ log = get_logger()
 NO_SPEECH = "no speech was found in it"
 DIED_HERE = "the process that looked for them died in an earlier attempt"
 GPU_BROKE = "the GPU reported an error while they were looked for"
-Told = tuple[tuple[Segment, ...], tuple[Turn, ...]]
+Named = tuple[tuple[Segment, ...], tuple[Turn, ...]]
 """Segments with speakers, and the turns."""
 
 
@@ -36,48 +35,45 @@ class SpeakerStage:
     """For one attempt at a job."""
 
     def __init__(
-        self, diarizer: "Diarizer | None", unavailable: str, task: RunTask, canceled: Callable[[], bool]
+        self, diarizer: "Diarizer | None", unavailable: str, task: RunTask, tell: Callable[[JobEvent], None]
     ) -> None:
         self._diarizer = diarizer
         self._unavailable = unavailable
         self._task = task
-        self._tell = Teller(task)
-        self._canceled = canceled
+        self._events = EventFactory(task)
+        self._tell = tell
         self._note = JobFolder(task.folder).diarizing
         self.gpu_broke = False
         """The child's CUDA context cannot be used any more."""
 
-    def tell(self, index: int, segments: tuple[Segment, ...], audio: Audio) -> Generator[JobEvent, None, Told]:
+    async def run(self, index: int, segments: tuple[Segment, ...], audio: Audio) -> Named:
         """The segments of input number `index` with speakers, or as they are, with a warning."""
         if self._diarizer is None or self.gpu_broke or self._died_here():
             why = self._unavailable or (GPU_BROKE if self.gpu_broke else DIED_HERE)
-            return (yield from self._without(index, segments, why))
+            return self._without(index, segments, why)
         about = {"filename": self._task.inputs[index].filename, "durationSec": round(audio.duration_s, 3)}
         log.info("diarization_started", device=self._diarizer.device, **about)
         try:
             with self._noted():
-                diarization = yield from self._diarize(self._diarizer, index, audio)
+                diarization = await self._diarize(self._diarizer, index, audio)
         except Exception as error:  # noqa: BLE001 - an edge: pyannote and all below it; the words are there, and are kept
-            return (yield from self._forgive(error, index, segments))
+            return self._forgive(error, index, segments)
         log.info("diarization_finished", speakerCount=diarization.speaker_count, **about)
         if not diarization.turns:
-            return (yield from self._without(index, segments, NO_SPEECH))
+            return self._without(index, segments, NO_SPEECH)
         if warning := self._count_warning(diarization.speaker_count):
-            yield self._tell.warned_of(index, warning)
+            self._tell(self._events.warned_of(index, warning))
         return with_speakers(segments, diarization.exclusive), diarization.turns
 
-    def _diarize(self, diarizer: "Diarizer", index: int, audio: Audio) -> Generator[JobEvent, None, "Diarization"]:
-        def event(step: "DiarizationProgress") -> JobEvent:
-            return self._tell.progressed(Stage.DIARIZING, index, step.seconds_done, step.seconds_total)
+    async def _diarize(self, diarizer: "Diarizer", index: int, audio: Audio) -> "Diarization":
+        def progressed(step: "DiarizationProgress") -> None:
+            self._tell(self._events.progressed(Stage.DIARIZING, index, step.seconds_done, step.seconds_total))
 
-        yield self._tell.progressed(Stage.DIARIZING, index, 0.0, audio.duration_s)
-        steps = diarizer.diarize(audio.samples, self._task.options, check=self._check)
-        return (yield from relay(steps, event))
+        self._tell(self._events.progressed(Stage.DIARIZING, index, 0.0, audio.duration_s))
+        return await diarizer.diarize(audio.samples, self._task.options, tell=progressed)
 
-    def _forgive(self, error: Exception, index: int, segments: tuple[Segment, ...]) -> Generator[JobEvent, None, Told]:
+    def _forgive(self, error: Exception, index: int, segments: tuple[Segment, ...]) -> Named:
         known = error if isinstance(error, BtworkerError) else translate(error)
-        if known is not None and known.code is ErrorCode.CANCELED:
-            raise error
         log.warning("diarization_failed", error=type(error).__name__, exc_info=error)
         if known is None:
             why = (
@@ -87,10 +83,10 @@ class SpeakerStage:
             self.gpu_broke, why = True, GPU_BROKE
         else:
             why = known.message
-        return (yield from self._without(index, segments, why))
+        return self._without(index, segments, why)
 
-    def _without(self, index: int, segments: tuple[Segment, ...], why: str) -> Generator[JobEvent, None, Told]:
-        yield self._tell.warned_of(index, f"the transcript has no speakers: {why}")
+    def _without(self, index: int, segments: tuple[Segment, ...], why: str) -> Named:
+        self._tell(self._events.warned_of(index, f"the transcript has no speakers: {why}"))
         return segments, ()
 
     def _count_warning(self, found: int) -> str | None:
@@ -101,10 +97,6 @@ class SpeakerStage:
             return None
         asked = lowest if found < lowest else highest
         return f"{asked} speakers were asked for, but {found} could be told apart"
-
-    def _check(self) -> None:
-        if self._canceled():
-            raise BtworkerError(ErrorCode.CANCELED, "canceled while the speakers were told apart")
 
     def _died_here(self) -> bool:
         """A child has been lost since the note was written."""

@@ -2,7 +2,7 @@
 
 Samples are counted as they come out of ffmpeg's pipe: no header is believed about their number, so that a small file
 with a week of silence in it ends at the limit and never fills the disk. Every later stage reads the file through
-a memory map: `Audio.samples`, or what is there of it while ffmpeg is at work (sound_pool.py).
+a memory map: `Audio.samples`, or what is there of it while ffmpeg is at work (pool.py).
 """
 
 import contextlib

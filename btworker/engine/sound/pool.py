@@ -4,13 +4,12 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.cooperate.ticket import Condition
 from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits, decode
-from btworker.engine.sound.recording import Samples, Wait
+from btworker.engine.sound.recording import Samples
 
 
 class SoundPool:
@@ -26,12 +25,13 @@ class SoundPool:
         target: Path,
         *,
         limits: Limits,
-        canceled: Callable[[], bool],
+        tell: Callable[[DecodeProgress], None],
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> "GrowingSound":
-        """media.decode in the pool. Whoever begins it closes it; it is inside `waiting` while it waits for sound."""
-        sound = GrowingSound(target, waiting)
-        steps = decode(source, target, limits=limits, canceled=lambda: sound.closed or canceled())
+        """ffmpeg.decode in the pool. Whoever begins it closes it; while it is waited for, it is inside `waiting`, and
+        tells how far ffmpeg is."""
+        sound = GrowingSound(target, tell, waiting)
+        steps = decode(source, target, limits=limits, canceled=lambda: sound.closed)
         sound.follow(steps, self._threads)
         return sound
 
@@ -39,8 +39,14 @@ class SoundPool:
 class GrowingSound:
     """The sound of one file, while ffmpeg is at it and after that: see recording.Sound."""
 
-    def __init__(self, target: Path, waiting: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self,
+        target: Path,
+        tell: Callable[[DecodeProgress], None],
+        waiting: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         self._target = target
+        self._tell = tell
         self._waiting = waiting
         self.closed = False
         """Nobody wants it any more."""
@@ -94,15 +100,14 @@ class GrowingSound:
         """See Sound."""
         return self._progress.seconds_done if self.is_whole else self._progress.seconds_total
 
-    def reach(self, count: int, /) -> Wait:
+    async def reach(self, count: int, /) -> None:
         """See Sound."""
-        ticket = _Reached(self, count)
         with self._waiting():
-            while not ticket.done:
+            while not self.has(count):
                 if self._told is not self._progress:
                     self._told = self._progress
-                    yield self._told
-                yield ticket
+                    self._tell(self._told)
+                await Condition(lambda: self.has(count) or self._told is not self._progress)
         if self.is_whole:
             self._decoding.result()
 
@@ -115,17 +120,3 @@ class GrowingSound:
         self.closed = True
         if not self._decoding.cancel():
             wait([self._decoding])
-
-
-class _Reached(Ticket[Any]):
-    """Done by itself, when so much of the sound is there."""
-
-    def __init__(self, sound: GrowingSound, count: int) -> None:
-        super().__init__()
-        self._sound = sound
-        self._count = count
-
-    @property
-    def done(self) -> bool:
-        """See Ticket."""
-        return self._sound.has(self._count)

@@ -1,20 +1,15 @@
 """What is to be recognized: a file's sound, which ffmpeg may still be at, so that its first windows are decoded before
 its last samples are there."""
 
-from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from btworker.engine.cooperate.ticket import Ticket
-from btworker.engine.sound.ffmpeg import DecodeProgress
 from btworker.ffmpeg import SAMPLE_RATE
 
 Samples = npt.NDArray[np.int16]
-Wait = Generator[DecodeProgress | Ticket[Any], None, None]
-"""For sound; a piece of side_by_side() that tells how far ffmpeg is."""
 
 
 class Sound(Protocol):
@@ -39,7 +34,7 @@ class Sound(Protocol):
         """Whether so many samples are there, or all."""
         ...
 
-    def reach(self, count: int, /) -> Wait:
+    async def reach(self, count: int, /) -> None:
         """Go on when so many samples are there, or all. Raises what went wrong with ffmpeg."""
         ...
 
@@ -64,9 +59,8 @@ class Whole:
         """See Sound."""
         return True
 
-    def reach(self, _count: int, /) -> Wait:
+    async def reach(self, _count: int, /) -> None:
         """See Sound."""
-        yield from ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The way in: who has samples gets spans of speech and windows for the decoder. Runs in the child."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,14 +56,18 @@ class Listening:
         known = len(self.speech.probabilities)
         return (known + min(max(known, FIRST_FRAMES), MOST_FRAMES)) * FRAME
 
-    def hear(self, samples: npt.NDArray[np.int16], *, is_whole: bool, check: Callable[[], None]) -> None:
-        """One more chapter. `samples` is all that is there, a memory map of any length; with `is_whole`, no more will
-        come. `check` is called often and may raise."""
+    def hear(self, samples: npt.NDArray[np.int16], *, is_whole: bool) -> Iterator[None]:
+        """One more chapter; yields between its parts. `samples` is all that is there, a memory map of any length; with
+        `is_whole`, no more will come."""
         known, total = self.speech.probabilities, min(self.goal, len(samples))
         is_last = is_whole and len(samples) < self.goal
         frames = -(-total // FRAME)
-        heard, self._state = self._network.stretch(samples, len(known), frames, state=self._state, check=check)
-        probabilities = np.concatenate([known, heard])
+        parts = [known]
+        for heard, state in self._network.stretch(samples, len(known), frames, state=self._state):
+            parts.append(heard)
+            self._state = state
+            yield
+        probabilities = np.concatenate(parts)
         found = voiced(probabilities, total, self._rules)
         spans = with_room(found, total, self._rules)
         self.speech = Speech(spans, found, total, probabilities, is_last)
@@ -80,9 +84,10 @@ class SpeechDetector:
         """Begin with a recording."""
         return Listening(self._network, self._rules)
 
-    def speech(self, samples: npt.NDArray[np.int16], *, check: Callable[[], None]) -> Speech:
-        """The speech in 16 kHz mono samples that are all there. `check` is called often and may raise."""
+    def speech(self, samples: npt.NDArray[np.int16]) -> Speech:
+        """The speech in 16 kHz mono samples that are all there."""
         listening = self.listen()
         while not listening.speech.is_whole:
-            listening.hear(samples, is_whole=True, check=check)
+            for _ in listening.hear(samples, is_whole=True):
+                pass
         return listening.speech

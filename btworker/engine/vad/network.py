@@ -12,7 +12,7 @@ any more: what comes out is the whole's.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,29 +57,32 @@ class SpeechNetwork:
         self._last = weights["decoder.decoder.2.weight"].flatten(), weights["decoder.decoder.2.bias"]
         self._hann = torch.hann_window(_FFT, device=device)
 
-    def probabilities(self, samples: npt.NDArray[np.int16], *, check: Callable[[], None]) -> npt.NDArray[np.float32]:
+    def probabilities(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
         """The chance of speech in each frame of 512 samples, from 0 to 1; the last frame is filled up with zeros.
 
-        `samples` are 16 kHz mono and may be a memory map: about an hour (GPU) or two minutes (CPU) are looked at a
-        time. `check` is called before each and may raise.
+        `samples` are 16 kHz mono and may be a memory map.
         """
-        return self.stretch(samples, 0, -(-len(samples) // FRAME), state=self.initial_state(), check=check)[0]
+        parts = self.stretch(samples, 0, -(-len(samples) // FRAME), state=self.initial_state())
+        return np.concatenate([np.empty(0, dtype=np.float32), *(heard for heard, _ in parts)])
+
+    def stretch(
+        self, samples: npt.NDArray[np.int16], start: int, stop: int, *, state: State
+    ) -> Generator[tuple[npt.NDArray[np.float32], State], None, None]:
+        """The same of frames `start` to `stop`, from the state after the frame before, in parts of about an hour (GPU)
+        or two minutes (CPU); and the state after each."""
+        step = self._lanes * self._lane_frames
+        for first in range(start, stop, step):
+            heard, state = self._part(samples, first, min(first + step, stop), state)
+            yield heard, state
 
     @torch.inference_mode()
-    def stretch(
-        self, samples: npt.NDArray[np.int16], start: int, stop: int, *, state: State, check: Callable[[], None]
+    def _part(
+        self, samples: npt.NDArray[np.int16], start: int, stop: int, state: State
     ) -> tuple[npt.NDArray[np.float32], State]:
-        """The same of frames `start` to `stop`, from the state after the frame before; and the state after the last."""
-        out = np.empty(stop - start, dtype=np.float32)
-        step = self._lanes * self._lane_frames
         # cuDNN would round to TF32's ten bits where it is allowed to
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            for first in range(start, stop, step):
-                check()
-                end = min(first + step, stop)
-                heard, state = self._recur(self._features(samples, first, end), state)
-                out[first - start : end - start] = heard.cpu().numpy()
-        return out, state
+            heard, state = self._recur(self._features(samples, start, stop), state)
+            return heard.cpu().numpy(), state
 
     def initial_state(self) -> State:
         """Before the first frame."""

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -33,28 +32,9 @@ STEPS_BEFORE_A_LOOK = {"cuda": 8, "cpu": 1}
 HEARD_AT_ONCE = {"cuda": 16, "cpu": 1}
 """Windows to encode in one pass; more bring nothing."""
 TURN_S = 0.05
-"""How long a waiting job leaves the decoder to another one before it looks whether it was canceled."""
+"""How long a waiting job leaves the decoder to another one before it looks at its own tickets."""
 IDLE_S = 0.005
 """Between two looks at tickets of others, when there is nothing to decode."""
-
-
-class Round:
-    """What becomes of an error in a round: nobody is left waiting, whoever drove."""
-
-    def __init__(self, decoder: "Decoder") -> None:
-        self._decoder = decoder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if isinstance(error, torch.cuda.OutOfMemoryError) and self._decoder.batch_size > 1:
-            self._decoder.halve()
-        elif error is not None:
-            self._decoder.fail(error)
-        return isinstance(error, Exception)  # it is raised to everyone by their tickets, the driver among them
 
 
 class Decoder:
@@ -102,16 +82,15 @@ class Decoder:
         self._waiting.append(Entry(task, ticket))
         return ticket
 
-    def wait(
-        self, tickets: Sequence[Ticket[Any]], check: Callable[[], None], *, at_most_s: float = float("inf")
-    ) -> bool:
-        """Return True when one of the tickets is done, False after the given time. Calls `check` before each round,
-        which may raise. The tickets may be others' than the decoder's: where it has nothing to do, this waits."""
+    def wait(self, tickets: Sequence[Ticket[Any]], *, at_most_s: float = float("inf")) -> bool:
+        """Return True when one of the tickets is done, False after the given time, or after one round that takes
+        longer. The tickets may be others' than the decoder's: where it has nothing to do, this waits."""
         end = time.monotonic() + at_most_s
+        began = False
         while not any(ticket.done for ticket in tickets):
-            if time.monotonic() > end:
+            if began and time.monotonic() >= end:
                 return False
-            check()
+            began = True
             if self._turn.acquire(timeout=TURN_S):
                 try:
                     idle = self._is_idle
@@ -129,7 +108,8 @@ class Decoder:
 
     @torch.inference_mode()
     def _round(self) -> None:
-        with Round(self):
+        """Make one round. What goes wrong in it is raised to everyone by their tickets, the driver among them."""
+        try:
             self._forget_canceled()
             self._hear()
             self._fill()
@@ -137,6 +117,11 @@ class Decoder:
                 if places.seated:
                     done = places.step(STEPS_BEFORE_A_LOOK[self._network.device.type])
                     self._finish(places, done)
+        except Exception as error:  # noqa: BLE001 - an edge: nobody is left waiting, whoever drove
+            if isinstance(error, torch.cuda.OutOfMemoryError) and self._batch_size > 1:
+                self._halve()
+            else:
+                self._fail(error)
 
     def _clear(self) -> list[Entry]:
         """Forget all that is on its way; gives it back."""
@@ -146,7 +131,7 @@ class Decoder:
         self._waiting.clear()
         return on_their_way
 
-    def fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException) -> None:
         """End everything that is on its way, of every job: what the lanes hold cannot be trusted any more."""
         for question in self._listening:
             question.ticket.fail(error)
@@ -154,7 +139,7 @@ class Decoder:
         for entry in self._clear():
             entry.ticket.fail(error)
 
-    def halve(self) -> None:
+    def _halve(self) -> None:
         """Begin again with half as many places, which is remembered."""
         self._batch_size //= 2
         entries = self._clear()

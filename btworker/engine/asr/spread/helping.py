@@ -1,9 +1,7 @@
 """What a process does for another one's recording while it has no job of its own: windows, from the end."""
 
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Generator
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -12,17 +10,18 @@ from btworker.engine.asr.recognition import run_name, transcriber_of
 from btworker.engine.asr.spread.shares import PART, Shares
 from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.side_by_side import side_by_side
-from btworker.engine.cooperate.ticket import Ticket, all_answered
+from btworker.engine.cooperate.ticket import answers
 from btworker.engine.sound.recording import Whole
 from btworker.jobs import Options
+from btworker.logs import get_logger
+
+log = get_logger()
 
 
-def help_with(
-    model: Model, shares: Shares, options: Options, sha256: str, *, check: Callable[[], None]
-) -> Generator[None, None, int]:
+def help_with(model: Model, shares: Shares, options: Options, sha256: str) -> Generator[None, None, int]:
     """Decode parts that nobody has until there are none; yields now and then, returns how many windows it were.
 
-    `check` is called before each step, and may raise to stop. Raises OSError where the job has ended meanwhile.
+    Raises OSError where the job has ended meanwhile.
     """
     plan = shares.plan
     if plan.run != run_name(model, sha256, options):
@@ -31,21 +30,19 @@ def help_with(
     ear = Ear(model, sound, options, transcriber_of(model, options, plan.language, sha256))
     going: set[int] = set()
 
-    def part(number: int) -> Generator[Ticket[Any], None, int]:
+    async def part(number: int) -> int:
         if not shares.claim(number):
             return 0
         going.add(number)
-        said = yield from all_answered([ear.ask(window) for window in plan.part(number)])
+        said = await answers([ear.ask(window) for window in plan.part(number)])
         going.discard(number)
         shares.say(number, said)
         return len(said)
 
-    numbers = reversed(range(plan.parts))
-    steps: Generator[None, None, list[int]] = side_by_side(
-        [partial(part, number) for number in numbers],
+    counts = yield from side_by_side(
+        [partial(part, number) for number in reversed(range(plan.parts))],
         driver=model.decoder,
-        check=check,
         may_begin=lambda: len(going) * PART < ear.ahead,
     )
-    with closing(steps):
-        return sum((yield from steps))
+    log.info("help_finished", windows=sum(counts))
+    return sum(counts)

@@ -34,11 +34,6 @@ PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
-    """The windows of a recording are on offer to helpers."""
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What a helper needs to know of a recording, but for its sound."""
 
@@ -71,11 +66,15 @@ class Shares:
         self._waiting_since: dict[int, float] = {}
 
     @classmethod
-    def offer(cls, folder: Path, plan: Plan) -> "Shares":
-        """The owner's side. What helpers of an earlier attempt said stays, if it was the same run."""
+    def offer(cls, folder: Path, plan: Plan, *, begun: int = 0) -> "Shares":
+        """The owner's side. What helpers of an earlier attempt said stays, if it was the same run. The owner has begun
+        so many windows, and keeps their parts."""
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "plan.json", asdict(plan))
-        return cls(folder, plan)
+        shares = cls(folder, plan)
+        for part in range(-(-begun // PART)):
+            shares.claim(part)
+        return shares
 
     @classmethod
     def find(cls, folder: Path) -> "Shares":
