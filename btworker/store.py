@@ -1,4 +1,4 @@
-"""The job table: one SQLite file, one connection, one thread. Runs in the parent; service.py is its only caller.
+"""The job table: one SQLite file, one connection, one thread. Runs in the parent; service/ is its only caller.
 
 Every change of a job's state is one transaction that is durable when the call returns (synchronous=FULL). The database
 is opened with locking_mode=EXCLUSIVE before WAL, so that no second process can open it. Progress is not stored: it

@@ -1,6 +1,6 @@
-"""The pool of children, as service.py sees it.
+"""The pool of children, as service/ sees it.
 
-    service.py                         parent                                        child (spawned)
+    service/                           parent                                        child (spawned)
         |   pick, send(RunTask) --> supervisor.py --- task queue ------------------> child.py --> engine.run, a thread
         |                                                                                         for each slot
         |   cancel(job) ----------> supervisor.py --- control pipe ----------------> child.py (a thread)
@@ -87,7 +87,7 @@ PoolEvent = JobEvent | RoomChanged
 
 
 class Pool(Protocol):
-    """What service.py needs of a pool; the local one is pool.supervisor.Supervisor."""
+    """What service/ needs of a pool; the local one is pool.supervisor.Supervisor."""
 
     @property
     def slots(self) -> int:

@@ -17,16 +17,15 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from contextvars import copy_context
+from functools import partial
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import Any
 
 import structlog
 
 from btworker import logs
-from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
+from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import JobId
 from btworker.messages import (
     Cancel,
@@ -63,26 +62,38 @@ def main(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connection) -
     logs.set_up(spec.logs)
     structlog.contextvars.bind_contextvars(worker=spec.index, childPid=os.getpid())
     _set_environment(spec)
-    with ExitStack() as edge:
-        edge.push(_end)
-        canceled = _listen(control)
-        engine = _open(spec, events.put)
-        if engine is None:
-            return
-        work = _Work(engine, events.put, canceled, stop=lambda: tasks.put(Stop()))
-        threads = ThreadPoolExecutor(spec.slots + 1, thread_name_prefix="job")
-        for task in iter(tasks.get, Stop()):
-            work.begin(task)
-            run = work.help if isinstance(task, HelpTask) else work.run
-            threads.submit(copy_context().run, run, task)  # with what log lines say of this child
-        if work.is_going_on:
-            os._exit(0)  # Python would wait for the threads
+    _or_end(lambda: _work_on(spec, tasks, events, control))
 
 
-def _end(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+def _work_on(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connection) -> None:
+    canceled = _listen(control)
+    engine = _open(spec, events.put)
+    if engine is None:
+        return
+    work = _Work(engine, events.put, canceled, stop=lambda: tasks.put(Stop()))
+    threads = ThreadPoolExecutor(spec.slots + 1, thread_name_prefix="job")
+    for task in iter(tasks.get, Stop()):
+        work.begin(task)
+        run = work.help if isinstance(task, HelpTask) else work.run
+        threads.submit(copy_context().run, _or_end, partial(run, task))  # with what log lines say of this child
+    if work.is_going_on:
+        os._exit(0)  # Python would wait for the threads
+
+
+def _error_of(work: Callable[[], None]) -> BaseException | None:
+    """What `work` raises, whatever that is: the edge of the process, of an engine that opens, and of an attempt."""
+    try:
+        work()
+    except BaseException as error:  # noqa: BLE001 - see above; a library that calls sys.exit() is no exception
+        return error
+    return None
+
+
+def _or_end(work: Callable[[], None]) -> None:
     """An error that nobody foresaw ends the child, in whichever thread it was: a log line, and no other word."""
+    error = _error_of(work)
     if error is not None:
-        logs.last_words(kind, error, trace)
+        logs.last_words(type(error), error, error.__traceback__)
         os._exit(1)
 
 
@@ -132,20 +143,21 @@ def _listen(control: Connection) -> set[JobId]:
 
 def _open(spec: WorkerSpec, say: Callable[[ChildEvent], None]) -> Engine | None:
     started = time.monotonic()
-    info = EngineInfo()
-    try:
-        engine = _factory(spec.engine)(spec)
-        info = engine.info
-        engine.open()
-    except BtworkerError as error:
-        say(Unready(os.getpid(), error.info, info))
-    except Exception as error:  # an edge: whatever the engine's libraries do, the operator gets a sentence
-        log.exception("engine_failed_to_open")
+    engines: list[Engine] = []
+
+    def open_engine() -> None:
+        engines.append(_factory(spec.engine)(spec))
+        engines[0].open()
+
+    error = _error_of(open_engine)
+    if error is None:
+        say(Ready(os.getpid(), engines[0].model, engines[0].info, time.monotonic() - started))
+        return engines[0]
+    if not isinstance(error, BtworkerError):  # whatever the engine's libraries do, the operator gets a sentence
+        log.error("engine_failed_to_open", exc_info=error)
         message = f"the engine could not start: {type(error).__name__}: {error}"[:500]
-        say(Unready(os.getpid(), ErrorInfo(ErrorCode.PROCESSING_ERROR, message), info))
-    else:
-        say(Ready(os.getpid(), engine.model, engine.info, time.monotonic() - started))
-        return engine
+        error = BtworkerError(ErrorCode.PROCESSING_ERROR, message)
+    say(Unready(os.getpid(), error.info, engines[0].info if engines else EngineInfo()))
     return None
 
 
@@ -182,26 +194,22 @@ class _Work:
 
     def run(self, task: RunTask) -> None:
         """One attempt at one job, from its first event to its last; in a thread."""
-        with ExitStack() as edge:
-            edge.push(_end)
-            with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, attempt=task.attempt):
-                fatal = self._attempt(task)
-            self._canceled.discard(task.job_id)
-            self._going_on.discard(task)
-            sys.stdout.flush()
-            if fatal:
-                self._stop()
+        with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, attempt=task.attempt):
+            fatal = self._attempt(task)
+        self._canceled.discard(task.job_id)
+        self._going_on.discard(task)
+        sys.stdout.flush()
+        if fatal:
+            self._stop()
 
     def help(self, task: HelpTask) -> None:
         """Windows of another child's recording, until a task comes; in a thread."""
-        with ExitStack() as edge:
-            edge.push(_end)
-            with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, fileIndex=task.file_index):
-                helped = self._help(task)
-            self._helping.discard(task)
-            self._say(helped)
-            if helped.fatal:
-                self._stop()
+        with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, fileIndex=task.file_index):
+            helped = self._help(task)
+        self._helping.discard(task)
+        self._say(helped)
+        if helped.fatal:
+            self._stop()
 
     def _help(self, task: HelpTask) -> Helped:
         log.info("help_started")
@@ -220,19 +228,20 @@ class _Work:
         """True: this process must not be used again (a CUDA context that is broken stays so)."""
         self._say(Started(task.job_id, task.attempt))
         fatal = False
-        try:
+
+        def run() -> None:
+            nonlocal fatal
             for event in self._engine.run(task, lambda: task.job_id in self._canceled):
                 fatal = isinstance(event, Finished) and event.fatal
                 self._say(event)
-        except BtworkerError as error:
-            fatal = error.code is ErrorCode.GPU_ERROR
-            self._say(Failed(task.job_id, task.attempt, error.info, fatal=fatal))
-        except Exception as error:  # an edge: an unforeseen error fails the job, not the child
-            log.exception("job_raised")
-            self._say(Failed(task.job_id, task.attempt, _unforeseen(error)))
+
+        error = _error_of(run)
+        if error is None:
+            return fatal
+        if not isinstance(error, BtworkerError):  # it fails the job, not the child
+            log.error("job_raised", exc_info=error)
+            message = f"an unexpected {type(error).__name__} ended the job; the worker's log has the details"
+            error = BtworkerError(ErrorCode.PROCESSING_ERROR, message)
+        fatal = error.code is ErrorCode.GPU_ERROR
+        self._say(Failed(task.job_id, task.attempt, error.info, fatal=fatal))
         return fatal
-
-
-def _unforeseen(error: Exception) -> ErrorInfo:
-    message = f"an unexpected {type(error).__name__} ended the job; the worker's log has the details"
-    return ErrorInfo(ErrorCode.PROCESSING_ERROR, message)

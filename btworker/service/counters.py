@@ -1,4 +1,4 @@
-"""What the service counts, as plain numbers; metrics.py reads them at scrape time. Pure."""
+"""What the service counts, as plain numbers; metrics/service.py reads them at scrape time. Pure."""
 
 from bisect import bisect_left
 from collections import Counter

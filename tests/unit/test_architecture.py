@@ -3,6 +3,7 @@
 import ast
 import configparser
 import graphlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeGuard
@@ -18,6 +19,8 @@ MAX_FUNCTION_LINES = 40
 MAX_BROAD_EXCEPTS = 5
 READS = {"environ", "environb", "getenv", "getenvb"}
 WRITES = {"putenv", "unsetenv"}
+NAMED_FILE = re.compile(r"(?<![\w./<>*-])[\w-]+(?:[./][\w-]+)*\.(?:py|js|md|toml|cfg)\b")
+NAMED_PATH = re.compile(r"`([\w-]+(?:/[\w-]+)*(?:/|\.(?:py|js|md|toml|cfg|sh)))`")
 CHANGERS = {"clear", "pop", "popitem", "setdefault", "update", "__setitem__", "__delitem__"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -79,12 +82,42 @@ def environment_writes(tree: ast.Module) -> list[int]:
 
 
 def broad_handlers(tree: ast.Module) -> list[int]:
-    def is_broad(kind: ast.expr | None) -> bool:
-        if isinstance(kind, ast.Tuple):
-            return any(is_broad(part) for part in kind.elts)
-        return kind is None or (isinstance(kind, ast.Name) and kind.id in {"Exception", "BaseException"})
+    """Lines of handlers, and of suppress(), that catch everything."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.ExceptHandler) and is_broad(node.type))
+        or (isinstance(node, ast.Call) and called_name(node) == "suppress" and any(map(is_broad, node.args)))
+    ]
 
-    return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and is_broad(node.type)]
+
+def is_broad(kind: ast.expr | None) -> bool:
+    if isinstance(kind, ast.Tuple):
+        return any(is_broad(part) for part in kind.elts)
+    return kind is None or (isinstance(kind, ast.Name) and kind.id in {"Exception", "BaseException"})
+
+
+def called_name(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def disguised_handlers(tree: ast.Module) -> list[int]:
+    """Lines where an error is caught without the word: an __exit__ that may return true, a callback of an ExitStack."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if (isinstance(node, Function) and node.name in {"__exit__", "__aexit__"} and not is_none(node.returns))
+        or (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and is_exit_push(node.func, node.args))
+    ]
+
+
+def is_none(annotation: ast.expr | None) -> bool:
+    return isinstance(annotation, ast.Constant) and annotation.value is None
+
+
+def is_exit_push(function: ast.Attribute, arguments: list[ast.expr]) -> bool:
+    """ExitStack.push(callback), and not the push(job, output) of something else."""
+    return function.attr in {"push", "push_async_exit"} and len(arguments) == 1
 
 
 def body_lines(function: Function) -> int:
@@ -123,6 +156,11 @@ def test_broad_excepts_stay_at_the_edges() -> None:
     assert len(found) <= MAX_BROAD_EXCEPTS, found
 
 
+def test_errors_are_caught_by_except_and_by_nothing_else() -> None:
+    """An `__exit__` that catches everything would not be counted, nor be found by who looks for it."""
+    assert [f"{name}:{line}" for name, tree in parsed() for line in disguised_handlers(tree)] == []
+
+
 def test_no_file_is_long() -> None:
     """A file over 300 lines is usually two things."""
     lengths = {
@@ -140,6 +178,74 @@ def test_no_function_is_long() -> None:
         if body_lines(function) > MAX_FUNCTION_LINES
     }
     assert found == {}
+
+
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    """Of modules, classes and functions, and those after an attribute."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.value.value
+
+
+def missing_files(text: str, *folders: Path) -> list[str]:
+    """File names in a text that are in none of the folders."""
+    return [name for name in NAMED_FILE.findall(text) if not any((folder / name).exists() for folder in folders)]
+
+
+def test_every_file_that_a_docstring_names_exists() -> None:
+    """Beside the module, or from the top of the package or of the repository."""
+    found = {
+        name: missing
+        for path in SOURCES
+        for name in [path.relative_to(ROOT).as_posix()]
+        for text in docstrings(ast.parse(path.read_text(encoding="utf-8")))
+        if (missing := missing_files(text, path.parent, PACKAGE, ROOT))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_every_file_that_the_architecture_names_exists(document: str) -> None:
+    """From the top of the package or of the repository, or in a folder that the same line has named before."""
+    found: list[str] = []
+    for line in (ROOT / document).read_text(encoding="utf-8").splitlines():
+        folders = [PACKAGE, ROOT]
+        for name in NAMED_PATH.findall(line):
+            place = next((folder / name for folder in folders if (folder / name).exists()), None)
+            if place is None:
+                found.append(name)
+            else:
+                folders.append(place if place.is_dir() else place.parent)
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("see asr/gone.py.", ["asr/gone.py"]),
+        ("store.py keeps them, <job>/plan.json and *.claim are no modules", ["store.py"]),
+        ("docs/api.md and http://127.0.0.1/x.md", ["docs/api.md"]),
+    ],
+)
+def test_named_files_are_seen(text: str, named: list[str]) -> None:
+    """A rule that finds nothing proves nothing."""
+    assert NAMED_FILE.findall(text) == named
+
+
+def layers_of(contract: str) -> str:
+    """The layers of a contract in setup.cfg, as ARCHITECTURE writes them."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = settings[f"importlinter:contract:{contract}"]["layers"].strip().splitlines()
+    layers = [" | ".join(f"`{part.strip()}`" for part in line.split("|")) for line in lines]
+    return ", ".join(f"({layer})" if "|" in layer else layer for layer in layers)
+
+
+@pytest.mark.parametrize("contract", ["layers", "engine-layers"])
+def test_the_architecture_tells_the_layers_that_are_enforced(contract: str) -> None:
+    """Word for word those of setup.cfg, top to bottom."""
+    text = " ".join((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").split())
+    assert layers_of(contract) in text
 
 
 def test_every_module_is_under_the_import_contract() -> None:
@@ -190,6 +296,23 @@ def test_environment_rules_see_what_they_must(source: str, reads: int, writes: i
 def test_broad_except_rule_sees_what_it_must(handler: str, broad: int) -> None:
     """As above, for the handlers."""
     assert len(broad_handlers(ast.parse(f"try:\n    pass\n{handler}\n    pass"))) == broad
+
+
+@pytest.mark.parametrize(
+    ("source", "broad", "disguised"),
+    [
+        ("with contextlib.suppress(Exception):\n    pass", 1, 0),
+        ("with suppress(OSError):\n    pass", 0, 0),
+        ("class A:\n    def __exit__(self, *_):\n        return True", 0, 1),
+        ("class A:\n    def __exit__(self, *_) -> None:\n        self.close()", 0, 0),
+        ("edge.push(end)", 0, 1),
+        ("courier.push(job, output)", 0, 0),
+    ],
+)
+def test_what_catches_without_except_is_seen(source: str, broad: int, disguised: int) -> None:
+    """As above."""
+    tree = ast.parse(source)
+    assert (len(broad_handlers(tree)), len(disguised_handlers(tree))) == (broad, disguised)
 
 
 def test_function_length_leaves_out_the_docstring() -> None:

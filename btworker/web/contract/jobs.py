@@ -1,4 +1,7 @@
-"""Jobs, from their upload to their results, in words. Handlers: uploads.py, jobs.py, events.py, transcripts.py."""
+"""Jobs, from their upload to their results, in words.
+
+Handlers: web/uploads.py, web/jobs.py, web/events.py, web/transcripts.py.
+"""
 
 from btworker.errors import ErrorCode
 from btworker.jobs import JobStatus

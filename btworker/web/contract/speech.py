@@ -1,4 +1,4 @@
-"""The OpenAI audio API in words. Handlers: openai.py."""
+"""The OpenAI audio API in words. Handlers: web/openai.py."""
 
 from btworker.errors import ErrorCode
 from btworker.outputs import FORMATS

@@ -1,4 +1,4 @@
-"""Health, ping, preflight, metrics, and the contract itself, in words. Handlers: system.py, docs.py."""
+"""Health, ping, preflight, metrics, and the contract itself, in words. Handlers: web/system.py, web/docs.py."""
 
 from btworker.errors import ErrorCode
 from btworker.metrics import CONTENT_TYPE

@@ -1,4 +1,4 @@
-"""Resumable uploads (tus 1.0.0) in words. Handlers: tus.py, finished_uploads.py."""
+"""Resumable uploads (tus 1.0.0) in words. Handlers: web/tus.py, web/finished_uploads.py."""
 
 from btworker.errors import ErrorCode
 from btworker.web.contract.operation import (
