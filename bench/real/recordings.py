@@ -77,7 +77,7 @@ def _recording(folder: Path, entry: dict[str, Any], detector: SpeechDetector) ->
         entry["reference_kind"],
         hashlib.sha256(path.read_bytes()).hexdigest(),
         samples,
-        tuple(span.seconds for span in detector.speech(samples, check=lambda: None).voiced),
+        tuple(span.seconds for span in detector.speech(samples).voiced),
     )
 
 
