@@ -126,6 +126,10 @@ class Store:
         """The ids of all jobs that have ended."""
         return await self._run(self._ids, "SELECT id FROM jobs WHERE finished_at IS NOT NULL")
 
+    async def newest_at(self) -> float | None:
+        """When the newest job was accepted, or ended, in seconds since the epoch; None where there is none."""
+        return await self._run(self._newest_at)
+
     async def finished_before(self, moment: float, limit: int) -> list[JobId]:
         """Ids of jobs that ended before `moment` (seconds since the epoch) and owe nobody a word, oldest first."""
         return await self._run(self._finished_before, moment, limit)
@@ -204,6 +208,10 @@ class Store:
 
     def _ids(self, sql: str) -> frozenset[JobId]:
         return frozenset(JobId(row[0]) for row in self._db.execute(sql))
+
+    def _newest_at(self) -> float | None:
+        row = self._db.execute("SELECT max(max(created_at), coalesce(max(finished_at), 0)) FROM jobs").fetchone()
+        return None if row[0] is None else float(row[0])
 
     def _finished_before(self, moment: float, limit: int) -> list[JobId]:
         sql = "SELECT id FROM jobs WHERE finished_at < ? AND owes_word = 0 ORDER BY finished_at LIMIT ?"

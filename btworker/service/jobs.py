@@ -13,6 +13,7 @@ from btworker.jobs import Job, JobId, JobStatus, Progress, Stage
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.counters import JobCounters
+from btworker.service.expiry import Expiry, uptime
 from btworker.service.live import Feeds
 from btworker.service.outbound import Outbound
 from btworker.service.records import JobPage, NewJob
@@ -30,7 +31,7 @@ LAST_WORD_S = 5.0
 
 
 class JobService:
-    """See the module's docstring. `clock` gives seconds since the epoch."""
+    """See the module's docstring. `clock` gives seconds since the epoch, `steady` seconds that never step."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class JobService:
         pool: Pool,
         data: DataFolder,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = uptime,
     ) -> None:
         self.settings = settings
         self.data = data
@@ -53,12 +55,13 @@ class JobService:
         self._runs = Runs(table=self._table, pool=pool, data=data, settings=settings)
         self._table.changed = self._runs.wake
         self._recovery = Recovery(table=self._table, data=data, settings=settings)
-        self.resumable = ResumableUploads(data=data, settings=settings, clock=clock)
+        self._expiry = Expiry(clock=clock, steady=steady)
+        self.resumable = ResumableUploads(data=data, settings=settings, expiry=self._expiry, clock=clock)
         """Uploads that survive their connection."""
         self.feeds = Feeds(self.get, data)
         """Jobs as their listeners see them."""
-        self._outbound = Outbound(table=self._table, data=data, settings=settings)
-        self._retention = Retention(table=self._table, data=data, settings=settings)
+        self._outbound = Outbound(table=self._table, data=data, settings=settings, expiry=self._expiry)
+        self._retention = Retention(table=self._table, data=data, settings=settings, expiry=self._expiry)
         self._tasks: list[asyncio.Task[None]] = []
 
     # life
@@ -67,6 +70,9 @@ class JobService:
         """Take up what an earlier run left, start the pool and the service's own tasks."""
         interrupted = await self._recovery.take_up()
         await self.resumable.start()
+        newest = (await self._store.newest_at(), self.resumable.newest_at())
+        newest_at = max((moment for moment in newest if moment is not None), default=None)
+        self._expiry.look_at(newest_at, kept_s=self.settings.retention_hours * 3600)
         await self._pool.start()
         for job in await self._recovery.owing():
             self._outbound.begin(job)

@@ -10,6 +10,7 @@ import sqlite3
 from btworker.config import Settings
 from btworker.jobs import JobId
 from btworker.logs import get_logger
+from btworker.service.expiry import Expiry
 from btworker.service.table import JobTable
 from btworker.storage import DataFolder
 from btworker.store import is_disk_trouble
@@ -22,8 +23,9 @@ BATCH = 100
 class Retention:
     """Forgets what is older than WORKER_RETENTION_HOURS."""
 
-    def __init__(self, *, table: JobTable, data: DataFolder, settings: Settings) -> None:
+    def __init__(self, *, table: JobTable, data: DataFolder, settings: Settings, expiry: Expiry) -> None:
         self._table = table
+        self._expiry = expiry
         self._data = data
         self._settings = settings
 
@@ -34,7 +36,8 @@ class Retention:
         while True:
             try:
                 await self._finish_deletions()
-                await self._expire()
+                if self._expiry.allowed():
+                    await self._expire()
             except sqlite3.OperationalError as error:
                 if not is_disk_trouble(error):
                     raise

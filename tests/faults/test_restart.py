@@ -109,7 +109,10 @@ def test_keys_inputs_and_results_over_restarts(tmp_path):
         until(lambda: server.job(running["workerJobId"])["status"] == "running")
         server.process.kill()
         server.process.wait()
-    with serving(tmp_path, WORKER_RETENTION_HOURS="0.0000001") as server:
+    with sqlite3.connect(tmp_path / "data" / "jobs.sqlite3") as db:
+        db.execute("UPDATE jobs SET finished_at = finished_at - 100 * 3600")
+    db.close()
+    with serving(tmp_path) as server:
         until(lambda: len(jobs_of(server)) == 1 and len(folders_of(tmp_path)) == 1)
         until(lambda: server.job(running["workerJobId"])["status"] == "running")
         gate.touch()
