@@ -196,19 +196,25 @@ class JobService:
         return JobPage(tuple(self._live(job) for job in jobs), following)
 
     async def cancel(self, job_id: str, reason: str) -> Job:
-        """Ask for a job's end: a waiting job ends at once, a running one soon, a finished one stays as it is."""
+        """Ask for a job's end: a waiting job ends at once, a running one soon, a finished one stays as it is.
+
+        Durable when this returns.
+        """
         job = await self.get(job_id)
-        if job.status.finished or job.id in self._table.canceling:
-            return job
-        log.info("cancel_requested", workerJobId=job.id, reason=reason)
-        self._table.canceling[job.id] = reason
+        if not job.status.finished and job.id not in self._table.canceling:
+            log.info("cancel_requested", workerJobId=job.id, reason=reason)
+            self._table.canceling[job.id] = reason
+            await self._cancel(job, reason)
+        await self._table.remember_cancel(job)
+        return await self.get(job_id)
+
+    async def _cancel(self, job: Job, reason: str) -> None:
         if self._table.waiting.discard(job.id):
             await self._table.end_canceled(job)
         elif await self._outbound.leave(job.id):
             await self._end_left(job.id)
         else:  # running, or on its way to a worker: Runs looks at `canceling` before it sends
             self._pool.cancel(job.id, reason)
-        return await self.get(job_id)
 
     async def _end_left(self, job_id: JobId) -> None:
         """Cancel a job whose download or delivery was broken off, unless that had just come to its end."""

@@ -151,7 +151,14 @@ class ResumableUploads:
     @asynccontextmanager
     async def _receiving(self, record: Resumable, offset: int, *, verified: bool) -> AsyncIterator[ReceivedFile]:
         at, sha256 = self._hashes.pop(record.id, (-1, hashlib.sha256()))
-        file = ReceivedFile(self._data, self._settings, self._path(record.id), start_bytes=offset, sha256=sha256.copy())
+        file = ReceivedFile(
+            self._data,
+            self._settings,
+            self._path(record.id),
+            start_bytes=offset,
+            sha256=sha256.copy(),
+            in_place=True,
+        )
         whole = False
         try:
             yield file

@@ -121,6 +121,27 @@ def test_keys_inputs_and_results_over_restarts(tmp_path):
         assert stop(server) == 0
 
 
+def test_a_cancel_that_was_answered_outlives_a_kill(tmp_path):
+    """Killed before the child had obeyed: the job is canceled by the next start, for the reason that was given, and
+    does not run again; one whose cancel came too late stays complete."""
+    with serving(tmp_path) as server:
+        done = server.submit()
+        server.ended(done)
+        running = server.submit(["spin", 600])
+        until(lambda: server.job(running)["progress"]["percent"] >= 0 and server.job(running)["status"] == "running")
+        for job_id in (done, running):
+            status, _ = server.request("POST", f"/v1/jobs/{job_id}/cancel")
+            assert status == 200
+        server.process.kill()
+        server.process.wait()
+    with serving(tmp_path) as server:
+        job = server.ended(running)
+        assert (job["status"], job["attempt"], job["error"]["code"]) == ("canceled", 1, "CANCELED")
+        assert server.job(done)["status"] == "complete"
+        assert server.log.read_text().count('"job_started"') == 2
+        assert stop(server) == 0
+
+
 def test_a_job_without_its_files_fails_and_gives_its_key_up(tmp_path):
     """Such a row is one that a failed commit left behind before a power cut, or its files were deleted by hand."""
     with serving(tmp_path, **SLOW) as server:
