@@ -24,6 +24,7 @@ part "Real clients from npm" make test-clients STACK=cu121
 part "Fuzzing" make fuzz STACK=cu121
 part "Chaos" make chaos STACK=cu121
 part "Speech tests, stack cu130" make test-speech STACK=cu130
+part "Real voices" make real-check STACK=cu121
 
 headings_end
 if ((${#failed[@]})); then
