@@ -55,6 +55,11 @@ class Settings(SpeechSettings, DeliverySettings, WorkSettings, ServerSettings):
             raise ValueError("; ".join(problems))
         return self
 
+    @property
+    def refused_drain_bytes(self) -> int:
+        """Bytes of a refused body that are read and dropped."""
+        return self.max_file_bytes if self.refused_drain_mb is None else self.refused_drain_mb * MIB
+
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment (and keyword overrides by field name or variable name).

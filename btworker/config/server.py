@@ -30,6 +30,18 @@ class ServerSettings(BaseSettings):
     """Seconds a client has to send a request's headers; slow-loris protection."""
     body_idle_s: float = Field(60.0, gt=0, le=3600, validation_alias=env("WORKER_BODY_IDLE_SECONDS"))
     """Seconds without a byte after which an upload is given up with IDLE_TIMEOUT."""
+    refused_drain_mb: int | None = Field(None, ge=0, validation_alias=env("WORKER_REFUSED_DRAIN_MB"))
+    """Megabytes of a refused body that are still read and dropped: most clients send all of it before they look for the
+    answer, and see a reset where nobody reads. Default: WORKER_MAX_FILE_MB."""
+    refused_drain_s: float = Field(30.0, ge=0, le=3600, validation_alias=env("WORKER_REFUSED_DRAIN_SECONDS"))
+    """Seconds that this may take; then the connection is closed."""
+    refused_drain_connections: int = Field(
+        64, ge=0, le=10_000, validation_alias=env("WORKER_REFUSED_DRAIN_CONNECTIONS")
+    )
+    """Connections that are read from like this at once, so that refused clients cannot take the network from others;
+    of one more, at most 1 MB is read, for 2 s."""
+    refused_drain_strangers: int = Field(8, ge=0, le=10_000, validation_alias=env("WORKER_REFUSED_DRAIN_STRANGERS"))
+    """How many of these may be of clients without a valid token."""
     resumable_hours: float = Field(24.0, gt=0, le=8760, validation_alias=env("WORKER_RESUMABLE_HOURS"))
     """Hours that an unfinished resumable upload is kept after its last byte."""
     resumable_limit: int = Field(1000, ge=1, le=100_000, validation_alias=env("WORKER_RESUMABLE_LIMIT"))

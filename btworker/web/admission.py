@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
 from btworker.receiving.received_file import too_large
-from btworker.web.context import Context
+from btworker.web.context import IS_INVITED, Context
 from btworker.web.parts import boundary_of
 
 OVERHEAD_BYTES = 2**20
@@ -97,6 +97,7 @@ async def invite_body(request: web.Request) -> None:
     if request.headers.get(hdrs.EXPECT):
         await request.writer.write(CONTINUE)
         await request.writer.drain()
+        request[IS_INVITED] = True
         request.writer.output_size = 0  # the answer itself has not begun
 
 

@@ -23,6 +23,7 @@ from btworker.web.admission import defer_continue
 from btworker.web.connection import Connection
 from btworker.web.context import CONTEXT, Context
 from btworker.web.contract.document import rendered
+from btworker.web.drain import DRAINS, Drains
 from btworker.web.routes import ROUTES, open_paths
 
 BACKLOG = 1024
@@ -42,6 +43,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         ]
     )
     app[CONTEXT] = Context(settings, service, metrics, partial(rendered, no_token_needed))
+    app[DRAINS] = Drains(settings)
     app.on_response_prepare.extend((middlewares.add_headers, tus.add_headers))
     app.cleanup_ctx.append(_background)
     app.on_shutdown.append(_let_listeners_go)
@@ -57,6 +59,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
 async def _let_listeners_go(app: web.Application) -> None:
     """Else each of them would hold the stop up for SHUTDOWN_S."""
     await app[CONTEXT].service.feeds.close()
+    app[DRAINS].close()
 
 
 async def _background(app: web.Application) -> AsyncIterator[None]:

@@ -55,6 +55,10 @@ class Context:
 CONTEXT = web.AppKey("context", Context)
 REQUEST_ID = web.RequestKey("request_id", str)
 """request[REQUEST_ID] is a sane id, taken from the client or made."""
+HAS_TOKEN = web.RequestKey("has_token", bool)
+"""request[HAS_TOKEN]: a valid token came with it, whether or not its route wants one."""
+IS_INVITED = web.RequestKey("is_invited", bool)
+"""request[IS_INVITED]: its client asked whether the body is welcome, and was told so."""
 ROUTE_PATTERN = web.RequestKey("route_pattern", str)
 """request[ROUTE_PATTERN] is the pattern of its route, or "other"; not there where the parser refused the request."""
 

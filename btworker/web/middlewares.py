@@ -3,8 +3,6 @@
 Runs in the parent, around every handler of routes.py. The only place where an error's code becomes an HTTP status.
 """
 
-import asyncio
-import contextlib
 import errno
 import hmac
 import json
@@ -19,7 +17,8 @@ from aiohttp import web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
 from btworker.store import is_disk_trouble
-from btworker.web.context import REQUEST_ID, ROUTE_PATTERN
+from btworker.web.context import HAS_TOKEN, REQUEST_ID, ROUTE_PATTERN
+from btworker.web.drain import DRAINS
 from btworker.web.fallback import CANONICAL
 from btworker.web.schemas import Refusal
 
@@ -64,9 +63,6 @@ _CODE_OF_STATUS = {
     416: ErrorCode.RANGE_NOT_SATISFIABLE,
 }
 RETRY_AFTER_S = {429: 30, 503: 15}
-LINGER_BYTES = 2**20
-"""Bytes of an unwanted body that are still read, so that the client gets to see the answer before the reset."""
-LINGER_S = 2.0
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -116,7 +112,7 @@ async def add_headers(request: web.BaseRequest, response: web.StreamResponse) ->
 
 @web.middleware
 async def close_after_early_answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Where the body was not read: answer, read a bounded rest so that the client sees the answer, and close.
+    """Where the body was not read: answer, read and drop the rest so that the client sees the answer, and close.
 
     The rest of such a body is never looked at as a next request.
     """
@@ -126,15 +122,8 @@ async def close_after_early_answer(request: web.Request, handler: Handler) -> we
         response.force_close()
         await response.prepare(request)
         await response.write_eof()
-        with contextlib.suppress(asyncio.TimeoutError, ConnectionError, web.RequestPayloadError, BtworkerError):
-            await asyncio.wait_for(_read_a_rest(request), LINGER_S)
+        await request.app[DRAINS].drain(request)
     return response
-
-
-async def _read_a_rest(request: web.Request) -> None:
-    left = LINGER_BYTES
-    while left > 0 and (chunk := await request.content.readany()):
-        left -= len(chunk)
 
 
 @web.middleware
@@ -189,7 +178,8 @@ def require_token(tokens: tuple[str, ...], open_paths: frozenset[str]) -> Callab
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if route_pattern(request) not in open_paths and not _is_authorized(request, accepted):
+        request[HAS_TOKEN] = _is_authorized(request, accepted)
+        if route_pattern(request) not in open_paths and not request[HAS_TOKEN]:
             raise BtworkerError(ErrorCode.UNAUTHORIZED, "send a valid token: Authorization: Bearer <token>")
         return await handler(request)
 

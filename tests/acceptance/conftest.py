@@ -81,9 +81,8 @@ class Worker:
             WORKER_PORT=self.url.rpartition(":")[2] or "0",
             WORKER_DATA_DIR=str(self.folder / "data"),
             WORKER_DEVICE="cpu",
-            WORKER_DISK_RESERVE_MB="0",
             WORKER_DRAIN_SECONDS="1",
-            **{"WORKER_ENGINE": "tests.fake_engine:load", **self.settings},
+            **{"WORKER_ENGINE": "tests.fake_engine:load", "WORKER_DISK_RESERVE_MB": "0", **self.settings},
         )
         command = [sys.executable, "-m", "btworker", "serve", "--ready-file", str(ready)]
         with open(self.log, "ab") as log:

@@ -123,7 +123,7 @@ def refusal(server, status):
 def test_an_early_refusal_is_the_only_answer(tmp_path):
     """R15: whatever the body holds, one answer, seen by 99 of 100 clients; a bounded number of bytes is taken."""
     count = 100 if FULL else 18
-    with serving(tmp_path, **SLOW, **NO_ROOM) as server:
+    with serving(tmp_path, **SLOW, **NO_ROOM, WORKER_REFUSED_DRAIN_MB="16") as server:
         statuses = [list(EARLY)[number % len(EARLY)] for number in range(count)]
         seen = [refusal(server, status) for status in statuses]
         assert sum(seen) >= 0.99 * count, [status for status, saw in zip(statuses, seen, strict=True) if not saw]
