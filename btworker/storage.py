@@ -213,8 +213,6 @@ class DataFolder:
         shutil.rmtree(folder.all_shares, ignore_errors=True)
         with contextlib.suppress(OSError):
             folder.diarizing.unlink(missing_ok=True)
-            for part in folder.inputs.glob("*.part"):  # of a download that was broken off
-                part.unlink()
         if with_outputs:
             shutil.rmtree(folder.outputs, ignore_errors=True)
         if with_inputs:

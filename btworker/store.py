@@ -101,15 +101,6 @@ class Store:
         """Keep what changed in a job beside its state; False when that is another one by now."""
         return await self._run(self._transition, job, job.status, job.attempt)
 
-    async def ask_cancel(self, job_id: JobId, reason: str) -> None:
-        """Keep, beside whatever becomes of the job meanwhile, that its end was asked for; the first reason counts."""
-        sql = "UPDATE jobs SET cancel_reason = coalesce(cancel_reason, ?) WHERE id = ? AND finished_at IS NULL"
-        await self._run(self._execute, sql, (reason, job_id))
-
-    async def canceling(self) -> dict[JobId, str]:
-        """The unfinished jobs whose end was asked for, and why."""
-        return await self._run(self._canceling)
-
     async def losses(self, job_id: JobId) -> int:
         """How many children died with this job alone in them."""
         return await self._run(self._losses, job_id)
@@ -134,10 +125,6 @@ class Store:
     async def finished_ids(self) -> frozenset[JobId]:
         """The ids of all jobs that have ended."""
         return await self._run(self._ids, "SELECT id FROM jobs WHERE finished_at IS NOT NULL")
-
-    async def newest_at(self) -> float | None:
-        """When the newest job was accepted, or ended, in seconds since the epoch; None where there is none."""
-        return await self._run(self._newest_at)
 
     async def finished_before(self, moment: float, limit: int) -> list[JobId]:
         """Ids of jobs that ended before `moment` (seconds since the epoch) and owe nobody a word, oldest first."""
@@ -215,16 +202,8 @@ class Store:
         row = self._db.execute("SELECT losses FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def _canceling(self) -> dict[JobId, str]:
-        sql = "SELECT id, cancel_reason FROM jobs WHERE finished_at IS NULL AND cancel_reason IS NOT NULL"
-        return {JobId(job_id): reason for job_id, reason in self._db.execute(sql)}
-
     def _ids(self, sql: str) -> frozenset[JobId]:
         return frozenset(JobId(row[0]) for row in self._db.execute(sql))
-
-    def _newest_at(self) -> float | None:
-        row = self._db.execute("SELECT max(max(created_at), coalesce(max(finished_at), 0)) FROM jobs").fetchone()
-        return None if row[0] is None else float(row[0])
 
     def _finished_before(self, moment: float, limit: int) -> list[JobId]:
         sql = "SELECT id FROM jobs WHERE finished_at < ? AND owes_word = 0 ORDER BY finished_at LIMIT ?"

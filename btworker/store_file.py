@@ -38,9 +38,6 @@ MIGRATIONS = (
     ALTER TABLE jobs ADD COLUMN owes_word INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX jobs_by_owed_word ON jobs (seq) WHERE owes_word = 1;
     """,
-    """
-    ALTER TABLE jobs ADD COLUMN cancel_reason TEXT;
-    """,
 )
 """Scripts from user_version n to n + 1; never edit one that was released."""
 

@@ -45,8 +45,7 @@ class WorkSettings(BaseSettings):
     """Bytes of decoded audio to expect for each byte of an upload, when its room is looked for: 8 is a recording at
     32 kbit/s, and WORKER_MAX_AUDIO_HOURS are the most. An upload that could then not be decoded is refused."""
     retention_hours: float = Field(72.0, gt=0, validation_alias=env("WORKER_RETENTION_HOURS"))
-    """Hours that a finished job's results are kept. Nothing expires while the clock may be wrong: for a day after it
-    was set by an hour or more, and for an hour after a start where no job fits it."""
+    """Hours that a finished job's results are kept."""
     keep_inputs: bool = Field(False, validation_alias=env("WORKER_KEEP_INPUTS"))
     """False: inputs are deleted when their job ends, since nobody reads them again."""
     load_timeout_s: float = Field(3600.0, gt=0, le=86_400, validation_alias=env("WORKER_LOAD_TIMEOUT_SECONDS"))

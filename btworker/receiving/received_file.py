@@ -34,16 +34,13 @@ class ReceivedFile:
         *,
         start_bytes: int | None = None,
         sha256: "hashlib._Hash | None" = None,
-        in_place: bool = False,
     ) -> None:
-        """With `start_bytes` and the hash of what is there, a file goes on that was begun. `in_place`: it has its name
-        from the first byte, and ends by `keep`.
-        """
+        """With `start_bytes` and the hash of what is there, `final` itself is gone on with, and ends by `keep`."""
         self.size_bytes = start_bytes or 0
         self._data = data
         self._final = final
         self._start_bytes = start_bytes
-        self._part = final if in_place else final.with_name(f"{final.name}.part")
+        self._part = final.with_name(f"{final.name}.part") if start_bytes is None else final
         self._buffer_bytes = settings.upload_chunk_bytes
         self._reserve_bytes = settings.disk_reserve_bytes
         self._buffer: list[bytes] = []

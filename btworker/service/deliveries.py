@@ -17,7 +17,6 @@ from btworker.delivery.push import Courier, NotTakenError, host_of, told_status
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, JobStatus, Output
 from btworker.logs import get_logger
-from btworker.service.expiry import Expiry
 from btworker.service.job_tasks import JobTasks
 from btworker.service.table import JobTable
 
@@ -31,9 +30,8 @@ MOST_ROUNDS = 3
 class Deliveries:
     """The deliveries under way, a task each."""
 
-    def __init__(self, *, table: JobTable, settings: Settings, courier: Courier, expiry: Expiry) -> None:
+    def __init__(self, *, table: JobTable, settings: Settings, courier: Courier) -> None:
         self._table = table
-        self._expiry = expiry
         self._courier = courier
         self._patience_s = settings.delivery_hours * 3600
         self._tasks = JobTasks("delivery", self._broke)
@@ -137,8 +135,7 @@ class Deliveries:
         delivery = job.told
         if error.hopeless:
             raise _GaveUpError(job, str(error))
-        tried_s = self._table.clock() - (delivery.began_at or 0.0)
-        if tried_s > self._patience_s and self._expiry.allowed():
+        if self._table.clock() - (delivery.began_at or 0.0) > self._patience_s:
             raise _GaveUpError(job, f"{error}; that went on for {self._patience_s / 3600:g} h (WORKER_DELIVERY_HOURS)")
         await asyncio.sleep(backoff_s(delivery.failures, first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S))
         return job

@@ -1,7 +1,7 @@
 """Inputs that a job names by URL: fetched as soon as the job is accepted, since the URLs expire. Parent.
 
 A job holds no slot meanwhile, and joins the queue when the last of its inputs is durable. A restart goes on with those
-that were not, from the bytes that it has.
+that were not.
 """
 
 import asyncio
@@ -10,8 +10,7 @@ from dataclasses import replace
 
 from btworker.checkpoints import file_sha256
 from btworker.config import Settings
-from btworker.delivery.arrival import Fetched
-from btworker.delivery.fetch import Fetcher
+from btworker.delivery.fetch import Fetched, Fetcher
 from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
 from btworker.jobs import Input, Job, JobId, JobStatus
 from btworker.logs import get_logger
@@ -115,9 +114,11 @@ class Downloads:
             self._table.live[job_id] = replace(job, progress=replace(job.progress, percent=percent))
 
     def _prepare(self, job_id: JobId) -> None:
-        """Blocking: a place for what is to come, beside what an earlier run left of it."""
+        """Blocking: an empty place for what is to come, without the parts of an earlier run."""
         folder = self._data.folder(job_id)
         folder.inputs.mkdir(parents=True, exist_ok=True, mode=0o750)
+        for part in folder.inputs.glob("*.part"):
+            part.unlink()
         sync_folder(folder.path)
         sync_folder(folder.path.parent)
 

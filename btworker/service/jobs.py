@@ -13,7 +13,6 @@ from btworker.jobs import Job, JobId, JobStatus, Progress, Stage
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.counters import JobCounters
-from btworker.service.expiry import Expiry, uptime
 from btworker.service.live import Feeds
 from btworker.service.outbound import Outbound
 from btworker.service.records import JobPage, NewJob
@@ -31,7 +30,7 @@ LAST_WORD_S = 5.0
 
 
 class JobService:
-    """See the module's docstring. `clock` gives seconds since the epoch, `steady` seconds that never step."""
+    """See the module's docstring. `clock` gives seconds since the epoch."""
 
     def __init__(
         self,
@@ -41,7 +40,6 @@ class JobService:
         pool: Pool,
         data: DataFolder,
         clock: Callable[[], float] = time.time,
-        steady: Callable[[], float] = uptime,
     ) -> None:
         self.settings = settings
         self.data = data
@@ -55,13 +53,12 @@ class JobService:
         self._runs = Runs(table=self._table, pool=pool, data=data, settings=settings)
         self._table.changed = self._runs.wake
         self._recovery = Recovery(table=self._table, data=data, settings=settings)
-        self._expiry = Expiry(clock=clock, steady=steady)
-        self.resumable = ResumableUploads(data=data, settings=settings, expiry=self._expiry, clock=clock)
+        self.resumable = ResumableUploads(data=data, settings=settings, clock=clock)
         """Uploads that survive their connection."""
         self.feeds = Feeds(self.get, data)
         """Jobs as their listeners see them."""
-        self._outbound = Outbound(table=self._table, data=data, settings=settings, expiry=self._expiry)
-        self._retention = Retention(table=self._table, data=data, settings=settings, expiry=self._expiry)
+        self._outbound = Outbound(table=self._table, data=data, settings=settings)
+        self._retention = Retention(table=self._table, data=data, settings=settings)
         self._tasks: list[asyncio.Task[None]] = []
 
     # life
@@ -70,9 +67,6 @@ class JobService:
         """Take up what an earlier run left, start the pool and the service's own tasks."""
         interrupted = await self._recovery.take_up()
         await self.resumable.start()
-        newest = (await self._store.newest_at(), self.resumable.newest_at())
-        newest_at = max((moment for moment in newest if moment is not None), default=None)
-        self._expiry.look_at(newest_at, kept_s=self.settings.retention_hours * 3600)
         await self._pool.start()
         for job in await self._recovery.owing():
             self._outbound.begin(job)
@@ -196,25 +190,19 @@ class JobService:
         return JobPage(tuple(self._live(job) for job in jobs), following)
 
     async def cancel(self, job_id: str, reason: str) -> Job:
-        """Ask for a job's end: a waiting job ends at once, a running one soon, a finished one stays as it is.
-
-        Durable when this returns.
-        """
+        """Ask for a job's end: a waiting job ends at once, a running one soon, a finished one stays as it is."""
         job = await self.get(job_id)
-        if not job.status.finished and job.id not in self._table.canceling:
-            log.info("cancel_requested", workerJobId=job.id, reason=reason)
-            self._table.canceling[job.id] = reason
-            await self._cancel(job, reason)
-        await self._table.remember_cancel(job)
-        return await self.get(job_id)
-
-    async def _cancel(self, job: Job, reason: str) -> None:
+        if job.status.finished or job.id in self._table.canceling:
+            return job
+        log.info("cancel_requested", workerJobId=job.id, reason=reason)
+        self._table.canceling[job.id] = reason
         if self._table.waiting.discard(job.id):
             await self._table.end_canceled(job)
         elif await self._outbound.leave(job.id):
             await self._end_left(job.id)
         else:  # running, or on its way to a worker: Runs looks at `canceling` before it sends
             self._pool.cancel(job.id, reason)
+        return await self.get(job_id)
 
     async def _end_left(self, job_id: JobId) -> None:
         """Cancel a job whose download or delivery was broken off, unless that had just come to its end."""

@@ -10,7 +10,6 @@ from btworker.delivery.push import Courier
 from btworker.jobs import Job, JobId
 from btworker.service.deliveries import Deliveries
 from btworker.service.downloads import Downloads
-from btworker.service.expiry import Expiry
 from btworker.service.table import JobTable
 from btworker.storage import DataFolder
 
@@ -18,13 +17,13 @@ from btworker.storage import DataFolder
 class Outbound:
     """Made inside the event loop, closed once by `close`."""
 
-    def __init__(self, *, table: JobTable, data: DataFolder, settings: Settings, expiry: Expiry) -> None:
+    def __init__(self, *, table: JobTable, data: DataFolder, settings: Settings) -> None:
         self.guard = Guard(settings.allowed_hosts)
         self._session = open_session(self.guard, user_agent=f"bulk-transcribe-worker/{settings.build_commit}")
         fetcher = Fetcher(session=self._session, guard=self.guard, data=data, settings=settings)
         courier = Courier(session=self._session, guard=self.guard, data=data, settings=settings)
         self._downloads = Downloads(table=table, data=data, settings=settings, fetcher=fetcher)
-        self._deliveries = Deliveries(table=table, settings=settings, courier=courier, expiry=expiry)
+        self._deliveries = Deliveries(table=table, settings=settings, courier=courier)
         table.owing = self._deliveries.begin
 
     def pending(self) -> dict[str, int]:

@@ -33,15 +33,12 @@ class Recovery:
         unfinished = await self._table.store.unfinished()
         await self._data.run(self._put_newer_results_aside, unfinished)
         whole = await self._data.run(lambda: {job.id for job in unfinished if self._data.has_inputs(job)})
-        self._table.canceling.update(await self._table.store.canceling())
         interrupted = []
         for job in unfinished:
             self._table.live[job.id] = job
-            if job.id in self._table.canceling:
-                interrupted.append(job)
-            elif job.sources or job.delivers:
+            if job.sources or job.delivers:
                 continue
-            elif job.status is JobStatus.QUEUED and job.id in whole:
+            if job.status is JobStatus.QUEUED and job.id in whole:
                 self._table.enqueue(job)
             else:
                 interrupted.append(job)
@@ -72,17 +69,13 @@ class Recovery:
 
     async def owing(self) -> list[Job]:
         """Jobs whose inputs are to be fetched, or of which somebody is still to be told; after `take_up`."""
-        live = (job for job in self._table.live.values() if job.id not in self._table.canceling)
-        return [job for job in live if job.sources or job.delivers] + await self._table.store.owing()
+        live = [job for job in self._table.live.values() if job.sources or job.delivers]
+        return live + await self._table.store.owing()
 
     async def requeue(self, interrupted: list[Job]) -> None:
-        """Give each of them its state: canceled where that was asked for, failed where it cannot run or killed the
-        service too often, else queued again.
-        """
+        """Give each of them its state: queued again, or failed where it cannot run or killed the service too often."""
         for job in interrupted:
-            if job.id in self._table.canceling:
-                await self._table.end_canceled(job)
-            elif not await self._data.run(self._data.has_inputs, job):
+            if not await self._data.run(self._data.has_inputs, job):
                 # Deleted by hand, or a row that was refused: its commit failed, and the crash came before it was undone
                 await self._table.end(job, JobStatus.FAILED, ErrorInfo(ErrorCode.PROCESSING_ERROR, NO_INPUTS))
             elif job.attempt >= self._settings.max_attempts + MAX_INTERRUPTIONS:

@@ -27,7 +27,6 @@ from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
 from btworker.receiving.received_file import ReceivedFile
-from btworker.service.expiry import Expiry
 from btworker.storage import DataFolder, sync_folder, write_durably
 
 log = get_logger()
@@ -56,11 +55,8 @@ _RECORD = TypeAdapter(Resumable)
 class ResumableUploads:
     """All of them. Methods are called from the event loop; files are touched in the file executor."""
 
-    def __init__(
-        self, *, data: DataFolder, settings: Settings, expiry: Expiry, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, *, data: DataFolder, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._data = data
-        self._expiry = expiry
         self._settings = settings
         self._clock = clock
         self._root = data.root / "uploads"
@@ -77,14 +73,10 @@ class ResumableUploads:
         for record, offset in await self._data.run(self._scan):
             self._known[record.id], self._offsets[record.id] = record, offset
 
-    def newest_at(self) -> float | None:
-        """When the youngest of them was last touched, in seconds since the epoch."""
-        return max((record.touched_at for record in self._known.values()), default=None)
-
     async def sweep(self) -> None:
         """Forget what has expired, again and again."""
         while True:
-            for record in list(self._known.values()) if self._expiry.allowed() else ():
+            for record in list(self._known.values()):
                 if self._clock() >= self.expires_at(record) and record.id not in self._writing:
                     await self._expire(record)
             await asyncio.sleep(SWEEP_S)
@@ -151,14 +143,7 @@ class ResumableUploads:
     @asynccontextmanager
     async def _receiving(self, record: Resumable, offset: int, *, verified: bool) -> AsyncIterator[ReceivedFile]:
         at, sha256 = self._hashes.pop(record.id, (-1, hashlib.sha256()))
-        file = ReceivedFile(
-            self._data,
-            self._settings,
-            self._path(record.id),
-            start_bytes=offset,
-            sha256=sha256.copy(),
-            in_place=True,
-        )
+        file = ReceivedFile(self._data, self._settings, self._path(record.id), start_bytes=offset, sha256=sha256.copy())
         whole = False
         try:
             yield file

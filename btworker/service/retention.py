@@ -10,7 +10,6 @@ import sqlite3
 from btworker.config import Settings
 from btworker.jobs import JobId
 from btworker.logs import get_logger
-from btworker.service.expiry import Expiry
 from btworker.service.table import JobTable
 from btworker.storage import DataFolder
 from btworker.store import is_disk_trouble
@@ -23,9 +22,8 @@ BATCH = 100
 class Retention:
     """Forgets what is older than WORKER_RETENTION_HOURS."""
 
-    def __init__(self, *, table: JobTable, data: DataFolder, settings: Settings, expiry: Expiry) -> None:
+    def __init__(self, *, table: JobTable, data: DataFolder, settings: Settings) -> None:
         self._table = table
-        self._expiry = expiry
         self._data = data
         self._settings = settings
 
@@ -36,8 +34,7 @@ class Retention:
         while True:
             try:
                 await self._finish_deletions()
-                if self._expiry.allowed():
-                    await self._expire()
+                await self._expire()
             except sqlite3.OperationalError as error:
                 if not is_disk_trouble(error):
                     raise

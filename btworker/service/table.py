@@ -117,17 +117,6 @@ class JobTable:
         if await _insist(job, lambda: self.store.note(job)) and job.id in self.live:
             self.live[job.id] = job
 
-    async def remember_cancel(self, job: Job) -> None:
-        """The end that was asked for comes after a crash, too."""
-        reason = self.canceling.get(job.id)
-        if reason is not None:
-
-            async def write() -> bool:
-                await self.store.ask_cancel(job.id, reason)
-                return True
-
-            await _insist(job, write)
-
     async def deliver(self, job: Job) -> None:
         """The work is done and its results are committed: from here on, only their delivery is ever repeated."""
         now = self.clock()

@@ -241,10 +241,10 @@ async def test_an_unfinished_upload_expires(
     while not statuses or statuses[-1] != 404:
         statuses.append((await looked(client, place)).status)
         await asyncio.sleep(0.02)
-    assert list(dict.fromkeys(statuses)) == [200, 410, 404]
-    await until(lambda: not list((server.settings.data_dir / "uploads").iterdir()))
     sweep.cancel()
     await asyncio.gather(sweep, return_exceptions=True)
+    assert list(dict.fromkeys(statuses)) == [200, 410, 404]
+    assert not list((server.settings.data_dir / "uploads").iterdir())
 
 
 @pytest.mark.parametrize(

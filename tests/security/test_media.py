@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from btworker.engine.sound.ffmpeg import Audio, Limits, _start, decode
+from btworker.engine.sound import process
+from btworker.engine.sound.ffmpeg import Audio, Limits, decode
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import decode_command, find_ffmpeg
 from tests.security.hostile_media import hostile_files
@@ -152,19 +153,19 @@ def test_ffmpeg_knows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     os.mkfifo(fifo)
     ffmpeg = find_ffmpeg()
     assert ffmpeg is not None
-    process = _start(decode_command(ffmpeg, fifo), Limits(60))
+    program = process.start(decode_command(ffmpeg, fifo), cpu_s=60)
     try:
         end = time.monotonic() + 60
-        while ffmpeg.name not in str(Path(f"/proc/{process.pid}/exe").readlink()):
+        while ffmpeg.name not in str(Path(f"/proc/{program.pid}/exe").readlink()):
             assert time.monotonic() < end
             time.sleep(0.01)
         for name in ("cmdline", "environ"):
-            while not (content := Path(f"/proc/{process.pid}/{name}").read_bytes()):  # while it is exchanged
+            while not (content := Path(f"/proc/{program.pid}/{name}").read_bytes()):  # while it is exchanged
                 assert time.monotonic() < end
             assert not [secret for secret in SECRETS if secret.encode() in content]
     finally:
-        process.kill()
-        process.communicate()
+        program.kill()
+        program.communicate()
 
 
 def silent_flac(seconds: int, *, claimed_samples: int) -> bytes:

@@ -1,10 +1,7 @@
 """What the speech tests share: ffmpeg, recordings made with it, a random model, and an engine opened on one."""
 
-import subprocess
 import sys
 import warnings
-import wave
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +13,11 @@ import torch
 from whisper.tokenizer import get_tokenizer
 
 from btworker.engine.asr.weights import Model, load_model
-from btworker.engine.sound.ffmpeg import Audio, Limits, decode
-from btworker.ffmpeg import SAMPLE_RATE, find_ffmpeg
+from btworker.ffmpeg import SAMPLE_RATE
 from btworker.specs import EngineSettings
+from tests.media.recordings import Make, decoded, ffmpeg, make, original, write_wav  # noqa: F401 - fixtures
 from tests.speech.oracle import whisper_model
 from tests.speech.random_model import write_random_checkpoint
-
-Make = Callable[..., Path]
 
 
 def forget_lazy_modules() -> None:
@@ -47,54 +42,6 @@ def _torch_and_whisper() -> None:
         warnings.simplefilter("ignore", ResourceWarning)
         get_tokenizer(multilingual=True)
         get_tokenizer(multilingual=False)
-
-
-@pytest.fixture(scope="session")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve seconds of something that rises, falls and pauses as speech does: 16 kHz mono WAV."""
-    times = np.arange(12 * SAMPLE_RATE) / SAMPLE_RATE
-    loudness = np.clip(np.sin(2 * np.pi * 0.37 * times) + 0.3 * np.sin(2 * np.pi * 1.9 * times), 0, None)
-    tone = np.sin(2 * np.pi * (300 + 200 * np.sin(times)) * times)
-    path = tmp_path_factory.mktemp("original") / "original.wav"
-    write_wav(path, (tone * loudness * 12_000).astype(np.int16))
-    return path
-
-
-@pytest.fixture(scope="session")
-def ffmpeg() -> Path:
-    """The ffmpeg that the engine uses."""
-    found = find_ffmpeg()
-    assert found is not None
-    return found
-
-
-@pytest.fixture
-def make(ffmpeg: Path, tmp_path: Path) -> Make:
-    """`make("talk.mp3", "-i", source, …)` runs ffmpeg and gives the path of what it wrote."""
-
-    def run(name: str, *arguments: object) -> Path:
-        target = tmp_path / name
-        command = [str(ffmpeg), "-nostdin", "-v", "error", "-y", *map(str, arguments), str(target)]
-        subprocess.run(command, check=True, timeout=110)
-        return target
-
-    return run
-
-
-@pytest.fixture
-def decoded(tmp_path: Path) -> Callable[..., Audio]:
-    """Decode a file to the end; the scratch file goes with the test's folder."""
-
-    def run(source: Path, *, max_audio_s: float = 3600.0) -> Audio:
-        steps = decode(source, tmp_path / "scratch" / "x.s16", limits=Limits(max_audio_s), canceled=lambda: False)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                audio: Audio = end.value
-                return audio
-
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -126,16 +73,6 @@ def noise_of(count: int, *, seed: int = 0) -> npt.NDArray[np.int16]:
     sound = np.random.default_rng(seed).standard_normal(count) * 1500
     sound[count // 2 : count // 2 + 4000] *= 8
     return np.clip(sound, -32768, 32767).astype(np.int16)
-
-
-def write_wav(path: Path, samples: npt.NDArray[np.int16]) -> Path:
-    """A plain 16 kHz mono WAV."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes(samples.tobytes())
-    return path
 
 
 def engine_settings(checkpoint: Path, folder: Path, **changes: object) -> EngineSettings:

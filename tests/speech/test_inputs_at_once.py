@@ -18,6 +18,7 @@ from btworker.engine.asr.decoding.places import Places
 from btworker.engine.engine import WhisperEngine, load
 from btworker.engine.sound import ffmpeg as media
 from btworker.engine.sound import pool as sound_pool
+from btworker.engine.sound import process
 from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options, Stage
@@ -73,16 +74,16 @@ class Ffmpegs:
         self.started: list[subprocess.Popen[bytes]] = []
         self.stopped: list[subprocess.Popen[bytes]] = []
         self._source = f"file:{source}"
-        self._start = media._start
+        self._start = process.start
 
-    def start(self, command: list[str], limits: Limits) -> subprocess.Popen[bytes]:
-        """As media's own."""
-        process = self._start(command, limits)
-        self.started.append(process)
+    def start(self, command: list[str], *, cpu_s: float) -> subprocess.Popen[bytes]:
+        """As process.start."""
+        program = self._start(command, cpu_s=cpu_s)
+        self.started.append(program)
         if self._source in command:
-            os.kill(process.pid, signal.SIGSTOP)
-            self.stopped.append(process)
-        return process
+            os.kill(program.pid, signal.SIGSTOP)
+            self.stopped.append(program)
+        return program
 
     def assert_gone(self) -> None:
         """Each has ended and was waited for; the stopped one had to be killed."""
@@ -99,7 +100,7 @@ def ffmpegs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
 
     def make(number: int) -> Ffmpegs:
         found = Ffmpegs(JobFolder(tmp_path / "job").input(number))
-        monkeypatch.setattr(media, "_start", found.start)
+        monkeypatch.setattr(process, "start", found.start)
         return found
 
     return make

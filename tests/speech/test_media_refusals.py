@@ -14,6 +14,7 @@ import pytest
 
 from btworker.engine.sound.ffmpeg import Audio, Limits, decode
 from btworker.errors import BtworkerError, ErrorCode
+from tests.media.recordings import programs_using
 from tests.slices import FULL
 from tests.speech.conftest import Make, write_wav
 
@@ -136,7 +137,7 @@ def test_cancel_stops_decoding_and_leaves_nothing(tmp_path: Path) -> None:
         list(steps)
     assert caught.value.code is ErrorCode.CANCELED
     assert not target.exists()
-    assert _programs_using(path) == []
+    assert programs_using(path) == []
 
 
 def test_a_closed_generator_kills_its_ffmpeg(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_closed_generator_kills_its_ffmpeg(tmp_path: Path) -> None:
     steps = decode(path, tmp_path / "scratch" / "x.s16", limits=Limits(9999), canceled=lambda: False)
     next(steps)
     steps.close()
-    assert _programs_using(path) == []
+    assert programs_using(path) == []
     assert not list((tmp_path / "scratch").iterdir())
 
 
@@ -155,16 +156,16 @@ def test_ffmpeg_dies_with_its_parent(tmp_path: Path, ffmpeg: Path) -> None:
     os.mkfifo(fifo)
     code = (
         "import sys; from pathlib import Path\n"
-        "from btworker.engine.sound import ffmpeg; from btworker.ffmpeg import *\n"
-        "p = ffmpeg._start(decode_command(find_ffmpeg(), Path(sys.argv[1])), ffmpeg.Limits(60)); p.wait()"
+        "from btworker.engine.sound import process; from btworker.ffmpeg import *\n"
+        "process.start(decode_command(find_ffmpeg(), Path(sys.argv[1])), cpu_s=60).wait()"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(fifo)])
     try:
-        _wait(lambda: bool(_programs_using(fifo, name=ffmpeg.name)))
+        _wait(lambda: bool(programs_using(fifo, name=ffmpeg.name)))
     finally:
         parent.kill()
         parent.wait()
-    _wait(lambda: not _programs_using(fifo, name=ffmpeg.name))
+    _wait(lambda: not programs_using(fifo, name=ffmpeg.name))
 
 
 def _long_recording(folder: Path) -> Path:
@@ -172,19 +173,6 @@ def _long_recording(folder: Path) -> Path:
     path = write_wav(folder / "0", np.zeros(0, dtype=np.int16))
     os.truncate(path, 2**30)
     return path
-
-
-def _programs_using(path: Path, name: str = "") -> list[str]:
-    """Processes with this path among their arguments (our own parent's and python's wrappers by `name` left out)."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        except (OSError, NotADirectoryError):
-            continue
-        if f"file:{path}" in arguments and name in arguments[0]:
-            found.append(entry.name)
-    return found
 
 
 def _wait(condition: Callable[[], bool], deadline_s: float = 60.0) -> None:

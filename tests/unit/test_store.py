@@ -63,21 +63,6 @@ async def test_transitions_are_fenced_by_attempt(store):
     assert (stored.status, stored.attempt, await store.losses(job.id)) == (JobStatus.COMPLETE, 2, 1)
 
 
-async def test_a_cancel_is_kept_beside_the_job(store):
-    """Whatever the job's row becomes meanwhile; the first reason counts, and an ended job has none."""
-    job = a_job()
-    await store.insert(job)
-    assert await store.start_attempt(running(job))
-    await store.ask_cancel(job.id, "enough")
-    await store.ask_cancel(job.id, "again")
-    back = running(job).evolve(status=JobStatus.QUEUED)
-    assert await store.requeue(back, lost=False)
-    assert await store.canceling() == {job.id: "enough"}
-    assert await store.finish(back.evolve(status=JobStatus.CANCELED, finished_at=5.0), was=JobStatus.QUEUED)
-    await store.ask_cancel(job.id, "too late")
-    assert await store.canceling() == {}
-
-
 async def test_idempotency_key(store):
     """The same key gives the same job; a failed or canceled one gives way to a new one."""
     first, created = await store.insert(a_job(idempotency_key="k"))

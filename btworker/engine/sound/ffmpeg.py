@@ -9,25 +9,24 @@ import contextlib
 import os
 import selectors
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from btworker.engine.sound.containers import Findings, examine
+from btworker.engine.sound import process, verdict
+from btworker.engine.sound.containers import examine
 from btworker.engine.sound.ffmpeg_log import BoundedLog, Report, read_report
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE, decode_command, find_ffmpeg
+from btworker.logs import get_logger
 
-SANDBOX = Path(__file__).with_name("sandbox.py")
-MEMORY_BYTES = 4 * 2**30
+log = get_logger()
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
 READ_BYTES = 2**20
 POLL_S = 0.2
@@ -35,8 +34,8 @@ POLL_S = 0.2
 REPORT_EVERY_S = 0.5
 DISK_RESERVE_BYTES = 128 * 2**20
 DISK_CHECK_BYTES = 16 * 2**20
-TOLERANCE = 0.02
-"""Part of a header's duration that may be missing without a word; encoders pad, and round."""
+RETRY_AFTER_S = (1.0, 5.0)
+"""Before ffmpeg is started anew where this machine cut it short: a moment, then a time in which memory may be freed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,70 +98,122 @@ def decode(
 ) -> Generator[DecodeProgress, None, Audio]:
     """Decode `source` into the new file `target`; yields progress, returns the Audio.
 
-    Raises BtworkerError: NO_AUDIO, CORRUPT_AUDIO, AUDIO_TOO_LONG, DISK_FULL, TIMEOUT, CANCELED, PROCESSING_ERROR
-    (no ffmpeg). The target is removed on every error, and when the generator is closed.
+    Raises BtworkerError: NO_AUDIO, CORRUPT_AUDIO, AUDIO_TOO_LONG, DISK_FULL, TIMEOUT, CANCELED, OUT_OF_MEMORY,
+    PROCESSING_ERROR (no ffmpeg, or it ends early each time). The target is removed on every error, and when the
+    generator is closed.
     """
     ffmpeg = find_ffmpeg()
     if ffmpeg is None:
         raise BtworkerError(
             ErrorCode.PROCESSING_ERROR, "this worker has no ffmpeg; install it, or the Python package imageio-ffmpeg"
         )
-    findings = examine(source)
+    try:
+        findings = examine(source)
+    except OSError as error:
+        raise verdict.cannot_read(error) from error
     command = decode_command(ffmpeg, source, ignore_wav_length=findings.ignore_wav_length)
     target.parent.mkdir(parents=True, exist_ok=True)
-    decoding = _Decoding(command, target, limits=limits, canceled=canceled)
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(target.unlink, missing_ok=True)
-        yield from decoding.run()
-        audio = _judge(decoding, target, findings)
+        with target.open("wb", buffering=0) as out:
+            run = yield from _run_to_the_end(lambda: FfmpegRun(command, out, limits, canceled), source)
+        if run.sample_count == 0 or (run.report.guessed and run.report.damaged):
+            raise verdict.why_nothing(run.report, findings)
+        warnings = tuple(verdict.warnings(run.report, findings, decoded_s=run.sample_count / SAMPLE_RATE))
         on_failure.pop_all()
-    return audio
+    return Audio(target, run.sample_count, warnings)
 
 
-class _Decoding:
+def _run_to_the_end(new_run: "Callable[[], FfmpegRun]", source: Path) -> "Generator[DecodeProgress, None, FfmpegRun]":
+    """Run ffmpeg until it comes to the end of the file; raises what hinders it.
+
+    A run that this machine cut short is repeated, and writes the same bytes over those that others may be reading.
+    """
+    pauses_s, reached = iter(RETRY_AFTER_S), 0
+    while True:
+        run = new_run()
+        with contextlib.closing(run.steps()) as steps:
+            for step in steps:
+                reached = max(reached, step.sample_count)
+                yield replace(step, sample_count=reached)
+        has_sound = run.sample_count > 0
+        fault = verdict.machine_fault(run.status, run.report, has_sound=has_sound)
+        fault = fault or verdict.disk_fault(source, run.report, has_sound=has_sound, check=run.check_canceled)
+        if fault is None:
+            yield run.progress
+            return run
+        log.warning("ffmpeg_cut_short", status=run.status, decodedSec=run.progress.seconds_done, error=fault.message)
+        pause_s = next(pauses_s, None)
+        if pause_s is None:
+            raise fault
+        run.pause(pause_s)
+
+
+class FfmpegRun:
     """One run of ffmpeg: its pipes, what came out of them, and the limits."""
 
-    def __init__(self, command: list[str], target: Path, *, limits: Limits, canceled: Callable[[], bool]) -> None:
+    def __init__(self, command: list[str], out: IO[bytes], limits: Limits, canceled: Callable[[], bool]) -> None:
         self._command = command
-        self._target = target
+        self._out = out
         self._limits = limits
         self._canceled = canceled
         self._bytes = 0
         self._checked_bytes = -DISK_CHECK_BYTES
         self._last_sample_at = time.monotonic()
-        self.log = BoundedLog()
+        self._log = BoundedLog()
+        self.status = 0
+        """ffmpeg's exit status once it has ended; the number of a signal is negative."""
 
     @property
     def sample_count(self) -> int:
         """Whole samples written so far."""
         return self._bytes // 2
 
-    def run(self) -> Generator[DecodeProgress, None, None]:
-        """Run ffmpeg to its end, or kill it."""
-        process = _start(self._command, self._limits)
-        try:
-            with self._target.open("wb", buffering=0) as out:
-                yield from self._pump(process, out)
-            process.wait(timeout=POLL_S * 50)
-        finally:
-            _end(process)
+    @property
+    def report(self) -> Report:
+        """What ffmpeg told so far."""
+        return read_report(self._log.text)
 
-    def _pump(self, process: subprocess.Popen[bytes], out: IO[bytes]) -> Generator[DecodeProgress, None, None]:
-        assert process.stdout is not None  # noqa: S101 - both are pipes, see _start
-        assert process.stderr is not None  # noqa: S101
+    @property
+    def progress(self) -> DecodeProgress:
+        """How far it is."""
+        done, promised = self.sample_count / SAMPLE_RATE, self.report.duration_s or 0.0
+        return DecodeProgress(self.sample_count, max(done, promised) if promised else 0.0)
+
+    def steps(self) -> Generator[DecodeProgress, None, None]:
+        """Run ffmpeg to its end, or kill it."""
+        self._out.seek(0)
+        program = process.start(self._command, cpu_s=self._limits.wall_s)
+        try:
+            yield from self._pump(program)
+            self.status = program.wait(timeout=process.EXIT_S)
+        except subprocess.TimeoutExpired as error:
+            raise BtworkerError(ErrorCode.TIMEOUT, "ffmpeg did not end after the recording was decoded") from error
+        finally:
+            process.end(program)
+
+    def pause(self, seconds: float) -> None:
+        """Wait before the next run. Raises CANCELED."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.check_canceled()
+            time.sleep(POLL_S)
+
+    def _pump(self, program: subprocess.Popen[bytes]) -> Generator[DecodeProgress, None, None]:
+        assert program.stdout is not None  # noqa: S101 - both are pipes, see process.start
+        assert program.stderr is not None  # noqa: S101
         deadline = time.monotonic() + self._limits.wall_s
         next_report = time.monotonic()
         with selectors.DefaultSelector() as pipes:
-            pipes.register(process.stdout, selectors.EVENT_READ, lambda data: self._write(out, data))
-            pipes.register(process.stderr, selectors.EVENT_READ, self.log.add)
+            pipes.register(program.stdout, selectors.EVENT_READ, self._write)
+            pipes.register(program.stderr, selectors.EVENT_READ, self._log.add)
             while pipes.get_map():
                 for key, _ in pipes.select(POLL_S):
                     self._take(pipes, key)
                 self._check(deadline)
                 if time.monotonic() >= next_report:
                     next_report = time.monotonic() + REPORT_EVERY_S
-                    yield self._progress()
-        yield self._progress()
+                    yield self.progress
 
     def _take(self, pipes: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
         data = os.read(key.fd, READ_BYTES)
@@ -171,19 +222,23 @@ class _Decoding:
         else:
             pipes.unregister(key.fileobj)
 
-    def _write(self, out: IO[bytes], data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         if self._bytes - self._checked_bytes >= DISK_CHECK_BYTES:
             self._checked_bytes = self._bytes
-            if shutil.disk_usage(self._target.parent).free < DISK_RESERVE_BYTES:
+            if shutil.disk_usage(Path(self._out.name).parent).free < DISK_RESERVE_BYTES:
                 raise _disk_full()
         self._bytes += len(data)
         self._last_sample_at = time.monotonic()
         while data:
-            data = data[out.write(data) :]
+            data = data[self._out.write(data) :]
 
-    def _check(self, deadline: float) -> None:
+    def check_canceled(self) -> None:
+        """Raise CANCELED where the job was."""
         if self._canceled():
             raise BtworkerError(ErrorCode.CANCELED, "canceled while the recording was decoded")
+
+    def _check(self, deadline: float) -> None:
+        self.check_canceled()
         if self._bytes > self._limits.max_audio_s * BYTES_PER_SECOND:
             raise BtworkerError(
                 ErrorCode.AUDIO_TOO_LONG,
@@ -197,83 +252,11 @@ class _Decoding:
             message = f"decoding the recording stood still for {self._limits.stall_s:g} s and was given up"
             raise BtworkerError(ErrorCode.TIMEOUT, message)
 
-    def _progress(self) -> DecodeProgress:
-        done = self.sample_count / SAMPLE_RATE
-        promised = read_report(self.log.text).duration_s or 0.0
-        return DecodeProgress(self.sample_count, max(done, promised) if promised else 0.0)
-
-
-def _judge(decoding: _Decoding, target: Path, findings: Findings) -> Audio:
-    report = read_report(decoding.log.text)
-    if decoding.sample_count == 0 or (report.guessed and report.damaged):
-        raise _why_nothing(report, findings)
-    warnings = tuple(_warnings(report, findings, decoding.sample_count / SAMPLE_RATE))
-    return Audio(target, decoding.sample_count, warnings)
-
-
-def _start(command: list[str], limits: Limits) -> subprocess.Popen[bytes]:
-    restrict = [sys.executable, "-I", "-S", str(SANDBOX), str(os.getpid()), str(MEMORY_BYTES), str(int(limits.wall_s))]
-    return subprocess.Popen(
-        [*restrict, *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        cwd="/",
-        env={"PATH": os.defpath, "LC_ALL": "C", "AV_LOG_FORCE_NOCOLOR": "1"},
-        start_new_session=True,
-    )
-
-
-def _end(process: subprocess.Popen[Any]) -> None:
-    """Leave nothing of it: what still runs is killed, with its whole process group."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
-
 
 def _disk_full() -> BtworkerError:
     return BtworkerError(
         ErrorCode.DISK_FULL, "the worker's disk has no room for the decoded sound (115 MB an hour); try again later"
     )
-
-
-def _why_nothing(report: Report, findings: Findings) -> BtworkerError:
-    """The reason why no sound came out, as the user can understand it."""
-    if report.opened and report.audio_tracks == 0:
-        what = "has pictures but no sound" if report.video_tracks else "has no audio track"
-        return BtworkerError(ErrorCode.NO_AUDIO, f"the file {what}; there is nothing to transcribe")
-    if report.undecodable:
-        return BtworkerError(
-            ErrorCode.CORRUPT_AUDIO, "the sound is in a codec that ffmpeg cannot decode; convert it, to FLAC or MP3 say"
-        )
-    if report.cut_off or findings.cut_off:
-        return BtworkerError(
-            ErrorCode.CORRUPT_AUDIO, "the file is cut off: its index or its sound is missing; upload it again, whole"
-        )
-    if report.opened and not report.guessed:
-        return BtworkerError(ErrorCode.CORRUPT_AUDIO, "the file's audio track is empty or damaged; no sound came out")
-    return BtworkerError(
-        ErrorCode.CORRUPT_AUDIO, "the file is not a recording in any format that ffmpeg knows, or it is damaged"
-    )
-
-
-def _warnings(report: Report, findings: Findings, decoded_s: float) -> Generator[str, None, None]:
-    if report.audio_tracks > 1:
-        yield f"the file has {report.audio_tracks} audio tracks; the first one was transcribed"
-    promised_s = report.duration_s or 0.0
-    if promised_s - decoded_s > max(1.0, TOLERANCE * promised_s):
-        yield (
-            f"the file may be cut off: its header promises {promised_s:.0f} s, "
-            f"but only {decoded_s:.0f} s of sound could be decoded"
-        )
-    elif report.cut_off or findings.cut_off:
-        yield f"the file may be cut off: it ends early; {decoded_s:.0f} s of sound could be decoded"
-    elif report.damaged:
-        yield "parts of the file are damaged and were left out"
 
 
 def _hours(seconds: float) -> str:

@@ -4,16 +4,23 @@ There is no ffprobe in the packaged ffmpeg, so these lines are the only report o
 file itself (tags) and never reach a user or a log verbatim.
 """
 
+import os
 import re
 from dataclasses import dataclass
+from errno import EIO
 
 HEAD_BYTES = 64 * 1024
 TAIL_BYTES = 32 * 1024
 
+IO_ERROR = os.strerror(EIO)
 _DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
 _TRACK = re.compile(r"^\[info\]   Stream #0:\d+.*?: (Audio|Video): ", re.MULTILINE)
 _LOW_SCORE = re.compile(r"detected only with low score of (\d+)")
 _CUT = re.compile(r"partial file|File ended prematurely|moov atom not found")
+_SIGNAL = re.compile(r"^\[info\] Exiting normally, received signal (\d+)\.", re.MULTILINE)
+_LINE = re.compile(r"^(?:\[[^\]\n]*\] )*\[(?:info|warning|error|fatal|panic)\] ", re.MULTILINE)
+_ERROR = re.compile(r"^(?:\[[^\]\n]*\] )*\[(?:error|fatal|panic)\] (.*)$", re.MULTILINE)
+_READ_FAILED = re.compile(r"Error during demuxing: |file:.*: ")
 _NO_DECODER = re.compile(r"[Nn]o decoder found|Decoder \(codec [^)]*\) not found|Decoder not found")
 
 
@@ -55,6 +62,21 @@ class Report:
     """The container is hardly more than a guess, as it is for text and noise."""
     undecodable: bool
     """This ffmpeg has no decoder for the track."""
+    wrote: bool
+    """ffmpeg wrote a line: it was started."""
+    signal: int | None
+    """The number of the signal that made ffmpeg end in good order, before the end of its input."""
+    errors: tuple[str, ...]
+    """What it called errors."""
+
+    def reason(self, *reasons: str) -> str:
+        """The first of these reasons (as os.strerror() has them) with which an error ends; empty: none does."""
+        return next((reason for error in self.errors for reason in reasons if error.endswith(reason)), "")
+
+    @property
+    def read_failed(self) -> bool:
+        """ffmpeg could not read the file to its end: it is cut off, or its disk does not give it."""
+        return bool(self.reason(IO_ERROR)) or (self.opened and any(_READ_FAILED.match(error) for error in self.errors))
 
 
 def read_report(text: str) -> Report:
@@ -62,7 +84,7 @@ def read_report(text: str) -> Report:
     # tags of the file come before the mapping, too, but indented deeper than the lines that are looked for
     about_input = text.partition("\n[info] Output #0")[0]
     tracks = _TRACK.findall(about_input)
-    score = _LOW_SCORE.search(text)
+    score, stopped = _LOW_SCORE.search(text), _SIGNAL.search(text)
     return Report(
         opened="[info] Input #0" in text,
         audio_tracks=tracks.count("Audio"),
@@ -74,6 +96,9 @@ def read_report(text: str) -> Report:
         cut_off=_CUT.search(text) is not None,
         guessed=score is not None and int(score[1]) <= 1,
         undecodable=_NO_DECODER.search(text) is not None,
+        wrote=_LINE.search(text) is not None,
+        signal=int(stopped[1]) if stopped else None,
+        errors=tuple(_ERROR.findall(text)),
     )
 
 

@@ -17,6 +17,8 @@ PR_SET_NO_NEW_PRIVS = 38
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 OPEN_FILES = 64
+KILL_AFTER_S = 10
+"""Of CPU time, after SIGXCPU: SIGKILL at once would look as if memory had run out."""
 
 
 def main(arguments: list[str]) -> None:
@@ -43,16 +45,16 @@ def _leave_network(libc: ctypes.CDLL) -> None:
 
 def _limit(*, memory_bytes: int, cpu_s: int) -> None:
     limits = {
-        resource.RLIMIT_AS: memory_bytes,
-        resource.RLIMIT_CPU: cpu_s,
-        resource.RLIMIT_FSIZE: 0,  # it writes to pipes only
-        resource.RLIMIT_NOFILE: OPEN_FILES,
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_AS: (memory_bytes, memory_bytes),
+        resource.RLIMIT_CPU: (cpu_s, cpu_s + KILL_AFTER_S),
+        resource.RLIMIT_FSIZE: (0, 0),  # it writes to pipes only
+        resource.RLIMIT_NOFILE: (OPEN_FILES, OPEN_FILES),
+        resource.RLIMIT_CORE: (0, 0),
     }
     for kind, wanted in limits.items():
-        hard = resource.getrlimit(kind)[1]
-        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(kind, (value, value))
+        most = resource.getrlimit(kind)[1]
+        values = wanted if most == resource.RLIM_INFINITY else (min(wanted[0], most), min(wanted[1], most))
+        resource.setrlimit(kind, values)
 
 
 if __name__ == "__main__":

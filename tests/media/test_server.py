@@ -1,0 +1,141 @@
+"""The same promises through the whole server: what a client gets for recordings as they come."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.media.recordings import SAMPLE
+from tests.process.server_of import Server, serving
+
+pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = {
+    "WORKER_ENGINE": "btworker.engine.engine:load",
+    "WORKER_MODEL": "demo",
+    "WORKER_MODELS": f"demo={ROOT / 'btworker' / 'demo' / 'whisper-tiny-words.pt'}",
+    "WORKER_OFFLINE": "true",
+    "WORKER_CPU_THREADS": "1",
+    "WORKER_BATCH_SIZE": "4",
+}
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One child with the demo model."""
+    with serving(tmp_path_factory.mktemp("media"), **SETTINGS) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def recording(ffmpeg: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five minutes in a live Matroska, which does not say how long it is."""
+    path = tmp_path_factory.mktemp("long") / "live.mkv"
+    source = ["-stream_loop", "-1", "-i", str(SAMPLE), "-t", "300"]
+    command = [str(ffmpeg), "-nostdin", "-v", "error", *source, "-c:a", "aac", "-live", "1", str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def segments_of(worker: Server, job: Any) -> list[tuple[float, float, str]]:
+    """What the transcript says, and when."""
+    assert job["status"] == "complete", job["error"]
+    stem = Path(job["inputs"][0]["filename"]).stem
+    result = json.loads(worker.output(job["workerJobId"], f"{stem}_transcript.json"))
+    return [(one["start"], one["end"], one["text"]) for one in result["segments"]]
+
+
+class Killer:
+    """Kills ffmpegs below the server once a megabyte is decoded, at most `times`; by a thread."""
+
+    def __init__(self, worker: Server, number: signal.Signals, *, times: int) -> None:
+        self._worker = worker
+        self._number = number
+        self._times = times
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work)
+        self.killed: set[int] = set()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Inside the block."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            self._thread.join()
+
+    def _work(self) -> None:
+        scratch = self._worker.log.parent / "data"
+        while not self._over.wait(0.002) and len(self.killed) < self._times:
+            if not any(size_of(path) > 2**20 for path in scratch.rglob("*.s16")):
+                continue
+            for pid in self._worker.children():
+                if pid not in self.killed and "ffmpeg" in program_of(pid):
+                    os.kill(pid, self._number)
+                    self.killed.add(pid)
+
+
+def size_of(path: Path) -> int:
+    """Bytes; 0 of a file that is gone."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def program_of(pid: int) -> str:
+    """The program that a process runs."""
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name
+    except OSError:
+        return ""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(worker: Server, recording: Path) -> list[tuple[float, float, str]]:
+    """The whole transcript of the recording."""
+    return segments_of(worker, worker.ended(worker.upload("live.mkv", recording.read_bytes(), language="en")))
+
+
+@pytest.mark.sliced("jobs whose ffmpeg is killed", 2)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGXCPU], ids=lambda number: number.name)
+def test_a_job_whose_ffmpeg_was_killed_has_the_whole_transcript(
+    number: signal.Signals, worker: Server, recording: Path, undisturbed: list[tuple[float, float, str]]
+) -> None:
+    """R26: with the same segments, and without a warning."""
+    killer = Killer(worker, number, times=1)
+    with killer.at_work():
+        job = worker.ended(worker.upload("live.mkv", recording.read_bytes(), language="en"))
+    assert len(killer.killed) == 1
+    assert segments_of(worker, job) == undisturbed
+    assert job["warnings"] == []
+
+
+@pytest.mark.sliced("jobs whose ffmpeg is killed", 2)
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGKILL, "OUT_OF_MEMORY"), (signal.SIGSEGV, "PROCESSING_ERROR")],
+    ids=["SIGKILL", "SIGSEGV"],
+)
+def test_a_job_whose_ffmpeg_is_killed_each_time_fails(
+    number: signal.Signals, code: str, worker: Server, recording: Path
+) -> None:
+    """R26: with the worker's fault in a sentence; nothing of its sound stays, and the worker goes on."""
+    killer = Killer(worker, number, times=99)
+    with killer.at_work():
+        job = worker.ended(worker.upload("live.mkv", recording.read_bytes(), language="en"))
+    assert len(killer.killed) == 3
+    assert (job["status"], job["error"]["code"]) == ("failed", code)
+    assert job["error"]["message"].startswith("ffmpeg was ")
+    assert not list((worker.log.parent / "data").rglob("*.s16"))
+    assert worker.ended(worker.upload("sample.flac", SAMPLE.read_bytes()))["status"] == "complete"
