@@ -9,7 +9,7 @@ from typing import Any
 
 from btworker.client import Client, ClientError
 from btworker.client.errors import BAD_FILE
-from btworker.config import ClientSettings
+from btworker.config import ClientSettings, load_client_settings
 
 EXIT_USAGE = 2
 EXIT_SERVER = 3
@@ -28,8 +28,8 @@ def names_server(args: argparse.Namespace) -> bool:
 
 
 def client_settings(**overrides: Any) -> ClientSettings:
-    """What the environment says, and what is said otherwise here."""
-    return ClientSettings(**overrides)
+    """What the environment says, and what is said otherwise here. Raises StartupError."""
+    return load_client_settings(**overrides)
 
 
 def with_client(args: argparse.Namespace, work: Callable[[Client], Awaitable[int]]) -> int:

@@ -13,7 +13,7 @@ from rich.text import Text
 from btworker.cli.checks import Check, Verdict, box_checks, package_checks
 from btworker.cli.gpu_check import gpu_checks
 from btworker.cli.tables import print_table
-from btworker.config import Settings, load_settings
+from btworker.config import Settings, load_settings, unknown_names
 from btworker.errors import StartupError
 
 EPILOG = "Reads the same WORKER_* variables as `btworker serve`. Exit code 1 when a check fails."
@@ -54,9 +54,13 @@ def all_checks() -> Iterator[Check]:
 def _settings() -> tuple[Settings, Check]:
     """The settings, and whether they would start a worker."""
     try:
-        return load_settings(), Check("settings", Verdict.OK, "WORKER_TOKEN is set, and all others are valid")
+        settings = load_settings()
+        if unknown := unknown_names():
+            found = f"{', '.join(unknown)}: no setting of btworker, without effect"
+            return settings, Check("settings", Verdict.WARN, found, "see docs/configuration.md for the names")
+        return settings, Check("settings", Verdict.OK, "WORKER_TOKEN is set, and all others are valid")
     except StartupError as error:
-        problem = " ".join(line.strip(" -") for line in error.message.splitlines()[1:])
+        problem = "; ".join(line.strip(" -") for line in error.message.splitlines()[1:])
     mend = "python -c 'import secrets; print(secrets.token_urlsafe())' makes a good token" if "TOKEN" in problem else ""
     check = Check("settings", Verdict.FAIL, problem, mend or "see docs/configuration.md")
     try:

@@ -20,7 +20,7 @@ from tempfile import TemporaryFile
 from btworker import __version__, control, logs
 from btworker.cli.checks import Verdict, file_system_check
 from btworker.cli.notify import Notifier
-from btworker.config import Settings, child_environment, load_settings
+from btworker.config import Settings, child_environment, load_settings, unknown_names
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.metrics import Metrics
 from btworker.pool.child import PR_SET_PDEATHSIG
@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
         _end_with(args.with_parent)
     settings = load_settings()
     logs.set_up(LogSettings(settings.log_level, json=logs.wants_json(settings.log_format)))
+    for name in unknown_names():
+        log.warning("unknown_setting", name=name, message=f"{name} is no setting of btworker: it has no effect")
     _run_loop(_serve(settings, args.ready_file))
     return 0
 

@@ -10,16 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from btworker.config.client import ClientSettings
 from btworker.config.delivery import DeliverySettings
-from btworker.config.parsing import MIB, MODEL_NAME, TOKEN, state_folder
+from btworker.config.mistakes import explain
+from btworker.config.names import strays
+from btworker.config.parsing import MIB, MODEL_NAME, TOKEN, names_of, read_tokens, state_folder
 from btworker.config.server import ServerSettings
 from btworker.config.speech import SpeechSettings
 from btworker.config.work import PCM_BYTES_PER_S, WorkSettings
 from btworker.errors import EXIT_BAD_SETTINGS, StartupError
 
-__all__ = ["MIB", "PCM_BYTES_PER_S", "ClientSettings", "Settings", "child_environment", "data_dir", "load_settings"]
+__all__ = [
+    "MIB",
+    "PCM_BYTES_PER_S",
+    "ClientSettings",
+    "Settings",
+    "child_environment",
+    "data_dir",
+    "load_client_settings",
+    "load_settings",
+    "unknown_names",
+]
 
 MISSING_CREDENTIAL = "WORKER_TOKEN is required (or WORKER_TOKEN_FILE): clients send it as a bearer token"
 GROUPS = (ServerSettings, WorkSettings, DeliverySettings, SpeechSettings)
@@ -40,6 +53,12 @@ class Settings(SpeechSettings, DeliverySettings, WorkSettings, ServerSettings):
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else Path(os.path.abspath(path.expanduser()))
 
+    @field_validator("token_file", "hf_token_file")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        read_tokens(path)
+        return path
+
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
         problems = [] if self.tokens else [MISSING_CREDENTIAL]
@@ -51,6 +70,8 @@ class Settings(SpeechSettings, DeliverySettings, WorkSettings, ServerSettings):
             )
         if not MODEL_NAME.fullmatch(self.model):
             problems.append("WORKER_MODEL must be a model's name; serve a file with WORKER_MODELS=name=/path")
+        else:
+            problems += self.unknown_models()
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -66,24 +87,45 @@ def load_settings(**overrides: Any) -> Settings:
 
     Raises StartupError with every mistake in one message; values are never repeated, since one may be a token.
     """
+    problems = _slips()
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        lines = _explain(error)
+        problems += explain(error, _fields())
         given = {name for name in ("WORKER_TOKEN", "WORKER_TOKEN_FILE") if os.environ.get(name)} | overrides.keys()
         if not given & {"token", "WORKER_TOKEN", "WORKER_TOKEN_FILE"}:
-            lines.append(MISSING_CREDENTIAL)  # pydantic looks at the whole only once every part is right
-        message = "wrong settings:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(lines))
-        raise StartupError(message, exit_code=EXIT_BAD_SETTINGS) from None
+            problems.append(MISSING_CREDENTIAL)  # pydantic looks at the whole only once every part is right
+        raise _wrong(problems) from None
+    if problems:
+        raise _wrong(problems)
+    return settings
 
 
-def _explain(error: ValidationError) -> list[str]:
-    lines = []
-    for item in error.errors(include_input=False, include_url=False, include_context=False):
-        where = str(item["loc"][0]) if item["loc"] else ""
-        message = item["msg"].removeprefix("Value error, ")
-        lines.append(f"{where}: {message}" if where else message)
-    return lines
+def load_client_settings(**overrides: Any) -> ClientSettings:
+    """The same for a command that talks to a worker. Raises StartupError."""
+    if problems := _slips():
+        raise _wrong(problems)
+    return ClientSettings(**overrides)
+
+
+def unknown_names() -> tuple[str, ...]:
+    """Variables that begin with WORKER_ and are no settings, nor slips of one; what Kubernetes sets is passed over."""
+    return strays(os.environ, _fields()).unknown
+
+
+def _slips() -> list[str]:
+    return [f"{name} is no setting; {meant} is" for name, meant in strays(os.environ, _fields()).slips]
+
+
+def _fields() -> dict[str, FieldInfo]:
+    """Every setting by each of its names."""
+    fields = (field for group in (*GROUPS, ClientSettings) for field in group.model_fields.values())
+    return {name: field for field in fields for name in names_of(field)}
+
+
+def _wrong(problems: list[str]) -> StartupError:
+    lines = "\n".join(f"  - {line}" for line in dict.fromkeys(problems))
+    return StartupError(f"wrong settings:\n{lines}", exit_code=EXIT_BAD_SETTINGS)
 
 
 def data_dir(chosen: Path | None = None) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsConfigDict
 
 MIB = 2**20
@@ -36,6 +37,12 @@ def env(name: str, *more: str) -> Any:
     return AliasChoices(name, *more)
 
 
+def names_of(field: FieldInfo) -> tuple[str, ...]:
+    """The variables that set a field."""
+    choices = field.validation_alias
+    return tuple(map(str, choices.choices)) if isinstance(choices, AliasChoices) else ()
+
+
 def parse_model(item: str) -> tuple[str, Path | None]:
     """`name` or `name=path`."""
     name, _, path = item.partition("=")
@@ -50,8 +57,10 @@ def read_tokens(path: Path | None) -> tuple[str, ...]:
         return ()
     try:
         lines = path.read_text(encoding="ascii").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as a token file: {type(error).__name__}") from None
+    except OSError as error:
+        raise ValueError(f"{path.absolute()} cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.absolute()} cannot be read: a token is printable ASCII") from None
     if any(not TOKEN.fullmatch(line) for line in lines):
         raise ValueError(f"{path}: a token must be 1 to 1024 printable ASCII characters")
     return tuple(lines)

@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
+from btworker.config.names import KUBERNETES_ADDRESS
 from btworker.config.parsing import FROM_ENVIRONMENT, env, read_tokens
+
+DEFAULT_PORT = 8477
 
 
 class ServerSettings(BaseSettings):
@@ -20,8 +23,9 @@ class ServerSettings(BaseSettings):
     """A file with one token a line, for rotation; the first is the one sent to controllers."""
     host: str = Field("127.0.0.1", validation_alias=env("WORKER_HOST"))
     """Address to listen on. Loopback unless told otherwise; the image sets 0.0.0.0."""
-    port: int = Field(8477, ge=0, le=65535, validation_alias=env("WORKER_PORT"))
-    """TCP port; 0 takes a free one and prints it."""
+    port: int = Field(DEFAULT_PORT, ge=0, le=65535, validation_alias=env("WORKER_PORT"))
+    """TCP port; 0 takes a free one and prints it. What Kubernetes sets for a service that is called worker
+    (tcp://…) does not count."""
     ping_public: bool = Field(False, validation_alias=env("WORKER_PING_PUBLIC"))
     """True: /v1/ping needs no token."""
     metrics_public: bool = Field(True, validation_alias=env("WORKER_METRICS_PUBLIC"))
@@ -64,6 +68,11 @@ class ServerSettings(BaseSettings):
     """The image's digest, as the operator declares it; ping shows it."""
     worker_version: str | None = Field(None, validation_alias=env("WORKER_VERSION"))
     """Deprecated and without effect: ping warns when it is set."""
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _not_of_kubernetes(cls, raw: object) -> object:
+        return DEFAULT_PORT if isinstance(raw, str) and KUBERNETES_ADDRESS.match(raw) else raw
 
     @property
     def upload_chunk_bytes(self) -> int:

@@ -7,7 +7,10 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from btworker.checkpoints import official_names
+from btworker.config.names import closest
 from btworker.config.parsing import FROM_ENVIRONMENT, cache_folder, env, parse_model, read_tokens
+
+ENGINE = "btworker.engine.engine:load"
 
 
 class SpeechSettings(BaseSettings):
@@ -52,7 +55,7 @@ class SpeechSettings(BaseSettings):
     """Seconds that two such blocks share; they are cut in its middle."""
     cuda_visible_devices: str | None = Field(None, validation_alias=env("CUDA_VISIBLE_DEVICES"))
     """NVIDIA's own variable: which GPUs to use, by index or UUID."""
-    engine: str = Field("btworker.engine.engine:load", validation_alias=env("WORKER_ENGINE"))
+    engine: str = Field(ENGINE, validation_alias=env("WORKER_ENGINE"))
     """Import string of the engine that children load; tests name a scripted one."""
 
     @field_validator("models", mode="before")
@@ -61,6 +64,15 @@ class SpeechSettings(BaseSettings):
         if not isinstance(raw, str):
             return raw
         return tuple(parse_model(item.strip()) for item in raw.split(",") if item.strip())
+
+    def unknown_models(self) -> list[str]:
+        """A sentence for each name without a checkpoint of the operator's behind it that openai-whisper does not know;
+        none where that is not installed, or another engine knows names of its own."""
+        known = official_names()
+        if not known or self.engine != ENGINE:
+            return []
+        names = [name for name, path in self.models if path is None] if self.models else [self.model]
+        return [_unknown_model(name, known) for name in names if name not in known]
 
     @property
     def huggingface_token(self) -> str | None:
@@ -75,3 +87,9 @@ class SpeechSettings(BaseSettings):
         if self.models:
             return dict(self.models)
         return dict.fromkeys(official_names())
+
+
+def _unknown_model(name: str, known: tuple[str, ...]) -> str:
+    meant = closest(name, known)
+    hint = f"; did you mean {meant}?" if meant else f": it knows {', '.join(known)}"
+    return f"the installed openai-whisper knows no model {name}{hint}"

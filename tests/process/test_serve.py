@@ -214,6 +214,15 @@ def test_token_file_that_gives_no_token_ends_the_start(tmp_path, content):
     assert "Traceback" not in words and "not a token" not in words
 
 
+def test_a_name_that_is_no_setting(tmp_path):
+    """A slip ends the start, with the name that was meant; any other is a warning in the log."""
+    code, words = refused(tmp_path, WORKER_MODLE="tiny")
+    assert code == EXIT_BAD_SETTINGS and "WORKER_MODLE is no setting; WORKER_MODEL is" in words
+    with serving(tmp_path, WORKER_OF_SOMETHING_ELSE="1", WORKER_SERVICE_HOST="10.0.0.7") as server:
+        lines = [json.loads(line) for line in server.log.read_text().splitlines() if "unknown_setting" in line]
+        assert [(line["level"], line["name"]) for line in lines] == [("warning", "WORKER_OF_SOMETHING_ELSE")]
+
+
 def test_damaged_database_ends_the_start(tmp_path):
     """It is said, and kept."""
     (tmp_path / "data").mkdir()

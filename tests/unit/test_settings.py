@@ -1,12 +1,15 @@
 """Settings: defaults, all mistakes at once, no secret in a message, and which device a worker gets."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from btworker.config import load_settings
+from btworker.config import GROUPS, ClientSettings, load_client_settings, load_settings, unknown_names
+from btworker.config.mistakes import expected
+from btworker.config.names import letters_between
 from btworker.errors import EXIT_BAD_SETTINGS, StartupError
 from btworker.pool.backoff import LOAD_DELAYS_S, LONGEST_CRASH_DELAY_S, Backoff
 from btworker.pool.devices import CPU, places, select, threads_per_child
@@ -57,6 +60,125 @@ def test_every_mistake_is_reported_at_once_and_no_secret(monkeypatch):
     for name in ("WORKER_TOKEN", "WORKER_PORT", "WORKER_MAX_CONCURRENT_JOBS", "WORKER_DEVICE", "WORKER_MODELS"):
         assert name in message
     assert "canary" not in message and caught.value.exit_code == EXIT_BAD_SETTINGS
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("WORKER_PORT", "eighty", "must be a whole number of at least 0 and at most 65535"),
+        ("WORKER_PORT", "99999", "must be a whole number of at least 0 and at most 65535"),
+        ("WORKER_BODY_IDLE_SECONDS", "0", "must be a number of more than 0 and at most 3600"),
+        ("WORKER_RETENTION_HOURS", "-1", "must be a number of more than 0"),
+        ("WORKER_DISK_RESERVE_MB", "1.5", "must be a whole number of at least 0"),
+        ("WORKER_OFFLINE", "perhaps", "must be true or false"),
+        ("WORKER_DEVICE", "tpu", "must be auto, cuda or cpu"),
+        ("WORKER_TOKEN_FILE", "here/tokens", "/here/tokens cannot be read: no such file or directory"),
+        ("WORKER_TOKEN_FILE", "/", "/ cannot be read: is a directory"),
+    ],
+)
+def test_a_mistake_says_what_would_be_right(monkeypatch, name, value, sentence):
+    """In our words, with the whole path."""
+    monkeypatch.setenv("WORKER_TOKEN", "t")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StartupError) as caught:
+        load_settings()
+    assert f"{name}: " in caught.value.message and sentence in caught.value.message
+    assert "input" not in caught.value.message.lower() and caught.value.exit_code == EXIT_BAD_SETTINGS
+
+
+def test_every_setting_has_words_for_what_it_takes():
+    """No type without them."""
+    for group in (*GROUPS, ClientSettings):
+        for field in group.model_fields.values():
+            assert re.fullmatch(
+                r"(a (whole )?number( of .*\d)?|a path|true or false|text|[a-z, ]+ or [a-z]+)", expected(field)
+            )
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WORKER_MODLE", "WORKER_MODEL"),
+        ("WORKER_MODEL_", "WORKER_MODEL"),
+        ("WORKERTOKEN", None),
+        ("WORKER_TKEN", "WORKER_TOKEN"),
+        ("worker_modle", "WORKER_MODEL"),
+        ("WORKER_RETENTION_HOUR", "WORKER_RETENTION_HOURS"),
+        ("WORKER_MAX_FILES_MB", "WORKER_MAX_FILE_MB"),
+        ("WORKER_UR", "WORKER_URL"),
+    ],
+)
+@pytest.mark.parametrize("load", [load_settings, load_client_settings])
+def test_a_slip_in_a_name_is_an_error(monkeypatch, load, name, meant):
+    """Within two letters of a setting, and whatever else is wrong; for a client's command as well as for a worker."""
+    monkeypatch.setenv("WORKER_TOKEN", "t")
+    monkeypatch.setenv(name, "whatever")
+    if meant is None:
+        load()
+        return
+    with pytest.raises(StartupError) as caught:
+        load()
+    assert f"{name} is no setting; {meant} is" in caught.value.message
+    assert caught.value.exit_code == EXIT_BAD_SETTINGS
+
+
+def test_what_is_unknown_and_what_kubernetes_sets(monkeypatch):
+    """The one is told, the other passed over: also as the port, which has its default then."""
+    monkeypatch.setenv("WORKER_TOKEN", "t")
+    monkeypatch.setenv("WORKER_SOMETHING_ELSE", "1")
+    for name, value in {
+        "WORKER_SERVICE_HOST": "10.0.0.7",
+        "WORKER_SERVICE_PORT": "8477",
+        "WORKER_SERVICE_PORT_HTTP": "8477",
+        "WORKER_PORT": "tcp://10.0.0.7:8477",
+        "WORKER_PORT_8477_TCP": "tcp://10.0.0.7:8477",
+        "WORKER_PORT_8477_TCP_ADDR": "10.0.0.7",
+        "WORKER_MODEL_SERVICE_HOST": "10.0.0.8",
+        "WORKER_MODELS_PORT": "tcp://10.0.0.8:80",
+        "WORKER_MODELS_PORT_80_TCP_PROTO": "tcp",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().port == 8477
+    assert unknown_names() == ("WORKER_SOMETHING_ELSE",)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "letters"),
+    [
+        ("", "", 0),
+        ("a", "", 1),
+        ("modle", "model", 1),
+        ("kitten", "sitting", 3),
+        ("abcd", "badc", 2),
+        ("same", "same", 0),
+    ],
+)
+def test_letters_between_words(one, other, letters):
+    """In both directions."""
+    assert letters_between(one, other) == letters_between(other, one) == letters
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"WORKER_MODEL": "larg-v3"}, "no model larg-v3; did you mean large-v3?"),
+        ({"WORKER_MODEL": "whisper-1"}, "no model whisper-1: it knows"),
+        ({"WORKER_MODEL": "tiny", "WORKER_MODELS": "tiny,basic"}, "no model basic"),
+        ({"WORKER_MODEL": "mine", "WORKER_MODELS": "mine=/models/m.pt"}, None),
+        ({"WORKER_MODEL": "fake", "WORKER_ENGINE": "tests.fake_engine:load"}, None),
+    ],
+)
+def test_an_unknown_model_is_an_error(monkeypatch, settings, sentence):
+    """Not a worker that never gets ready; one's own names, and those of another engine, are right."""
+    monkeypatch.setenv("WORKER_TOKEN", "t")
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    if sentence is None:
+        load_settings()
+        return
+    with pytest.raises(StartupError) as caught:
+        load_settings()
+    assert sentence in caught.value.message and caught.value.exit_code == EXIT_BAD_SETTINGS
 
 
 def test_token_is_required():
