@@ -30,8 +30,8 @@ HEAD = """\
 
 All settings are environment variables. They are read once, at start; all mistakes are reported together, and end the
 start with exit code 64. So do a name within two letters of a setting's (WORKER_MODLE) and a model that the installed
-openai-whisper does not know; any other name that begins with WORKER_ is a warning. A megabyte is 2^20 bytes. This page is made from `btworker/config` by
-`tools/configuration_doc.py`.
+openai-whisper does not know; any other name that begins with WORKER_ is a warning. A megabyte is 2^20 bytes. This page
+is made from `btworker/config` by `tools/configuration_doc.py`.
 
 | variable | default | meaning |
 |---|---|---|
