@@ -53,7 +53,6 @@ class Cancel:
     """Stop this job at the next safe point."""
 
     job_id: JobId
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from btworker.config import Settings
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -50,6 +52,28 @@ class EngineSettings:
     """A longer recording is diarized in blocks of this length."""
     diarization_overlap_s: float = 60.0
     hf_token: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, *, threads: int, ffmpeg_processes: int) -> "EngineSettings":
+        """Make those of a child from the service's; what depends on the number of children is given."""
+        return cls(
+            default_model=settings.model,
+            models=tuple(settings.model_paths.items()),
+            model_cache=settings.model_cache,
+            scratch=settings.scratch_dir,
+            offline=settings.offline,
+            max_audio_s=settings.max_audio_hours * 3600,
+            decode_stall_s=settings.decode_stall_s,
+            ffmpeg_processes=ffmpeg_processes,
+            threads=threads,
+            spread_s=settings.spread_minutes * 60,
+            batch_size=settings.batch_size,
+            diarization_device=settings.diarization_device,
+            diarization_pipeline=settings.diarization_pipeline,
+            diarization_block_s=settings.diarization_block_minutes * 60,
+            diarization_overlap_s=settings.diarization_overlap_s,
+            hf_token=settings.huggingface_token,
+        )
 
     def __repr__(self) -> str:
         return f"EngineSettings(default_model={self.default_model!r}, …)"  # hf_token must never reach a log

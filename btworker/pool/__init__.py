@@ -108,7 +108,7 @@ class Pool(Protocol):
     def send(self, task: RunTask) -> WorkerState | None:
         """Give the task of the job that was picked last to a worker; None when none can take it any more."""
 
-    def cancel(self, job_id: JobId, reason: str) -> None:
+    def cancel(self, job_id: JobId) -> None:
         """Ask the child to stop this job; a child that does not is killed, which ends in WorkerLost."""
 
     def events(self) -> AsyncIterator[PoolEvent]:

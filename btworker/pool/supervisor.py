@@ -64,10 +64,10 @@ class Supervisor:
     def _room(self) -> list[Offer]:
         return [offer for worker in self._workers if (offer := worker.offer) is not None]
 
-    def cancel(self, job_id: JobId, reason: str) -> None:
+    def cancel(self, job_id: JobId) -> None:
         """Ask whichever child has this job to stop it."""
         for worker in self._workers:
-            worker.cancel(job_id, reason)
+            worker.cancel(job_id)
 
     async def events(self) -> AsyncIterator[PoolEvent]:
         """The one stream of events; ends after `stop`."""
@@ -102,23 +102,10 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
     gpus = () if settings.device == "cpu" else find_gpus(settings.cuda_visible_devices)
     slots, processes = settings.max_concurrent_jobs, settings.processes_per_gpu
     children = places(choice=settings.device, gpus=gpus, slots=slots, processes_per_device=processes)
-    engine = EngineSettings(
-        default_model=settings.model,
-        models=tuple(settings.model_paths.items()),
-        model_cache=settings.model_cache,
-        scratch=settings.scratch_dir,
-        offline=settings.offline,
-        max_audio_s=settings.max_audio_hours * 3600,
-        decode_stall_s=settings.decode_stall_s,
-        ffmpeg_processes=settings.ffmpeg_processes or ffmpegs_per_child(children=len(children)),
-        spread_s=settings.spread_minutes * 60,
-        batch_size=settings.batch_size,
+    engine = EngineSettings.of(
+        settings,
         threads=threads_per_child(wanted=settings.cpu_threads, children=len(children)),
-        diarization_device=settings.diarization_device,
-        diarization_pipeline=settings.diarization_pipeline,
-        diarization_block_s=settings.diarization_block_minutes * 60,
-        diarization_overlap_s=settings.diarization_overlap_s,
-        hf_token=settings.huggingface_token,
+        ffmpeg_processes=settings.ffmpeg_processes or ffmpegs_per_child(children=len(children)),
     )
     logs = LogSettings(settings.log_level, json=wants_json(settings.log_format))
     return tuple(

@@ -37,8 +37,8 @@ from btworker.messages import (
 )
 from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.backoff import Backoff
+from btworker.pool.child_record import GPU_BROKE_LATE, NOT_CANCELED, ChildRecord, End, NextStart, end_of, not_started
 from btworker.pool.helping import HelpEvent, help_with
-from btworker.pool.life import GPU_BROKE_LATE, NOT_CANCELED, Life
 from btworker.pool.limits import CANCEL_GRACE_S, STOP_GRACE_S, ChildLimits, Strikes, quarantined
 from btworker.pool.placing import Offer
 from btworker.pool.process import ChildProcess, Gone
@@ -67,7 +67,7 @@ class Worker:
         self._problem: ErrorInfo | None = None
         self._restarts: Counter[str] = Counter()
         self._last_progress_at: float | None = None
-        self._life = Life()
+        self._record = ChildRecord()
         self._strikes = Strikes()
         self._stopping = False
 
@@ -91,7 +91,7 @@ class Worker:
     @property
     def offer(self) -> Offer | None:
         """What it has for waiting jobs; None where it is not ready, or its child is about to give way."""
-        if self.phase not in (Phase.IDLE, Phase.BUSY) or self._life.worn_out or self._life.why:
+        if self.phase not in (Phase.IDLE, Phase.BUSY) or self._record.worn_out or self._record.why:
             return None
         jobs = len(self._tasks)
         free = 0 if self._tasks.has_lone_one else self.spec.slots - jobs
@@ -100,19 +100,18 @@ class Worker:
     @property
     def can_help(self) -> bool:
         """It has nothing to do."""
-        return self.phase is Phase.IDLE and not self._tasks.helps and not self._life.worn_out
+        return self.phase is Phase.IDLE and not self._tasks.helps and not self._record.worn_out
 
     def start(self) -> None:
         """Spawn a child. Main thread only."""
         self._gone.clear()
         self.phase = Phase.STARTING
-        self._life = Life()
+        self._record = ChildRecord()
         try:
             self._child = ChildProcess(self.spec, self._on_event)
         except OSError as error:  # no memory, processes or descriptors left: that may change
             self._gone.set()
-            self._restarts["internal"] += 1
-            self._start_later(f"could not be started: {error.strerror}", self._life)
+            self._start_next(not_started(error.strerror or type(error).__name__))
             return
         log.info("child_started", worker=self.spec.index, childPid=self._child.pid, gpu=self.spec.device.label)
 
@@ -131,24 +130,24 @@ class Worker:
             self._tasks.help_with(task)
             self._child.send(task)
 
-    def cancel(self, job_id: JobId, reason: str) -> None:
+    def cancel(self, job_id: JobId) -> None:
         """Ask the child to stop this job, and kill it when it does not."""
         task, child = self._tasks.get(job_id), self._child
         if task is None or child is None:
             return
-        child.cancel(Cancel(job_id, reason))
+        child.cancel(Cancel(job_id))
         asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._kill_if_still, task, child)
 
     def look(self) -> None:
         """Kill a child that, or a job in which, has been silent for too long. Called again and again."""
-        life, child = self._life, self._child
-        if child is None or self._stopping or life.why or life.recycled:
+        record, child = self._record, self._child
+        if child is None or self._stopping or record.why or record.recycled:
             return
-        why = "" if life.loaded else life.start.silence(self._limits)
+        why = "" if record.loaded else record.start.silence(self._limits)
         if (silent := self._tasks.silent(self._limits)) is not None:
             job_id, why = silent
             if self.spec.device.kind == "cuda":
-                life.struck = self._strikes.strike(job_id)
+                record.quarantines_gpu = self._strikes.strike(job_id)
         if why:
             log.error("child_killed", worker=self.spec.index, childPid=child.pid, reason=f"it {why}")
             self._kill(child, ErrorCode.TIMEOUT, why)
@@ -163,12 +162,12 @@ class Worker:
         self.phase = Phase.STOPPED
 
     def _kill_if_still(self, task: RunTask, child: ChildProcess) -> None:
-        if task in self._tasks and self._child is child and not self._life.why:
+        if task in self._tasks and self._child is child and not self._record.why:
             log.warning("child_killed", worker=self.spec.index, workerJobId=task.job_id, reason="cancel took too long")
             self._kill(child, ErrorCode.CANCELED, NOT_CANCELED)
 
     def _kill(self, child: ChildProcess, code: ErrorCode, why: str) -> None:
-        self._life.ends_for, self._life.why = code, why
+        self._record.ends_for, self._record.why = code, why
         child.kill()
 
     def _on_event(self, event: "ChildEvent | Gone") -> None:
@@ -179,7 +178,7 @@ class Worker:
                 self._on_ready(event)
             case Unready():
                 self._problem, self._info = event.error, event.info
-                self._life.ends_for = event.error.code
+                self._record.ends_for = event.error.code
                 log.error(
                     "child_unready", worker=self.spec.index, code=event.error.code.value, message=event.error.message
                 )
@@ -195,8 +194,8 @@ class Worker:
 
     def _on_ready(self, event: Ready) -> None:
         self.phase, self.model, self._info, self._problem = Phase.IDLE, event.model, event.info, None
-        self._life.loaded = True
-        self._life.rss_bytes = 0 if self._child is None else self._child.rss_bytes()
+        self._record.loaded = True
+        self._record.rss_bytes = 0 if self._child is None else self._child.rss_bytes()
         seconds = round(event.load_s, 2)
         log.info("child_ready", worker=self.spec.index, childPid=event.pid, model=event.model, seconds=seconds)
         self._emit(RoomChanged())
@@ -216,7 +215,7 @@ class Worker:
         if isinstance(event, Finished | Failed):
             if event.fatal:
                 self._on_broken_gpu(event)
-                if isinstance(event, Failed) and self._life.shared:
+                if isinstance(event, Failed) and self._record.shared:
                     return  # whichever of them broke the GPU: it is told of with the others, when the child is gone
             self._on_end(event)
         self._emit(event)
@@ -225,74 +224,73 @@ class Worker:
 
     def _on_broken_gpu(self, event: Finished | Failed) -> None:
         """The child ends by itself. Every job in it may say so before it does: that is one failure of the GPU."""
-        life = self._life
+        record = self._record
         self.phase = Phase.STARTING
-        life.shared = life.shared or len(self._tasks) > 1
-        if life.why:
+        record.shared = record.shared or len(self._tasks) > 1
+        if record.why:
             return
-        life.struck = self._strikes.strike(event.job_id)
+        record.quarantines_gpu = self._strikes.strike(event.job_id)
         self._ends_itself(event.error.message if isinstance(event, Failed) else GPU_BROKE_LATE)
 
     def _ends_itself(self, why: str) -> None:
-        self._life.ends_for, self._life.why = ErrorCode.GPU_ERROR, f"ended itself, since {why}"
+        self._record.ends_for, self._record.why = ErrorCode.GPU_ERROR, f"ended itself, since {why}"
         if self._child is not None:
             asyncio.get_running_loop().call_later(STOP_GRACE_S, self._child.kill)
 
     def _on_end(self, event: Finished | Failed) -> None:
         self._tasks.end(event.job_id)
-        self._life.jobs += 1
+        self._record.jobs += 1
         if isinstance(event, Finished) and not event.fatal:
             self._backoff.worked()
             self._strikes.clear()
         if self.phase is not Phase.BUSY:
             return
-        self._life.worn_out = self._life.worn_out or self._worn_out()
+        self._record.worn_out = self._record.worn_out or self._worn_out()
         if not self._tasks:
             self.phase = Phase.IDLE
             self._recycle()
 
     def _worn_out(self) -> str:
         rss = 0 if self._child is None else self._child.rss_bytes()
-        grown = rss - self._life.rss_bytes
-        return self._limits.worn_out(jobs=self._life.jobs, growth_bytes=grown, at_work=len(self._tasks))
+        grown = rss - self._record.rss_bytes
+        return self._limits.worn_out(jobs=self._record.jobs, growth_bytes=grown, at_work=len(self._tasks))
 
     def _recycle(self) -> None:
         """Let a worn-out child go between two jobs; `_on_gone` starts the next at once."""
-        if (child := self._child) is None or not self._life.worn_out:
+        if (child := self._child) is None or not self._record.worn_out:
             return
-        log.info("child_recycled", worker=self.spec.index, childPid=child.pid, reason=self._life.worn_out)
-        self.phase, self._life.recycled = Phase.STARTING, True
+        log.info("child_recycled", worker=self.spec.index, childPid=child.pid, reason=self._record.worn_out)
+        self.phase, self._record.recycled = Phase.STARTING, True
         child.send(Stop())
         asyncio.get_running_loop().call_later(STOP_GRACE_S, child.kill)
 
     def _on_gone(self, event: Gone) -> None:
         helping = self._tasks.help_ended()
-        tasks, life = self._tasks.take_all(), self._life
+        tasks = self._tasks.take_all()
         self._child, self.model = None, ""
         self._gone.set()
         if self._stopping:
             return
-        self._restarts[life.restart_reason] += 1
-        if life.recycled:
+        end = end_of(self._record, exited=event.sentence, jobs_left=len(tasks))
+        self._start_next(end)
+        if helping is not None and end.next_start is not NextStart.AT_ONCE:
+            error = ErrorInfo(end.code, end.sentence)
+            self._emit(Helped(helping.job_id, helping.file_index, error=error))
+        for task in tasks:
+            self._emit(WorkerLost(task.job_id, task.attempt, end.sentence, end.code, end.blame))
+
+    def _start_next(self, end: End) -> None:
+        self._restarts[end.restart_reason] += 1
+        if end.next_start is NextStart.AT_ONCE:
             self.start()
             return
-        sentence = life.sentence(event)
-        self._start_later(sentence, life)
-        if helping is not None:
-            error = ErrorInfo(life.code, sentence)
-            self._emit(Helped(helping.job_id, helping.file_index, error=error))
-        blame = life.blame(jobs_left=len(tasks))
-        for task in tasks:
-            self._emit(WorkerLost(task.job_id, task.attempt, sentence, life.code, blame))
-
-    def _start_later(self, sentence: str, life: Life) -> None:
-        delay_s = self._backoff.after_death(loaded=life.loaded)
-        self.phase = Phase.QUARANTINED if life.struck else Phase.WAITING
-        if life.struck:
-            delay_s = self._limits.quarantine_s
-            self._problem = quarantined(self.spec.device, self._limits, sentence)
+        delay_s = self._backoff.after_death(loaded=end.next_start is not NextStart.AFTER_FAILED_LOAD)
+        self.phase = Phase.WAITING
+        if end.next_start is NextStart.AFTER_QUARANTINE:
+            delay_s, self.phase = self._limits.quarantine_s, Phase.QUARANTINED
+            self._problem = quarantined(self.spec.device, self._limits, end.sentence)
             log.error("gpu_quarantined", worker=self.spec.index, message=self._problem.message)
-        elif not life.loaded and self._problem is None:
-            self._problem = ErrorInfo(ErrorCode.WORKER_CRASHED, f"the worker process {sentence}")
-        log.error("child_lost", worker=self.spec.index, message=f"a child {sentence}", restartInSeconds=delay_s)
+        elif end.next_start is NextStart.AFTER_FAILED_LOAD and self._problem is None:
+            self._problem = ErrorInfo(ErrorCode.WORKER_CRASHED, f"the worker process {end.sentence}")
+        log.error("child_lost", worker=self.spec.index, message=f"a child {end.sentence}", restartInSeconds=delay_s)
         self._timer = asyncio.get_running_loop().call_later(delay_s, self.start)

@@ -201,7 +201,7 @@ class JobService:
         elif await self._outbound.leave(job.id):
             await self._end_left(job.id)
         else:  # running, or on its way to a worker: Runs looks at `canceling` before it sends
-            self._pool.cancel(job.id, reason)
+            self._pool.cancel(job.id)
         return await self.get(job_id)
 
     async def _end_left(self, job_id: JobId) -> None:
@@ -213,7 +213,7 @@ class JobService:
             self._table.waiting.discard(job_id)
             await self._table.end_canceled(job)
         else:
-            self._pool.cancel(job_id, self._table.canceling[job_id])
+            self._pool.cancel(job_id)
 
     async def delete(self, job_id: str) -> None:
         """Forget a job and its files. Raises NOT_FOUND, and CONFLICT while it waits or runs."""

@@ -51,7 +51,7 @@ class LocalPool:
         self._running[task.job_id] = asyncio.create_task(self._run(task), name=f"run-{task.job_id}")
         return self.workers()[0]
 
-    def cancel(self, job_id: JobId, reason: str) -> None:
+    def cancel(self, job_id: JobId) -> None:
         if job_id in self._running:
             self._running[job_id].cancel()
 

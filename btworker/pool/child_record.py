@@ -1,0 +1,101 @@
+"""What is known of the one child that has a worker's place now, and what its end means. Parent.
+
+worker.py notes facts in a ChildRecord while the child lives; once it is gone, end_of() makes of them the one End by
+which the worker acts.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from btworker.errors import FAILURE_REASONS, ErrorCode
+from btworker.messages import Blame
+from btworker.pool import RESTART_REASONS
+from btworker.pool.tasks import SignOfLife
+
+GPU_BROKE_LATE = "the GPU reported an error while speakers were told apart"
+NOT_CANCELED = "was killed, since a job in it did not stop when it was canceled"
+
+
+@dataclass(slots=True)
+class ChildRecord:
+    """Facts, from a child's start to its end."""
+
+    start: SignOfLife = field(default_factory=SignOfLife)
+    loaded: bool = False
+    """It has been ready."""
+    jobs: int = 0
+    """Jobs that it has done."""
+    rss_bytes: int = 0
+    """Its resident memory when it became ready."""
+    ends_for: ErrorCode | None = None
+    """What it said before it went, or what we killed it for; None: it died without a word."""
+    why: str = ""
+    """The same in words that follow a subject; empty where its exit code says it."""
+    quarantines_gpu: bool = False
+    """It was the last of several that failed: the GPU gets a rest."""
+    worn_out: str = ""
+    """Why it takes no more jobs, and gives way once the last one in it is over."""
+    recycled: bool = False
+    """It was told to give way."""
+    shared: bool = False
+    """It ended itself while several jobs were in it, whichever of them are left now."""
+
+
+class NextStart(Enum):
+    """When the next child starts."""
+
+    AT_ONCE = "at once"
+    AFTER_CRASH = "after a delay that grows with each crash in a row"
+    AFTER_FAILED_LOAD = "after a long delay: what it lacks rarely comes by itself"
+    AFTER_QUARANTINE = "after the GPU's rest"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What the end of a child means."""
+
+    code: ErrorCode
+    """For the jobs that it cost."""
+    sentence: str
+    """How it ended; follows a subject."""
+    restart_reason: str
+    """One of RESTART_REASONS."""
+    blame: Blame
+    """Of each job that was in it at its end."""
+    next_start: NextStart
+
+
+def end_of(record: ChildRecord, *, exited: str, jobs_left: int) -> End:
+    """Say what a child's end means. `exited` is how its process ended, in words that follow a subject."""
+    return End(
+        code=ErrorCode.TIMEOUT if record.ends_for is ErrorCode.TIMEOUT else ErrorCode.WORKER_CRASHED,
+        sentence=record.why or (exited if record.loaded else f"{exited} while it loaded"),
+        restart_reason="recycled" if record.recycled else _restart_reason(record.ends_for),
+        blame=_blame(record, jobs_left),
+        next_start=_next_start(record),
+    )
+
+
+def not_started(why: str) -> End:
+    """The end of a child that the system would not start, for want of memory, processes or descriptors."""
+    sentence = f"could not be started: {why}"
+    return End(ErrorCode.WORKER_CRASHED, sentence, "internal", Blame.NONE, NextStart.AFTER_FAILED_LOAD)
+
+
+def _restart_reason(ends_for: ErrorCode | None) -> str:
+    reason = FAILURE_REASONS.get(ends_for or ErrorCode.WORKER_CRASHED, "internal")
+    return reason if reason in RESTART_REASONS else "internal"
+
+
+def _blame(record: ChildRecord, jobs_left: int) -> Blame:
+    if record.ends_for is ErrorCode.CANCELED:
+        return Blame.NONE
+    return Blame.SHARED if record.shared or jobs_left > 1 else Blame.OWN
+
+
+def _next_start(record: ChildRecord) -> NextStart:
+    if record.recycled:
+        return NextStart.AT_ONCE
+    if record.quarantines_gpu:
+        return NextStart.AFTER_QUARANTINE
+    return NextStart.AFTER_CRASH if record.loaded else NextStart.AFTER_FAILED_LOAD
