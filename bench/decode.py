@@ -21,7 +21,7 @@ from whisper.tokenizer import get_tokenizer
 sys.path.insert(0, str(ROOT))
 from btworker.engine.asr.decoding.lane import Lane, Start
 from btworker.engine.asr.decoding.network import Network
-from btworker.engine.asr.decoding.rules import Rules, Vocabulary
+from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 
 TOKENS = 50
 BATCHES = (1, 4, 16)
@@ -45,7 +45,7 @@ def ours(network: Network, tokenizer: Any, mel: torch.Tensor) -> tuple[float, fl
     """Seconds from mel to tokens, seconds of the steps, and the tokens."""
     start, windows = tuple(tokenizer.sot_sequence), len(mel)
     began = time.perf_counter()
-    lane = Lane(network, Rules(Vocabulary.of(tokenizer), DIMS.n_vocab, network.device), windows=windows)
+    lane = Lane(network, TokenRules(Vocabulary.of(tokenizer), DIMS.n_vocab, network.device), windows=windows)
     sound = network.cross_keys_values(network.encode(mel))
     _, own = network.read(torch.tensor([start] * windows), sound)
     lane.place(range(windows), sound, own)
@@ -56,7 +56,7 @@ def ours(network: Network, tokenizer: Any, mel: torch.Tensor) -> tuple[float, fl
         lane.step(windows)
         lane.finished(windows)
     end = time.perf_counter()
-    return end - began, end - stepping, [lane.said(window).tokens for window in range(windows)]
+    return end - began, end - stepping, [lane.tokens_of(window).tokens for window in range(windows)]
 
 
 @torch.no_grad()

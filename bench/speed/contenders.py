@@ -76,7 +76,7 @@ class Ours:
         decoder = self._decoders[task.batch]
         synchronize(self._network.device)
         start = time.perf_counter()
-        tickets = [decoder.submit(self._request(sound, heard=task.encoded)) for sound in sounds]
+        tickets = [decoder.submit(self._request(sound, is_encoded=task.encoded)) for sound in sounds]
         wait_for_all(decoder, tickets)
         synchronize(self._network.device)
         return time.perf_counter() - start, [list(ticket.answer.tokens) for ticket in tickets]
@@ -84,7 +84,7 @@ class Ours:
     def _request(self, sound: Tensor, *, heard: bool) -> TextRequest:
         return TextRequest(
             sound=sound,
-            heard=heard,
+            is_encoded=is_encoded,
             start=tuple(self._tokenizer.sot_sequence),
             sot=0,
             timed=True,

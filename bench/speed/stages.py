@@ -14,7 +14,7 @@ from bench.speed.shapes import SEED, tokenizer_of
 from btworker.engine.asr.decoding.alignment import Text, align
 from btworker.engine.asr.decoding.lane import Lane, Start
 from btworker.engine.asr.decoding.network import Network
-from btworker.engine.asr.decoding.rules import Rules, Vocabulary
+from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.asr.mel import LogMel
 
 NAMES = ("mel", "encoder", "cross-KV and prefill", "steps", "word times")
@@ -40,7 +40,7 @@ class Clock:
 def stages_of(network: Network, mels: list[Tensor], *, tokens: int) -> Callable[[], dict[str, float]]:
     """A function that decodes these windows once, `tokens` steps of all, and gives the seconds of each stage."""
     dims, batch, tokenizer = network.dims, len(mels), tokenizer_of(network.dims)
-    rules = Rules(Vocabulary.of(tokenizer), dims.n_vocab, network.device)
+    rules = TokenRules(Vocabulary.of(tokenizer), dims.n_vocab, network.device)
     lane = Lane(network, rules, windows=batch)
     start = tuple(tokenizer.sot_sequence)
     samples = np.random.default_rng(SEED).integers(-3000, 3000, 30 * 16_000).astype(np.int16)

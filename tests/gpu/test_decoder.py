@@ -11,7 +11,7 @@ from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.lane import Lane, Start
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import Decoded, chances
-from btworker.engine.asr.decoding.rules import Rules, Vocabulary
+from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from tests.speech.lively_model import DIMS, Pair, lively_pair
 from tests.speech.test_decoder import SEEDS, Case, all_of, cases
 
@@ -84,7 +84,7 @@ def no_syncs() -> Iterator[None]:
 def test_a_step_waits_for_nothing(pair: Pair, temperature: float) -> None:
     """Zero syncs in a step, recorded or not; greedy or sampled."""
     network, rows = network_of(pair, torch.float16), 5
-    lane = Lane(network, Rules(Vocabulary.of(pair.tokenizer), DIMS.n_vocab, CUDA), windows=rows)
+    lane = Lane(network, TokenRules(Vocabulary.of(pair.tokenizer), DIMS.n_vocab, CUDA), windows=rows)
     window = cases(seed=2)[0]
     start = window.signs(timed=True)
     heard = network.encode(window.mel[None].to(CUDA, torch.float16)).expand(rows, -1, -1)
@@ -99,4 +99,4 @@ def test_a_step_waits_for_nothing(pair: Pair, temperature: float) -> None:
         for _ in range(8):
             lane.step(rows)
         lane._step(rows, lane.farthest(rows), hot=temperature > 0)
-    assert lane.said(0).tokens
+    assert lane.tokens_of(0).tokens

@@ -15,7 +15,7 @@ from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.lane import Lane, Start
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import Decoded, LanguageRequest, TextRequest, chances
-from btworker.engine.asr.decoding.rules import Rules, Vocabulary
+from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.cooperate.ticket import Ticket
 from tests.speech.lively_model import DIMS, Pair, lively_pair
 
@@ -142,7 +142,7 @@ def test_languages_equal_openai_whisper(pair: Pair) -> None:
     """Of every window, to 1e-5."""
     decoder = Decoder(pair.network, pair.tokenizer, batch_size=16)
     windows = cases(seed=2)
-    tickets = [decoder.listen(LanguageRequest(window.mel)) for window in windows]
+    tickets = [decoder.detect_language(LanguageRequest(window.mel)) for window in windows]
     for window, ticket in zip(windows, tickets, strict=True):
         decoder.wait([ticket])
         _, wanted = pair.whisper.detect_language(window.mel, pair.tokenizer)
@@ -171,7 +171,7 @@ def test_samples_are_distributed_as_the_probabilities_say(one_pair: Pair) -> Non
     """The first token, drawn 2,000 times: no token's share is off by more than five standard errors."""
     window, rows, rounds, temperature = cases(seed=4)[0], 50, 40, 3.0
     network, tokenizer = one_pair.network, one_pair.tokenizer
-    lane = Lane(network, Rules(Vocabulary.of(tokenizer), DIMS.n_vocab, network.device), windows=rows)
+    lane = Lane(network, TokenRules(Vocabulary.of(tokenizer), DIMS.n_vocab, network.device), windows=rows)
     start = window.signs(timed=True)
     sound = network.cross_keys_values(network.encode(window.mel[None]).expand(rows, -1, -1))
     _, own = network.read(torch.tensor([start] * rows), sound)
@@ -182,7 +182,7 @@ def test_samples_are_distributed_as_the_probabilities_say(one_pair: Pair) -> Non
             numbers = chances(f"draw {draw} {row}", temperature, lane.samples)
             lane.restart(row, Start(start, timed=True, temperature=temperature, chances=numbers))
         lane.step(rows)
-        first.update(lane.said(row).tokens[0] for row in range(rows))
+        first.update(lane.tokens_of(row).tokens[0] for row in range(rows))
     count = rows * rounds
     expected = (_first_logits(one_pair, window) / temperature).softmax(-1)
     for token, share in enumerate(expected.tolist()):
@@ -318,7 +318,7 @@ def test_short_memory_does_not_encode_what_was_heard(one_pair: Pair, failing: Fa
     """A window that came with what the encoder made of it has the same text, also after its batch was halved."""
     tokenizer = one_pair.tokenizer
     plain = [window.request(tokenizer) for window in cases(seed=8)[:4]]
-    heard = [replace(one, sound=failing.encode(one.sound[None])[0], heard=True) for one in plain]
+    heard = [replace(one, sound=failing.encode(one.sound[None])[0], is_encoded=True) for one in plain]
     decoder = Decoder(failing, tokenizer, batch_size=4)
     failing.fail_at(10, torch.cuda.OutOfMemoryError("CUDA out of memory"))
     found = all_of(decoder, heard)

@@ -8,7 +8,7 @@ import torch
 from whisper.decoding import ApplyTimestampRules, SuppressBlank, SuppressTokens
 from whisper.tokenizer import get_tokenizer
 
-from btworker.engine.asr.decoding.rules import History, Rules, Vocabulary
+from btworker.engine.asr.decoding.rules import History, TokenRules, Vocabulary
 
 pytestmark = pytest.mark.speech
 
@@ -56,7 +56,7 @@ def test_what_is_allowed_is_what_whisper_allows(timed: bool, liked: float) -> No
     """After every beginning of 32 texts; and the best token and its log-probability are theirs."""
     rows, length = 32, 9
     said = texts(rows, length, seed=int(liked) + 10)
-    rules = Rules(vocabulary(), SIZE, torch.device("cpu"))
+    rules = TokenRules(vocabulary(), SIZE, torch.device("cpu"))
     history = History.empty(rows, torch.device("cpu"))
     history.timed[:] = timed
     generator = torch.Generator().manual_seed(7)
@@ -74,7 +74,7 @@ def test_what_is_allowed_is_what_whisper_allows(timed: bool, liked: float) -> No
 
 def test_rows_that_begin_anew_forget() -> None:
     """One row of several starts its next text; the others go on."""
-    rules = Rules(vocabulary(), SIZE, torch.device("cpu"))
+    rules = TokenRules(vocabulary(), SIZE, torch.device("cpu"))
     history = History.empty(2, torch.device("cpu"))
     history.timed[:] = True
     said = texts(2, 4, seed=3)

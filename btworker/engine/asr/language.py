@@ -53,7 +53,7 @@ async def _detect(model: Model, mel: LogMel, windows: Sequence[Window]) -> Langu
     some = [windows[place * len(windows) // count] for place in range(count)]
     sounds = {one.seek: mel.stretch(one.seek, one.size, size=WINDOW_FRAMES) for one in some}
     sounds = sounds or {0: mel.frames(0, WINDOW_FRAMES)}
-    found = await answers([model.decoder.listen(LanguageRequest(sound)) for sound in sounds.values()])
+    found = await answers([model.decoder.detect_language(LanguageRequest(sound)) for sound in sounds.values()])
     likely: Counter[str] = Counter()
     for heard in found:
         likely.update(heard.languages)

@@ -91,7 +91,7 @@ class Transcriber:
         return self._decoder.submit(
             TextRequest(
                 sound=sound,
-                heard=heard,
+                is_encoded=heard,
                 start=(*before, *self._signs) if self._rules.timestamps else (*before, *self._untimed_signs),
                 sot=len(before),
                 timed=self._rules.timestamps,

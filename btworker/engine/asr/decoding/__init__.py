@@ -1,6 +1,13 @@
 """Windows in, tokens out, many at a time: openai-whisper's decoding with the same results.
 
-network.py is the model; rules.py decides what may be said next; lane.py holds windows that are being decoded, and
-makes a step of all of them; beam.py is its beam search; decoder.py refills lanes and decides what is decoded again;
-alignment.py finds when each word was said.
+    network.py     the model
+    rules.py       which token may come next
+    lane.py        windows that are being decoded, and one step of all of them; beam.py is its beam search
+    places.py      which window is where in a lane
+    decoder.py     refills lanes, and decides what is decoded again
+    requests.py    what the decoder is asked, and its answers
+    alignment.py   when each word was spoken
+    graphs.py      steps as CUDA graphs
+
+asr/transcriber.py makes the requests.
 """

@@ -1,4 +1,4 @@
-"""When each token was said: openai-whisper's alignment by the attention to the sound, for many windows in one pass.
+"""When each token was spoken: openai-whisper's alignment by the attention to the sound, for many windows in one pass.
 
 Only the heads that follow the sound are kept, and the sound is not encoded again. The steps and their numbers (softmax
 over the window's own frames, normalisation over tokens, a median filter of 7, the mean over heads, dynamic time
@@ -102,7 +102,7 @@ def median_of_seven(x: Tensor) -> Tensor:
 
 
 def _probabilities(network: Network, hidden: Tensor, tokens: Sequence[int], end: int) -> tuple[float, ...]:
-    """How probable each word token is among all word tokens, said after those before it."""
+    """Probability of each word token among all word tokens, after those before it."""
     logits = network.logits(hidden)[:, :end]
     chosen = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0]
     return tuple((chosen - logits.logsumexp(-1)).exp().tolist())

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from btworker.engine.asr.decoding.lane import Lane, Said, Start
+from btworker.engine.asr.decoding.lane import Lane, RowTokens, Start
 from btworker.engine.asr.decoding.network import Network
-from btworker.engine.asr.decoding.rules import Rules
+from btworker.engine.asr.decoding.rules import TokenRules
 
 Texts = list[tuple[int, ...]]
 Floats = npt.NDArray[np.float32]
@@ -24,7 +24,7 @@ class Search:
     """One window's beams."""
 
     texts: Texts
-    """What each beam has said."""
+    """The tokens of each beam so far."""
     sums: list[np.float32]
     """Log-probability of each."""
     ended: dict[tuple[int, ...], float] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A beam and a token that it may say next."""
+    """A beam and a token that may come next in it."""
 
     sum: np.float32
     beam: int
@@ -43,7 +43,7 @@ class Candidate:
 class BeamLane(Lane):
     """Room for `windows` windows of `beams` beams each."""
 
-    def __init__(self, network: Network, rules: Rules, *, windows: int, beams: int) -> None:
+    def __init__(self, network: Network, rules: TokenRules, *, windows: int, beams: int) -> None:
         super().__init__(network, rules, windows=windows, beams=beams)
         self._searches: list[Search | None] = [None] * windows
 
@@ -68,7 +68,7 @@ class BeamLane(Lane):
         """Windows with as many ended texts as beams, or whose beams are as long as they may be."""
         return [window for window in range(windows) if self._is_over(window)]
 
-    def said(self, window: int) -> Said:
+    def tokens_of(self, window: int) -> RowTokens:
         """The text with the best mean log-probability: ended ones, and beams where too few have ended."""
         search = self._search(window)
         found = dict(search.ended)
@@ -78,7 +78,7 @@ class BeamLane(Lane):
             found[search.texts[beam]] = float(search.sums[beam])
         texts = list(found)
         best = texts[int(np.argmax([found[text] / len(text) for text in texts]))]
-        return Said(best, found[best])
+        return RowTokens(best, found[best])
 
     def move(self, source: int, target: int) -> None:
         """Put one window in the place of another, which is given up."""
@@ -93,9 +93,9 @@ class BeamLane(Lane):
     def _is_over(self, window: int) -> bool:
         search = self._search(window)
         enough = len(search.ended) >= self.beams
-        said = len(search.texts[0])
-        start = self.reach[window] - said
-        return enough or said >= min(self.samples, self.longest - start)
+        length = len(search.texts[0])
+        start = self.reach[window] - length
+        return enough or length >= min(self.samples, self.longest - start)
 
     def _advance(self, window: int, best: Floats, ids: Integers) -> list[Candidate]:
         """The window's next beams, out of beams + 1 tokens for each; what ends is kept apart."""
@@ -127,13 +127,13 @@ class BeamLane(Lane):
         rows = windows * self.beams
         device = self.network.device
         source = torch.tensor([row // self.beams * self.beams + beam.beam for row, beam in enumerate(kept)]).to(device)
-        said = torch.tensor([candidate.token for candidate in kept]).to(device)
+        chosen = torch.tensor([candidate.token for candidate in kept]).to(device)
         reach = self.farthest(windows)
         for past in self.own:
             past[:, :rows, :, :reach] = past[:, source, :, :reach]
         self.tokens[:rows] = self.tokens[source]
         for tensor in self.history.tensors:
             tensor[:rows] = tensor[source]
-        self.tokens[:rows].scatter_(1, self.length[:rows, None], said[:, None])
+        self.tokens[:rows].scatter_(1, self.length[:rows, None], chosen[:, None])
         self.length[:rows] += 1
-        self.view(windows).follow(said, self.rules.vocabulary)
+        self.view(windows).follow(chosen, self.rules.vocabulary)

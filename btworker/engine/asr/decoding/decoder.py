@@ -2,8 +2,8 @@
 the next window that waits.
 
 Whoever waits for a window drives the decoder, one round at a time; when several jobs wait, they take turns, and every
-round serves them all. A round hears what is needed, fills the lanes, makes steps, and finishes what is done: a text
-that cannot be believed is decoded again at the next temperature, in its place, with the sound that lies there.
+round serves them all. A round encodes what is needed, fills the lanes, makes steps, and finishes what is done: a text
+that cannot be believed is decoded again at the next temperature, in its place, with the sound that is there.
 """
 
 import threading
@@ -20,17 +20,17 @@ from btworker.engine.asr.decoding.alignment import Text, align
 from btworker.engine.asr.decoding.beam import BeamLane
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
-from btworker.engine.asr.decoding.places import Entry, Places, Question
-from btworker.engine.asr.decoding.requests import Decoded, Heard, LanguageRequest, TextRequest
-from btworker.engine.asr.decoding.rules import Rules, Vocabulary
+from btworker.engine.asr.decoding.places import LanguageEntry, Places, TextEntry
+from btworker.engine.asr.decoding.requests import Decoded, Encoded, LanguageRequest, TextRequest
+from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.logs import get_logger
 
 log = get_logger()
-STEPS_BEFORE_A_LOOK = {"cuda": 8, "cpu": 1}
-"""A look at what is done waits for the GPU, and costs nothing on a CPU."""
-HEARD_AT_ONCE = {"cuda": 16, "cpu": 1}
-"""Windows to encode in one pass; more bring nothing."""
+STEPS_PER_ROUND = {"cuda": 8, "cpu": 1}
+"""Steps before it is asked which texts are done: that waits for a GPU, and costs nothing on a CPU."""
+ENCODE_BATCH = {"cuda": 16, "cpu": 1}
+"""Windows to encode in one pass; more gain nothing."""
 TURN_S = 0.05
 """How long a waiting job leaves the decoder to another one before it looks at its own tickets."""
 IDLE_S = 0.005
@@ -43,16 +43,16 @@ class Decoder:
     def __init__(self, network: Network, tokenizer: Any, *, batch_size: int) -> None:
         self._network = network
         self._tokenizer = tokenizer
-        self._rules = Rules(Vocabulary.of(tokenizer), network.dims.n_vocab, network.device)
+        self._rules = TokenRules(Vocabulary.of(tokenizer), network.dims.n_vocab, network.device)
         self._batch_size = batch_size
         self._turn = threading.Lock()
-        self._listening: deque[Question] = deque()
-        self._waiting: deque[Entry] = deque()
+        self._language_queue: deque[LanguageEntry] = deque()
+        self._text_queue: deque[TextEntry] = deque()
         self._lanes: dict[int, Places] = {}
 
     @property
     def batch_size(self) -> int:
-        """How many windows are decoded at once; halved where there was no memory for them."""
+        """Windows that are decoded at once; halved where there was no memory for them."""
         return self._batch_size
 
     @property
@@ -62,24 +62,24 @@ class Decoder:
 
     @property
     def text_positions(self) -> int:
-        """How many tokens a prompt and a text may have together."""
+        """Most tokens of a prompt and a text together."""
         return int(self._network.dims.n_text_ctx)
 
     @property
     def num_languages(self) -> int:
-        """How many it knows."""
+        """Languages that the model knows."""
         return self._network.num_languages
 
-    def listen(self, task: LanguageRequest) -> Ticket[Heard]:
-        """Ask for a window's language."""
-        ticket: Ticket[Heard] = Ticket()
-        self._listening.append(Question(task, ticket))
+    def detect_language(self, task: LanguageRequest) -> Ticket[Encoded]:
+        """Queue a window whose language is to be detected."""
+        ticket: Ticket[Encoded] = Ticket()
+        self._language_queue.append(LanguageEntry(task, ticket))
         return ticket
 
     def submit(self, task: TextRequest) -> Ticket[Decoded]:
-        """Ask for a window's text."""
+        """Queue a window whose text is wanted."""
         ticket: Ticket[Decoded] = Ticket()
-        self._waiting.append(Entry(task, ticket))
+        self._text_queue.append(TextEntry(task, ticket))
         return ticket
 
     def wait(self, tickets: Sequence[Ticket[Any]], *, at_most_s: float = float("inf")) -> bool:
@@ -104,18 +104,18 @@ class Decoder:
 
     @property
     def _is_idle(self) -> bool:
-        return not (self._listening or self._waiting or any(places.seated for places in self._lanes.values()))
+        return not (self._language_queue or self._text_queue or any(places.seated for places in self._lanes.values()))
 
     @torch.inference_mode()
     def _round(self) -> None:
         """Make one round. What goes wrong in it is raised to everyone by their tickets, the driver among them."""
         try:
             self._forget_canceled()
-            self._hear()
+            self._encode_next()
             self._fill()
             for places in self._lanes.values():
                 if places.seated:
-                    done = places.step(STEPS_BEFORE_A_LOOK[self._network.device.type])
+                    done = places.step(STEPS_PER_ROUND[self._network.device.type])
                     self._finish(places, done)
         except Exception as error:  # noqa: BLE001 - an edge: nobody is left waiting, whoever drove
             if isinstance(error, torch.cuda.OutOfMemoryError) and self._batch_size > 1:
@@ -123,73 +123,74 @@ class Decoder:
             else:
                 self._fail(error)
 
-    def _clear(self) -> list[Entry]:
-        """Forget all that is on its way; gives it back."""
+    def _clear(self) -> list[TextEntry]:
+        """Forget all windows on their way and return them."""
         on_their_way = [entry for lane in self._lanes.values() for _, entry in lane.seated]
-        on_their_way += self._waiting
+        on_their_way += self._text_queue
         self._lanes.clear()
-        self._waiting.clear()
+        self._text_queue.clear()
         return on_their_way
 
     def _fail(self, error: BaseException) -> None:
-        """End everything that is on its way, of every job: what the lanes hold cannot be trusted any more."""
-        for question in self._listening:
-            question.ticket.fail(error)
-        self._listening.clear()
-        for entry in self._clear():
+        """Fail all windows on their way, of every job: what the lanes hold cannot be trusted any more."""
+        for entry in self._language_queue:
             entry.ticket.fail(error)
+        self._language_queue.clear()
+        for window in self._clear():
+            window.ticket.fail(error)
 
     def _halve(self) -> None:
-        """Begin again with half as many places, which is remembered."""
+        """Begin again with half as many places, for good."""
         self._batch_size //= 2
         entries = self._clear()
         torch.cuda.empty_cache()
         log.warning("batch_halved", batchSize=self._batch_size)
-        self._waiting.extend(Entry(entry.task, entry.ticket, tries=entry.tries) for entry in entries)
+        self._text_queue.extend(TextEntry(entry.task, entry.ticket, tries=entry.tries) for entry in entries)
 
     def _forget_canceled(self) -> None:
-        _drop_canceled(self._listening)
-        _drop_canceled(self._waiting)
+        _drop_canceled(self._language_queue)
+        _drop_canceled(self._text_queue)
         for places in self._lanes.values():
             for place, entry in places.seated:
                 if entry.ticket.canceled:
                     places.leave(place)
 
-    def _hear(self) -> None:
-        """Encode what languages are asked of, and the next windows where none is ready for a free place."""
-        at_once = HEARD_AT_ONCE[self._network.device.type]
-        while self._listening:
-            asked = [self._listening.popleft() for _ in range(min(at_once, len(self._listening)))]
-            features = self._encode([question.task.mel for question in asked])
+    def _encode_next(self) -> None:
+        """Encode windows for their languages, and the next ones for texts where none is ready for a free place."""
+        at_once = ENCODE_BATCH[self._network.device.type]
+        while self._language_queue:
+            asked = [self._language_queue.popleft() for _ in range(min(at_once, len(self._language_queue)))]
+            features = self._encode([entry.task.mel for entry in asked])
             languages = _language_probabilities(self._network, self._tokenizer, features)
-            for question, heard, probable in zip(asked, features, languages, strict=True):
-                question.ticket.resolve(Heard(heard, probable))
-        if self._waiting and not self._waiting[0].is_heard and self._places(self._waiting[0].beams).free:
-            unheard = [entry for entry in self._waiting if not entry.is_heard][:at_once]
-            for entry, heard in zip(unheard, self._encode([e.task.sound for e in unheard]), strict=True):
-                entry.features = heard
+            for entry, encoded, probable in zip(asked, features, languages, strict=True):
+                entry.ticket.resolve(Encoded(encoded, probable))
+        if self._text_queue and not self._text_queue[0].is_encoded and self._places(self._text_queue[0].beams).free:
+            next_ones = [entry for entry in self._text_queue if not entry.is_encoded][:at_once]
+            encoded = self._encode([entry.task.sound for entry in next_ones])
+            for text, features in zip(next_ones, encoded, strict=True):
+                text.features = features
 
     def _encode(self, mels: list[Tensor]) -> Tensor:
         mel = torch.stack(mels)
         return self._network.encode(mel.to(self._network.device, self._network.dtype))
 
     def _fill(self) -> None:
-        """Seat those that were heard, in the order in which they came, until a lane is full."""
-        while self._waiting and self._waiting[0].is_heard:
-            places = self._places(self._waiting[0].beams)
-            group = self._next_of(places, min(places.free, HEARD_AT_ONCE[self._network.device.type]))
+        """Seat encoded windows, in the order in which they came, until a lane is full."""
+        while self._text_queue and self._text_queue[0].is_encoded:
+            places = self._places(self._text_queue[0].beams)
+            group = self._next_of(places, min(places.free, ENCODE_BATCH[self._network.device.type]))
             if not group:
                 return
             places.seat(group)
 
-    def _next_of(self, places: Places, most: int) -> list[Entry]:
-        """Those at the head of the queue that were heard and belong there."""
-        group: list[Entry] = []
-        while len(group) < most and self._waiting:
-            entry = self._waiting[0]
-            if not entry.is_heard or entry.beams != places.lane.beams:
+    def _next_of(self, places: Places, most: int) -> list[TextEntry]:
+        """Take the encoded windows at the head of the queue that belong there."""
+        group: list[TextEntry] = []
+        while len(group) < most and self._text_queue:
+            entry = self._text_queue[0]
+            if not entry.is_encoded or entry.beams != places.lane.beams:
                 break
-            group.append(self._waiting.popleft())
+            group.append(self._text_queue.popleft())
         return group
 
     def _places(self, beams: int) -> Places:
@@ -211,41 +212,41 @@ class Decoder:
                 accepted.append((place, decoded, entry.task.to_align(decoded)))
             else:
                 self._again(entry, places, place)
-        for place in set(places.half_way()).difference(done):
+        for place in set(places.due_for_loop_check()).difference(done):
             self._give_up_hopeless(entries[place], places, place)
         self._answer(places, entries, accepted)
 
-    def _give_up_hopeless(self, entry: Entry, places: Places, place: int) -> None:
-        """A text that goes in circles goes on to the longest that there is, and would then be decoded again."""
+    def _give_up_hopeless(self, entry: TextEntry, places: Places, place: int) -> None:
+        """Try again at once where a text loops: it would go on to its limit, and then be decoded again."""
         hopeless = entry.task.hopeless
         if hopeless is not None and not entry.is_last_try:
-            text = self._tokenizer.decode(list(places.said(place).tokens))
+            text = self._tokenizer.decode(list(places.tokens_of(place).tokens))
             if hopeless(text):
                 self._again(entry, places, place)
 
-    def _decoded(self, entry: Entry, places: Places, place: int) -> Decoded:
-        said = places.said(place)
-        text = self._tokenizer.decode(list(said.tokens)).strip()
+    def _decoded(self, entry: TextEntry, places: Places, place: int) -> Decoded:
+        row = places.tokens_of(place)
+        text = self._tokenizer.decode(list(row.tokens)).strip()
         return Decoded(
-            tokens=said.tokens,
+            tokens=row.tokens,
             text=text,
-            avg_logprob=said.sum_logprob / (len(said.tokens) + 1),
+            avg_logprob=row.sum_logprob / (len(row.tokens) + 1),
             no_speech_prob=entry.no_speech_prob,
             temperature=entry.temperature,
             compression_ratio=compression_ratio(text),
         )
 
-    def _again(self, entry: Entry, places: Places, place: int) -> None:
+    def _again(self, entry: TextEntry, places: Places, place: int) -> None:
         beams = entry.beams
         entry.tries += 1
         if entry.beams == beams:
             places.begin(place)
         else:  # from the beams' lane to the one for samples
             places.leave(place)
-            self._waiting.appendleft(entry)
+            self._text_queue.appendleft(entry)
 
     def _answer(
-        self, places: Places, entries: dict[int, Entry], accepted: list[tuple[int, Decoded, Text | None]]
+        self, places: Places, entries: dict[int, TextEntry], accepted: list[tuple[int, Decoded, Text | None]]
     ) -> None:
         aligning = [(place, text) for place, _, text in accepted if text is not None]
         alignments = {}
@@ -258,8 +259,8 @@ class Decoder:
             entries[place].ticket.resolve(decoded.aligned(alignments.get(place)))
 
 
-def _drop_canceled(queue: "deque[Question] | deque[Entry]") -> None:
-    """In place, entry by entry: other jobs may be adding to it."""
+def _drop_canceled(queue: "deque[LanguageEntry] | deque[TextEntry]") -> None:
+    """Drop them in place, entry by entry: other jobs may be adding to the queue."""
     for _ in range(len(queue)):
         if queue[0].ticket.canceled:
             queue.popleft()

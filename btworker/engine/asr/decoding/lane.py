@@ -12,7 +12,7 @@ from torch import Tensor
 
 from btworker.engine.asr.decoding.graphs import Graphs, bucket
 from btworker.engine.asr.decoding.network import KeysValues, Network
-from btworker.engine.asr.decoding.rules import History, Rules
+from btworker.engine.asr.decoding.rules import History, TokenRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +22,15 @@ class Start:
     tokens: tuple[int, ...]
     """The prompt and the signs of language and task."""
     timed: bool
-    """Whether timestamps are said."""
+    """Whether the text has timestamps."""
     temperature: float
     chances: Tensor | None
     """Above temperature 0: as many numbers in [0, 1) as tokens may be sampled, float32, on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a row said, and what became of it."""
+class RowTokens:
+    """The tokens of a row, and how probable they are."""
 
     tokens: tuple[int, ...]
     """Without the start, and without the end of text."""
@@ -41,7 +41,7 @@ class Said:
 class Lane:
     """Room for `windows` windows of `beams` rows each."""
 
-    def __init__(self, network: Network, rules: Rules, *, windows: int, beams: int = 1) -> None:
+    def __init__(self, network: Network, rules: TokenRules, *, windows: int, beams: int = 1) -> None:
         dims, device, dtype = network.dims, network.device, network.dtype
         rows, width = windows * beams, dims.n_text_state // dims.n_text_head
         self.network = network
@@ -50,7 +50,7 @@ class Lane:
         self.beams = beams
         self.longest = dims.n_text_ctx + 1
         self.samples = dims.n_text_ctx // 2
-        """How many tokens a window may say; openai-whisper's limit."""
+        """Most tokens of a window's text; openai-whisper's limit."""
         own = (2, rows, dims.n_text_head, dims.n_text_ctx, width)
         sound = (2, windows, dims.n_text_head, dims.n_audio_ctx, width)
         self.own: list[KeysValues] = [torch.zeros(own, dtype=dtype, device=device) for _ in range(dims.n_text_layer)]
@@ -87,7 +87,7 @@ class Lane:
             past[:, rows, :, :length] = read.repeat_interleave(self.beams, dim=1)
 
     def restart(self, window: int, start: Start) -> None:
-        """Begin a window anew. What its rows have read of their start, and heard, stays where it is."""
+        """Begin a window anew. What its rows have read of their start, and its sound, stay where they are."""
         rows, count = self._rows(window), len(start.tokens)
         self.tokens[rows, :count] = torch.tensor(start.tokens, device=self.tokens.device)
         self.length[rows] = count
@@ -138,11 +138,11 @@ class Lane:
     def _step(self, windows: int, reach: int, *, hot: bool) -> None:
         """On the device alone: nothing is read back, so that it can be recorded."""
         logits, history = self.logits(windows, reach), self.view(windows)
-        said, logprob = self.rules.best(logits, history)
+        chosen, logprob = self.rules.best(logits, history)
         if hot:
             rows = self._sampled_rows(windows)
-            said[rows], logprob[rows] = self._sampled(logits[rows], history.of(rows), rows)
-        self._say(said, logprob, history)
+            chosen[rows], logprob[rows] = self._sampled(logits[rows], history.of(rows), rows)
+        self._append(chosen, logprob, history)
 
     def _sampled_rows(self, windows: int) -> Tensor:
         """The rows to draw for; on a GPU all of them, cold ones too, since a recorded step cannot choose."""
@@ -161,30 +161,30 @@ class Lane:
         turn = (self.length[rows] - self.started[rows]).clamp(0, self.samples - 1)
         chance = self.chances[rows].gather(1, turn[:, None]) * spread[:, -1:]
         drawn = torch.searchsorted(spread, chance, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
-        said = torch.where(temperature > 0, drawn, logprobs.argmax(-1))
-        return said, logprobs.gather(1, said[:, None])[:, 0]
+        chosen = torch.where(temperature > 0, drawn, logprobs.argmax(-1))
+        return chosen, logprobs.gather(1, chosen[:, None])[:, 0]
 
-    def _say(self, said: Tensor, logprob: Tensor, history: History) -> None:
-        rows, end = said.shape[0], self.rules.vocabulary.end
+    def _append(self, chosen: Tensor, logprob: Tensor, history: History) -> None:
+        rows, end = chosen.shape[0], self.rules.vocabulary.end
         length, done = self.length[:rows], self.done[:rows]
-        said = said.masked_fill(done, end)
+        chosen = chosen.masked_fill(done, end)
         self.sum_logprob[:rows] += logprob.masked_fill(done, 0.0)
-        self.tokens[:rows].scatter_(1, length[:, None], said[:, None])
+        self.tokens[:rows].scatter_(1, length[:, None], chosen[:, None])
         length += (~done).long()
-        done |= (said == end) | (length >= self.limit[:rows])
-        history.follow(said, self.rules.vocabulary)
+        done |= (chosen == end) | (length >= self.limit[:rows])
+        history.follow(chosen, self.rules.vocabulary)
 
     def finished(self, windows: int) -> list[int]:
         """Which of the first windows are done; waits for the device."""
         return [window for window, done in enumerate(self.done[:windows].tolist()) if done]
 
-    def said(self, window: int) -> Said:
-        """What the window's row has said; waits for the device."""
+    def tokens_of(self, window: int) -> RowTokens:
+        """Fetch the tokens of the window's row; waits for the device."""
         row = window * self.beams
         tokens = self.tokens[row, int(self.started[row]) : int(self.length[row])].tolist()
         if tokens and tokens[-1] == self.rules.vocabulary.end:
             tokens.pop()
-        return Said(tuple(tokens), float(self.sum_logprob[row]))
+        return RowTokens(tuple(tokens), float(self.sum_logprob[row]))
 
     def stop(self, window: int) -> None:
         """Nothing more is wanted of this window."""

@@ -164,19 +164,19 @@ class Network:
         self._positions = taken.take("decoder.positional_embedding", dims.n_text_ctx, size)
         names = [f"decoder.blocks.{index}" for index in range(dims.n_text_layer)]
         self._decoder = [taken.block(name, size, heads) for name in names]
-        self._listening = [taken.cross_attention(name, size, heads) for name in names]
+        self._cross_attention = [taken.cross_attention(name, size, heads) for name in names]
         self._decoder_norm = taken.norm("decoder.ln", size)
         # one row of a batch is multiplied twice as fast by the transposed matrix on a CPU; a GPU does not care
         on_cpu = self.device.type == "cpu"
         self._unembedding = self._words.t().contiguous() if on_cpu else self._words.t()
 
     def align_by(self, heads: Tensor) -> None:
-        """Which heads follow the sound, (layers, heads) of bool; all of the upper half where nobody says."""
+        """Set which heads follow the sound, (layers, heads) of bool; by default all of the upper half."""
         self._aligning = [row.nonzero().flatten().tolist() for row in heads]
 
     @property
     def is_multilingual(self) -> bool:
-        """Not an English-only model; openai-whisper's rule."""
+        """Whether it knows other languages than English; openai-whisper's rule."""
         return bool(self.dims.n_vocab >= 51865)
 
     @property
@@ -185,20 +185,20 @@ class Network:
         return int(self.dims.n_vocab) - 51765 - int(self.is_multilingual)
 
     def encode(self, mel: Tensor) -> Tensor:
-        """What is heard in windows; (n, n_mels, 3000) -> (n, 1500, size)."""
+        """Encode windows; (n, n_mels, 3000) -> (n, 1500, size)."""
         x = F.gelu(F.conv1d(mel, *self._conv1, padding=1))
         x = F.gelu(F.conv1d(x, *self._conv2, stride=2, padding=1))
         x = x.transpose(1, 2) + self._sound_positions
         for layer in self._encoder:
             qkv = _by_head(layer.qkv(layer.norm(x)), 3, self.dims.n_audio_head)
-            heard = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], scale=1.0)
-            x = x + layer.out(heard.transpose(1, 2).flatten(2))
+            attended = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], scale=1.0)
+            x = x + layer.out(attended.transpose(1, 2).flatten(2))
             x = layer.perceive(x)
         return self._encoder_norm(x)
 
-    def cross_keys_values(self, heard: Tensor) -> list[KeysValues]:
+    def cross_keys_values(self, features: Tensor) -> list[KeysValues]:
         """Keys and values of the sound for each layer of the decoder; (n, 1500, size) -> (2, n, heads, 1500, …)."""
-        return [_by_head(layer.kv(heard), 2, self.dims.n_text_head) for layer in self._listening]
+        return [_by_head(layer.kv(features), 2, self.dims.n_text_head) for layer in self._cross_attention]
 
     def read(
         self, tokens: Tensor, cross: list[KeysValues], *, scores: list[Tensor] | None = None
@@ -210,16 +210,17 @@ class Network:
         """
         x = self._words[tokens] + self._positions[: tokens.shape[1]]
         own = []
-        for layer, cross_layer, sound, heads in zip(self._decoder, self._listening, cross, self._aligning, strict=True):
+        layers = zip(self._decoder, self._cross_attention, cross, self._aligning, strict=True)
+        for layer, cross_layer, sound, heads in layers:
             qkv = _by_head(layer.qkv(layer.norm(x)), 3, self.dims.n_text_head)
             own.append(qkv[1:])
-            seen = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], is_causal=True, scale=1.0)
-            x = x + layer.out(seen.transpose(1, 2).flatten(2))
+            attended = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], is_causal=True, scale=1.0)
+            x = x + layer.out(attended.transpose(1, 2).flatten(2))
             query = _by_head(cross_layer.query(cross_layer.norm(x)), 1, self.dims.n_text_head)[0]
             if scores is not None and heads:
                 scores.append((query[:, heads] @ sound[0][:, heads].transpose(2, 3)).float())
-            seen = F.scaled_dot_product_attention(query, sound[0], sound[1], scale=1.0)
-            x = x + cross_layer.out(seen.transpose(1, 2).flatten(2))
+            attended = F.scaled_dot_product_attention(query, sound[0], sound[1], scale=1.0)
+            x = x + cross_layer.out(attended.transpose(1, 2).flatten(2))
             x = layer.perceive(x)
         return self._decoder_norm(x), own
 
@@ -235,11 +236,11 @@ class Network:
         every_row = torch.arange(rows, device=tokens.device)
         unseen = torch.arange(reach, device=tokens.device) > positions[:, None]
         x = self._words[tokens] + self._positions[positions]
-        for layer, cross_layer, past, sound in zip(self._decoder, self._listening, own, cross, strict=True):
+        for layer, cross_layer, past, sound in zip(self._decoder, self._cross_attention, own, cross, strict=True):
             qkv = layer.qkv(layer.norm(x)).view(rows, 3, heads, -1)
             past[:, every_row, :, positions] = qkv[:, 1:]
-            x = x + layer.out(_look_back(qkv[:, 0], past[:, :rows, :, :reach], unseen))
-            x = x + cross_layer.out(_listen(cross_layer.query(cross_layer.norm(x)), sound))
+            x = x + layer.out(_attend_to_past(qkv[:, 0], past[:, :rows, :, :reach], unseen))
+            x = x + cross_layer.out(_attend_to_sound(cross_layer.query(cross_layer.norm(x)), sound))
             x = layer.perceive(x)
         return self._decoder_norm(x)
 
@@ -253,14 +254,14 @@ def _by_head(x: Tensor, parts: int, heads: int) -> Tensor:
     return x.view(*x.shape[:2], parts, heads, -1).permute(2, 0, 3, 1, 4)
 
 
-def _look_back(query: Tensor, past: Tensor, unseen: Tensor) -> Tensor:
+def _attend_to_past(query: Tensor, past: Tensor, unseen: Tensor) -> Tensor:
     """Attention to the row's own past: (rows, heads, …) -> (rows, size)."""
     scores = (past[0] @ query[..., None]).squeeze(-1).float()
     weights = scores.masked_fill(unseen[:, None], -torch.inf).softmax(-1).to(query.dtype)
     return (weights[:, :, None] @ past[1]).flatten(1)
 
 
-def _listen(query: Tensor, sound: KeysValues) -> Tensor:
+def _attend_to_sound(query: Tensor, sound: KeysValues) -> Tensor:
     """Attention to the sound, of k rows to a window: (rows, size) -> (rows, size).
 
     As two plain products: attention kernels for whole sequences are slower for single positions. The keys come first
@@ -271,5 +272,5 @@ def _listen(query: Tensor, sound: KeysValues) -> Tensor:
     query = query.view(windows, beams, heads, width).permute(0, 2, 3, 1).reshape(windows * heads, width, beams)
     keys, values = sound.reshape(2, windows * heads, positions, width)
     weights = (keys @ query).transpose(1, 2).float().softmax(-1).to(query.dtype)
-    heard: Tensor = (weights @ values).view(windows, heads, beams, width)
-    return heard.transpose(1, 2).reshape(windows * beams, heads * width)
+    attended: Tensor = (weights @ values).view(windows, heads, beams, width)
+    return attended.transpose(1, 2).reshape(windows * beams, heads * width)

@@ -1,5 +1,5 @@
-"""A lane and who sits in it. Windows in use stand at the front; one that ends leaves a hole, which the next one takes,
-or the last window does where nobody waits.
+"""A lane and the windows in its places. Those in use stand at the front; one that ends leaves a hole, which the next
+window takes, or the last one where none waits.
 """
 
 from collections.abc import Sequence
@@ -9,47 +9,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from btworker.engine.asr.decoding.lane import Lane, Said, Start
+from btworker.engine.asr.decoding.lane import Lane, RowTokens, Start
 from btworker.engine.asr.decoding.network import KeysValues, Network
-from btworker.engine.asr.decoding.requests import Decoded, Heard, LanguageRequest, TextRequest, chances
+from btworker.engine.asr.decoding.requests import Decoded, Encoded, LanguageRequest, TextRequest, chances
 from btworker.engine.cooperate.ticket import Ticket
 
-LOOK_AGAIN = 32
-"""Tokens between two looks at a text that is not done: a multiple of the steps of any round."""
+LOOP_CHECK_TOKENS = 32
+"""Tokens between two checks whether an unfinished text loops: a multiple of the steps of any round."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
-    """A window whose language is asked for."""
+class LanguageEntry:
+    """A window whose language is being detected."""
 
     task: LanguageRequest
-    ticket: Ticket[Heard]
+    ticket: Ticket[Encoded]
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
-    """A window on its way through the decoder."""
+class TextEntry:
+    """A window whose text is being decoded."""
 
     task: TextRequest
     ticket: Ticket[Decoded]
     features: Tensor | None = None
-    """What the encoder made of it, from then until it has a place."""
+    """Encoded window, until it has a place."""
     tries: int = 0
-    """How many temperatures did not give an acceptable text."""
+    """Temperatures that gave no acceptable text."""
     no_speech_prob: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.task.heard:
+        if self.task.is_encoded:
             self.features = self.task.sound
 
     @property
-    def is_heard(self) -> bool:
-        """Whether the encoder is through with it."""
+    def is_encoded(self) -> bool:
+        """Whether the window went through the encoder."""
         return self.features is not None
 
     @property
     def temperature(self) -> float:
-        """The one that is tried now."""
+        """Temperature that is tried now."""
         return self.task.temperatures[self.tries]
 
     @property
@@ -59,7 +59,7 @@ class Entry:
 
     @property
     def beams(self) -> int:
-        """Rows that it needs at this temperature."""
+        """Rows that the window needs at this temperature."""
         return self.task.beams if self.temperature == 0 else 1
 
 
@@ -69,26 +69,26 @@ class Places:
     def __init__(self, lane: Lane, *, no_speech: int) -> None:
         self.lane = lane
         self._no_speech = no_speech
-        self._seated: list[Entry | None] = []
+        self._seated: list[TextEntry | None] = []
 
     @property
     def free(self) -> int:
-        """How many windows may come."""
+        """Windows that may come."""
         return self.lane.windows - len(self.seated)
 
     @property
-    def seated(self) -> list[tuple[int, Entry]]:
-        """Who sits where."""
+    def seated(self) -> list[tuple[int, TextEntry]]:
+        """(place, entry) of each window."""
         return [(place, entry) for place, entry in enumerate(self._seated) if entry is not None]
 
-    def seat(self, entries: Sequence[Entry]) -> None:
-        """Take in windows that were heard; there is room for them."""
+    def seat(self, entries: Sequence[TextEntry]) -> None:
+        """Take in encoded windows; there is room for them."""
         holes = [place for place, entry in enumerate(self._seated) if entry is None]
         grown = range(len(self._seated), self.lane.windows)
         chosen = [*holes, *grown][: len(entries)]
         self._seated += [None] * (max(chosen) + 1 - len(self._seated))
         network = self.lane.network
-        sound = network.cross_keys_values(torch.stack([_heard(entry) for entry in entries]))
+        sound = network.cross_keys_values(torch.stack([_features_of(entry) for entry in entries]))
         own = self._read_starts(network, entries, sound)
         self.lane.place(chosen, sound, own)
         for place, entry in zip(chosen, entries, strict=True):
@@ -97,7 +97,7 @@ class Places:
             self._seated[place] = entry
             self.begin(place)
 
-    def _read_starts(self, network: Network, entries: Sequence[Entry], sound: list[KeysValues]) -> list[KeysValues]:
+    def _read_starts(self, network: Network, entries: Sequence[TextEntry], sound: list[KeysValues]) -> list[KeysValues]:
         starts = [entry.task.start for entry in entries]
         longest = max(map(len, starts))
         tokens = torch.tensor([[*start, *[0] * (longest - len(start))] for start in starts], device=network.device)
@@ -117,31 +117,31 @@ class Places:
         self.lane.restart(place, Start(task.start, task.timed, temperature, drawn))
 
     def leave(self, place: int) -> None:
-        """This window is done with."""
+        """Free a place."""
         self._seated[place] = None
         self.lane.stop(place)
 
     def step(self, times: int) -> list[int]:
-        """Some tokens more for each window; gives the places of those that are done."""
+        """Decode some tokens more for each window; return the places of those that are done."""
         self._close_up()
         count = len(self._seated)
         for _ in range(times):
             self.lane.step(count)
         return self.lane.finished(count)
 
-    def half_way(self) -> list[int]:
-        """Places whose texts have become longer by `LOOK_AGAIN` tokens since they were looked at last."""
+    def due_for_loop_check(self) -> list[int]:
+        """List the places whose texts have grown by `LOOP_CHECK_TOKENS` since they were checked last."""
         if self.lane.beams > 1:  # the best beam so far need not be the best in the end
             return []
         lengths = ((place, self.lane.reach[place] - len(entry.task.start)) for place, entry in self.seated)
-        return [place for place, length in lengths if length and length % LOOK_AGAIN == 0]
+        return [place for place, length in lengths if length and length % LOOP_CHECK_TOKENS == 0]
 
-    def said(self, place: int) -> Said:
-        """What was said there."""
-        return self.lane.said(place)
+    def tokens_of(self, place: int) -> RowTokens:
+        """Fetch the tokens of the window there."""
+        return self.lane.tokens_of(place)
 
     def sound(self, places: Sequence[int]) -> list[KeysValues]:
-        """The sound that lies there, (2, n, …) for each layer."""
+        """Keys and values of the sound there, (2, n, …) for each layer."""
         if len(places) == 1:
             return [kept[:, places[0] : places[0] + 1] for kept in self.lane.sound]
         at = torch.tensor(places, device=self.lane.network.device)
@@ -159,6 +159,6 @@ class Places:
                 self._seated.pop()
 
 
-def _heard(entry: Entry) -> Any:
-    assert entry.features is not None  # noqa: S101 - only those that were heard are seated
+def _features_of(entry: TextEntry) -> Any:
+    assert entry.features is not None  # noqa: S101 - only encoded windows are seated
     return entry.features
