@@ -79,8 +79,8 @@ class JobFolder:
         """The file of input number `index`."""
         return self.inputs / str(index)
 
-    def said(self, index: int) -> Path:
-        """There once all windows of input number `index` are."""
+    def windows_complete_mark(self, index: int) -> Path:
+        """Empty file that is there once all windows of input number `index` are."""
         return self.windows / f"{index}.done"
 
     def shares(self, index: int) -> Path:

@@ -81,7 +81,7 @@ class Ours:
         synchronize(self._network.device)
         return time.perf_counter() - start, [list(ticket.answer.tokens) for ticket in tickets]
 
-    def _request(self, sound: Tensor, *, heard: bool) -> TextRequest:
+    def _request(self, sound: Tensor, *, is_encoded: bool) -> TextRequest:
         return TextRequest(
             sound=sound,
             is_encoded=is_encoded,

@@ -25,7 +25,7 @@ from btworker.cli.wording import printable
 from btworker.client import Client, ClientError
 from btworker.config import Settings, child_environment, load_settings
 
-LOOK_S = 0.1
+READY_POLL_S = 0.1
 NO_SERVER = {"WORKER_TOKEN": "unused", "WORKER_TOKEN_FILE": None}
 """The token is made for each run."""
 NO_MODEL = """\
@@ -126,7 +126,7 @@ async def _ready(client: Client) -> None:
         if not state.get("loading"):
             reasons = state.get("reasons") or ("the worker is not ready, and does not say why",)
             raise OwnWorkerError("; ".join(map(str, reasons)))
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(READY_POLL_S)
 
 
 def _obituary(server: LocalServer) -> str:

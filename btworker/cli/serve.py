@@ -95,7 +95,7 @@ async def _serve(settings: Settings, ready_file: Path | None) -> None:
         finally:  # also where a task of the service has failed: nobody is to be answered from a store that is closed
             await server.stop()
     log.info("stopped")
-    _hear_no_more()
+    _ignore_signals()
 
 
 def _tell(ready_file: Path | None, url: str) -> None:
@@ -180,7 +180,7 @@ def _signals() -> asyncio.Queue[signal.Signals]:
     return received
 
 
-def _hear_no_more() -> None:
+def _ignore_signals() -> None:
     """The loop takes its handlers along when it closes; one more SIGTERM would make a clean stop look like a death."""
     for number in SIGNALS:
         asyncio.get_running_loop().remove_signal_handler(number)

@@ -92,7 +92,7 @@ def places(
 
 
 def threads_per_child(*, wanted: int, children: int) -> int:
-    """CPU threads of each child: what the operator said, else the cores that we may use, shared out."""
+    """CPU threads of each child: the operator's number, else the cores that we may use, shared out."""
     return wanted or max(1, len(os.sched_getaffinity(0)) // max(1, children))
 
 

@@ -23,8 +23,8 @@ class Offers:
     def __init__(self) -> None:
         self._tasks: dict[tuple[JobId, int], HelpTask] = {}
 
-    def heard(self, event: object) -> None:
-        """Something was said that may begin or end an offer."""
+    def note(self, event: object) -> None:
+        """Begin or end an offer, where the event does."""
         match event:
             case HelpTask():
                 self._tasks[event.job_id, event.file_index] = event

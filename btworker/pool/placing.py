@@ -11,7 +11,7 @@ from btworker.jobs import Job, JobId
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Vacancy:
     """What a worker has to give that is ready and takes jobs."""
 
     worker: int
@@ -24,17 +24,17 @@ class Offer:
     """Slots; 0 where it is full, or its job is to be alone."""
 
 
-def place(offers: Iterable[Offer], *, model: str, alone: bool) -> int | None:
+def place(vacancies: Iterable[Vacancy], *, model: str, alone: bool) -> int | None:
     """The index of the worker for such a job: with its model rather than another, then with few jobs; None: none."""
 
-    def takes(offer: Offer) -> bool:
-        return offer.free > 0 and (offer.jobs == 0 or (offer.model == model and not alone))
+    def takes(vacancy: Vacancy) -> bool:
+        return vacancy.free > 0 and (vacancy.jobs == 0 or (vacancy.model == model and not alone))
 
-    fitting = [(offer.model != model, offer.jobs, offer.worker) for offer in offers if takes(offer)]
+    fitting = [(vacancy.model != model, vacancy.jobs, vacancy.worker) for vacancy in vacancies if takes(vacancy)]
     return min(fitting)[-1] if fitting else None
 
 
-def choose(jobs: Iterable[Job], offers: Sequence[Offer]) -> tuple[JobId | None, int | None]:
+def choose(jobs: Iterable[Job], vacancies: Sequence[Vacancy]) -> tuple[JobId | None, int | None]:
     """The first of the jobs, in order, that can start now; and the worker that is kept for one before it.
 
     What is kept for the first that cannot start is the worker with the fewest jobs: it only gets fewer, so its turn
@@ -42,11 +42,11 @@ def choose(jobs: Iterable[Job], offers: Sequence[Offer]) -> tuple[JobId | None, 
     """
     kept = None
     for job in jobs:
-        if not any(offer.free for offer in offers):
+        if not any(vacancy.free for vacancy in vacancies):
             break
-        if place(offers, model=job.options.model, alone=job.alone) is not None:
+        if place(vacancies, model=job.options.model, alone=job.alone) is not None:
             return job.id, kept
         if kept is None:
-            kept = min(offers, key=lambda offer: (offer.jobs, offer.worker)).worker
-            offers = [offer for offer in offers if offer.worker != kept]
+            kept = min(vacancies, key=lambda vacancy: (vacancy.jobs, vacancy.worker)).worker
+            vacancies = [vacancy for vacancy in vacancies if vacancy.worker != kept]
     return None, kept

@@ -11,7 +11,7 @@ from btworker.pool import PoolEvent, WorkerState
 from btworker.pool.devices import ffmpegs_per_child, find_gpus, places, threads_per_child
 from btworker.pool.helping import HelpEvent, Offers
 from btworker.pool.limits import child_limits
-from btworker.pool.placing import Offer, choose, place
+from btworker.pool.placing import Vacancy, choose, place
 from btworker.pool.worker import Worker
 from btworker.specs import EngineSettings, LogSettings, WorkerSpec
 
@@ -54,15 +54,15 @@ class Supervisor:
 
     def send(self, task: RunTask) -> WorkerState | None:
         """Give the task to a worker, but not to the one that is kept for a job before it."""
-        offers = [offer for offer in self._room() if offer.worker != self._kept]
-        index = place(offers, model=task.options.model, alone=task.alone)
+        vacancies = [vacancy for vacancy in self._room() if vacancy.worker != self._kept]
+        index = place(vacancies, model=task.options.model, alone=task.alone)
         if index is None:
             return None
         self._workers[index].send(task)
         return self._workers[index].state
 
-    def _room(self) -> list[Offer]:
-        return [offer for worker in self._workers if (offer := worker.offer) is not None]
+    def _room(self) -> list[Vacancy]:
+        return [vacancy for worker in self._workers if (vacancy := worker.vacancy) is not None]
 
     def cancel(self, job_id: JobId) -> None:
         """Ask whichever child has this job to stop it."""
@@ -83,7 +83,7 @@ class Supervisor:
         self._events.put_nowait(None)
 
     def _on_event(self, event: PoolEvent | HelpEvent) -> None:
-        self._offers.heard(event)
+        self._offers.note(event)
         if not isinstance(event, HelpEvent):
             self._events.put_nowait(event)
 

@@ -13,20 +13,23 @@ WRITTEN = -1
 
 @dataclass(slots=True)
 class SignOfLife:
-    """The last word of a job, or of a child that starts, and what it was doing then."""
+    """Last sign of life of a job, or of a child that starts, and the stages of its work then."""
 
     stages: dict[int, Stage] = field(default_factory=dict)
     """Of each file of the job that is at work; empty: the child starts."""
     at: float = field(default_factory=time.monotonic)
     suspected: bool = False
 
-    def heard(self) -> None:
-        """It said something now."""
+    def renew(self) -> None:
+        """Note a sign of life now."""
         self.at, self.suspected = time.monotonic(), False
 
     def silence(self, limits: ChildLimits) -> str:
-        """Why it counts as hung, follows a subject; empty where it does not. It takes two looks, a word between them
-        resets it: our own loop may have stood still, and what was said meanwhile is heard before the next look."""
+        """Say why it counts as hung, in words that follow a subject; empty where it does not.
+
+        It takes two looks without an event between them: our own loop may have stood still, and events that came
+        meanwhile are taken in before the next look.
+        """
         slowest = max(self.stages.values(), key=limits.silence_s, default=None)
         limit_s = limits.silence_s(slowest)
         if time.monotonic() - self.at < limit_s:
@@ -55,33 +58,33 @@ class Tasks:
 
     @property
     def ids(self) -> tuple[JobId, ...]:
-        """Whose they are, in the order of their start."""
+        """Their jobs, in the order of their start."""
         return tuple(self._tasks)
 
     @property
     def model(self) -> str:
-        """The one that all of them want; empty where there are none."""
+        """Model that all of them want; empty where there are none."""
         return next((task.options.model for task in self._tasks.values()), "")
 
     @property
     def has_lone_one(self) -> bool:
-        """One of them wants no other beside it."""
+        """Whether one of them wants no other beside it."""
         return any(task.alone for task in self._tasks.values())
 
     def get(self, job_id: JobId) -> RunTask | None:
-        """The task of this job, where it is here."""
+        """Find the task of this job; None where it is not here."""
         return self._tasks.get(job_id)
 
     def begin(self, task: RunTask) -> None:
-        """The child was given one more."""
+        """Note one more task."""
         self._tasks[task.job_id] = task
         self._signs[task.job_id] = SignOfLife({0: Stage.INITIALIZING})
 
-    def heard(self, event: JobEvent) -> None:
-        """One of them said something."""
+    def note(self, event: JobEvent) -> None:
+        """Take an event of one of them as a sign of life, and note its stage."""
         if (sign := self._signs.get(event.job_id)) is None:
             return
-        sign.heard()
+        sign.renew()
         if isinstance(event, Progressed | WindowDone):
             sign.stages.pop(WRITTEN, None)
         if isinstance(event, Progressed):
@@ -94,31 +97,31 @@ class Tasks:
                 sign.stages[WRITTEN] = stage
 
     def end(self, job_id: JobId) -> None:
-        """One of them is over."""
+        """Forget a job that is over."""
         self._tasks.pop(job_id, None)
         self._signs.pop(job_id, None)
 
     @property
     def helps(self) -> bool:
-        """The child is at another one's recording."""
+        """Whether the child is at another one's recording."""
         return self._help is not None
 
     def help_with(self, task: HelpTask) -> None:
-        """The child was sent there."""
+        """Note that the child was sent to another one's recording."""
         self._help = task, SignOfLife({0: Stage.TRANSCRIBING})
 
-    def heard_of_help(self) -> None:
-        """It said something of it."""
+    def note_help(self) -> None:
+        """Take a sign of life of the help."""
         if self._help is not None:
-            self._help[1].heard()
+            self._help[1].renew()
 
     def help_ended(self) -> HelpTask | None:
-        """It is not there any more; what it was, where it was there."""
+        """Forget the help, and return its task, or None."""
         task, self._help = None if self._help is None else self._help[0], None
         return task
 
     def silent(self, limits: ChildLimits) -> tuple[JobId, str] | None:
-        """The first one that counts as hung, and why."""
+        """Find the first job that counts as hung, and why."""
         signs = list(self._signs.items())
         if self._help is not None:
             signs.append((self._help[0].job_id, self._help[1]))
@@ -126,7 +129,7 @@ class Tasks:
         return next(((job_id, why) for job_id, why in silences if why), None)
 
     def take_all(self) -> tuple[RunTask, ...]:
-        """All of them, of which there is none any more."""
+        """Remove and return all tasks."""
         tasks = tuple(self._tasks.values())
         self._tasks.clear()
         self._signs.clear()

@@ -40,7 +40,7 @@ from btworker.pool.backoff import Backoff
 from btworker.pool.child_record import GPU_BROKE_LATE, NOT_CANCELED, ChildRecord, End, NextStart, end_of, not_started
 from btworker.pool.helping import HelpEvent, help_with
 from btworker.pool.limits import CANCEL_GRACE_S, STOP_GRACE_S, ChildLimits, Strikes, quarantined
-from btworker.pool.placing import Offer
+from btworker.pool.placing import Vacancy
 from btworker.pool.process import ChildProcess, Gone
 from btworker.pool.tasks import Tasks
 from btworker.specs import WorkerSpec
@@ -89,13 +89,13 @@ class Worker:
         )
 
     @property
-    def offer(self) -> Offer | None:
+    def vacancy(self) -> Vacancy | None:
         """What it has for waiting jobs; None where it is not ready, or its child is about to give way."""
         if self.phase not in (Phase.IDLE, Phase.BUSY) or self._record.worn_out or self._record.why:
             return None
         jobs = len(self._tasks)
         free = 0 if self._tasks.has_lone_one else self.spec.slots - jobs
-        return Offer(self.spec.index, self._tasks.model or self.model, jobs, free)
+        return Vacancy(self.spec.index, self._tasks.model or self.model, jobs, free)
 
     @property
     def can_help(self) -> bool:
@@ -116,8 +116,8 @@ class Worker:
         log.info("child_started", worker=self.spec.index, childPid=self._child.pid, gpu=self.spec.device.label)
 
     def send(self, task: RunTask) -> None:
-        """Give the child a task that fits its offer."""
-        if self._child is None or (offer := self.offer) is None or not offer.free:
+        """Give the child a task that fits its vacancy."""
+        if self._child is None or (vacancy := self.vacancy) is None or not vacancy.free:
             raise RuntimeError(f"worker {self.spec.index} is {self.phase.value}, and has no slot")
         self._tasks.begin(task)
         self.phase = Phase.BUSY
@@ -183,7 +183,7 @@ class Worker:
                     "child_unready", worker=self.spec.index, code=event.error.code.value, message=event.error.message
                 )
             case Helping():
-                self._tasks.heard_of_help()
+                self._tasks.note_help()
             case Helped():
                 self._on_helped(event)
             case ShareOffered():
@@ -209,7 +209,7 @@ class Worker:
 
     def _on_job_event(self, event: JobEvent) -> None:
         self._last_progress_at = time.time()
-        self._tasks.heard(event)
+        self._tasks.note(event)
         if isinstance(event, ModelLoaded):
             self.model = event.model
         if isinstance(event, Finished | Failed):

@@ -16,7 +16,7 @@ from btworker.storage import DataFolder, JobFolder
 
 HEARTBEAT_S = 15.0
 """Below the idle limit of any proxy."""
-LOOK_S = 0.5
+JOURNAL_POLL_S = 0.5
 """Between two looks at a job. A window takes longer than that."""
 MOST_NEW_BYTES = 2**22
 """Of a journal, read at one look."""
@@ -77,7 +77,7 @@ class Feed:
                 self.job = job
                 self.wake()
             if not self.over:
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(JOURNAL_POLL_S)
 
     def wake(self) -> None:
         """Tell every listener."""
@@ -91,7 +91,7 @@ class Feed:
         folder = self._data.folder(job.id)
         for index in range(self._first_open, len(job.inputs)):
             self._first_open = index
-            whole = folder.said(index).exists()  # asked first: what is read next is then all
+            whole = folder.windows_complete_mark(index).exists()  # asked first: what is read next is then all
             while lines := self._next_lines(folder, index):
                 found += [one for line in lines for one in _spoken(index, line.get("segments"))]
             if not whole:

@@ -21,7 +21,7 @@ def segments(first: int, count: int) -> list[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("btworker.service.live.LOOK_S", 0.02)
+    monkeypatch.setattr("btworker.service.live.JOURNAL_POLL_S", 0.02)
 
 
 @pytest.fixture

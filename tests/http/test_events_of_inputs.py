@@ -37,11 +37,11 @@ class Inputs:
 
     def all_said(self, index: int) -> None:
         """These were all windows of input number `index`."""
-        self._folder.said(index).touch()
+        self._folder.windows_complete_mark(index).touch()
 
     def second_attempt(self, index: int) -> None:
         """It has begun with input number `index`."""
-        self._folder.said(index).unlink()
+        self._folder.windows_complete_mark(index).unlink()
 
     def is_journal(self, path: Path, index: int) -> bool:
         """Of this input."""
@@ -58,7 +58,7 @@ async def inputs(
     client: aiohttp.ClientSession, server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Inputs]:
     """It runs until it is released."""
-    monkeypatch.setattr("btworker.service.live.LOOK_S", 0.02)
+    monkeypatch.setattr("btworker.service.live.JOURNAL_POLL_S", 0.02)
     files = [file(b"a", filename="a.wav"), file(b"b", filename="b.wav")]
     async with client.post("/v1/jobs", data=form(*files, field("prompt", "hold")), headers=FORM) as response:
         job_id = str((await response.json())["workerJobId"])

@@ -196,9 +196,9 @@ def test_a_mark_says_that_all_windows_of_an_input_are_there(engine: WhisperEngin
     for event in engine.run(task_for(folder.path, *INPUTS, options=FAST), lambda: False):
         if isinstance(event, WindowDone):
             left[event.file_index] -= 1
-            assert not folder.said(event.file_index).exists()
+            assert not folder.windows_complete_mark(event.file_index).exists()
         elif isinstance(event, FileDone):
-            assert folder.said(event.file_index).exists()
+            assert folder.windows_complete_mark(event.file_index).exists()
             assert left[event.file_index] == 0
     first = transcripts(folder.path, len(INPUTS))
     began = set()
@@ -206,9 +206,9 @@ def test_a_mark_says_that_all_windows_of_an_input_are_there(engine: WhisperEngin
         assert not isinstance(event, WindowDone)
         if isinstance(event, Progressed) and event.stage is Stage.INITIALIZING:
             began.add(event.file_index)
-            assert not folder.said(event.file_index).exists()
+            assert not folder.windows_complete_mark(event.file_index).exists()
         elif isinstance(event, FileDone):
-            assert folder.said(event.file_index).exists()
+            assert folder.windows_complete_mark(event.file_index).exists()
     assert began == set(range(len(INPUTS)))
     assert transcripts(folder.path, len(INPUTS)) == first
 

@@ -10,7 +10,7 @@ import pytest
 
 from btworker.engine.asr.recognition import run_name
 from btworker.engine.asr.spread.helping import help_with
-from btworker.engine.asr.spread.shares import PART, Elsewhere, Plan, Shares
+from btworker.engine.asr.spread.shares import PART, Plan, RemoteWindow, Shares
 from btworker.engine.asr.timeline import Window
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.engine import WhisperEngine, load
@@ -78,8 +78,8 @@ def test_helpers_leave_what_the_owner_would_have_heard(engine: WhisperEngine, pl
     with engine.equipment.models.lease("random", lambda: None) as model:
         count = end_of(help_with(model, helper, FAST, "sha"))
     assert count == len(plan.windows) - PART
-    assert owner.said(0) is None
-    said = owner.said(2)
+    assert owner.result(0) is None
+    said = owner.result(2)
     assert said is not None and len(said) == 4
     assert any(one.alignment is not None and len(one.alignment.starts_s) for one in said)
     assert not owner.claim(2), "nobody decodes it again"
@@ -100,8 +100,8 @@ def test_a_part_whose_helper_died_is_decoded_here(plan: Plan, tmp_path: Path, mo
     owner, helper = Shares.offer(tmp_path / "shares", plan), Shares.find(tmp_path / "shares")
     assert helper.claim(1)
     own: Ticket[Any] = Ticket()
-    monkeypatch.setattr("btworker.engine.asr.spread.shares.LOOK_S", 0.0)
-    first = Elsewhere(owner, PART, lambda: own)
+    monkeypatch.setattr("btworker.engine.asr.spread.shares.FOLDER_POLL_S", 0.0)
+    first = RemoteWindow(owner, PART, lambda: own)
     assert not first.done and not owner.claim(1)
     helper.close()  # what the kernel does
     assert not first.done
@@ -112,7 +112,7 @@ def test_a_part_whose_helper_died_is_decoded_here(plan: Plan, tmp_path: Path, mo
     late: Ticket[Any] = Ticket()
     late.resolve("no longer waited for")
     monkeypatch.setattr("btworker.engine.asr.spread.shares.PATIENCE_S", -1.0)
-    assert Elsewhere(owner, PART + 1, lambda: late).done
+    assert RemoteWindow(owner, PART + 1, lambda: late).done
     helper.close()
 
 
@@ -120,8 +120,8 @@ def test_torn_and_foreign_parts_are_as_good_as_none(plan: Plan, tmp_path: Path) 
     """A power cut, and an earlier attempt with other options."""
     shares = Shares.offer(tmp_path / "shares", plan)
     (tmp_path / "shares" / "0.json").write_text('{"run": "')
-    (tmp_path / "shares" / "1.json").write_text(json.dumps({"run": "another", "said": []}))
-    assert [shares.said(number) for number in range(3)] == [None] * 3
+    (tmp_path / "shares" / "1.json").write_text(json.dumps({"run": "another", "texts": []}))
+    assert [shares.result(number) for number in range(3)] == [None] * 3
     assert all(shares.claim(number) for number in range(3))
     shares.remove()
     assert not (tmp_path / "shares").exists()

@@ -27,7 +27,7 @@ def offers_of(*offered: HelpTask) -> Offers:
     """On offer in this order."""
     offers = Offers()
     for task in offered:
-        offers.heard(task)
+        offers.note(task)
     return offers
 
 
@@ -55,7 +55,7 @@ def test_the_oldest_offer_of_the_loaded_model_comes_first() -> None:
 def test_an_offer_ends(event: object) -> None:
     """With the recording, with its job, and with a helper's misfortune; those of others stay."""
     offers = offers_of(help_with(task_of(A), 0), help_with(task_of(B), 0))
-    offers.heard(event)
+    offers.note(event)
     left = offers.of("tiny")
     assert left is not None and left.job_id == B
 
@@ -63,7 +63,7 @@ def test_an_offer_ends(event: object) -> None:
 def test_a_helper_that_left_for_its_own_job_may_come_back() -> None:
     """There is something left to do."""
     offers = offers_of(help_with(task_of(A), 0))
-    offers.heard(Helped(A, 0))
+    offers.note(Helped(A, 0))
     assert offers.of("tiny") is not None
 
 
@@ -86,10 +86,10 @@ def test_the_slowest_stage_of_a_jobs_inputs_is_its_limit(now: list[float]) -> No
     """One input is decoded ahead while the window of another one takes its time; then only the first is left."""
     tasks = Tasks()
     tasks.begin(task_of(A))
-    tasks.heard(WindowDone(A, 1, 0, 0, 1.0, 2.0))
-    tasks.heard(Progressed(A, 1, Stage.INITIALIZING, 1, 0.0, 0.0))
+    tasks.note(WindowDone(A, 1, 0, 0, 1.0, 2.0))
+    tasks.note(Progressed(A, 1, Stage.INITIALIZING, 1, 0.0, 0.0))
     assert not is_hung(tasks, now, after_s=599)
-    tasks.heard(FileDone(A, 1, 0))
+    tasks.note(FileDone(A, 1, 0))
     assert not is_hung(tasks, now, after_s=149)
     assert is_hung(tasks, now, after_s=1)
 
@@ -98,8 +98,8 @@ def test_the_last_input_counts_until_the_files_are_written(now: list[float]) -> 
     """With its own limit."""
     tasks = Tasks()
     tasks.begin(task_of(A))
-    tasks.heard(WindowDone(A, 1, 0, 0, 1.0, 2.0))
-    tasks.heard(FileDone(A, 1, 0))
+    tasks.note(WindowDone(A, 1, 0, 0, 1.0, 2.0))
+    tasks.note(FileDone(A, 1, 0))
     assert not is_hung(tasks, now, after_s=599)
     assert is_hung(tasks, now, after_s=1)
 
@@ -110,7 +110,7 @@ def test_a_silent_helper_is_hung(now: list[float]) -> None:
     tasks.help_with(help_with(task_of(B), 0))
     assert tasks.helps and not tasks
     assert not is_hung(tasks, now, after_s=599)
-    tasks.heard_of_help()
+    tasks.note_help()
     assert not is_hung(tasks, now, after_s=599)
     assert is_hung(tasks, now, after_s=1)
     helped = tasks.help_ended()

@@ -1,11 +1,11 @@
-"""Which job starts next, and where: pure rules over what workers offer and what jobs want."""
+"""Which job starts next, and where: pure rules over what workers vacancy and what jobs want."""
 
 import itertools
 
 import pytest
 
 from btworker.jobs import Job, JobId, Options
-from btworker.pool.placing import Offer, choose, place
+from btworker.pool.placing import Vacancy, choose, place
 from btworker.service.waiting import WaitingJobs
 
 
@@ -16,30 +16,35 @@ def job(name, model="a", *, alone=False, priority=5, created_at=0.0):
 
 
 @pytest.mark.parametrize(
-    ("offers", "model", "alone", "worker"),
+    ("vacancies", "model", "alone", "worker"),
     [
         ([], "a", False, None),
-        ([Offer(0, "a", jobs=2, free=0)], "a", False, None),
-        ([Offer(0, "a", jobs=2, free=1)], "a", False, 0),
-        ([Offer(0, "a", jobs=2, free=1)], "b", False, None),
-        ([Offer(0, "a", jobs=2, free=1)], "a", True, None),
-        ([Offer(0, "a", free=3)], "b", True, 0),
-        ([Offer(0, "a", free=3), Offer(1, "b", jobs=2, free=1)], "b", False, 1),
-        ([Offer(0, "a", jobs=2, free=1), Offer(1, "a", jobs=1, free=2), Offer(2, "a", jobs=1, free=2)], "a", False, 1),
-        ([Offer(0, "a", free=3), Offer(1, "b", free=3)], "b", True, 1),
+        ([Vacancy(0, "a", jobs=2, free=0)], "a", False, None),
+        ([Vacancy(0, "a", jobs=2, free=1)], "a", False, 0),
+        ([Vacancy(0, "a", jobs=2, free=1)], "b", False, None),
+        ([Vacancy(0, "a", jobs=2, free=1)], "a", True, None),
+        ([Vacancy(0, "a", free=3)], "b", True, 0),
+        ([Vacancy(0, "a", free=3), Vacancy(1, "b", jobs=2, free=1)], "b", False, 1),
+        (
+            [Vacancy(0, "a", jobs=2, free=1), Vacancy(1, "a", jobs=1, free=2), Vacancy(2, "a", jobs=1, free=2)],
+            "a",
+            False,
+            1,
+        ),
+        ([Vacancy(0, "a", free=3), Vacancy(1, "b", free=3)], "b", True, 1),
     ],
     ids=["nobody", "full", "beside", "other model", "alone", "empty", "its model first", "few jobs first", "both"],
 )
-def test_place(offers, model, alone, worker):
+def test_place(vacancies, model, alone, worker):
     """Where its model is rather than elsewhere, then where there are few; an empty one for another model, or alone."""
-    assert place(offers, model=model, alone=alone) == worker
+    assert place(vacancies, model=model, alone=alone) == worker
 
 
-BUSY, BUSIER = Offer(0, "a", jobs=1, free=2), Offer(1, "a", jobs=2, free=1)
+BUSY, BUSIER = Vacancy(0, "a", jobs=1, free=2), Vacancy(1, "a", jobs=2, free=1)
 
 
 @pytest.mark.parametrize(
-    ("jobs", "offers", "expected"),
+    ("jobs", "vacancies", "expected"),
     [
         ([], [BUSY], (None, None)),
         ([job("x")], [], (None, None)),
@@ -48,14 +53,14 @@ BUSY, BUSIER = Offer(0, "a", jobs=1, free=2), Offer(1, "a", jobs=2, free=1)
         ([job("x", "b"), job("y")], [BUSY], (None, 0)),
         ([job("x", alone=True), job("y")], [BUSY, BUSIER], ("y", 0)),
         ([job("x", alone=True), job("y", alone=True), job("z")], [BUSIER, BUSY], ("z", 0)),
-        ([job("x", alone=True), job("y")], [BUSY, Offer(1, "a", jobs=3, free=0)], (None, 0)),
-        ([job("x", alone=True), job("y")], [BUSY, Offer(1, "a", free=3)], ("x", None)),
-        ([job("x", "b"), job("y")], [Offer(0, "a", jobs=3, free=0)], (None, None)),
+        ([job("x", alone=True), job("y")], [BUSY, Vacancy(1, "a", jobs=3, free=0)], (None, 0)),
+        ([job("x", alone=True), job("y")], [BUSY, Vacancy(1, "a", free=3)], ("x", None)),
+        ([job("x", "b"), job("y")], [Vacancy(0, "a", jobs=3, free=0)], (None, None)),
     ],
 )
-def test_choose(jobs, offers, expected):
+def test_choose(jobs, vacancies, expected):
     """The first that can start; the worker with the fewest jobs is kept for the first that cannot, and for it alone."""
-    assert choose(jobs, offers) == expected
+    assert choose(jobs, vacancies) == expected
 
 
 def test_nobody_is_overtaken_for_ever():
@@ -63,14 +68,14 @@ def test_nobody_is_overtaken_for_ever():
     lone, young = job("lone", alone=True), [job(f"new{n}") for n in range(10)]
     running, ends = {0: 3, 1: 3}, itertools.cycle((0, 1))
     for _ in range(40):
-        offers = [Offer(index, "a", jobs, 3 - jobs) for index, jobs in running.items()]
-        found, kept = choose([lone, *young], offers)
+        vacancies = [Vacancy(index, "a", jobs, 3 - jobs) for index, jobs in running.items()]
+        found, kept = choose([lone, *young], vacancies)
         if found == lone.id:
             break
         if found is None:
             running[next(ends)] -= 1
         else:
-            index = place([offer for offer in offers if offer.worker != kept], model="a", alone=False)
+            index = place([vacancy for vacancy in vacancies if vacancy.worker != kept], model="a", alone=False)
             running[index] += 1
     assert found == lone.id and sorted(running.values()) == [0, 3]
 

@@ -43,7 +43,7 @@ class Held:
     def hear(self, *events: JobEvent) -> None:
         """The child says this now."""
         for event in events:
-            self.tasks.heard(event)
+            self.tasks.note(event)
 
     def patience_s(self) -> float:
         """After how many seconds of silence it counts as hung, which two looks find."""

@@ -19,7 +19,7 @@ from btworker.engine.asr.journal import Entry, LoopState
 from btworker.engine.asr.language import Language
 from btworker.engine.asr.segments import clear_empty, segment
 from btworker.engine.asr.sentences import fit_to_speech
-from btworker.engine.asr.spread.shares import PART, Elsewhere, Shares
+from btworker.engine.asr.spread.shares import PART, RemoteWindow, Shares
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
@@ -129,7 +129,7 @@ class FastLoop:
         features = language.heard.pop(window.seek, None)
         if self._shares is None or self._shares.claim(index // PART):
             return self._ear.ask(window, features)
-        return Elsewhere(self._shares, index, lambda: self._ear.ask(window))
+        return RemoteWindow(self._shares, index, lambda: self._ear.ask(window))
 
     async def _hear(self, window: Window, ticket: Ticket[Decoded], state: LoopState) -> tuple[Segment, ...]:
         """A window's segments; where somebody speaks in it and no text came out, it is heard once more."""

@@ -25,7 +25,7 @@ SEAM_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Seconds of the recording: what is heard, and the part of it whose turns are kept."""
+    """Seconds of the recording: what is diarized together, and the part of it whose turns are kept."""
 
     start: float
     end: float

@@ -31,6 +31,7 @@ from btworker.transcript import Turn
 STAGE_SHARES = {"segmentation": (0.0, 0.3), "embeddings": (0.3, 0.95)}
 """Where the time of a block goes, for the progress: its first and last share."""
 POLL_S = 0.2
+"""Seconds between two checkpoints while pyannote is at work."""
 DEFAULT_THRESHOLD = 0.7
 """Distance of unit vectors up to which two centroids are one person, where the pipeline has no threshold of its own."""
 
@@ -57,8 +58,8 @@ class Diarization:
         return len({turn.speaker for turn in self.turns})
 
 
-LOOK_S = 1.0
-"""How long a job waits for another one's speakers between two checkpoints."""
+TURN_POLL_S = 1.0
+"""Seconds between two checkpoints of a job that waits for another one's speakers."""
 
 
 class Diarizer:
@@ -79,7 +80,7 @@ class Diarizer:
         """Who speaks when in 16 kHz samples; options give the numbers of speakers. A batch for which there is no memory
         is halved, down to one chunk."""
         total_s = len(samples) / SAMPLE_RATE
-        while not self._turn.acquire(timeout=LOOK_S):  # another job of this child is here
+        while not self._turn.acquire(timeout=TURN_POLL_S):  # another job of this child is here
             tell(DiarizationProgress(0.0, total_s))
             await checkpoint()
         try:
@@ -166,7 +167,7 @@ async def in_thread(work: Callable[[Callable[..., None]], Any], tell: Callable[[
 
     When the coroutine is closed, the call is left the next time that it reports, and waited for.
     """
-    said: queue.SimpleQueue[float] = queue.SimpleQueue()
+    shares: queue.SimpleQueue[float] = queue.SimpleQueue()
     leave = threading.Event()
 
     def hook(step: str, *_: Any, completed: int = 0, total: int = 0, **__: Any) -> None:
@@ -174,14 +175,14 @@ async def in_thread(work: Callable[[Callable[..., None]], Any], tell: Callable[[
             raise CancelledError
         if step in STAGE_SHARES and total:
             first, last = STAGE_SHARES[step]
-            said.put(first + (last - first) * min(1.0, completed / total))
+            shares.put(first + (last - first) * min(1.0, completed / total))
 
     with ThreadPoolExecutor(1, thread_name_prefix="diarization") as executor:
         result = executor.submit(work, hook)
         try:
             while not result.done():
                 with suppress(queue.Empty):
-                    tell(said.get(timeout=POLL_S))
+                    tell(shares.get(timeout=POLL_S))
                 await checkpoint()
         finally:
             leave.set()

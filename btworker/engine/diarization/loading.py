@@ -30,9 +30,9 @@ def load_pipeline(settings: EngineSettings, device: torch.device) -> Pipeline:
     """The pipeline on its device. Raises DiarizationError."""
     source = where_to_load_from(settings)
     where = str(source) if isinstance(source, Path) else f"{source} (huggingface.co)"
-    said = StringIO()  # pyannote prints its advice, and standard output is our log
+    printed = StringIO()  # pyannote prints its advice, and standard output is our log
     try:
-        with redirect_stdout(said), warnings.catch_warnings():
+        with redirect_stdout(printed), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pipeline = _from_folder(source) if isinstance(source, Path) else _from_hub(source, settings.hf_token)
             if pipeline is not None:

@@ -49,7 +49,7 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
     """A stock pipeline becomes one by `accelerated`; nothing is loaded or configured again."""
 
     silent: Floats | None
-    """The embedding of nobody, (dimension,); None where the model does not take the masks of several speakers."""
+    """Embedding of an empty mask, (dimension,); None where the model does not take the masks of several speakers."""
     cores: Cores | None
     """Of the CPU; None on a GPU."""
     exclusive_labels: Annotation | None = None
@@ -108,7 +108,7 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
         return turns.rename_labels(mapping=names)
 
     def _masks(self, segmentations: SlidingWindowFeature, *, exclude_overlap: bool) -> Floats:
-        """(chunks, frames, speakers), 1 where a speaker is heard, without overlaps where enough is left."""
+        """Make masks (chunks, frames, speakers), 1 where a speaker speaks, without overlaps where enough is left."""
         masks: Floats = np.nan_to_num(segmentations.data, nan=0.0).astype(np.float32)
         if not exclude_overlap:
             return masks

@@ -78,7 +78,7 @@ class InputRun:
 
     async def run(self) -> Transcript:
         """From its file to its transcript."""
-        self._folder.said(self._index).unlink(missing_ok=True)
+        self._folder.windows_complete_mark(self._index).unlink(missing_ok=True)
         self._tell(self._events.progressed(Stage.INITIALIZING, self._index, 0.0, 0.0))
         with closing(self._decode()) as sound:
             self._sound = sound
@@ -125,7 +125,7 @@ class InputRun:
                 shared.model, recording, options, journal=journal, tell=self._window_done, offer=offer
             )
         self._done_s = sound.there_s
-        self._folder.said(self._index).touch()
+        self._folder.windows_complete_mark(self._index).touch()
         log.info("transcribe_finished", **self._about(), segmentCount=len(recognition.segments))
         self._warn_of_what_is_missing(recognition)
         return recognition

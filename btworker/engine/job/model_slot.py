@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 Loaded = TypeVar("Loaded")
-LOOK_S = 0.1
-"""Between two looks of a waiting job at whether it was canceled."""
+CANCEL_POLL_S = 0.1
+"""Seconds between two looks of a waiting job at whether it was canceled."""
 
 
 class ModelSlot(Generic[Loaded]):
-    """Leases what `load` makes of a name; what was loaded before is dropped first. Used from several threads."""
+    """The place of what `load` makes of a name; what was loaded before is dropped first. Used from several threads."""
 
     def __init__(self, load: Callable[[str], Loaded]) -> None:
         self._load = load
@@ -27,16 +27,19 @@ class ModelSlot(Generic[Loaded]):
 
     @property
     def name(self) -> str:
-        """What is loaded; empty where nothing is."""
+        """Name of what is loaded; empty where nothing is."""
         return "" if self._loaded is None else self._loaded[0]
 
     @contextmanager
     def lease(self, name: str, check: Callable[[], None]) -> Iterator[Loaded]:
-        """Raises what `check` raises while it waits, and what `load` raises."""
+        """Lease what has this name, loaded in place of another one if need be.
+
+        Raises what `check` raises while it waits, and what `load` raises.
+        """
         with self._first_in_line(check):
             with self._changed:
                 while self._readers and self.name != name:
-                    self._changed.wait(LOOK_S)
+                    self._changed.wait(CANCEL_POLL_S)
                     check()
             loaded = self._get(name)
             self._count(1)
@@ -58,13 +61,13 @@ class ModelSlot(Generic[Loaded]):
 
     @contextmanager
     def _first_in_line(self, check: Callable[[], None]) -> Iterator[None]:
-        """One at a time, in the order in which they came."""
+        """Let in one at a time, in the order in which they came."""
         me = object()
         self._queue.append(me)
         try:
             with self._changed:
                 while self._queue[0] is not me:
-                    self._changed.wait(LOOK_S)
+                    self._changed.wait(CANCEL_POLL_S)
                     check()
             yield
         finally:

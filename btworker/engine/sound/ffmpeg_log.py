@@ -1,4 +1,4 @@
-"""What ffmpeg said on standard error, bounded, and what of it we understand: tracks, duration, damage.
+"""The log of one ffmpeg, bounded, and what of it we understand: tracks, duration, damage.
 
 There is no ffprobe in the packaged ffmpeg, so these lines are the only report on the input. They hold text from the
 file itself (tags) and never reach a user or a log verbatim.

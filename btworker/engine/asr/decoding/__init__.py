@@ -9,5 +9,5 @@
     alignment.py   when each word was spoken
     graphs.py      steps as CUDA graphs
 
-asr/transcriber.py makes the requests.
+engine/asr/transcriber.py makes the requests.
 """

@@ -1,4 +1,4 @@
-"""What a process does for another one's recording while it has no job of its own: windows, from the end."""
+"""Help with another process's recording, by a process that has no job of its own: windows, from the end."""
 
 from collections.abc import Generator
 from functools import partial
@@ -19,7 +19,7 @@ log = get_logger()
 
 
 def help_with(model: Model, shares: Shares, options: Options, sha256: str) -> Generator[None, None, int]:
-    """Decode parts that nobody has until there are none; yields now and then, returns how many windows it were.
+    """Decode parts that nobody has until there are none; yields after each step, returns the number of windows.
 
     Raises OSError where the job has ended meanwhile.
     """
@@ -34,10 +34,10 @@ def help_with(model: Model, shares: Shares, options: Options, sha256: str) -> Ge
         if not shares.claim(number):
             return 0
         going.add(number)
-        said = await answers([ear.ask(window) for window in plan.part(number)])
+        texts = await answers([ear.ask(window) for window in plan.part(number)])
         going.discard(number)
-        shares.say(number, said)
-        return len(said)
+        shares.publish(number, texts)
+        return len(texts)
 
     counts = yield from side_by_side(
         [partial(part, number) for number in reversed(range(plan.parts))],

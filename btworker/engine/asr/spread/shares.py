@@ -2,9 +2,9 @@
 
     <job>/shares/<n>/plan.json    who made it, and every window of input n
                      <k>.claim    locked by the process that decodes part k; the kernel opens the lock when it dies
-                     <k>.json     what was said in part k, where a helper decoded it
+                     <k>.json     the texts of part k, where a helper decoded it
 
-The owner of the recording goes from its beginning, the helpers from its end. What a helper says is read by the owner
+The owner of the recording goes from its beginning, the helpers from its end. The owner reads what a helper decoded
 when its turn comes, so that segments, words and files are made in one place and in order: the same result.
 """
 
@@ -26,11 +26,11 @@ from btworker.engine.asr.timeline import Window
 from btworker.engine.cooperate.ticket import Ticket
 
 PART = 8
-"""Windows: four minutes, a small part of a long recording, so that nobody is waited for for long at its end."""
-LOOK_S = 0.05
-"""Between two looks at the folder."""
+"""Windows: four minutes, a small part of a long recording, so the owner never waits long at the end."""
+FOLDER_POLL_S = 0.05
+"""Seconds between two looks at the folder for a part of a helper."""
 PATIENCE_S = 30.0
-"""For a part that another process has, once its turn has come: then it is decoded here as well."""
+"""Seconds for a part that another process has, once its turn has come: then it is decoded here as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ class Shares:
         self._folder = folder
         self.plan = plan
         self._claims: dict[int, IO[bytes]] = {}
-        self._said: dict[int, list[Decoded]] = {}
+        self._results: dict[int, list[Decoded]] = {}
         self._waiting_since: dict[int, float] = {}
 
     @classmethod
     def offer(cls, folder: Path, plan: Plan, *, begun: int = 0) -> "Shares":
-        """The owner's side. What helpers of an earlier attempt said stays, if it was the same run. The owner has begun
-        so many windows, and keeps their parts."""
+        """Offer a recording, whose first `begun` windows the owner keeps. Results of an earlier attempt's helpers stay,
+        if it was the same run."""
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "plan.json", asdict(plan))
         shares = cls(folder, plan)
@@ -78,13 +78,13 @@ class Shares:
 
     @classmethod
     def find(cls, folder: Path) -> "Shares":
-        """The helper's side. Raises OSError or ValueError where there is none."""
+        """Find a recording that is offered. Raises OSError or ValueError where there is none."""
         raw = json.loads((folder / "plan.json").read_bytes())
         windows = tuple(Window(one["seek"], one["size"]) for one in raw.pop("windows"))
         return cls(folder, Plan(windows=windows, **raw))
 
     def claim(self, number: int) -> bool:
-        """Whether this process is to decode the part: nobody has, and nobody does."""
+        """Claim a part for this process; False where another one decodes or has decoded it."""
         if number in self._claims:
             return True
         file = (self._folder / f"{number}.claim").open("wb")
@@ -93,37 +93,37 @@ class Shares:
         except BlockingIOError:
             file.close()
             return False
-        if self.said(number) is not None:
+        if self.result(number) is not None:
             file.close()
             return False
         self._claims[number] = file
         return True
 
-    def say(self, number: int, said: Sequence[Decoded]) -> None:
-        """What was said in a claimed part; gives the claim back. Raises OSError where the job has ended meanwhile."""
-        shapes = [{**asdict(one), "alignment": _shape(one.alignment)} for one in said]
-        _write(self._folder / f"{number}.json", {"run": self.plan.run, "said": shapes})
+    def publish(self, number: int, texts: Sequence[Decoded]) -> None:
+        """Write the texts of a claimed part and give the claim back. Raises OSError where the job has ended."""
+        shapes = [{**asdict(one), "alignment": _shape(one.alignment)} for one in texts]
+        _write(self._folder / f"{number}.json", {"run": self.plan.run, "texts": shapes})
         self._claims.pop(number).close()
 
-    def said(self, number: int) -> list[Decoded] | None:
-        """What was said in a part; None where nobody is through with it. Read once for all of its windows."""
-        if number not in self._said:
+    def result(self, number: int) -> list[Decoded] | None:
+        """Read the texts of a part, once for all of its windows; None where none are published."""
+        if number not in self._results:
             try:
                 raw = json.loads((self._folder / f"{number}.json").read_bytes())
                 if raw["run"] != self.plan.run:
                     return None
-                self._said[number] = [_decoded(shape) for shape in raw["said"]]
+                self._results[number] = [_decoded(shape) for shape in raw["texts"]]
             except (OSError, ValueError, KeyError, TypeError):  # not there, or torn by a power cut
                 return None
-        return self._said[number]
+        return self._results[number]
 
     def is_late(self, number: int) -> bool:
-        """The part has been waited for, since this was asked first, for longer than it takes."""
+        """Whether the part has been waited for, since the first call, for longer than it takes."""
         now = time.monotonic()
         return now - self._waiting_since.setdefault(number, now) > PATIENCE_S
 
     def remove(self) -> None:
-        """The owner is through, or gives up: helpers find nothing more to do."""
+        """Remove the folder: the owner is through, or gives up, and helpers find nothing more to do."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self.close()
 
@@ -134,7 +134,7 @@ class Shares:
         self._claims.clear()
 
 
-class Elsewhere(Ticket[Decoded]):
+class RemoteWindow(Ticket[Decoded]):
     """A window that another process decodes. When that died, or takes too long, `here` decodes it."""
 
     def __init__(self, shares: Shares, index: int, here: Callable[[], Ticket[Decoded]]) -> None:
@@ -143,14 +143,14 @@ class Elsewhere(Ticket[Decoded]):
         self._part, self._place = divmod(index, PART)
         self._here = here
         self._own: Ticket[Decoded] | None = None
-        self._next_look_at = 0.0
+        self._next_poll_at = 0.0
 
     @property
     def done(self) -> bool:
-        """Looks at the folder now and then."""
-        if not self._answer and time.monotonic() >= self._next_look_at:
-            self._next_look_at = time.monotonic() + LOOK_S
-            self._look()
+        """See Ticket. Looks at the folder now and then."""
+        if not self._answer and time.monotonic() >= self._next_poll_at:
+            self._next_poll_at = time.monotonic() + FOLDER_POLL_S
+            self._poll()
         return bool(self._answer) or (self._own is not None and self._own.done)
 
     @property
@@ -164,9 +164,9 @@ class Elsewhere(Ticket[Decoded]):
         if self._own is not None:
             self._own.cancel()
 
-    def _look(self) -> None:
-        if (said := self._shares.said(self._part)) is not None:
-            self.resolve(said[self._place])
+    def _poll(self) -> None:
+        if (texts := self._shares.result(self._part)) is not None:
+            self.resolve(texts[self._place])
             if self._own is not None:
                 self._own.cancel()
         elif self._own is None and (self._shares.claim(self._part) or self._shares.is_late(self._part)):
@@ -174,7 +174,7 @@ class Elsewhere(Ticket[Decoded]):
 
 
 def _write(path: Path, shape: Any) -> None:
-    """At once: nobody reads half of it."""
+    """Write a whole file at once: nobody reads half of it."""
     part = path.with_suffix(f".{os.getpid()}.part")
     part.write_text(json.dumps(shape))
     os.replace(part, path)
