@@ -23,9 +23,9 @@ from support import ROOT, memory_mb, report, spread, workplace
 from btworker.engine.sound.ffmpeg import Limits, decode
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.engine.vad.packing import pack
-from btworker.engine.vad.spans import Rules, spans_of
+from btworker.engine.vad.spans import SpeechThresholds, spans_of
 
-SILEROS = Rules(min_speech_ms=250, min_silence_ms=100, pad_ms=30)
+SILEROS = SpeechThresholds(min_speech_ms=250, min_silence_ms=100, pad_ms=30)
 RATE = 16_000
 SEED = 7
 LONG_HOURS = 10

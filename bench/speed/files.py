@@ -26,7 +26,7 @@ from bench.speed.peers import PeerError, PeerProcess, peer, write_weights
 from bench.speed.recordings import Recording, decoded
 from btworker.cli.wer import word_errors
 from btworker.engine.asr import mel as spectrogram
-from btworker.engine.asr import transcriber
+from btworker.engine.asr import word_times
 from btworker.engine.asr.decoding import decoder
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
@@ -229,7 +229,7 @@ STAGES = (
     ("cross-KV and prefill", Network, "read"),
     ("steps", Lane, "step"),
     ("word times", decoder, "align"),
-    ("word times", transcriber, "_place_words"),
+    ("word times", word_times, "_with_words"),
 )
 
 

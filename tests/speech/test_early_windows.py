@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from btworker.engine.asr.hearing import Hearing, windows_of
+from btworker.engine.asr.window_plan import WindowPlan, windows_of
 from btworker.engine.cooperate.side_by_side import Piece
 from btworker.engine.cooperate.ticket import checkpoint
 from btworker.engine.engine import WhisperEngine, load
@@ -153,15 +153,15 @@ def test_a_recording_has_the_same_windows_whenever_its_sound_comes(
     """In chapters, as one whole, and also where it ends with a chapter. Each chapter adds windows, and changes none."""
     samples = np.array(decoded(talk).samples)[: int(total_s * SAMPLE_RATE)]
     network = SpeechDetector(torch.device("cpu"))
-    hearing = Hearing(Coming(samples, int(step_s * SAMPLE_RATE)), network)
-    known = [hearing.windows]
-    while not hearing.is_whole:
-        must_wait = hearing.must_wait
-        assert steps_of(hearing.further()) > 0 or not must_wait
-        known.append(hearing.windows)
+    plan = WindowPlan(Coming(samples, int(step_s * SAMPLE_RATE)), network)
+    known = [plan.windows]
+    while not plan.is_whole:
+        waits_for_sound = plan.waits_for_sound
+        assert steps_of(plan.extend()) > 0 or not waits_for_sound
+        known.append(plan.windows)
     whole = network.speech(samples)
-    assert hearing.speech.spans == whole.spans
-    assert hearing.speech.total_samples == len(samples)
+    assert plan.speech.spans == whole.spans
+    assert plan.speech.total_samples == len(samples)
     assert known[-1] == windows_of(whole)
     assert all(known[-1][: len(windows)] == windows for windows in known)
     if total_s > 200:

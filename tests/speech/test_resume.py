@@ -1,6 +1,7 @@
 """A second attempt goes on from the last finished window, and its transcript is that of an undisturbed run."""
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Step, recognize_alone, run_name
+from btworker.engine.asr.recognition import NOT_OF_THE_TEXT, Step, recognize_alone, run_name
 from btworker.engine.asr.weights import Model
 from btworker.engine.sound.recording import Recording, Whole
 from btworker.jobs import Options
@@ -70,6 +71,20 @@ def test_windows_of_another_run_are_dropped(
     assert next(steps) == Step(None, 0.0, 1.25)
     steps.close()
     assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Options)])
+def test_any_option_makes_another_run_but_those_that_are_listed(name: str, random_model: Model) -> None:
+    """An option that is new, or forgotten in the list, costs the windows of earlier attempts, and no wrong text."""
+    value = getattr(OPTIONS, name)
+    changed = replace(OPTIONS, **{name: "another" if isinstance(value, str) else 7 if value != 7 else 8})
+    before, after = (run_name(random_model, "the recording", options) for options in (OPTIONS, changed))
+    assert (before == after) == (name in NOT_OF_THE_TEXT)
+
+
+def test_every_option_that_is_listed_exists() -> None:
+    """A name that is gone would hide one that comes back."""
+    assert {field.name for field in fields(Options)} >= NOT_OF_THE_TEXT
 
 
 def test_a_stop_between_windows_keeps_the_finished_ones(

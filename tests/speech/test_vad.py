@@ -18,7 +18,7 @@ from silero_vad.utils_vad import get_speech_timestamps_from_probs
 from btworker.engine.sound.ffmpeg import Audio
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.engine.vad.network import SpeechNetwork
-from btworker.engine.vad.spans import FRAME, Rules, spans_of
+from btworker.engine.vad.spans import FRAME, SpeechThresholds, spans_of
 from tests.slices import FULL
 from tests.speech.conftest import noise_of
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.speech, pytest.mark.filterwarnings("ignore:`torch.jit:
 
 Samples = npt.NDArray[np.int16]
 CPU = torch.device("cpu")
-SILEROS = Rules(min_speech_ms=250, min_silence_ms=100, pad_ms=30)
+SILEROS = SpeechThresholds(min_speech_ms=250, min_silence_ms=100, pad_ms=30)
 SAMPLE = Path("btworker/demo/sample.flac")
 RECORDINGS = [SAMPLE, *sorted(Path("tests/data/dialogues").glob("*.opus"))]
 TOLERANCE = 1e-4
@@ -76,7 +76,7 @@ def test_spans_are_those_of_get_speech_timestamps(
     samples = np.array(decoded(path).samples)
     probabilities = network.probabilities(samples)
     sound = torch.from_numpy(samples.astype(np.float32) / 32768)
-    for rules in (SILEROS, Rules()):
+    for rules in (SILEROS, SpeechThresholds()):
         wanted = get_speech_timestamps(
             sound, silero, min_speech_duration_ms=rules.min_speech_ms,
             min_silence_duration_ms=rules.min_silence_ms, speech_pad_ms=rules.pad_ms,
@@ -92,7 +92,7 @@ def test_strips_side_by_side_say_what_the_whole_says(lanes: int, lane_frames: in
     ours = SpeechNetwork(CPU, lanes=lanes, lane_frames=lane_frames).probabilities(long)
     wanted = theirs(silero, long)
     assert float(np.abs(ours - wanted).max()) <= TOLERANCE
-    for rules in (SILEROS, Rules()):
+    for rules in (SILEROS, SpeechThresholds()):
         assert spans_of(ours, len(long), rules) == spans_of(wanted, len(long), rules)
 
 
@@ -156,5 +156,7 @@ def test_the_rules_are_sileros(runs: list[tuple[float, int]], missing: int, leng
         probabilities.tolist(), min_speech_duration_ms=speech_ms, min_silence_duration_ms=silence_ms,
         speech_pad_ms=pad_ms, neg_threshold=0.35, audio_length_samples=total,
     )  # fmt: skip
-    ours = spans_of(probabilities, total, Rules(min_speech_ms=speech_ms, min_silence_ms=silence_ms, pad_ms=pad_ms))
+    ours = spans_of(
+        probabilities, total, SpeechThresholds(min_speech_ms=speech_ms, min_silence_ms=silence_ms, pad_ms=pad_ms)
+    )
     assert [(span.start, span.end) for span in ours] == timestamps(wanted)

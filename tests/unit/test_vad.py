@@ -1,5 +1,6 @@
 """Speech probabilities become spans, and spans become windows. Pure: no torch, no network."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from btworker.engine.vad.packing import GRID, MAX_GAP_S, QUIET_FRAMES, pack
-from btworker.engine.vad.spans import FRAME, Rules, Span, spans_of
+from btworker.engine.vad.spans import FRAME, Span, SpeechThresholds, spans_of
 
 SECOND = 16_000
-PLAIN = Rules(min_speech_ms=0, min_silence_ms=0, pad_ms=0)
+PLAIN = SpeechThresholds(min_speech_ms=0, min_silence_ms=0, pad_ms=0)
 RULES = st.builds(
-    Rules,
+    SpeechThresholds,
     min_speech_ms=st.integers(0, 600),
     min_silence_ms=st.integers(0, 600),
     pad_ms=st.integers(0, 500),
@@ -46,7 +47,7 @@ def test_speech_lasts_from_the_first_loud_frame_to_the_last_that_is_not_quiet() 
 
 def test_a_short_pause_does_not_end_speech() -> None:
     """But one of the least length does."""
-    rules = Rules(min_speech_ms=0, min_silence_ms=96, pad_ms=0)
+    rules = SpeechThresholds(min_speech_ms=0, min_silence_ms=96, pad_ms=0)
     short = np.array([1, 0, 0, 0, 1, 0, 0, 0, 0, 1], np.float32)
     assert spans_of(short, samples_of(short), rules) == (Span(0, 5 * FRAME), Span(9 * FRAME, 10 * FRAME))
 
@@ -76,7 +77,7 @@ def test_a_recording_of_less_than_a_frame(total: int) -> None:
 
 @given(probabilities=heard(), rules=RULES, missing=st.integers(0, FRAME - 1))
 def test_spans_are_in_order_disjoint_inside_and_long_enough(
-    probabilities: npt.NDArray[np.float32], rules: Rules, missing: int
+    probabilities: npt.NDArray[np.float32], rules: SpeechThresholds, missing: int
 ) -> None:
     """Whatever is heard, and by whatever rules; and every loud frame of a span that was not dropped is in one."""
     total = samples_of(probabilities, missing)
@@ -84,8 +85,7 @@ def test_spans_are_in_order_disjoint_inside_and_long_enough(
     assert all(0 <= span.start < span.end <= total for span in spans)
     assert all(one.end <= other.start for one, other in pairwise(spans))
     assert all(span.end - span.start > rules.min_speech_ms * 16 for span in spans)
-    bare = spans_of(probabilities, total, Rules(min_speech_ms=rules.min_speech_ms, min_silence_ms=rules.min_silence_ms,
-                                                pad_ms=0))  # fmt: skip
+    bare = spans_of(probabilities, total, replace(rules, pad_ms=0))
     assert len(bare) == len(spans)
     for padded, span in zip(spans, bare, strict=True):
         assert padded.start <= span.start < span.end <= padded.end
@@ -102,7 +102,7 @@ def test_spans_are_in_order_disjoint_inside_and_long_enough(
     max_gap_s=st.sampled_from((0.0, 1.0, MAX_GAP_S)),
 )
 def test_all_speech_lies_in_exactly_one_window(
-    probabilities: npt.NDArray[np.float32], rules: Rules, missing: int, limit_s: float, max_gap_s: float
+    probabilities: npt.NDArray[np.float32], rules: SpeechThresholds, missing: int, limit_s: float, max_gap_s: float
 ) -> None:
     """No window is over the limit or carries a long silence, they are in order, and begin on the decoder's frames."""
     total = samples_of(probabilities, missing)
@@ -129,7 +129,7 @@ def test_all_speech_lies_in_exactly_one_window(
     limit_s=st.sampled_from((1.0, 8.0, 30.0)),
 )
 def test_the_windows_of_a_beginning_are_the_first_of_the_whole(
-    probabilities: npt.NDArray[np.float32], rules: Rules, missing: int, part: float, limit_s: float
+    probabilities: npt.NDArray[np.float32], rules: SpeechThresholds, missing: int, part: float, limit_s: float
 ) -> None:
     """Whatever comes after it; and they end where more is known, so that their last frames hear what is there."""
     total = samples_of(probabilities, missing)

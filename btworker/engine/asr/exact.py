@@ -1,5 +1,5 @@
 """Exact decoding: openai-whisper's own loop over a recording. Each window begins where the text of the one before it
-ended, and hears that text as its prompt; the segments equal those of transcribe() with the same options.
+ended, and has that text as its prompt; the segments equal those of transcribe() with the same options.
 
 A recording's windows come one after the other, and share batches with those of other recordings.
 """
@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 
 from btworker.engine.asr.decoding.requests import Decoded
-from btworker.engine.asr.hearing import Hearing
 from btworker.engine.asr.journal import Entry, LoopState
 from btworker.engine.asr.language import Language
 from btworker.engine.asr.mel import LogMel
@@ -20,6 +19,7 @@ from btworker.engine.asr.segments import clear_empty, segment
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Cut, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
+from btworker.engine.asr.window_plan import WindowPlan
 from btworker.engine.quality.coverage import uncovered
 from btworker.jobs import Options
 from btworker.transcript import Segment
@@ -39,7 +39,7 @@ class ExactLoop:
         *,
         transcriber: Transcriber,
         revision: Revision,
-        hearing: Hearing,
+        plan: WindowPlan,
     ) -> None:
         """`hearing` is through with the whole recording: it knows where text is missing."""
         self._model = model
@@ -47,7 +47,7 @@ class ExactLoop:
         self._word_timestamps = options.word_timestamps
         self._transcriber = transcriber
         self._revision = revision
-        self._hearing = hearing
+        self._plan = plan
         self._initial_state = LoopState(prompt=transcriber.prompt(options.prompt))
 
     async def run(self, done: list[Entry], *, language: Language, finish: Callable[[Entry], Awaitable[None]]) -> None:
@@ -58,7 +58,7 @@ class ExactLoop:
             start_s = state.seek / FRAMES_PER_SECOND
             segments, state = await self._window(state, language)
             end_s = min(state.seek, self._mel.content_frames) / FRAMES_PER_SECOND
-            missing = uncovered(self._hearing.spoken_in(start_s, end_s), segments)
+            missing = uncovered(self._plan.speech_between(start_s, end_s), segments)
             await finish(Entry(index, language.code, self._mel.peak, start_s, end_s, segments, state, missing))
             index += 1
 
@@ -67,9 +67,9 @@ class ExactLoop:
         window = Window(state.seek, min(WINDOW_FRAMES, self._mel.content_frames - state.seek))
         # its spectrogram is the one in which the language was detected, but where a release pads it otherwise
         same = self._revision.pads_with_silence or window.size == WINDOW_FRAMES
-        features = language.heard.pop(window.seek, None) if same else None
+        features = language.encoded.pop(window.seek, None) if same else None
         sound = self._input(window) if features is None else features
-        decoded = await self._transcriber.ask(sound, window, heard=features is not None, prompt=state.prompt)
+        decoded = await self._transcriber.submit(sound, window, is_encoded=features is not None, prompt=state.prompt)
         if self._transcriber.is_silence(decoded):
             return (), LoopState(window.seek + window.size, state.prompt, state.last_speech_s, state.segment_count)
         pieces = self._transcriber.pieces(decoded, window)

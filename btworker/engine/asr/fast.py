@@ -1,9 +1,9 @@
 """Fast decoding: independent windows of up to 30 s, cut where nobody speaks, all in the decoder at once.
 
-No window waits for the text of another, so that one recording fills the batches; none hears what was said before, so
-that a loop ends with its window; and silence, in which whisper invents text, is not decoded at all. Texts come without
-timestamps, after which a model would leave the rest to the next window; segments are made of the aligned words
-(sentences.py). Speech that gives no text is decoded once more, by itself.
+No window waits for the text of another, so that one recording fills the batches; none has the text before it as a
+prompt, so that a loop ends with its window; and silence, in which whisper invents text, is not decoded at all. Texts
+come without timestamps, after which a model would leave the rest to the next window; segments are made of the aligned
+words (sentences.py). Speech that gives no text is decoded once more, by itself.
 """
 
 from collections import deque
@@ -14,7 +14,6 @@ from itertools import count
 from torch import Tensor
 
 from btworker.engine.asr.decoding.requests import Decoded
-from btworker.engine.asr.hearing import Hearing
 from btworker.engine.asr.journal import Entry, LoopState
 from btworker.engine.asr.language import Language
 from btworker.engine.asr.segments import clear_empty, segment
@@ -23,6 +22,7 @@ from btworker.engine.asr.spread.shares import PART, RemoteWindow, Shares
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
+from btworker.engine.asr.window_plan import WindowPlan
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.quality.coverage import Interval, uncovered
 from btworker.engine.sound.recording import Sound
@@ -33,14 +33,16 @@ AHEAD = 2
 """Windows in the decoder, times its batch: enough that no place stays empty, and no recording fills the memory."""
 Offer = Callable[[tuple[Window, ...], int], Shares | None]
 """(all windows, how many of them were asked for here) -> what is shared; None where nobody is to help."""
-HEARD_AGAIN_S = 1.0
-"""Speech without text that is decoded once more, by itself. Of less, a decoder makes words of its own."""
+Requests = deque[tuple[Window, Ticket[Decoded]]]
+"""Windows on their way, in their order."""
+DECODED_AGAIN_S = 1.0
+"""Seconds of speech without text that are decoded once more, by themselves. Of less, a decoder makes up words."""
 MOST_OF_IT = 0.9
-"""Of a window: a stretch as long as that is not heard again."""
+"""Share of a window: a stretch as long as that is not decoded again."""
 
 
-class Ear:
-    """Asks the decoder for windows of one recording."""
+class WindowRequester:
+    """Submits windows of one recording to the decoder."""
 
     def __init__(self, model: Model, sound: Sound, options: Options, transcriber: Transcriber) -> None:
         self._model = model
@@ -50,45 +52,50 @@ class Ear:
 
     @property
     def ahead(self) -> int:
-        """Windows to ask for before the first one is answered."""
+        """Windows to submit before the first one is answered."""
         return AHEAD * self._model.decoder.batch_size
 
-    def ask(self, window: Window, features: Tensor | None = None) -> Ticket[Decoded]:
-        """`features` is what the encoder made of it, where it was there already."""
-        heard = features is not None
+    def submit(self, window: Window, features: Tensor | None = None) -> Ticket[Decoded]:
+        """Ask for a window's text. `features` is Encoded.features, where the window is encoded already."""
+        is_encoded = features is not None
         sound = features
         if sound is None:
             sound = self._model.log_mel(self._sound.samples).stretch(window.seek, window.size, size=WINDOW_FRAMES)
-        return self._transcriber.ask(sound, window, heard=heard, prompt=self._prompt)
+        return self._transcriber.submit(sound, window, is_encoded=is_encoded, prompt=self._prompt)
 
 
 class FastLoop:
     """The windows of one recording, side by side, while its sound comes in; some of them elsewhere, where others help.
 
-    The hearing has to have been through what the language was found in; the offer is made once it is whole.
+    The plan has the windows in which the language was found; the offer is made once the plan is whole.
     """
 
     def __init__(
-        self, ear: Ear, options: Options, transcriber: Transcriber, hearing: Hearing, offer: Offer | None = None
+        self,
+        requester: WindowRequester,
+        options: Options,
+        transcriber: Transcriber,
+        plan: WindowPlan,
+        offer: Offer | None = None,
     ) -> None:
-        self._ear = ear
+        self._requester = requester
         self._word_timestamps = options.word_timestamps
         self._transcriber = transcriber
-        self._hearing = hearing
+        self._plan = plan
         self._offer = offer
         self._shares: Shares | None = None
 
     async def run(self, done: list[Entry], *, language: Language, finish: Callable[[Entry], Awaitable[None]]) -> None:
         """Decode the windows after those that are done, and `finish` each in their order."""
-        asked: deque[tuple[Window, Ticket[Decoded]]] = deque()
+        asked: Requests = deque()
         state = done[-1].state if done else LoopState()
         try:
             for index in count(len(done)):
-                await self._ask_ahead(index, asked, language)
+                await self._request_ahead(index, asked, language)
                 if not asked:
                     return
                 window, ticket = asked[0]
-                segments = await self._hear(window, ticket, state)
+                segments = await self._transcribe(window, ticket, state)
                 asked.popleft()
                 begin, end = (frame / FRAMES_PER_SECOND for frame in (window.seek, window.seek + window.size))
                 state = _after(state, window, segments)
@@ -100,69 +107,69 @@ class FastLoop:
             if self._shares is not None:
                 self._shares.remove()
 
-    async def _ask_ahead(self, index: int, asked: deque[tuple[Window, Ticket[Decoded]]], language: Language) -> None:
-        """Ask for window `index` and those after it, as far as they are known. Sound is waited for only where there is
-        nothing else to do."""
-        hearing = self._hearing
-        if self._offer is not None and hearing.sound_is_whole:  # others can help only once all windows are known
-            while not hearing.is_whole:
-                await hearing.further()
-        while len(asked) < self._ear.ahead:
+    async def _request_ahead(self, index: int, asked: Requests, language: Language) -> None:
+        """Submit window `index` and those after it, as far as they are known. Wait for sound only where nothing else is
+        to be done."""
+        plan = self._plan
+        if self._offer is not None and plan.sound_is_whole:  # others can help only once all windows are known
+            while not plan.is_whole:
+                await plan.extend()
+        while len(asked) < self._requester.ahead:
             number = index + len(asked)
-            if hearing.is_whole:
+            if plan.is_whole:
                 self._share(number)
-            if number < len(hearing.windows):
-                window = hearing.windows[number]
-                asked.append((window, self._ask(number, window, language)))
-            elif hearing.is_whole or (asked and hearing.must_wait):
+            if number < len(plan.windows):
+                window = plan.windows[number]
+                asked.append((window, self._request(number, window, language)))
+            elif plan.is_whole or (asked and plan.waits_for_sound):
                 return
             else:
-                await hearing.further()
+                await plan.extend()
 
     def _share(self, number: int) -> None:
         """Let others help, once; with what comes from window `number` on."""
         if self._offer is not None:
-            self._shares, self._offer = self._offer(self._hearing.windows, number), None
+            self._shares, self._offer = self._offer(self._plan.windows, number), None
 
-    def _ask(self, index: int, window: Window, language: Language) -> Ticket[Decoded]:
-        """Here, unless a helper has it."""
-        features = language.heard.pop(window.seek, None)
+    def _request(self, index: int, window: Window, language: Language) -> Ticket[Decoded]:
+        """Submit a window here, unless a helper has it."""
+        features = language.encoded.pop(window.seek, None)
         if self._shares is None or self._shares.claim(index // PART):
-            return self._ear.ask(window, features)
-        return RemoteWindow(self._shares, index, lambda: self._ear.ask(window))
+            return self._requester.submit(window, features)
+        return RemoteWindow(self._shares, index, lambda: self._requester.submit(window))
 
-    async def _hear(self, window: Window, ticket: Ticket[Decoded], state: LoopState) -> tuple[Segment, ...]:
-        """A window's segments; where somebody speaks in it and no text came out, it is heard once more."""
+    async def _transcribe(self, window: Window, ticket: Ticket[Decoded], state: LoopState) -> tuple[Segment, ...]:
+        """Make a window's segments; speech in it that gave no text is decoded once more."""
         decoded = await ticket
         segments = self._segments(window, decoded, state)
-        for gap in self._unheard(window, segments):
-            decoded = await self._ear.ask(gap)
+        for gap in self._gaps(window, segments):
+            decoded = await self._requester.submit(gap)
             if not self._transcriber.is_unacceptable(decoded):  # else it is a cough or a laugh, and stays without text
                 segments += self._segments(gap, decoded, state)
         in_order = sorted(segments, key=lambda one: one.start)
         return tuple(replace(one, id=state.segment_count + n) for n, one in enumerate(in_order))
 
     def _missing(self, window: Window, segments: Sequence[Segment]) -> tuple[Interval, ...]:
-        """Stretches of speech in the window that have no text."""
-        return uncovered(self._hearing.spoken_in(window.offset_s, window.end_s), segments)
+        """Find stretches of speech in the window that have no text."""
+        return uncovered(self._plan.speech_between(window.offset_s, window.end_s), segments)
 
-    def _unheard(self, window: Window, segments: Sequence[Segment]) -> list[Window]:
-        """Those that are worth a window of their own; not the whole window, which would say the same again."""
-        long_enough = [one for one in self._missing(window, segments) if one[1] - one[0] >= HEARD_AGAIN_S]
+    def _gaps(self, window: Window, segments: Sequence[Segment]) -> list[Window]:
+        """List those that are worth a window of their own; not the whole window, which would give the same again."""
+        long_enough = [one for one in self._missing(window, segments) if one[1] - one[0] >= DECODED_AGAIN_S]
         gaps = [
             Window(int(start * FRAMES_PER_SECOND), int((end - start) * FRAMES_PER_SECOND)) for start, end in long_enough
         ]
         return [gap for gap in gaps if gap.size < window.size * MOST_OF_IT]
 
     def _shown(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
-        """Without words where nobody asked for them: segments are made of them all the same."""
+        """Drop the words where the job wants none: segments are made of them all the same."""
         return segments if self._word_timestamps else tuple(replace(one, words=()) for one in segments)
 
     def _segments(self, window: Window, decoded: Decoded, state: LoopState) -> tuple[Segment, ...]:
-        """What was said in the window: sentences, by the times of their words."""
+        """Make sentences of the window's text, by the times of its words."""
         if self._transcriber.is_silence(decoded):
             return ()
-        spoken = self._hearing.spoken_in(window.offset_s, window.end_s)
+        spoken = self._plan.speech_between(window.offset_s, window.end_s)
         speech = [(start - window.offset_s, end - window.offset_s) for start, end in spoken]
         words = fit_to_speech(self._transcriber.words(decoded), speech)
         raw = self._transcriber.sentences(words, window, decoded)

@@ -15,7 +15,7 @@ from btworker.engine.cooperate.ticket import answers
 from btworker.errors import BtworkerError, ErrorCode, lacks_language
 
 MOST_WINDOWS = 5
-"""As many windows say together which language is spoken: music or silence at the beginning says nothing."""
+"""Windows that vote for the language: music or silence at the beginning has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +23,18 @@ class Language:
     """The language of a recording."""
 
     code: str
-    heard: dict[int, Tensor] = field(default_factory=dict)
-    """What the encoder made of the windows in which it was detected, by the frame at which each begins; for those who
-    decode them next, and take them out."""
+    encoded: dict[int, Tensor] = field(default_factory=dict)
+    """Encoded.features of the windows in which it was detected, by the frame at which each begins; whoever decodes one
+    takes it out."""
 
 
 def windows_needed(model: Model, wanted: str) -> int:
-    """How many have to be known before the language can be found; those of the beginning of a recording will do."""
+    """Number of windows that have to be known before the language can be found; the first of a recording will do."""
     return 1 if wanted or not model.network.is_multilingual else MOST_WINDOWS
 
 
 async def find_language(model: Model, mel: LogMel, wanted: str, windows: Sequence[Window]) -> Language:
-    """The language. Where none is wanted it is detected, in several of the windows or in the first 30 s.
+    """Check the wanted language, or detect it where none is wanted, in several of the windows or in the first 30 s.
 
     Raises BAD_OPTION where the model does not know the language.
     """
@@ -48,14 +48,14 @@ async def find_language(model: Model, mel: LogMel, wanted: str, windows: Sequenc
 
 
 async def _detect(model: Model, mel: LogMel, windows: Sequence[Window]) -> Language:
-    """The language that some windows, spread over those that are known, hold for the likeliest together."""
+    """Find the language that is likeliest in some windows together, spread over those that are known."""
     count = min(MOST_WINDOWS, len(windows))
     some = [windows[place * len(windows) // count] for place in range(count)]
     sounds = {one.seek: mel.stretch(one.seek, one.size, size=WINDOW_FRAMES) for one in some}
     sounds = sounds or {0: mel.frames(0, WINDOW_FRAMES)}
     found = await answers([model.decoder.detect_language(LanguageRequest(sound)) for sound in sounds.values()])
     likely: Counter[str] = Counter()
-    for heard in found:
-        likely.update(heard.languages)
-    features = {seek: heard.features for seek, heard in zip(sounds, found, strict=True)}
+    for window in found:
+        likely.update(window.languages)
+    features = {seek: window.features for seek, window in zip(sounds, found, strict=True)}
     return Language(likely.most_common(1)[0][0], features)

@@ -9,21 +9,21 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 
 from btworker.engine.asr.exact import ExactLoop
-from btworker.engine.asr.fast import Ear, FastLoop
-from btworker.engine.asr.hearing import Hearing
+from btworker.engine.asr.fast import FastLoop, WindowRequester
 from btworker.engine.asr.journal import Entry, Journal
 from btworker.engine.asr.language import find_language, windows_needed
 from btworker.engine.asr.mel import find_peak
 from btworker.engine.asr.revision import installed_revision
 from btworker.engine.asr.spread.shares import Shares
 from btworker.engine.asr.timeline import Window
-from btworker.engine.asr.transcriber import Rules, Transcriber
+from btworker.engine.asr.transcriber import Transcriber, WindowOptions
 from btworker.engine.asr.weights import Model
+from btworker.engine.asr.window_plan import WindowPlan
 from btworker.engine.cooperate.side_by_side import emitting, side_by_side
 from btworker.engine.cooperate.ticket import checkpoint
 from btworker.engine.quality.hallucinations import assess
@@ -35,7 +35,23 @@ from btworker.jobs import Options
 from btworker.transcript import Segment
 
 REVISION = 3
-"""Of our own decoding: windows of an earlier one are not gone on with."""
+"""Revision of our own decoding: an attempt does not go on with windows of an earlier one."""
+NOT_OF_THE_TEXT = frozenset(
+    {
+        "model",  # its hash counts
+        "vad_enabled",
+        "hallucination_detection",
+        "hallucination_sensitivity",
+        "diarization_enabled",
+        "num_speakers",
+        "min_speakers",
+        "max_speakers",
+        "outputs",
+        "priority",
+    }
+)
+"""Options that change nothing in a finished window. Windows of another run are dropped for any other option, so that
+one that is forgotten here costs time, and no wrong text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +75,10 @@ class Recognition:
 
 
 def run_name(model: Model, sha256: str, options: Options) -> str:
-    """A name for everything that the text depends on; the windows of another run are never gone on with. `sha256` is
-    that of the file."""
-    facts = [
-        model.sha256, sha256, version("openai-whisper"), str(model.dtype), REVISION,
-        options.decode, options.language, options.task, options.prompt, options.temperature, options.beam_size,
-        options.word_timestamps, options.no_speech_threshold,
-    ]  # fmt: skip
+    """Name everything that the text depends on; an attempt never goes on with windows of another run. `sha256` is that
+    of the file."""
+    chosen = {name: value for name, value in asdict(options).items() if name not in NOT_OF_THE_TEXT}
+    facts = [model.sha256, sha256, version("openai-whisper"), str(model.dtype), REVISION, chosen]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
@@ -94,11 +107,11 @@ async def recognize(
     `offer` lets others help with a recording in fast mode, see fast.Offer; its first argument is the language.
     """
     done, fast = journal.resume(), options.decode == "fast"
-    hearing = Hearing(recording.sound, model.detector)
+    plan = WindowPlan(recording.sound, model.detector)
     wanted = done[-1].language if done else options.language
     needed = windows_needed(model, wanted)
-    while not hearing.is_whole and not (fast and len(hearing.windows) >= needed):
-        await hearing.further()
+    while not plan.is_whole and not (fast and len(plan.windows) >= needed):
+        await plan.extend()
     tell(Step(None, done[-1].end if done else 0.0, recording.sound.expected_s))
     samples = recording.sound.samples
     # a window of fast mode is as loud as it is, as in whisper's training; the exact one goes by the whole file's peak
@@ -106,15 +119,15 @@ async def recognize(
     if peak is None and not fast:
         peak = await find_peak(samples, n_mels=model.network.dims.n_mels, device=model.device)
     mel = model.log_mel(samples, peak=peak)
-    language = await find_language(model, mel, wanted, hearing.windows if fast else ())
+    language = await find_language(model, mel, wanted, plan.windows if fast else ())
     transcriber = transcriber_of(model, options, language.code, recording.sha256)
     loop: FastLoop | ExactLoop
     if fast:
-        ear = Ear(model, recording.sound, options, transcriber)
-        loop = FastLoop(ear, options, transcriber, hearing, offer and partial(offer, language.code))
+        requester = WindowRequester(model, recording.sound, options, transcriber)
+        loop = FastLoop(requester, options, transcriber, plan, offer and partial(offer, language.code))
     else:
         revision = installed_revision()
-        loop = ExactLoop(model, mel, options, transcriber=transcriber, revision=revision, hearing=hearing)
+        loop = ExactLoop(model, mel, options, transcriber=transcriber, revision=revision, plan=plan)
     entries = list(done)
 
     async def finish(entry: Entry) -> None:
@@ -128,12 +141,12 @@ async def recognize(
     # decoded in one piece: a sign may begin in one segment and end in the next
     text = str(transcriber.tokenizer.decode([token for segment in segments for token in segment.tokens]))
     missing = tuple(stretch for entry in entries for stretch in entry.missing)
-    return _judged(Recognition(text, language.code, segments, missing), hearing.speech, options)
+    return _judged(Recognition(text, language.code, segments, missing), plan.speech, options)
 
 
 def transcriber_of(model: Model, options: Options, language: str, sha256: str) -> Transcriber:
     """For all windows of the recording in that file, in whichever process: its samples are drawn by the file's hash."""
-    rules = Rules.of(options)
+    rules = WindowOptions.of(options)
     return Transcriber(model.decoder, rules, language=language, revision=installed_revision(), seed=sha256)
 
 

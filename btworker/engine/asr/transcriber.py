@@ -1,8 +1,7 @@
-"""What a job's options mean for a window: how it is asked of the decoder, when its text is believed, and the segments
-and words that are made of it. openai-whisper's thresholds and, for words, its own code.
+"""What a job's options mean for a window: its request to the decoder, when its text is believed, and the segments and
+words that are made of it. openai-whisper's thresholds and, for words, its own code (word_times.py).
 """
 
-import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ from btworker.engine.asr.decoding.requests import Decoded, TextRequest
 from btworker.engine.asr.revision import Revision
 from btworker.engine.asr.sentences import TimedWord, sentences
 from btworker.engine.asr.timeline import Cut, Window, cut
+from btworker.engine.asr.word_times import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, place_words
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.quality.hallucinations import COMPRESSION_RATIO_THRESHOLD, LOGPROB_THRESHOLD
 from btworker.engine.quality.loops import is_looping
@@ -25,12 +25,10 @@ from btworker.jobs import Options
 Shape = dict[str, Any]
 """A segment as whisper's own functions take it."""
 FALLBACK_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-PREPEND_PUNCTUATIONS = "\"'“¿([{-"
-APPEND_PUNCTUATIONS = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - whisper's own default, full-width marks and all
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class WindowOptions:
     """What a job's options mean for each of its windows."""
 
     task: str
@@ -42,12 +40,11 @@ class Rules:
     """The model says when segments begin and end. It then leaves speech at a window's end to the next window, which an
     independent one has not got."""
     doubts_loops: bool
-    """A text that goes in circles is decoded again, also where it does not compress well; openai-whisper's loop does
-    not look."""
+    """A text that loops is decoded again, also where it does not compress well; openai-whisper does not check that."""
 
     @classmethod
-    def of(cls, options: Options) -> "Rules":
-        """The rules that these options ask for."""
+    def of(cls, options: Options) -> "WindowOptions":
+        """Make those of a job's options."""
         fixed = options.temperature
         return cls(
             task=options.task,
@@ -61,28 +58,32 @@ class Rules:
 
 
 class Transcriber:
-    """One model, one language and one set of rules, for all windows of a recording."""
+    """One model, one language and one set of options, for all windows of a recording."""
 
-    def __init__(self, decoder: Decoder, rules: Rules, *, language: str, revision: Revision, seed: str) -> None:
+    def __init__(
+        self, decoder: Decoder, options: WindowOptions, *, language: str, revision: Revision, seed: str
+    ) -> None:
         self._decoder = decoder
-        self._rules = rules
+        self._options = options
         self._revision = revision
         self._seed = seed
         self.tokenizer: Any = get_tokenizer(
-            decoder.is_multilingual, num_languages=decoder.num_languages, language=language, task=rules.task
+            decoder.is_multilingual, num_languages=decoder.num_languages, language=language, task=options.task
         )
         self.longest_prompt = decoder.text_positions // 2 - 1
-        """In tokens; of a longer one, the end counts."""
-        self._signs: tuple[int, ...] = tuple(self.tokenizer.sot_sequence)
-        self._untimed_signs = (*self._signs, self.tokenizer.no_timestamps)
+        """Tokens of a prompt; of a longer one, the end counts."""
+        self._sot_sequence: tuple[int, ...] = tuple(self.tokenizer.sot_sequence)
+        self._untimed_sot_sequence = (*self._sot_sequence, self.tokenizer.no_timestamps)
 
     def prompt(self, text: str) -> tuple[int, ...]:
-        """The tokens of a text to put before a window. A text that looks like one of the model's signs is text."""
+        """Encode a text to put before a window. A text that looks like a special token is text."""
         tokens = self.tokenizer.encode(" " + text.strip(), disallowed_special=()) if text else []
         return tuple(tokens)[-self.longest_prompt :]
 
-    def ask(self, sound: Tensor, window: Window, *, heard: bool = False, prompt: Sequence[int] = ()) -> Ticket[Decoded]:
-        """Ask for the window's text. `sound` and `heard` are those of TextRequest."""
+    def submit(
+        self, sound: Tensor, window: Window, *, is_encoded: bool = False, prompt: Sequence[int] = ()
+    ) -> Ticket[Decoded]:
+        """Ask for the window's text. `sound` and `is_encoded` are those of TextRequest."""
         before = (self.tokenizer.sot_prev, *prompt) if prompt else ()
 
         def text(decoded: Decoded) -> Text | None:
@@ -91,39 +92,41 @@ class Transcriber:
         return self._decoder.submit(
             TextRequest(
                 sound=sound,
-                is_encoded=heard,
-                start=(*before, *self._signs) if self._rules.timestamps else (*before, *self._untimed_signs),
+                is_encoded=is_encoded,
+                start=(*before, *self._sot_sequence)
+                if self._options.timestamps
+                else (*before, *self._untimed_sot_sequence),
                 sot=len(before),
-                timed=self._rules.timestamps,
-                temperatures=self._rules.temperatures,
-                beams=self._rules.beams,
+                timed=self._options.timestamps,
+                temperatures=self._options.temperatures,
+                beams=self._options.beams,
                 seed=f"{self._seed}:{window.seek}",
                 unacceptable=self.is_unacceptable,
                 to_align=text,
-                hopeless=is_looping if self._rules.doubts_loops else None,
+                hopeless=is_looping if self._options.doubts_loops else None,
             )
         )
 
     def is_silence(self, decoded: Decoded) -> bool:
-        """Nobody speaks in the window, as far as the model can tell, and it does not believe its own text."""
+        """Whether nobody speaks in the window, as far as the model can tell: its own text is improbable."""
         believed = decoded.avg_logprob > LOGPROB_THRESHOLD
-        return decoded.no_speech_prob > self._rules.no_speech_threshold and not believed
+        return decoded.no_speech_prob > self._options.no_speech_threshold and not believed
 
     def is_unacceptable(self, decoded: Decoded) -> bool:
-        """The window should be decoded again, at a higher temperature."""
+        """Whether the window should be decoded again, at a higher temperature."""
         improbable = decoded.avg_logprob < LOGPROB_THRESHOLD
-        silent = decoded.no_speech_prob > self._rules.no_speech_threshold
+        silent = decoded.no_speech_prob > self._options.no_speech_threshold
         if silent and (improbable or not self._revision.silence_wants_low_logprob):
             return False
         repetitive = decoded.compression_ratio > COMPRESSION_RATIO_THRESHOLD
-        return improbable or repetitive or (self._rules.doubts_loops and is_looping(decoded.text))
+        return improbable or repetitive or (self._options.doubts_loops and is_looping(decoded.text))
 
     def pieces(self, decoded: Decoded, window: Window) -> Cut:
-        """The window's tokens, cut at its timestamps."""
+        """Cut the window's tokens at its timestamps."""
         return cut(decoded.tokens, window, timestamp_begin=self.tokenizer.timestamp_begin)
 
     def segment(self, decoded: Decoded, window: Window, tokens: Sequence[int], start: float, end: float) -> Shape:
-        """Some of the window's tokens, `start` to `end` in seconds of the recording."""
+        """Make a segment of some of the window's tokens, `start` to `end` in seconds of the recording."""
         return {
             "seek": window.seek,
             "start": start,
@@ -137,11 +140,11 @@ class Transcriber:
         }
 
     def timed_segments(self, pieces: Cut, window: Window, decoded: Decoded) -> list[Shape]:
-        """The pieces between timestamps."""
+        """Make segments of the pieces between timestamps."""
         return [self.segment(decoded, window, piece.tokens, piece.start, piece.end) for piece in pieces.pieces]
 
     def sentences(self, words: Sequence[TimedWord], window: Window, decoded: Decoded) -> list[Shape]:
-        """The words of a window that has no timestamps, in segments."""
+        """Put the words of a window that has no timestamps into segments."""
         whole = [replace(word) for word in words]
         timing.merge_punctuations(whole, PREPEND_PUNCTUATIONS, APPEND_PUNCTUATIONS)
         return [
@@ -156,45 +159,24 @@ class Transcriber:
         ]
 
     def words(self, decoded: Decoded) -> list[TimedWord]:
-        """The words that were aligned, punctuation by itself; seconds from the window's start."""
+        """List the words that were aligned, punctuation by itself; seconds from the window's start."""
         return words(decoded.alignment, self.tokenizer) if decoded.alignment is not None else []
 
     def add_words(self, segments: list[Shape], words: Sequence[TimedWord], *, last_speech_s: float) -> None:
         """Give each segment its `words`, and its start and end by them."""
-        _place_words(
-            segments=segments,
-            model=words,
-            tokenizer=self.tokenizer,
-            mel=None,
-            num_frames=0,
-            prepend_punctuations=PREPEND_PUNCTUATIONS,
-            append_punctuations=APPEND_PUNCTUATIONS,
-            last_speech_timestamp=last_speech_s,
-        )
+        place_words(segments, words, self.tokenizer, last_speech_s=last_speech_s)
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What these tokens say, without timestamps and other signs."""
+        """Decode tokens, without timestamps and other special tokens."""
         text: str = self.tokenizer.decode([token for token in tokens if token < self.tokenizer.eot])
         return text
 
     def _to_align(self, decoded: Decoded, window: Window) -> Text | None:
-        """The words of an acceptable text, where their times are wanted."""
-        if self.is_silence(decoded) or not (self._rules.word_timestamps or not self._rules.timestamps):
+        """Pick the words of an acceptable text whose times are wanted."""
+        if self.is_silence(decoded) or not (self._options.word_timestamps or not self._options.timestamps):
             return None
         tokens: Iterable[int] = decoded.tokens
-        if self._rules.timestamps:  # what follows the last one is left to the next window
+        if self._options.timestamps:  # what follows the last one is left to the next window
             tokens = (token for piece in self.pieces(decoded, window).pieces for token in piece.tokens)
         found = tuple(token for token in tokens if token < self.tokenizer.eot)
-        return Text(self._untimed_signs, found, window.size) if found else None
-
-
-def _aligned(words: list[Any], *_: Any, **__: Any) -> list[Any]:
-    """In place of whisper's find_alignment, which would hear the window once more: what was found already."""
-    return words
-
-
-_place_words = types.FunctionType(
-    timing.add_word_timestamps.__code__, {**vars(timing), "find_alignment": _aligned}, "place_words"
-)
-"""whisper's own rules of where words begin and end, in the installed release, on an alignment that is there already."""
-_place_words.__kwdefaults__ = timing.add_word_timestamps.__kwdefaults__
+        return Text(self._untimed_sot_sequence, found, window.size) if found else None

@@ -9,7 +9,7 @@ import torch
 
 from btworker.engine.vad.network import SpeechNetwork
 from btworker.engine.vad.packing import pack
-from btworker.engine.vad.spans import FRAME, Rules, Span, voiced, with_room
+from btworker.engine.vad.spans import FRAME, Span, SpeechThresholds, voiced, with_room
 
 FIRST_FRAMES = 5 * 4096
 """Of the first chapter: 11 minutes, which ffmpeg decodes in a second or two. In the CPU network's own steps, so that
@@ -37,30 +37,30 @@ class Speech:
         return pack(self.spans, self.total_samples, self.probabilities, limit_s=limit_s, goes_on=not self.is_whole)
 
 
-class Listening:
+class Detection:
     """One recording, heard in chapters while it is still being decoded.
 
     Chapters are of fixed lengths, whenever their sound comes: the first is short, so that there is something to do
     soon, then each is as long as all before it, up to an hour.
     """
 
-    def __init__(self, network: SpeechNetwork, rules: Rules | None) -> None:
+    def __init__(self, network: SpeechNetwork, rules: SpeechThresholds | None) -> None:
         self._network = network
         self._rules = rules
         self._state = network.initial_state()
         self.speech = Speech((), (), 0, np.empty(0, dtype=np.float32), is_whole=False)
 
     @property
-    def goal(self) -> int:
+    def next_chapter_end(self) -> int:
         """How many samples have to be there for the next chapter, unless the recording ends before."""
         known = len(self.speech.probabilities)
         return (known + min(max(known, FIRST_FRAMES), MOST_FRAMES)) * FRAME
 
-    def hear(self, samples: npt.NDArray[np.int16], *, is_whole: bool) -> Iterator[None]:
+    def feed(self, samples: npt.NDArray[np.int16], *, is_whole: bool) -> Iterator[None]:
         """One more chapter; yields between its parts. `samples` is all that is there, a memory map of any length; with
         `is_whole`, no more will come."""
-        known, total = self.speech.probabilities, min(self.goal, len(samples))
-        is_last = is_whole and len(samples) < self.goal
+        known, total = self.speech.probabilities, min(self.next_chapter_end, len(samples))
+        is_last = is_whole and len(samples) < self.next_chapter_end
         frames = -(-total // FRAME)
         parts = [known]
         for heard, state in self._network.stretch(samples, len(known), frames, state=self._state):
@@ -76,18 +76,18 @@ class Listening:
 class SpeechDetector:
     """silero-vad on one device, loaded once (about 50 ms on a CPU) for any number of recordings."""
 
-    def __init__(self, device: torch.device, rules: Rules | None = None) -> None:
+    def __init__(self, device: torch.device, rules: SpeechThresholds | None = None) -> None:
         self._network = SpeechNetwork(device)
         self._rules = rules
 
-    def listen(self) -> Listening:
+    def begin(self) -> Detection:
         """Begin with a recording."""
-        return Listening(self._network, self._rules)
+        return Detection(self._network, self._rules)
 
     def speech(self, samples: npt.NDArray[np.int16]) -> Speech:
         """The speech in 16 kHz mono samples that are all there."""
-        listening = self.listen()
-        while not listening.speech.is_whole:
-            for _ in listening.hear(samples, is_whole=True):
+        detection = self.begin()
+        while not detection.speech.is_whole:
+            for _ in detection.feed(samples, is_whole=True):
                 pass
-        return listening.speech
+        return detection.speech

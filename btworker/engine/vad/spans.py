@@ -31,7 +31,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class SpeechThresholds:
     """When somebody speaks. The defaults serve recognition: to miss a word is worse than to hear a cough."""
 
     threshold: float = 0.5
@@ -48,7 +48,7 @@ class Rules:
 
 
 def spans_of(
-    probabilities: npt.NDArray[np.float32], total_samples: int, rules: Rules | None = None
+    probabilities: npt.NDArray[np.float32], total_samples: int, rules: SpeechThresholds | None = None
 ) -> tuple[Span, ...]:
     """Spans of speech with room around them, in order, disjoint, inside the recording. They may touch where a pause is
     shorter than the pads.
@@ -58,19 +58,21 @@ def spans_of(
     return with_room(voiced(probabilities, total_samples, rules), total_samples, rules)
 
 
-def voiced(probabilities: npt.NDArray[np.float32], total_samples: int, rules: Rules | None = None) -> tuple[Span, ...]:
+def voiced(
+    probabilities: npt.NDArray[np.float32], total_samples: int, rules: SpeechThresholds | None = None
+) -> tuple[Span, ...]:
     """The same without room: from the first frame that is speech to the last."""
-    rules = rules or Rules()
+    rules = rules or SpeechThresholds()
     shortest = rules.min_speech_ms * SAMPLES_PER_MS
     return tuple(span for span in _raw(probabilities, total_samples, rules) if span.end - span.start > shortest)
 
 
-def with_room(found: Sequence[Span], total_samples: int, rules: Rules | None = None) -> tuple[Span, ...]:
+def with_room(found: Sequence[Span], total_samples: int, rules: SpeechThresholds | None = None) -> tuple[Span, ...]:
     """What voiced() found, padded."""
-    return tuple(_padded(found, total_samples, pad=(rules or Rules()).pad_ms * SAMPLES_PER_MS))
+    return tuple(_padded(found, total_samples, pad=(rules or SpeechThresholds()).pad_ms * SAMPLES_PER_MS))
 
 
-def _raw(probabilities: npt.NDArray[np.float32], total_samples: int, rules: Rules) -> Iterator[Span]:
+def _raw(probabilities: npt.NDArray[np.float32], total_samples: int, rules: SpeechThresholds) -> Iterator[Span]:
     min_silence = rules.min_silence_ms * SAMPLES_PER_MS
     start: int | None = None
     silent_from: int | None = None
@@ -87,7 +89,7 @@ def _raw(probabilities: npt.NDArray[np.float32], total_samples: int, rules: Rule
         yield Span(start, total_samples)
 
 
-def _runs(probabilities: npt.NDArray[np.float32], rules: Rules) -> Iterator[tuple[int, int, int]]:
+def _runs(probabilities: npt.NDArray[np.float32], rules: SpeechThresholds) -> Iterator[tuple[int, int, int]]:
     """(first sample of the first frame, first sample of the last frame, level) of frames of one level in a row.
 
     Level 1 is speech, -1 is none, 0 is between the thresholds: what was, goes on.

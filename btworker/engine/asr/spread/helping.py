@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from btworker.engine.asr.fast import Ear
+from btworker.engine.asr.fast import WindowRequester
 from btworker.engine.asr.recognition import run_name, transcriber_of
 from btworker.engine.asr.spread.shares import PART, Shares
 from btworker.engine.asr.weights import Model
@@ -27,14 +27,14 @@ def help_with(model: Model, shares: Shares, options: Options, sha256: str) -> Ge
     if plan.run != run_name(model, sha256, options):
         return 0  # other versions, or another model: it would not be the same text
     sound = Whole(np.memmap(plan.sound, dtype="<i2", mode="r", shape=(plan.samples,)))
-    ear = Ear(model, sound, options, transcriber_of(model, options, plan.language, sha256))
+    requester = WindowRequester(model, sound, options, transcriber_of(model, options, plan.language, sha256))
     going: set[int] = set()
 
     async def part(number: int) -> int:
         if not shares.claim(number):
             return 0
         going.add(number)
-        texts = await answers([ear.ask(window) for window in plan.part(number)])
+        texts = await answers([requester.submit(window) for window in plan.part(number)])
         going.discard(number)
         shares.publish(number, texts)
         return len(texts)
@@ -42,7 +42,7 @@ def help_with(model: Model, shares: Shares, options: Options, sha256: str) -> Ge
     counts = yield from side_by_side(
         [partial(part, number) for number in reversed(range(plan.parts))],
         driver=model.decoder,
-        may_begin=lambda: len(going) * PART < ear.ahead,
+        may_begin=lambda: len(going) * PART < requester.ahead,
     )
     log.info("help_finished", windows=sum(counts))
     return sum(counts)

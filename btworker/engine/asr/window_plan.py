@@ -9,12 +9,12 @@ from btworker.engine.vad.detector import Speech, SpeechDetector
 from btworker.engine.vad.packing import GRID
 
 
-class Hearing:
+class WindowPlan:
     """What is known of one recording's speech. Which windows it has does not depend on when its sound came."""
 
     def __init__(self, sound: Sound, detector: SpeechDetector) -> None:
         self._sound = sound
-        self._listening = detector.listen()
+        self._detection = detector.begin()
         self.windows: tuple[Window, ...] = ()
         """All, or those of the beginning that no further sound changes."""
         self._starts_s: list[float] = []
@@ -23,7 +23,7 @@ class Hearing:
     @property
     def speech(self) -> Speech:
         """As far as it was heard."""
-        return self._listening.speech
+        return self._detection.speech
 
     @property
     def is_whole(self) -> bool:
@@ -36,21 +36,21 @@ class Hearing:
         return self._sound.is_whole
 
     @property
-    def must_wait(self) -> bool:
+    def waits_for_sound(self) -> bool:
         """The sound of the next chapter is not there."""
-        return not self._sound.has(self._listening.goal)
+        return not self._sound.has(self._detection.next_chapter_end)
 
-    async def further(self) -> None:
+    async def extend(self) -> None:
         """Hear one more chapter, once its sound is there."""
-        await self._sound.reach(self._listening.goal)
+        await self._sound.reach(self._detection.next_chapter_end)
         is_whole = self._sound.is_whole  # asked before the samples: none come between
-        for _ in self._listening.hear(self._sound.samples, is_whole=is_whole):
+        for _ in self._detection.feed(self._sound.samples, is_whole=is_whole):
             await checkpoint()
         self.windows = windows_of(self.speech)
         seconds = [span.seconds for span in self.speech.voiced]
         self._starts_s, self._ends_s = [start for start, _ in seconds], [end for _, end in seconds]
 
-    def spoken_in(self, low_s: float, high_s: float) -> list[tuple[float, float]]:
+    def speech_between(self, low_s: float, high_s: float) -> list[tuple[float, float]]:
         """Speech between two times, cut off there, without room around it: (start, end) in seconds."""
         those = range(bisect_right(self._ends_s, low_s), bisect_left(self._starts_s, high_s))
         return [(max(self._starts_s[n], low_s), min(self._ends_s[n], high_s)) for n in those]
