@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def load(spec: WorkerSpec) -> "WhisperEngine":
-    """The engine of one child. Cheap next to a model, and never fails: what is wrong is in its `info`."""
+    """Make the engine of one child. Cheap next to a model, and never fails: what is wrong is in its `info`."""
     return WhisperEngine(spec, look_around(spec.device))
 
 
@@ -63,7 +63,7 @@ class WhisperEngine:
         self._model_error = ""
 
     def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:
-        """One attempt at a job; see the protocol in pool/engine_api.py."""
+        """Run one attempt at a job; see the protocol in pool/engine_api.py."""
         from btworker.engine.job.attempt import Attempt
 
         assert self.equipment is not None  # noqa: S101 - the child opens the engine before its first task
@@ -71,7 +71,7 @@ class WhisperEngine:
             yield from Attempt(self.equipment, task, canceled).run()
 
     def help(self, task: HelpTask, enough: Callable[[], bool]) -> Generator[None, None, bool]:
-        """Windows of another child's recording; see the protocol in pool/engine_api.py."""
+        """Decode windows of another child's recording; see the protocol in pool/engine_api.py."""
         from btworker.engine.asr.spread.helping import help_with
         from btworker.engine.asr.spread.shares import Shares
 

@@ -14,7 +14,7 @@ SAMPLE_RATE = 16_000
 MEL_BANDS = 40
 FLOOR = 1e-6
 LEAST_FRAMES = 1e-3
-"""Where nobody is active there is no division by zero."""
+"""Smallest divisor, for a mask without an active frame."""
 
 
 class TinyEmbedding(Model):  # type: ignore[misc]  # pyannote carries no types

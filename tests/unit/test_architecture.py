@@ -21,6 +21,11 @@ READS = {"environ", "environb", "getenv", "getenvb"}
 WRITES = {"putenv", "unsetenv"}
 NAMED_FILE = re.compile(r"(?<![\w./<>*-])[\w-]+(?:[./][\w-]+)*\.(?:py|js|md|toml|cfg)\b")
 NAMED_PATH = re.compile(r"`([\w-]+(?:/[\w-]+)*(?:/|\.(?:py|js|md|toml|cfg|sh)))`")
+METAPHORS = {"hear", "hears", "heard", "hearing", "listen", "listens", "listening", "ear", "said", "say", "says"}
+NO_VERBS = set(
+    "A All An As At Both By Each For From He Here How In It None Nothing Of On One Out She Some Such That The Their "
+    "There These They This Those To Under What Where Which Who Whoever Why With Without".split()
+)
 CHANGERS = {"clear", "pop", "popitem", "setdefault", "update", "__setitem__", "__delitem__"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -230,6 +235,47 @@ def test_every_file_that_the_architecture_names_exists(document: str) -> None:
 def test_named_files_are_seen(text: str, named: list[str]) -> None:
     """A rule that finds nothing proves nothing."""
     assert NAMED_FILE.findall(text) == named
+
+
+def described(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """(function, first word of its docstring), without properties and overrides that refer to what they override."""
+    for function in functions(tree):
+        words = (ast.get_docstring(function) or "").split()
+        is_property = any(isinstance(one, ast.Name) and one.id == "property" for one in function.decorator_list)
+        if words and not is_property:
+            yield function.name, words[0].strip(".,:;")
+
+
+def test_docstrings_of_the_engine_begin_with_what_a_function_does() -> None:
+    """With a verb, or with "Whether"; neither with a pronoun, nor with the thing that is returned."""
+    found = {
+        f"{name} {function}": word
+        for name, tree in parsed()
+        if name.startswith("btworker/engine/")
+        for function, word in described(tree)
+        if word in NO_VERBS or word[0].islower()
+    }
+    assert found == {}
+
+
+def test_the_engine_neither_hears_nor_says() -> None:
+    """It encodes, detects, decodes and emits: six acts that one metaphor would stand for."""
+    names = {
+        f"{name}:{node.lineno} {word}"
+        for name, tree in parsed()
+        if name.startswith("btworker/engine/")
+        for node in ast.walk(tree)
+        for word in identifiers(node)
+        if METAPHORS & set(re.split(r"_|(?<=[a-z])(?=[A-Z])", word.lower()))
+    }
+    assert names == set()
+
+
+def identifiers(node: ast.AST) -> Iterator[str]:
+    """Names that a node defines or uses."""
+    for field in ("id", "attr", "name", "arg"):
+        if isinstance(value := getattr(node, field, None), str):
+            yield value
 
 
 def layers_of(contract: str) -> str:

@@ -41,7 +41,7 @@ class ExactLoop:
         revision: Revision,
         plan: WindowPlan,
     ) -> None:
-        """`hearing` is through with the whole recording: it knows where text is missing."""
+        """`plan` is of the whole recording: it knows where text is missing."""
         self._model = model
         self._mel = mel
         self._word_timestamps = options.word_timestamps
@@ -86,7 +86,7 @@ class ExactLoop:
         return segments, LoopState(seek, prompt, last_speech_s, state.segment_count + len(segments))
 
     def _input(self, window: Window) -> torch.Tensor:
-        """The window's spectrogram, 30 s of it."""
+        """Compute the window's spectrogram, 30 s of it."""
         if self._revision.pads_with_silence:
             return self._mel.frames(window.seek, WINDOW_FRAMES)
         return F.pad(self._mel.frames(window.seek, window.size), (0, WINDOW_FRAMES - window.size))
@@ -101,7 +101,7 @@ class ExactLoop:
 def _after_words(
     segments: list[dict[str, Any]], pieces: Cut, window: Window, last_speech_s: float, revision: Revision
 ) -> tuple[int, float]:
-    """Where the next window begins, and when speech ended, now that the words have their times."""
+    """Find where the next window begins, and when speech ended, now that the words have their times."""
     word_end = next((word["end"] for s in reversed(segments) for word in reversed(s["words"])), None)
     if revision.seeks_to_last_end and word_end is None and segments:
         word_end = segments[-1]["end"]

@@ -32,7 +32,7 @@ from btworker.transcript import Segment
 AHEAD = 2
 """Windows in the decoder, times its batch: enough that no place stays empty, and no recording fills the memory."""
 Offer = Callable[[tuple[Window, ...], int], Shares | None]
-"""(all windows, how many of them were asked for here) -> what is shared; None where nobody is to help."""
+"""(all windows, how many of them were asked for here) -> what is shared; None where no other process is to help."""
 Requests = deque[tuple[Window, Ticket[Decoded]]]
 """Windows on their way, in their order."""
 DECODED_AGAIN_S = 1.0

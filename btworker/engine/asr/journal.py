@@ -28,7 +28,7 @@ class LoopState:
     segment_count: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """A shape for JSON."""
+        """Make a shape for JSON."""
         return {
             "seek": self.seek,
             "prompt": list(self.prompt),
@@ -38,7 +38,7 @@ class LoopState:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> "LoopState":
-        """The inverse of to_dict."""
+        """Invert to_dict."""
         return cls(raw["seek"], tuple(raw["prompt"]), raw["lastSpeech"], raw["segmentCount"])
 
 
@@ -49,7 +49,7 @@ class Entry:
     index: int
     language: str
     peak: float | None
-    """The recording's loudest point (see mel.py), found once; None where nobody looked for it."""
+    """The recording's loudest point (see mel.py), found once; None in fast mode, which has no use for it."""
     start: float
     end: float
     segments: tuple[Segment, ...]
@@ -65,10 +65,10 @@ class Journal:
     def __init__(self, path: Path, *, run: str) -> None:
         self._path = path
         self.run = run
-        """Names all that the text depends on."""
+        """Name of all that the text depends on."""
 
     def resume(self) -> list[Entry]:
-        """The windows of earlier attempts at this very run, in order; anything after them is cut off the file.
+        """Read the windows of earlier attempts at this very run, in order, and cut off the file what comes after them.
 
         The last line may be torn: the process that wrote it was killed.
         """
@@ -107,7 +107,7 @@ class Journal:
         }
 
     def _read(self, line: bytes, *, index: int) -> Entry | None:
-        """None for a torn line, or one of another run."""
+        """Read a line; None for a torn one, or one of another run."""
         try:
             raw = json.loads(line)
             if not line.endswith(b"\n") or raw["run"] != self.run or raw["index"] != index:

@@ -36,12 +36,12 @@ class LogMel:
         """Frames of the recording itself; zeros follow."""
 
     def frames(self, start: int, count: int) -> torch.Tensor:
-        """Frames `start` to `start + count`; shape (n_mels, count), float32 on the device."""
+        """Compute frames `start` to `start + count`; shape (n_mels, count), float32 on the device."""
         log_spec = self._log_power(start, count)
         return (torch.maximum(log_spec, self._floor(log_spec)) + 4.0) / 4.0
 
     def stretch(self, start: int, count: int, *, size: int) -> torch.Tensor:
-        """The same, followed by silence up to `size` frames: what whisper was taught to hear after a recording."""
+        """Compute the same, followed by silence up to `size` frames, as whisper was trained with after a recording."""
         log_spec = F.pad(self._log_power(start, count), (0, size - count), value=math.log10(FLOOR))
         return (torch.maximum(log_spec, self._floor(log_spec)) + 4.0) / 4.0
 
@@ -50,13 +50,13 @@ class LogMel:
         return power.clamp(min=FLOOR).log10()
 
     def _floor(self, log_spec: torch.Tensor) -> torch.Tensor:
-        """8 below the peak: 80 dB."""
+        """Compute the floor, 8 below the peak: 80 dB."""
         peak = log_spec.max() if self.peak is None else log_spec.new_tensor(self.peak)
         return peak - 8.0
 
 
 async def find_peak(samples: npt.NDArray[np.int16], *, n_mels: int, device: torch.device = CPU) -> float:
-    """The largest log10 mel power of the recording."""
+    """Find the largest log10 mel power of the recording."""
     loudest = torch.tensor(FLOOR, device=device)
     frames = len(samples) // HOP_LENGTH + 3  # the last ones reach beyond the end
     for start in range(0, frames, CHUNK_FRAMES):
@@ -78,7 +78,7 @@ def _power(
 
 
 def _stretch(samples: npt.NDArray[np.int16], start: int, stop: int) -> npt.NDArray[np.float32]:
-    """Samples `start` to `stop` as floats: mirrored before the beginning, as torch.stft does, zeros after the end."""
+    """Read samples `start` to `stop` as floats, mirrored before the beginning as by torch.stft, zeros after the end."""
     out = np.zeros(stop - start, dtype=np.float32)
     low, high = max(start, 0), min(stop, len(samples))
     if high > low:

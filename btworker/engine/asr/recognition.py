@@ -56,7 +56,7 @@ one that is forgotten here costs time, and no wrong text."""
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far a recognition is. `index` counts windows from 0; None before the first of this attempt."""
+    """Progress of a recognition. `index` counts windows from 0; None before the first of this attempt."""
 
     index: int | None
     seconds_done: float
@@ -65,7 +65,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """All that was said."""
+    """The text of a recording."""
 
     text: str
     language: str
@@ -85,7 +85,7 @@ def run_name(model: Model, sha256: str, options: Options) -> str:
 def recognize_alone(
     model: Model, recording: Recording, options: Options, *, journal: Journal
 ) -> Generator[Step, None, Recognition]:
-    """One recording by itself: yields what recognize() tells, returns the result."""
+    """Recognize one recording by itself: yields what recognize() tells, returns the result."""
     told: deque[Step] = deque()
     piece = recognize(model, recording, options, journal=journal, tell=told.append)
     steps = side_by_side([lambda: piece], driver=model.decoder, may_begin=lambda: True)
@@ -102,7 +102,7 @@ async def recognize(
     tell: Callable[[Step], None],
     offer: Callable[[str, tuple[Window, ...], int], Shares | None] | None = None,
 ) -> Recognition:
-    """One recording as a piece of side_by_side(): tells a Step before the first window and after each.
+    """Recognize one recording, as a piece of side_by_side(): tells a Step before the first window and after each.
 
     `offer` lets others help with a recording in fast mode, see fast.Offer; its first argument is the language.
     """
@@ -145,13 +145,13 @@ async def recognize(
 
 
 def transcriber_of(model: Model, options: Options, language: str, sha256: str) -> Transcriber:
-    """For all windows of the recording in that file, in whichever process: its samples are drawn by the file's hash."""
+    """Make one for all windows of the recording in that file, in any process: samples are drawn by the file's hash."""
     rules = WindowOptions.of(options)
     return Transcriber(model.decoder, rules, language=language, revision=installed_revision(), seed=sha256)
 
 
 def _judged(found: Recognition, speech: Speech, options: Options) -> Recognition:
-    """With what is doubtful about it: nothing is taken away."""
+    """Add what is doubtful about it; nothing is taken away."""
     segments = found.segments
     if options.decode == "fast":
         segments = tidy(segments, speech.total_samples / SAMPLE_RATE)

@@ -24,5 +24,5 @@ REVISION_2024 = Revision(pads_with_silence=False, silence_wants_low_logprob=True
 
 
 def installed_revision() -> Revision:
-    """The rules of the installed release; its versions are dates."""
+    """Return the rules of the installed release; its versions are dates."""
     return REVISION_2024 if version("openai-whisper") >= "20240927" else REVISION_2023

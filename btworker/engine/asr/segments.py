@@ -6,14 +6,14 @@ from btworker.transcript import Segment, Word
 
 
 def clear_empty(segments: list[dict[str, Any]]) -> None:
-    """A segment of no length or without text says nothing, and the next window must not hear it."""
+    """Empty the segments of no length or without text: the next window must not have them as its prompt."""
     for shape in segments:
         if shape["start"] == shape["end"] or not shape["text"].strip():
             shape.update(text="", tokens=[], words=[])
 
 
 def segment(raw: dict[str, Any], number: int) -> Segment:
-    """whisper's shape, with numpy's numbers made plain."""
+    """Make a segment of whisper's shape, with numpy's numbers made plain."""
     words = tuple(
         Word(word["word"], float(word["start"]), float(word["end"]), float(word["probability"]))
         for word in raw.get("words", ())

@@ -1,7 +1,7 @@
 """From a window's words to segments: a text that was decoded without timestamps is cut where a sentence ends, where
 nobody speaks, and where it would be too long to read. Pure: no torch, no model.
 
-The decoder says in which order words come, the alignment roughly when, and the speech detector where nobody speaks:
+The decoder gives the order of words, the alignment roughly their times, and the speech detector the silences:
 a word that reaches into silence is cut off there.
 """
 
@@ -17,7 +17,7 @@ SENTENCE_ENDS = ".。!！?？…।؟"  # noqa: RUF001 - full-width marks and al
 CLAUSE_ENDS = ",，、;；:："  # noqa: RUF001 - as above
 CLOSING = "\"'”’»)]}」』"  # noqa: RUF001 - as above
 PAUSE_S = 1.0
-"""Of silence that ends a segment, whatever the text says."""
+"""Seconds of silence that end a segment, whatever the text is."""
 SHORTEST_S = 1.0
 """A sentence that is shorter takes the next one in: "Mr." ends none, and "No. No." is one line."""
 LONGEST_S = 10.0
@@ -29,7 +29,7 @@ COMMA_S = 0.5
 
 
 def fit_to_speech(words: Sequence[TimedWord], speech: Sequence[Interval]) -> list[TimedWord]:
-    """The words, each moved out of silence at its edges; one that lies in silence as a whole stays as it is.
+    """Move words out of silence at their edges; one that lies in silence as a whole stays as it is.
 
     `speech` are the stretches in which somebody speaks, in order, on the words' own clock.
     """
@@ -43,7 +43,7 @@ def _fitted(word: TimedWord, speech: Sequence[Interval]) -> TimedWord:
 
 
 def sentences(words: Sequence[TimedWord]) -> Iterator[Sequence[TimedWord]]:
-    """The words of a window in segments."""
+    """Put the words of a window into segments."""
     first = 0
     for index, (word, following) in enumerate(pairwise(words), start=1):
         is_long_enough = word.end - words[first].start >= SHORTEST_S
@@ -55,7 +55,7 @@ def sentences(words: Sequence[TimedWord]) -> Iterator[Sequence[TimedWord]]:
 
 
 def _readable(words: Sequence[TimedWord]) -> Iterator[Sequence[TimedWord]]:
-    """The same words in pieces that are short enough."""
+    """Cut words into pieces that are short enough."""
     length_s = words[-1].end - words[0].start
     low, high = words[0].start + EDGE_SHARE * length_s, words[-1].end - EDGE_SHARE * length_s
     places = [index for index in range(1, len(words)) if low <= words[index].start <= high]
@@ -68,7 +68,7 @@ def _readable(words: Sequence[TimedWord]) -> Iterator[Sequence[TimedWord]]:
 
 
 def _rest_before(words: Sequence[TimedWord], index: int) -> float:
-    """How good a place it is to cut before this word: the pause there in seconds, more after a comma."""
+    """Rate the place before this word as one to cut: the pause there in seconds, more after a comma."""
     pause_s: float = words[index].start - words[index - 1].end
     return pause_s + COMMA_S * _ends_with(words[index - 1], CLAUSE_ENDS)
 

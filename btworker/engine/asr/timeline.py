@@ -1,7 +1,7 @@
 """From a window's tokens to segments in time, and to where the next window begins. Pure: no torch, no model.
 
 The rules are openai-whisper's: text between two timestamps is a segment; after a timestamp alone at the end nothing
-more was said in the window; otherwise the next window begins at the last timestamp, and what follows it is heard again.
+more was spoken in the window; otherwise the next one begins at the last timestamp, and has what follows it.
 """
 
 from collections.abc import Sequence
@@ -24,17 +24,17 @@ class Window:
 
     @property
     def offset_s(self) -> float:
-        """Where it begins."""
+        """Start in seconds of the recording."""
         return float(self.seek * 160 / 16_000)
 
     @property
     def end_s(self) -> float:
-        """Where it ends."""
+        """End in seconds of the recording."""
         return self.offset_s + self.duration_s
 
     @property
     def duration_s(self) -> float:
-        """How long it is."""
+        """Length in seconds."""
         return self.size * 160 / 16_000
 
 
@@ -54,13 +54,13 @@ class Cut:
     pieces: tuple[Piece, ...]
     next_seek: int
     ends_in_silence: bool
-    """Its last token is a timestamp alone: nothing was said after it."""
+    """Its last token is a timestamp alone: nothing was spoken after it."""
 
 
 def cut(tokens: Sequence[int], window: Window, *, timestamp_begin: int) -> Cut:
     """Cut a window's tokens at its pairs of timestamps; ids from `timestamp_begin` on are timestamps.
 
-    What follows the last pair is left to the next window, which hears it again.
+    What follows the last pair is left to the next window, which has it again.
     """
     stamped = [token >= timestamp_begin for token in tokens]
     ends_in_silence = stamped[-2:] == [False, True]
@@ -78,12 +78,12 @@ def cut(tokens: Sequence[int], window: Window, *, timestamp_begin: int) -> Cut:
         )
         for first, last in zip(starts, ends, strict=True)
     )
-    heard = window.size if ends_in_silence else (tokens[ends[-1] - 1] - timestamp_begin) * FRAMES_PER_TOKEN
-    return Cut(pieces, window.seek + heard, ends_in_silence)
+    used = window.size if ends_in_silence else (tokens[ends[-1] - 1] - timestamp_begin) * FRAMES_PER_TOKEN
+    return Cut(pieces, window.seek + used, ends_in_silence)
 
 
 def _uncut(tokens: Sequence[int], window: Window, *, timestamp_begin: int, silence: bool) -> Cut:
-    """One piece for the whole window; its last timestamp, if there is one, says where it ends."""
+    """Make one piece of the whole window, up to its last timestamp, if it has one."""
     stamps = [token for token in tokens if token >= timestamp_begin]
     duration_s = window.duration_s
     if stamps and stamps[-1] != timestamp_begin:

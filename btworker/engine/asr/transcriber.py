@@ -37,7 +37,7 @@ class WindowOptions:
     no_speech_threshold: float
     word_timestamps: bool
     timestamps: bool
-    """The model says when segments begin and end. It then leaves speech at a window's end to the next window, which an
+    """The model gives the times of segments. It then leaves speech at a window's end to the next window, which an
     independent one has not got."""
     doubts_loops: bool
     """A text that loops is decoded again, also where it does not compress well; openai-whisper does not check that."""

@@ -58,7 +58,7 @@ class Model:
         return self.network.dtype
 
     def log_mel(self, samples: npt.NDArray[np.int16], *, peak: float | None = None) -> LogMel:
-        """What this model hears of a recording."""
+        """Make the spectrogram of a recording as this model takes it."""
         return LogMel(samples, n_mels=self.network.dims.n_mels, peak=peak, device=self.device)
 
 
@@ -105,7 +105,7 @@ def _read_checkpoint(name: str, path: Path, device: torch.device) -> Network:
 
 
 def _official(name: str, settings: EngineSettings) -> Path:
-    """The cached file of an official model; downloaded first where it is missing or broken."""
+    """Find the cached file of an official model, downloaded first where it is missing or broken."""
     known = official(name)
     if known is None:
         release = whisper.__version__
@@ -133,8 +133,8 @@ def _official(name: str, settings: EngineSettings) -> Path:
 
 
 def _alignment_heads(sha256: str) -> bytes | None:
-    """Which heads follow the sound, a byte each, layer by layer, for an official checkpoint under any name; None keeps
-    whisper's default."""
+    """Look up the heads that follow the sound, a byte each, layer by layer, for an official checkpoint under any name;
+    None keeps whisper's default."""
     known: dict[str, bytes] = whisper._ALIGNMENT_HEADS  # noqa: SLF001 - known to whisper by name only
     addresses = whisper._MODELS.items()  # noqa: SLF001
     packed = next((known[name] for name, address in addresses if sha256 in address and name in known), None)
@@ -146,7 +146,7 @@ def _unavailable(message: str) -> BtworkerError:
 
 
 def _place_bytes(network: Network) -> int:
-    """What a window's place takes: keys and values of the sound and of its own past, and its logits a few times."""
+    """Compute the bytes of a window's place: keys and values of sound and own past, and a few times its logits."""
     dims = network.dims
     itemsize = torch.empty((), dtype=network.dtype).element_size()
     positions = dims.n_audio_ctx + dims.n_text_ctx
@@ -154,7 +154,7 @@ def _place_bytes(network: Network) -> int:
 
 
 def _fitting_batch_size(network: Network) -> int:
-    """Windows at once: as many as there is memory for, and no more than bring something; at least one."""
+    """Choose the windows to decode at once: as many as there is memory for, and no more than are of use."""
     kind = network.device.type
     room = CPU_BYTES
     if kind == "cuda":

@@ -1,4 +1,4 @@
-"""What a piece of work awaits (see side_by_side.py): a ticket for an answer that somebody else is at work on, or a
+"""What a piece of work awaits (see side_by_side.py): a ticket for an answer that is worked on elsewhere, or a
 checkpoint. Neither knows who drives whom."""
 
 from collections.abc import Callable, Generator, Sequence
@@ -33,7 +33,7 @@ class Ticket(Generic[Answer]):
         return self._answer[0]
 
     def __await__(self) -> Generator["Ticket[Any]", None, Answer]:
-        """Wait for the answer. Left early, it is not wanted any more."""
+        """Wait for the answer. Closed early, the ticket is canceled."""
         try:
             while not self.done:
                 yield self
@@ -42,15 +42,15 @@ class Ticket(Generic[Answer]):
         return self.answer
 
     def cancel(self) -> None:
-        """The answer is not wanted any more: who works at it lets go of it at the next step."""
+        """Give the answer up: whoever works at it drops it at the next step."""
         self.canceled = True
 
     def resolve(self, answer: Answer) -> None:
-        """The other side: this is the answer."""
+        """Give the answer; called by the other side."""
         self._answer.append(answer)
 
     def fail(self, error: BaseException) -> None:
-        """The other side: there will be none."""
+        """Give an error in place of the answer; called by the other side."""
         self._error = error
 
 
@@ -68,12 +68,12 @@ class Condition(Ticket[None]):
 
     @property
     def answer(self) -> None:
-        """There is nothing to say but that."""
+        """See Ticket."""
         return
 
 
 async def answers(tickets: Sequence[Ticket[Answer]]) -> list[Answer]:
-    """The answers of several, in order. Left early, or where one fails, none is wanted any more."""
+    """Wait for several answers, in order. Closed early, or where one fails, all tickets are canceled."""
     try:
         return [await ticket for ticket in tickets]
     finally:

@@ -80,7 +80,7 @@ def merged(
 def same_people(
     centroids: Sequence[npt.NDArray[Any]], *, threshold: float, lowest: int, highest: int
 ) -> list[list[int]]:
-    """For each block the number of the person behind each of its centroids, (speakers, dimension)."""
+    """Find for each block the number of the person behind each of its centroids, (speakers, dimension)."""
     sizes = [len(rows) for rows in centroids]
     total = sum(sizes)
     if total < 2:
@@ -109,7 +109,7 @@ def _kept(turns: Sequence[Turn], block: Block, names: dict[str, str]) -> list[Tu
 
 
 def _seamless(turns: list[Turn]) -> tuple[Turn, ...]:
-    """By time; what a cut between blocks parted is one turn again."""
+    """Sort by time, and join what a cut between blocks parted."""
     joined: list[Turn] = []
     last: dict[str, int] = {}
     for turn in sorted(turns, key=lambda turn: (turn.start, turn.end)):

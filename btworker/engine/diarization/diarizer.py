@@ -54,7 +54,7 @@ class Diarization:
 
     @property
     def speaker_count(self) -> int:
-        """People who speak."""
+        """Number of people who speak."""
         return len({turn.speaker for turn in self.turns})
 
 
@@ -77,8 +77,8 @@ class Diarizer:
     async def diarize(
         self, samples: npt.NDArray[np.int16], options: Options, *, tell: Callable[[DiarizationProgress], None]
     ) -> Diarization:
-        """Who speaks when in 16 kHz samples; options give the numbers of speakers. A batch for which there is no memory
-        is halved, down to one chunk."""
+        """Find who speaks when in 16 kHz samples; options give the numbers of speakers. A batch for which there is no
+        memory is halved, down to one chunk."""
         total_s = len(samples) / SAMPLE_RATE
         while not self._turn.acquire(timeout=TURN_POLL_S):  # another job of this child is here
             tell(DiarizationProgress(0.0, total_s))
@@ -163,7 +163,7 @@ class Diarizer:
 
 
 async def in_thread(work: Callable[[Callable[..., None]], Any], tell: Callable[[float], None]) -> Any:
-    """Run pyannote's blocking call and tell the share that is done, 0 to 1, whenever it says how far it is.
+    """Run pyannote's blocking call and tell the share that is done, 0 to 1, whenever pyannote reports it.
 
     When the coroutine is closed, the call is left the next time that it reports, and waited for.
     """
@@ -196,7 +196,7 @@ def _share_of(block: Block, total_s: float, tell: Callable[[DiarizationProgress]
 
 
 def _limits(options: Options, *, alone: bool) -> dict[str, int]:
-    """What the pipeline is told of the numbers of speakers. A block need not have all the people of the recording."""
+    """Make the pipeline's limits on the number of speakers. A block need not have all the people of the recording."""
     if alone:
         asked = {
             "num_speakers": options.num_speakers,

@@ -27,7 +27,7 @@ LONGEST_REASON = 300
 
 
 def load_pipeline(settings: EngineSettings, device: torch.device) -> Pipeline:
-    """The pipeline on its device. Raises DiarizationError."""
+    """Load the pipeline to its device. Raises DiarizationError."""
     source = where_to_load_from(settings)
     where = str(source) if isinstance(source, Path) else f"{source} (huggingface.co)"
     printed = StringIO()  # pyannote prints its advice, and standard output is our log
@@ -57,7 +57,7 @@ def _from_folder(folder: Path) -> Pipeline | None:
 
 
 def _staged(folder: Path, place: Path) -> Path:
-    """A copy of the folder's config in `place`, whose files are links with neutral names there.
+    """Copy the folder's config to `place`, where its files are links with neutral names there.
 
     pyannote reads relative paths from the current folder, and guesses a model's kind from words in its path.
     """
@@ -77,7 +77,7 @@ def _staged(folder: Path, place: Path) -> Path:
 
 
 def _file_of(folder: Path, value: str) -> Path | None:
-    """The file or folder that a config means; None for the name of a model on huggingface.co."""
+    """Find the file or folder that a config means; None for the name of a model on huggingface.co."""
     path = folder / value.removeprefix("$model/")
     if path.exists():
         return path

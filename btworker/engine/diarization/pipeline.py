@@ -26,7 +26,7 @@ PROBE_TOLERANCE = 1e-4
 
 
 def accelerated(pipeline: Pipeline) -> Pipeline:
-    """The same pipeline, faster where it is of pyannote's own class and its embedding model allows it."""
+    """Return the same pipeline, faster where it is of pyannote's own class and its embedding model allows it."""
     if type(pipeline) is SpeakerDiarization and pipeline.klustering != "OracleClustering":
         pipeline.__class__ = OnePassDiarization
         pipeline.cores = None
@@ -37,7 +37,7 @@ def accelerated(pipeline: Pipeline) -> Pipeline:
 
 
 def _suit_cpu(pipeline: "OnePassDiarization") -> None:
-    """All cores, and images channels last: a CPU convolves them about a tenth faster that way."""
+    """Use all cores, and images channels last: a CPU convolves them about a tenth faster that way."""
     pipeline.cores = Cores()
     on_all_cores(pipeline._segmentation, pipeline.cores)  # noqa: SLF001 - it has no public name, in either version
     network = getattr(pipeline._embedding, "model_", None)  # noqa: SLF001 - neither has this
@@ -92,7 +92,7 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
     def reconstruct(
         self, segmentations: SlidingWindowFeature, hard_clusters: npt.NDArray[Any], count: SlidingWindowFeature
     ) -> SlidingWindowFeature:
-        """The stock result; on the side, the turns of the one who speaks most clearly at each moment."""
+        """Return the stock result; keep, on the side, the turns of the one who speaks most clearly at each moment."""
         discrete = super().reconstruct(segmentations, hard_clusters, count)
         if self._is_version_3:
             alone = SlidingWindowFeature(np.minimum(count.data, 1), count.sliding_window)

@@ -18,7 +18,7 @@ class DiarizationError(Exception):
 
 
 def where_to_load_from(settings: EngineSettings) -> Path | str:
-    """The operator's folder, or the name of the pretrained pipeline. Raises DiarizationError."""
+    """Return the operator's folder, or the name of the pretrained pipeline. Raises DiarizationError."""
     name = HUB_PIPELINES.get(pyannote_major(), HUB_PIPELINES[4])
     if settings.diarization_pipeline is not None:
         return settings.diarization_pipeline

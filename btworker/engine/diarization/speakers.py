@@ -14,13 +14,13 @@ from btworker.transcript import Segment, Turn, Word
 
 
 def in_order_of_appearance(turns: Iterable[Turn]) -> tuple[Turn, ...]:
-    """The turns by time, their speakers renamed: who speaks first is SPEAKER_00."""
+    """Sort turns by time and rename their speakers: who speaks first is SPEAKER_00."""
     known = tuple(turns)
     return renamed_alike(known, known)
 
 
 def renamed_alike(turns: Iterable[Turn], others: Iterable[Turn]) -> tuple[Turn, ...]:
-    """The turns by time, under the names that the speakers of `others` get in order of appearance."""
+    """Sort turns by time, under the names that the speakers of `others` get in order of appearance."""
     names: dict[str, str] = {}
     for turn in sorted(others, key=_when):
         names.setdefault(turn.speaker, f"SPEAKER_{len(names):02d}")
@@ -32,7 +32,7 @@ def _when(turn: Turn) -> tuple[float, float, str]:
 
 
 def with_speakers(segments: Sequence[Segment], turns: Sequence[Turn]) -> tuple[Segment, ...]:
-    """The segments with a speaker each, numbered anew where any was split; as they are where there are no turns.
+    """Give segments a speaker each, numbered anew where any was split; as they are where there are no turns.
 
     A part of a split segment keeps its own words and times. Its tokens are empty: whisper does not say which token is
     in which word.
@@ -64,7 +64,7 @@ class Timeline:
         return self._nearest(start, end), True
 
     def _reaching(self, start: float, end: float) -> Iterator[Turn]:
-        """Turns that begin before `end` and may last beyond `start`, the latest first."""
+        """Yield turns that begin before `end` and may last beyond `start`, the latest first."""
         place = bisect_left(self._starts, max(end, start + 1e-9))
         while place and self._latest_ends[place - 1] > start:
             place -= 1

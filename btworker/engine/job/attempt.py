@@ -32,7 +32,7 @@ from btworker.storage import JobFolder, remove_scratch
 from btworker.transcript import Transcript
 
 log = get_logger()
-NO_VAD = "vadEnabled has no effect on exact decoding, which hears the whole recording; ask for decode=fast"
+NO_VAD = "vadEnabled has no effect on exact decoding, which decodes the whole recording; ask for decode=fast"
 HEARTBEAT_S = 5.0
 """Far below any limit on how long a job may be silent."""
 
@@ -54,7 +54,7 @@ class Attempt:
         self._speakers = SpeakerStage(equipment.diarizer, equipment.diarization_error, task, self._tell)
 
     def run(self) -> Iterator[JobEvent]:
-        """All inputs, then all files, then Finished."""
+        """Run all inputs, write all files, then yield Finished."""
         task = self._task
         self._settings.scratch.mkdir(parents=True, exist_ok=True)
         remove_scratch(self._settings.scratch, task.job_id)
@@ -71,7 +71,7 @@ class Attempt:
         yield Finished(task.job_id, task.attempt, outputs, durations_s, timings, fatal=broke)
 
     def _borrow_model(self, cleanup: ExitStack) -> Generator[JobEvent, None, Model]:
-        """The job's model until the attempt ends, loaded in place of another one if need be."""
+        """Lease the job's model until the attempt ends, loaded in place of another one if need be."""
         task, name, models = self._task, self._task.options.model, self._equipment.models
         if models.name == name:
             return cleanup.enter_context(models.lease(name, self._check))
@@ -85,7 +85,7 @@ class Attempt:
         return model
 
     def _transcribe(self, model: Model) -> Generator[JobEvent, None, list[Transcript]]:
-        """All inputs."""
+        """Transcribe all inputs."""
         task = self._task
         shared = Shared(self._equipment, task, model, self._speakers, self._clock, self._tell)
         inputs = [InputRun(shared, index) for index in range(len(task.inputs))]
@@ -115,7 +115,7 @@ class Attempt:
         self._told_at = time.monotonic()
 
     def _after_step(self) -> None:
-        """Look for a cancel; where nothing was told for long, tell that the job is alive."""
+        """Look for a cancel; where no event came for long, send a sign of life."""
         self._check()
         if time.monotonic() - self._told_at >= HEARTBEAT_S:
             self._tell(Alive(self._task.job_id, self._task.attempt))

@@ -61,7 +61,7 @@ def _load_model(name: str, spec: WorkerSpec) -> Model:
 
 
 def _load_diarizer(spec: WorkerSpec, *, mismatch: str) -> "tuple[Diarizer | None, str]":
-    """The diarizer, or why there is none: a sentence for ping and for jobs, since words are of use without speakers."""
+    """Load the diarizer, or give the sentence, for ping and for jobs, why there is none: words are of use without."""
     if mismatch:
         return None, mismatch
     try:

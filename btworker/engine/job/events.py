@@ -11,14 +11,14 @@ class EventFactory:
         self._task = task
 
     def progressed(self, stage: Stage, index: int, done_s: float, total_s: float) -> Progressed:
-        """How far input number `index` is, in seconds of its audio."""
+        """Make an event of how far input number `index` is, in seconds of its audio."""
         return Progressed(self._task.job_id, self._task.attempt, stage, index, done_s, total_s)
 
     def warned(self, sentence: str) -> Warned:
-        """Something about the whole job."""
+        """Make a warning about the whole job."""
         return Warned(self._task.job_id, self._task.attempt, sentence)
 
     def warned_of(self, index: int, sentence: str) -> Warned:
-        """Something about one input, which is named where there are several."""
+        """Make a warning about one input, which is named where there are several."""
         several = len(self._task.inputs) > 1
         return self.warned(f"{self._task.inputs[index].filename}: {sentence}" if several else sentence)

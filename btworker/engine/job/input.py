@@ -56,28 +56,28 @@ class InputRun:
         self._clock = StageClock()
         self._stage_now: str | None = None
         self._has_words = False
-        """Its windows are being decoded."""
+        """Whether windows are being decoded."""
         self._done_s = 0.0
         self._sound: GrowingSound | None = None
-        """Between its beginning and its end."""
+        """Its sound, between its beginning and its end."""
 
     @property
     def is_going(self) -> bool:
-        """It has begun, and is not through."""
+        """Whether the input has begun, and is not through."""
         return self._sound is not None
 
     @property
     def is_decoding(self) -> bool:
-        """ffmpeg is at it, or will be."""
+        """Whether ffmpeg is decoding it, or will be."""
         return self._sound is not None and not self._sound.is_whole
 
     @property
     def left_s(self) -> float:
-        """Seconds of its sound that are there and have no text."""
+        """Seconds of sound that are there and have no text."""
         return 0.0 if self._sound is None else max(self._sound.there_s - self._done_s, 0.0)
 
     async def run(self) -> Transcript:
-        """From its file to its transcript."""
+        """Make the transcript of the file."""
         self._folder.windows_complete_mark(self._index).unlink(missing_ok=True)
         self._tell(self._events.progressed(Stage.INITIALIZING, self._index, 0.0, 0.0))
         with closing(self._decode()) as sound:
@@ -142,7 +142,7 @@ class InputRun:
         self._tell(self._events.progressed(Stage.TRANSCRIBING, self._index, *where))
 
     def _sound_came(self, step: DecodeProgress) -> None:
-        """At first that is all there is to tell, then it is less of the news than the words."""
+        """Tell how far ffmpeg is: as progress of its own at first, then beside that of the text."""
         stage, done_s = Stage.INITIALIZING, step.seconds_done
         if self._has_words:
             stage, done_s = Stage.TRANSCRIBING, self._done_s
@@ -157,7 +157,7 @@ class InputRun:
     def _offer(
         self, sound: GrowingSound, run: str, language: str, windows: tuple[Window, ...], begun: int
     ) -> Shares | None:
-        """A recording that is long enough."""
+        """Offer a recording that is long enough to helpers."""
         audio = sound.audio
         if audio.duration_s < self._shared.equipment.spec.settings.spread_s:
             self._offer_nothing()
@@ -168,7 +168,7 @@ class InputRun:
         return shares
 
     def _offer_nothing(self) -> None:
-        """Helpers of an earlier attempt are told to stop."""
+        """Make helpers of an earlier attempt stop."""
         shutil.rmtree(self._folder.shares(self._index), ignore_errors=True)
 
     def _warn_of_what_is_missing(self, recognition: Recognition) -> None:
@@ -182,7 +182,7 @@ class InputRun:
             self._tell(self._events.warned_of(self._index, warning))
 
     def _about(self) -> dict[str, Any]:
-        """Of log lines."""
+        """Fields for log lines."""
         return {
             "filename": self._source.filename,
             "fileIndex": self._index,
@@ -191,7 +191,7 @@ class InputRun:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        """For this input's clock, and for the job's. A stage inside another one interrupts it."""
+        """Run a stage on this input's clock and on the job's. A stage inside another one interrupts it."""
         outer, self._stage_now = self._stage_now, name
         self._switch(outer, name)
         try:

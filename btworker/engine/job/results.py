@@ -39,13 +39,13 @@ class StageClock:
             self.leave(name)
 
     def enter(self, name: str) -> None:
-        """One more is in this stage."""
+        """Count one more in this stage."""
         if not self._inside[name]:
             self._began_at[name] = time.monotonic()
         self._inside[name] += 1
 
     def leave(self, name: str) -> None:
-        """One fewer is."""
+        """Count one fewer in this stage."""
         self._inside[name] -= 1
         if not self._inside[name]:
             self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - self._began_at[name]

@@ -47,7 +47,7 @@ class SpeakerStage:
         """The child's CUDA context cannot be used any more."""
 
     async def run(self, index: int, segments: tuple[Segment, ...], audio: Audio) -> Named:
-        """The segments of input number `index` with speakers, or as they are, with a warning."""
+        """Give the segments of input number `index` speakers, or leave them as they are, with a warning."""
         if self._diarizer is None or self.gpu_broke or self._died_here():
             why = self._unavailable or (GPU_BROKE if self.gpu_broke else DIED_HERE)
             return self._without(index, segments, why)
@@ -99,7 +99,7 @@ class SpeakerStage:
         return f"{asked} speakers were asked for, but {found} could be told apart"
 
     def _died_here(self) -> bool:
-        """A child has been lost since the note was written."""
+        """Whether a child has been lost since the note was written."""
         try:
             return int(self._note.read_text(encoding="ascii")) < self._task.losses
         except (FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""What can be told about a text without hearing it again. Pure: no torch, no model. Runs in the child.
+"""What is doubtful about a text, found without decoding it again. Pure: no torch, no model. Runs in the child.
 
 hallucinations.py says which segments the model may have invented; loops.py finds text that goes round in circles, also
 for the decoder, which then tries again; coverage.py lists speech without text; tidy.py puts times in order. phrases.py

@@ -1,4 +1,4 @@
-"""Speech without text: what nobody would notice is missing from a transcript.
+"""Speech without text: what a reader would not notice is missing from a transcript.
 
 The detector says where somebody speaks, the alignment where words are. Neither is exact: a word has some room around
 it, and one that seems to last far longer than it can be spoken has swallowed others.

@@ -25,7 +25,7 @@ MAX_LETTERS_PER_S = 35.0
 """Fast speakers reach 25 characters a second in English; a letter of CJK, kana or Hangul counts 2.5."""
 DENSE_LETTER = 2.5
 SHORT_TEXT = 20
-"""Letters up to which the rate says nothing: the times of short segments are not exact."""
+"""Letters up to which the rate means nothing: the times of short segments are not exact."""
 LEAST_S = 0.5
 FOREIGN_SHARE = 0.3
 
@@ -39,14 +39,14 @@ class Doubt:
 
 
 def threshold(sensitivity: int) -> float:
-    """The confidence from which on a segment is flagged; `sensitivity` is 0 to 100."""
+    """Compute the confidence from which on a segment is flagged; `sensitivity` is 0 to 100."""
     return round(0.9 - sensitivity / 100 * 0.6, 6)
 
 
 def assess(
     segments: Sequence[Segment], *, language: str, sensitivity: int, no_speech_threshold: float = 0.6
 ) -> tuple[Segment, ...]:
-    """The segments, each with its `hallucination` where there is a reason. `language` is a code, that of the text.
+    """Give each segment its `hallucination` where there is a reason. `language` is a code, that of the text.
 
     A translation's text is English. A language that is not known has no foreign characters.
     """
@@ -92,9 +92,9 @@ def _doubts(segment: Segment, plain: str, language: str, no_speech_threshold: fl
 
 def _emptiness(text: str) -> float:
     """No words at all; only signs (music notes are music, perhaps); one letter. An ideograph is a word, a digit too."""
-    said = [sign for sign in text if unicodedata.category(sign)[0] not in "PZC"]
-    words = [sign for sign in said if unicodedata.category(sign)[0] in "LN"]
-    if not said:
+    visible = [sign for sign in text if unicodedata.category(sign)[0] not in "PZC"]
+    words = [sign for sign in visible if unicodedata.category(sign)[0] in "LN"]
+    if not visible:
         return STRONG
     if not words:
         return 0.5
@@ -108,9 +108,9 @@ def _too_much(plain: str, duration_s: float) -> bool:
 
 
 def _repeated(texts: Sequence[str]) -> list[list[Doubt]]:
-    """For each segment, whether it says what was said before, one, two or three segments in a row over and over.
+    """Find the segments that repeat what is before them, one, two or three segments in a row over and over.
 
-    The first round may have been said, and so may a short answer that is given a few times.
+    The first round may have been spoken, and so may a short answer that is given a few times.
     """
     doubts: list[list[Doubt]] = [[] for _ in texts]
     for period in (1, 2, 3):
@@ -127,7 +127,7 @@ def _repeated(texts: Sequence[str]) -> list[list[Doubt]]:
 
 
 def _weight(again: Sequence[str], period: int) -> float:
-    """Of segments that each equal the one a period before."""
+    """Weigh a row of segments that each equal the one a period before."""
     length = sum(DENSE_LETTER if is_dense(sign) else 1.0 for text in again[:period] for sign in text)
     if len(again) >= 5 * period or (len(again) >= 2 * period and length > SHORT_TEXT):
         return 0.7

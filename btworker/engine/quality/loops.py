@@ -22,7 +22,7 @@ WORDS_PER_DENSE_LETTER = 0.5
 
 
 def is_looping(text: str) -> bool:
-    """A window's or a segment's text repeats a stretch of itself, one after the other, too often to have been said."""
+    """Whether a window's or a segment's text repeats a stretch of itself, too often in a row to have been spoken."""
     plain = normalized(text)
     if not plain:  # notes, emoji, dots
         return _loops([sign for sign in text if not sign.isspace()], words_each=WORDS_PER_LETTER)
@@ -36,7 +36,7 @@ def is_looping(text: str) -> bool:
 
 
 def is_looping_tokens(tokens: Sequence[int]) -> bool:
-    """The same of a window's text tokens (no timestamps: they differ in every round)."""
+    """Check the same of a window's text tokens (no timestamps: they differ in every round)."""
     return _loops(tokens, words_each=WORDS_PER_TOKEN)
 
 

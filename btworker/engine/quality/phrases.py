@@ -1,4 +1,4 @@
-"""What Whisper says when it hears nothing: it was trained on subtitles, which end in credits and good-byes."""
+"""What Whisper invents in silence: it was trained on subtitles, which end in credits and good-byes."""
 
 import re
 import unicodedata
@@ -11,7 +11,7 @@ CREDITS = (
     "请不吝点赞", "請不吝點贊", "明镜与点点", "提供的字幕", "字幕志愿者", "字幕志願者",
     "한글자막 by", "ترجمة نانسي", "ghiền mì gõ",
 )  # fmt: skip
-"""Found anywhere in a segment: nobody says these."""
+"""Suspicious anywhere in a segment: no speaker says these."""
 
 OPENINGS = (
     "subtitles by", "captions by", "captioned by", "subtitled by", "transcribed by", "transcription by",
@@ -54,7 +54,7 @@ CLOSINGS = (
     "terima kasih telah menonton", "terima kasih kerana menonton", "cảm ơn các bạn đã theo dõi",
     "hãy đăng ký kênh", "ขอบคุณที่รับชม",
 )  # fmt: skip
-"""A whole segment of these is suspicious; within a longer one they may well have been said."""
+"""Suspicious as a whole segment; within a longer one they may well have been spoken."""
 
 SHORT_CLOSINGS = (
     "thank you", "thanks", "you", "bye", "bye bye", "thank you very much", "the end",
@@ -77,7 +77,7 @@ def normalized(text: str) -> str:
 
 
 def doubt_of(text: str) -> float:
-    """From 0, nothing known, to 0.9, a subtitler's credits. `text` is normalized."""
+    """Rate a text from 0, nothing known, to 0.9, a subtitler's credits. `text` is normalized."""
     known = _known()
     if known.credit.search(text):
         return 0.9

@@ -27,7 +27,7 @@ DENSE = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"})
 
 
 def foreign_share(text: str, language: str) -> float:
-    """The share of the letters that the language does not use; 0 for a language that is not known.
+    """Compute the share of the letters that the language does not use; 0 for a language that is not known.
 
     Latin letters are at home everywhere: names, brands, loanwords.
     """
@@ -41,7 +41,7 @@ def foreign_share(text: str, language: str) -> float:
 
 
 def is_letter(sign: str) -> bool:
-    """A letter of some script; not a mark, a digit or a modifier."""
+    """Whether it is a letter of some script; not a mark, a digit or a modifier."""
     return unicodedata.category(sign) in {"Lu", "Ll", "Lt", "Lo"}
 
 
@@ -52,7 +52,7 @@ def script_of(letter: str) -> str:
 
 
 def is_dense(sign: str) -> bool:
-    """One that stands for a syllable or a word."""
+    """Whether a letter stands for a syllable or a word."""
     return sign >= "\u1100" and is_letter(sign) and script_of(sign) in DENSE
 
 

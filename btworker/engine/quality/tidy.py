@@ -10,7 +10,7 @@ Interval = tuple[float, float]
 
 
 def tidy(segments: Sequence[Segment], duration_s: float) -> tuple[Segment, ...]:
-    """The segments in their order with all their text; only times change, and only where they have to.
+    """Return the segments in their order with all their text; only times change, and only where they have to.
 
     A start is believed before an end: who overlaps the next one ends where that begins. Words stay in their segment.
     """
@@ -37,5 +37,5 @@ def _ordered(times: Sequence[Interval], low: float, high: float) -> list[Interva
 
 
 def _inside(time: float, low: float, high: float) -> float:
-    """A NaN of a broken model becomes the lowest."""
+    """Clamp a number; a NaN of a broken model becomes the lowest."""
     return min(max(low, time), high)

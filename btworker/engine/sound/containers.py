@@ -1,4 +1,4 @@
-"""What a media file says about itself that ffmpeg believes or does not tell: WAV sizes that lie, Ogg without an end.
+"""What a media file claims about itself that ffmpeg believes or does not report: wrong WAV sizes, Ogg without an end.
 
 Reads a few headers; never the sound. Runs in the child, before engine/sound/ffmpeg.py starts ffmpeg.
 """

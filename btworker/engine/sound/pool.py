@@ -28,7 +28,7 @@ class SoundPool:
         tell: Callable[[DecodeProgress], None],
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> "GrowingSound":
-        """ffmpeg.decode in the pool. Whoever begins it closes it; while it is waited for, it is inside `waiting`, and
+        """Decode in the pool. Whoever begins it closes it; while it is waited for, it is inside `waiting`, and
         tells how far ffmpeg is."""
         sound = GrowingSound(target, tell, waiting)
         steps = decode(source, target, limits=limits, canceled=lambda: sound.closed)
@@ -116,7 +116,7 @@ class GrowingSound:
         return self.is_whole or self._progress.sample_count >= count
 
     def close(self) -> None:
-        """Where ffmpeg is still at it, or has not begun, it is killed and waited for."""
+        """Kill an ffmpeg that is still at work, and wait for its end."""
         self.closed = True
         if not self._decoding.cancel():
             wait([self._decoding])

@@ -1,5 +1,5 @@
-"""What is to be recognized: a file's sound, which ffmpeg may still be at, so that its first windows are decoded before
-its last samples are there."""
+"""The sound of a file, which ffmpeg may still be decoding, so that first windows are decoded before last samples are
+there."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,17 +17,17 @@ class Sound(Protocol):
 
     @property
     def samples(self) -> Samples:
-        """All that are there, memory-mapped."""
+        """Samples that are there, memory-mapped."""
         ...
 
     @property
     def is_whole(self) -> bool:
-        """No more will come; or an error in their place, which reach() raises."""
+        """Whether no more samples will come; or an error in their place, which reach() raises."""
         ...
 
     @property
     def expected_s(self) -> float:
-        """How long it is; while ffmpeg is at it, by the file's header, 0 where that says nothing."""
+        """Length in seconds; while ffmpeg is at work, by the file's header, 0 where that has none."""
         ...
 
     def has(self, count: int, /) -> bool:
@@ -35,7 +35,7 @@ class Sound(Protocol):
         ...
 
     async def reach(self, count: int, /) -> None:
-        """Go on when so many samples are there, or all. Raises what went wrong with ffmpeg."""
+        """Wait until so many samples are there, or all. Raises what went wrong with ffmpeg."""
         ...
 
 

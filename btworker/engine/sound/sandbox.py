@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _leave_network(libc: ctypes.CDLL) -> None:
-    """An empty network namespace where the system lets us; the protocol whitelist stands without it.
+    """Enter an empty network namespace where the system lets us; the protocol whitelist stands without it.
 
     root gets no user namespace: in one, it could no longer read files of other users.
     """

@@ -23,7 +23,7 @@ def translated() -> Iterator[None]:
 
 
 def translate(error: BaseException) -> BtworkerError | None:
-    """The user's side of an error; None where there is no code for it. Torch's own errors are RuntimeErrors."""
+    """Make the user's side of an error; None where there is no code for it. Torch's own errors are RuntimeErrors."""
     text = str(error)
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

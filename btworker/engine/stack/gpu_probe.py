@@ -27,7 +27,7 @@ def probe() -> TorchFacts:
 
 
 def _architectures() -> tuple[str, ...]:
-    """torch.cuda.get_arch_list() without its condition that a GPU can be used: that is the question here."""
+    """Call torch.cuda.get_arch_list() without its condition that a GPU can be used: that is the question here."""
     flags = getattr(torch._C, "_cuda_getArchFlags", None)  # noqa: SLF001 - see above
     return tuple((flags() or "").split()) if flags is not None else ()
 

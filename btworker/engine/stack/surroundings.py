@@ -1,6 +1,6 @@
 """What this child stands on: versions, and which parts of the stack work. Runs before any model is loaded.
 
-A package that is missing or broken is a sentence here, never a crash: the child then says why it cannot work, and
+A package that is missing or broken is a sentence here, never a crash: the child then reports why it cannot work, and
 ping and preflight repeat it. pyannote is only looked for, since importing it takes seconds.
 """
 
@@ -37,7 +37,7 @@ class Surroundings:
         return next((self.errors[name] for name in wanted if not self.checks[name]), None)
 
     def info(self, *, model_error: str | None, diarization_error: str | None) -> EngineInfo:
-        """The record for the parent; an error is empty where that part is loaded."""
+        """Make the record for the parent; an error is empty where that part is loaded."""
         later = {"model": model_error, "diarization": diarization_error}
         checks = {**self.checks, **{name: not error for name, error in later.items()}}
         errors = {**self.errors, **{name: error for name, error in later.items() if error}}
@@ -95,12 +95,12 @@ def _import_problem(name: str) -> str | None:
 
 
 def unusable(name: str, error: BaseException) -> str:
-    """The sentence for a package whose import failed."""
+    """Make the sentence for a package whose import failed."""
     return f"{name} cannot be imported ({type(error).__name__}: {str(error)[:200]}); install the pinned set again"
 
 
 def _cuda_version() -> str:
-    """The CUDA that torch was built for, such as "12.1"."""
+    """Return the CUDA that torch was built for, such as "12.1"."""
     import torch
 
     return str(torch.version.cuda)
@@ -118,7 +118,7 @@ def _look_at_gpu(device: Device) -> tuple[str | None, str | None]:
 
 
 def _mismatch(versions: dict[str, str]) -> str | None:
-    """torchaudio is built against one torch; the local part (+cu121) does not count."""
+    """Compare torchaudio with torch, against which it is built; the local part (+cu121) does not count."""
     torch_release, audio_release = (versions[name].partition("+")[0] for name in ("torch", "torchaudio"))
     if torch_release == audio_release:
         return None

@@ -1,4 +1,4 @@
-"""The way in: who has samples gets spans of speech and windows for the decoder. Runs in the child."""
+"""From samples to spans of speech and windows for the decoder. Runs in the child."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ MOST_FRAMES = 28 * 4096
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Speech:
-    """Where somebody speaks in a recording of `total_samples` at 16 kHz, or in as much of it as was heard."""
+    """Where somebody speaks in a recording of `total_samples` at 16 kHz, or in as much of it as was fed."""
 
     spans: tuple[Span, ...]
     """With room at both ends, for the decoder."""
@@ -30,15 +30,15 @@ class Speech:
     probabilities: npt.NDArray[np.float32]
     """One for each 512 samples."""
     is_whole: bool = True
-    """It was heard to its end."""
+    """Whether the recording was fed to its end."""
 
     def windows(self, *, limit_s: float = 30.0) -> tuple[Span, ...]:
-        """Stretches for the decoder: see pack()."""
+        """Cut the speech into windows for the decoder: see pack()."""
         return pack(self.spans, self.total_samples, self.probabilities, limit_s=limit_s, goes_on=not self.is_whole)
 
 
 class Detection:
-    """One recording, heard in chapters while it is still being decoded.
+    """Speech detection in one recording, in chapters, while ffmpeg is still decoding it.
 
     Chapters are of fixed lengths, whenever their sound comes: the first is short, so that there is something to do
     soon, then each is as long as all before it, up to an hour.
@@ -52,19 +52,21 @@ class Detection:
 
     @property
     def next_chapter_end(self) -> int:
-        """How many samples have to be there for the next chapter, unless the recording ends before."""
+        """Number of samples that have to be there for the next chapter, unless the recording ends before."""
         known = len(self.speech.probabilities)
         return (known + min(max(known, FIRST_FRAMES), MOST_FRAMES)) * FRAME
 
     def feed(self, samples: npt.NDArray[np.int16], *, is_whole: bool) -> Iterator[None]:
-        """One more chapter; yields between its parts. `samples` is all that is there, a memory map of any length; with
-        `is_whole`, no more will come."""
+        """Detect speech in one more chapter; yields after each of its parts.
+
+        `samples` is all that is there, a memory map of any length; with `is_whole`, no more will come.
+        """
         known, total = self.speech.probabilities, min(self.next_chapter_end, len(samples))
         is_last = is_whole and len(samples) < self.next_chapter_end
         frames = -(-total // FRAME)
         parts = [known]
-        for heard, state in self._network.stretch(samples, len(known), frames, state=self._state):
-            parts.append(heard)
+        for part, state in self._network.stretch(samples, len(known), frames, state=self._state):
+            parts.append(part)
             self._state = state
             yield
         probabilities = np.concatenate(parts)
@@ -81,11 +83,11 @@ class SpeechDetector:
         self._rules = rules
 
     def begin(self) -> Detection:
-        """Begin with a recording."""
+        """Begin the detection in a recording."""
         return Detection(self._network, self._rules)
 
     def speech(self, samples: npt.NDArray[np.int16]) -> Speech:
-        """The speech in 16 kHz mono samples that are all there."""
+        """Detect the speech in 16 kHz mono samples that are all there."""
         detection = self.begin()
         while not detection.speech.is_whole:
             for _ in detection.feed(samples, is_whole=True):

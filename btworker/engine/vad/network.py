@@ -1,6 +1,6 @@
 """silero-vad's network, over all frames of a recording instead of one frame a call. Runs in the child.
 
-The network hears frames of 512 samples (32 ms) and the 64 samples before each: a spectrum, four convolutions, an LSTM
+The network takes frames of 512 samples (32 ms) and the 64 samples before each: a spectrum, four convolutions, an LSTM
 and a sigmoid. Only the LSTM looks back. So everything before it is done for hundreds of frames at once, and the LSTM
 runs over whole stretches in one call. The weights are those of the TorchScript module of the package, the probabilities
 are its own but for float rounding (at most 1e-4 apart; tests/speech/test_vad.py).
@@ -25,7 +25,7 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from btworker.engine.vad.spans import FRAME
 
 CONTEXT = 64
-"""Samples before a frame that the network hears with it."""
+"""Samples before a frame that the network takes with it."""
 _FFT, _HOP, _MIRRORED = 256, 128, 64
 _UNITS = 128
 SETTLED = 1e-3
@@ -58,22 +58,22 @@ class SpeechNetwork:
         self._hann = torch.hann_window(_FFT, device=device)
 
     def probabilities(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-        """The chance of speech in each frame of 512 samples, from 0 to 1; the last frame is filled up with zeros.
+        """Compute the chance of speech in each frame of 512 samples, from 0 to 1; zeros fill up the last frame.
 
         `samples` are 16 kHz mono and may be a memory map.
         """
         parts = self.stretch(samples, 0, -(-len(samples) // FRAME), state=self.initial_state())
-        return np.concatenate([np.empty(0, dtype=np.float32), *(heard for heard, _ in parts)])
+        return np.concatenate([np.empty(0, dtype=np.float32), *(part for part, _ in parts)])
 
     def stretch(
         self, samples: npt.NDArray[np.int16], start: int, stop: int, *, state: State
     ) -> Generator[tuple[npt.NDArray[np.float32], State], None, None]:
-        """The same of frames `start` to `stop`, from the state after the frame before, in parts of about an hour (GPU)
-        or two minutes (CPU); and the state after each."""
+        """Compute the same of frames `start` to `stop`, from the state after the frame before, in parts (an hour on a GPU,
+        two minutes on a CPU), and the state after each."""
         step = self._lanes * self._lane_frames
         for first in range(start, stop, step):
-            heard, state = self._part(samples, first, min(first + step, stop), state)
-            yield heard, state
+            part, state = self._part(samples, first, min(first + step, stop), state)
+            yield part, state
 
     @torch.inference_mode()
     def _part(
@@ -81,15 +81,15 @@ class SpeechNetwork:
     ) -> tuple[npt.NDArray[np.float32], State]:
         # cuDNN would round to TF32's ten bits where it is allowed to
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            heard, state = self._recur(self._features(samples, start, stop), state)
-            return heard.cpu().numpy(), state
+            probabilities, state = self._recur(self._features(samples, start, stop), state)
+            return probabilities.cpu().numpy(), state
 
     def initial_state(self) -> State:
         """Before the first frame."""
         return self._still(1)
 
     def _features(self, samples: npt.NDArray[np.int16], start: int, stop: int) -> torch.Tensor:
-        """What the LSTM is given for frames `start` to `stop`; shape (frames, 128)."""
+        """Compute the LSTM's input for frames `start` to `stop`; shape (frames, 128)."""
         blocks = range(start, stop, self._block_frames)
         return torch.cat([self._encode(self._cut(samples, at, min(at + self._block_frames, stop))) for at in blocks])
 
@@ -107,13 +107,13 @@ class SpeechNetwork:
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
         pieces = F.pad(frames, (0, _MIRRORED), "reflect").unfold(1, _FFT, _HOP)
         # the network's own basis is a Hann window and a Fourier transform, which is quicker than its convolution
-        heard: torch.Tensor = torch.fft.rfft(pieces * self._hann).abs().transpose(1, 2)
+        features: torch.Tensor = torch.fft.rfft(pieces * self._hann).abs().transpose(1, 2)
         for weight, bias, stride in self._convolutions:
-            heard = F.conv1d(heard, weight, bias, stride=stride, padding=1).relu_()
-        return heard.squeeze(2)
+            features = F.conv1d(features, weight, bias, stride=stride, padding=1).relu_()
+        return features.squeeze(2)
 
     def _recur(self, features: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """The LSTM over a stretch that begins in `state`: probabilities, and the state at its end."""
+        """Run the LSTM over a stretch that begins in `state`: probabilities, and the state at its end."""
         count = len(features)
         lanes = min(self._lanes, -(-count // self._lane_frames))
         length = -(-count // lanes)
@@ -128,8 +128,8 @@ class SpeechNetwork:
             starts = following
             hidden, ends = self._lstm(strips, starts)
         weight, bias = self._last
-        heard = torch.sigmoid(hidden.relu() @ weight + bias)
-        return heard.T.reshape(-1)[:count], (ends[0][:, -1:], ends[1][:, -1:])
+        probabilities = torch.sigmoid(hidden.relu() @ weight + bias)
+        return probabilities.T.reshape(-1)[:count], (ends[0][:, -1:], ends[1][:, -1:])
 
     def _still(self, lanes: int) -> State:
         nothing = torch.zeros(1, lanes, _UNITS, device=self._device)
@@ -148,7 +148,7 @@ def _lstm(weights: Mapping[str, torch.Tensor]) -> torch.nn.LSTM:
 
 
 def _packaged_weights() -> Mapping[str, torch.Tensor]:
-    """The 16 kHz network's weights. Not those of the package's .safetensors, which are of another training."""
+    """Load the 16 kHz network's weights. Not those of the package's .safetensors, which are of another training."""
     spec = find_spec("silero_vad")  # found, not imported: importing it sets torch's threads to 1 for the process
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("silero-vad is not installed: install the packages of locks/<stack>.txt")

@@ -1,6 +1,6 @@
 """Spans of speech put together into windows for the decoder: at most 30 s, cut in silences. Pure numpy.
 
-A window costs the same however much is said in it, so it is filled as far as it goes. But the decoder hears each window
+A window costs the same however much speech is in it, so it is filled as far as it goes. But each window is decoded
 alone: it is cut in the longest pause of its last seconds, within a sentence only if there is no other way.
 """
 
@@ -55,7 +55,7 @@ def pack(
 
 
 def _on_grid(spans: Sequence[Span], total_samples: int) -> list[Span]:
-    """The spans, made to begin and end at whole frames; where two then overlap, the later one has the frame."""
+    """Move spans to whole frames; where two then overlap, the later one has the frame."""
     starts = [span.start // GRID * GRID for span in spans]
     ends = [min(-(-span.end // GRID) * GRID, total_samples) for span in spans]
     free = [min(end, following) for end, following in zip(ends, starts[1:], strict=False)]
@@ -63,7 +63,7 @@ def _on_grid(spans: Sequence[Span], total_samples: int) -> list[Span]:
 
 
 def _shorter(span: Span, probabilities: npt.NDArray[np.float32], *, limit: int) -> list[Span]:
-    """The span, cut into pieces within the limit."""
+    """Cut a span into pieces within the limit."""
     pieces = []
     start = span.start
     while span.end - start > limit:
@@ -74,19 +74,19 @@ def _shorter(span: Span, probabilities: npt.NDArray[np.float32], *, limit: int) 
 
 
 def _quietest(probabilities: npt.NDArray[np.float32], low: int, high: int) -> int:
-    """The sample, on the grid and in (low, high], around which speech is least likely; the last such one."""
+    """Find the sample, on the grid and in (low, high], around which speech is least likely; the last such one."""
     reach = QUIET_FRAMES // 2
     first = low // FRAME + reach + 1
-    heard = probabilities[first - reach : high // FRAME]
-    if len(heard) < QUIET_FRAMES:
+    near = probabilities[first - reach : high // FRAME]
+    if len(near) < QUIET_FRAMES:
         return high
-    mean = np.convolve(heard, np.full(QUIET_FRAMES, 1 / QUIET_FRAMES), mode="valid")
+    mean = np.convolve(near, np.full(QUIET_FRAMES, 1 / QUIET_FRAMES), mode="valid")
     place = first + len(mean) - 1 - int(mean[::-1].argmin())
     return (place * FRAME + FRAME // 2) // GRID * GRID
 
 
 def _end_of_window(pieces: Sequence[Span], first: int, *, limit: int, max_gap: int) -> int:
-    """The index after the last piece of the window that begins with piece `first`."""
+    """Find the index after the last piece of the window that begins with piece `first`."""
     start = pieces[first].start
     ends = [first + 1]
     while ends[-1] < len(pieces) and pieces[ends[-1]].end - start <= limit:

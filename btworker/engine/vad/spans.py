@@ -32,7 +32,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class SpeechThresholds:
-    """When somebody speaks. The defaults serve recognition: to miss a word is worse than to hear a cough."""
+    """What counts as speech. The defaults serve recognition: to miss a word is worse than to decode a cough."""
 
     threshold: float = 0.5
     """silero's own."""
@@ -61,14 +61,14 @@ def spans_of(
 def voiced(
     probabilities: npt.NDArray[np.float32], total_samples: int, rules: SpeechThresholds | None = None
 ) -> tuple[Span, ...]:
-    """The same without room: from the first frame that is speech to the last."""
+    """Find the same without room: from the first frame that is speech to the last."""
     rules = rules or SpeechThresholds()
     shortest = rules.min_speech_ms * SAMPLES_PER_MS
     return tuple(span for span in _raw(probabilities, total_samples, rules) if span.end - span.start > shortest)
 
 
 def with_room(found: Sequence[Span], total_samples: int, rules: SpeechThresholds | None = None) -> tuple[Span, ...]:
-    """What voiced() found, padded."""
+    """Pad what voiced() found."""
     return tuple(_padded(found, total_samples, pad=(rules or SpeechThresholds()).pad_ms * SAMPLES_PER_MS))
 
 

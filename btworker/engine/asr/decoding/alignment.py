@@ -77,7 +77,7 @@ def keep_compiled() -> None:
 
 
 def words(alignment: Alignment, tokenizer: Any) -> list[Any]:
-    """whisper.timing's WordTiming for each word of the text."""
+    """Make whisper.timing's WordTiming for each word of the text."""
     end = tokenizer.eot
     texts, parts = tokenizer.split_to_word_tokens([*alignment.tokens, end])
     borders = np.cumsum([0, *(len(part) for part in parts[:-1])])
@@ -89,7 +89,7 @@ def words(alignment: Alignment, tokenizer: Any) -> list[Any]:
 
 
 def median_of_seven(x: Tensor) -> Tensor:
-    """The median of each value and the three on either side, along the last dimension, mirrored at the ends."""
+    """Compute the median of each value and the three on either side, along the last dimension, mirrored at the ends."""
     length = x.shape[-1]
     if length <= 3:  # there is nothing to mirror
         return x
@@ -109,7 +109,7 @@ def _probabilities(network: Network, hidden: Tensor, tokens: Sequence[int], end:
 
 
 def _starts(scores: Tensor, *, skip: int) -> npt.NDArray[np.float64]:
-    """Seconds at which tokens begin, from the heads' attention; (heads, tokens, frames / 2)."""
+    """Find the seconds at which tokens begin, from the heads' attention; (heads, tokens, frames / 2)."""
     weights = scores.softmax(-1)
     deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
     matrix = median_of_seven((weights - mean) / deviation).mean(dim=0)[skip:-1]

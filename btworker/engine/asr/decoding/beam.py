@@ -53,7 +53,7 @@ class BeamLane(Lane):
         self._searches[window] = Search([()] * self.beams, [np.float32(0)] * self.beams)
 
     def step(self, windows: int) -> None:
-        """One token more for each beam of the first `windows` windows."""
+        """Decode one token more for each beam of the first `windows` windows."""
         logprobs = self.rules.log_probabilities(self.logits(windows, self.farthest(windows)), self.view(windows))
         values, tokens = logprobs.topk(self.beams + 1)
         best, ids = values.float().cpu().numpy(), tokens.cpu().numpy()
@@ -69,7 +69,7 @@ class BeamLane(Lane):
         return [window for window in range(windows) if self._is_over(window)]
 
     def tokens_of(self, window: int) -> RowTokens:
-        """The text with the best mean log-probability: ended ones, and beams where too few have ended."""
+        """Find the text with the best mean log-probability: ended ones, and beams where too few have ended."""
         search = self._search(window)
         found = dict(search.ended)
         for beam in np.argsort(np.array(search.sums))[::-1]:
@@ -98,7 +98,7 @@ class BeamLane(Lane):
         return enough or length >= min(self.samples, self.longest - start)
 
     def _advance(self, window: int, best: Floats, ids: Integers) -> list[Candidate]:
-        """The window's next beams, out of beams + 1 tokens for each; what ends is kept apart."""
+        """Choose the window's next beams, out of beams + 1 tokens for each; what ends is kept apart."""
         search = self._search(window)
         beams = range(self.beams if search.texts[0] else 1)  # at first all are the same
         candidates = sorted(

@@ -269,7 +269,7 @@ def _drop_canceled(queue: "deque[LanguageEntry] | deque[TextEntry]") -> None:
 
 
 def _language_probabilities(network: Network, tokenizer: Any, features: Tensor) -> list[dict[str, float]]:
-    """openai-whisper's detection, for each window; `features` has shape (n, 1500, size)."""
+    """Detect languages as openai-whisper does, for each window; `features` has shape (n, 1500, size)."""
     if not network.is_multilingual:
         return [{} for _ in features]
     sot = torch.full((len(features), 1), tokenizer.sot, device=features.device)

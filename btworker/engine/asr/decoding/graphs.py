@@ -15,7 +15,7 @@ REACH = 128
 
 
 def bucket(windows: int, reach: int, *, room: int, longest: int) -> tuple[int, int]:
-    """The sizes of the graph that does for this many windows with this long a past."""
+    """Choose the sizes of the graph that does for this many windows with this long a past."""
     size = next((size for size in (*WINDOWS, room) if windows <= size <= room), room)
     return size, min(-(-reach // REACH) * REACH, longest)
 

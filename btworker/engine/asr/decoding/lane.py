@@ -113,12 +113,12 @@ class Lane:
         return self.network.logits(self.network.step(last, position, self.own, sound, reach=reach))
 
     def view(self, windows: int) -> History:
-        """The history of the first windows; what is changed in it is changed in the lane."""
+        """View the history of the first windows; what is changed in it is changed in the lane."""
         rows = windows * self.beams
         return History(*(tensor[:rows] for tensor in self.history.tensors))
 
     def step(self, windows: int) -> None:
-        """One token more for each row of the first `windows` windows that is not done. For lanes of one row each."""
+        """Decode one token more for each unfinished row of the first `windows` windows. For lanes of one row each."""
         reach, hot = self.farthest(windows), any(self.hot[:windows])
         if self._graphs is None:
             self._step(windows, reach, hot=hot)
@@ -128,15 +128,15 @@ class Lane:
         self.advanced(windows)
 
     def farthest(self, windows: int) -> int:
-        """How many positions the longest of the first windows' rows may have filled."""
+        """Count the positions that the longest of the first windows' rows may have filled."""
         return min(max(self.reach[:windows]), int(self.network.dims.n_text_ctx))
 
     def advanced(self, windows: int) -> None:
-        """These rows may be one token longer now."""
+        """Note that these rows may be one token longer now."""
         self.reach[:windows] = [reach + 1 for reach in self.reach[:windows]]
 
     def _step(self, windows: int, reach: int, *, hot: bool) -> None:
-        """On the device alone: nothing is read back, so that it can be recorded."""
+        """Step on the device alone: nothing is read back, so that it can be recorded."""
         logits, history = self.logits(windows, reach), self.view(windows)
         chosen, logprob = self.rules.best(logits, history)
         if hot:
@@ -145,13 +145,13 @@ class Lane:
         self._append(chosen, logprob, history)
 
     def _sampled_rows(self, windows: int) -> Tensor:
-        """The rows to draw for; on a GPU all of them, cold ones too, since a recorded step cannot choose."""
+        """Choose the rows to draw for; on a GPU all of them, cold ones too, since a recorded step cannot choose."""
         if self._graphs is not None:
             return self._every_row[:windows]
         return torch.tensor([row for row in range(windows) if self.hot[row]])
 
     def _sampled(self, logits: Tensor, history: History, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest token of cold rows, and of the others one by the numbers that they were given at the start.
+        """Choose the likeliest token of cold rows, and for others one by the numbers that they were given at the start.
 
         A row's text depends on its own numbers alone, whatever stands beside it.
         """
@@ -175,7 +175,7 @@ class Lane:
         history.follow(chosen, self.rules.vocabulary)
 
     def finished(self, windows: int) -> list[int]:
-        """Which of the first windows are done; waits for the device."""
+        """List those of the first windows that are done; waits for the device."""
         return [window for window, done in enumerate(self.done[:windows].tolist()) if done]
 
     def tokens_of(self, window: int) -> RowTokens:
@@ -187,7 +187,7 @@ class Lane:
         return RowTokens(tuple(tokens), float(self.sum_logprob[row]))
 
     def stop(self, window: int) -> None:
-        """Nothing more is wanted of this window."""
+        """Decode nothing more of this window."""
         self.done[self._rows(window)] = True
 
     def move(self, source: int, target: int) -> None:

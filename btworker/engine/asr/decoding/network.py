@@ -41,7 +41,7 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A layer of the encoder, or of the decoder without what it hears: attention to itself, and a perceptron."""
+    """A layer of the encoder, or of the decoder without its attention to the sound: self-attention and a perceptron."""
 
     norm: Norm
     qkv: Affine
@@ -51,7 +51,7 @@ class Block:
     mlp_out: Affine
 
     def perceive(self, x: Tensor) -> Tensor:
-        """The perceptron's part, added."""
+        """Add the perceptron's part."""
         return x + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x))))
 
 
@@ -93,7 +93,7 @@ class _Checkpoint:
         return Norm(weight, bias)
 
     def attention(self, name: str, size: int, heads: int) -> tuple[Affine, Affine, Affine]:
-        """The query, scaled, key and value as one, and the output."""
+        """Take the query, scaled, key and value as one, and the output."""
         query = self.affine(f"{name}.query", size, size)
         key = self.affine(f"{name}.key", size, size, bias=False)
         value = self.affine(f"{name}.value", size, size)
@@ -104,7 +104,7 @@ class _Checkpoint:
         return scaled, both, self.affine(f"{name}.out", size, size)
 
     def block(self, name: str, size: int, heads: int) -> Block:
-        """What every layer has; query, key and value of its attention are one matrix."""
+        """Take what every layer has; query, key and value of its attention are one matrix."""
         query, both, out = self.attention(f"{name}.attn", size, heads)
         assert query.bias is not None and both.bias is not None  # noqa: S101, PT018 - as above
         return Block(
@@ -117,7 +117,7 @@ class _Checkpoint:
         )
 
     def cross_attention(self, name: str, size: int, heads: int) -> CrossAttention:
-        """What a decoder's layer has besides."""
+        """Take what a decoder's layer has besides."""
         query, kv, out = self.attention(f"{name}.cross_attn", size, heads)
         return CrossAttention(self.norm(f"{name}.cross_attn_ln", size), query, kv, out)
 
@@ -245,7 +245,7 @@ class Network:
         return self._decoder_norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """What comes next: (n, size) -> (n, vocabulary), float32."""
+        """Score the next token: (n, size) -> (n, vocabulary), float32."""
         return (hidden @ self._unembedding).float()
 
 

@@ -148,7 +148,7 @@ class Places:
         return [kept[:, at] for kept in self.lane.sound]
 
     def _close_up(self) -> None:
-        """Fill holes from the back, so that no step is made for nobody."""
+        """Fill holes from the back, so that no step is made for an empty place."""
         for place, entry in reversed(list(enumerate(self._seated))):
             if entry is None:
                 last = len(self._seated) - 1

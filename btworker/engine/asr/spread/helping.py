@@ -19,7 +19,7 @@ log = get_logger()
 
 
 def help_with(model: Model, shares: Shares, options: Options, sha256: str) -> Generator[None, None, int]:
-    """Decode parts that nobody has until there are none; yields after each step, returns the number of windows.
+    """Decode parts that no process has until there are none; yields after each step, returns the number of windows.
 
     Raises OSError where the job has ended meanwhile.
     """

@@ -47,11 +47,11 @@ class Plan:
 
     @property
     def parts(self) -> int:
-        """How many there are."""
+        """Number of parts."""
         return -(-len(self.windows) // PART)
 
     def part(self, number: int) -> tuple[Window, ...]:
-        """The windows of one part."""
+        """List the windows of one part."""
         return self.windows[number * PART : (number + 1) * PART]
 
 
@@ -174,7 +174,7 @@ class RemoteWindow(Ticket[Decoded]):
 
 
 def _write(path: Path, shape: Any) -> None:
-    """Write a whole file at once: nobody reads half of it."""
+    """Write a whole file at once, so that no reader sees half of it."""
     part = path.with_suffix(f".{os.getpid()}.part")
     part.write_text(json.dumps(shape))
     os.replace(part, path)
