@@ -81,12 +81,22 @@ def _work_on(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connectio
 
 
 def _error_of(work: Callable[[], None]) -> BaseException | None:
-    """What `work` raises, whatever that is: the edge of the process, of an engine that opens, and of an attempt."""
+    """Return what `work` raises, whatever that is: the edge of the process, of an engine that opens, of an attempt."""
     try:
         work()
-    except BaseException as error:  # noqa: BLE001 - see above; a library that calls sys.exit() is no exception
+    except BaseException as error:  # noqa: BLE001 - see above; of a library that calls sys.exit(), too
         return error
     return None
+
+
+def _for_user(error: BaseException, event: str, otherwise: str) -> BtworkerError:
+    """Make the user's side of an error, and log one that has no code. What is no Exception ends the child."""
+    if isinstance(error, BtworkerError):
+        return error
+    if not isinstance(error, Exception):
+        raise error
+    log.error(event, exc_info=error)
+    return BtworkerError(ErrorCode.PROCESSING_ERROR, otherwise)
 
 
 def _or_end(work: Callable[[], None]) -> None:
@@ -153,11 +163,9 @@ def _open(spec: WorkerSpec, say: Callable[[ChildEvent], None]) -> Engine | None:
     if error is None:
         say(Ready(os.getpid(), engines[0].model, engines[0].info, time.monotonic() - started))
         return engines[0]
-    if not isinstance(error, BtworkerError):  # whatever the engine's libraries do, the operator gets a sentence
-        log.error("engine_failed_to_open", exc_info=error)
-        message = f"the engine could not start: {type(error).__name__}: {error}"[:500]
-        error = BtworkerError(ErrorCode.PROCESSING_ERROR, message)
-    say(Unready(os.getpid(), error.info, engines[0].info if engines else EngineInfo()))
+    sentence = f"the engine could not start: {type(error).__name__}: {error}"[:500]
+    known = _for_user(error, "engine_failed_to_open", sentence)
+    say(Unready(os.getpid(), known.info, engines[0].info if engines else EngineInfo()))
     return None
 
 
@@ -238,10 +246,8 @@ class _Work:
         error = _error_of(run)
         if error is None:
             return fatal
-        if not isinstance(error, BtworkerError):  # it fails the job, not the child
-            log.error("job_raised", exc_info=error)
-            message = f"an unexpected {type(error).__name__} ended the job; the worker's log has the details"
-            error = BtworkerError(ErrorCode.PROCESSING_ERROR, message)
-        fatal = error.code is ErrorCode.GPU_ERROR
-        self._say(Failed(task.job_id, task.attempt, error.info, fatal=fatal))
+        sentence = f"an unexpected {type(error).__name__} ended the job; the worker's log has the details"
+        known = _for_user(error, "job_raised", sentence)
+        fatal = known.code is ErrorCode.GPU_ERROR
+        self._say(Failed(task.job_id, task.attempt, known.info, fatal=fatal))
         return fatal

@@ -68,8 +68,8 @@ class SpeechNetwork:
     def stretch(
         self, samples: npt.NDArray[np.int16], start: int, stop: int, *, state: State
     ) -> Generator[tuple[npt.NDArray[np.float32], State], None, None]:
-        """Compute the same of frames `start` to `stop`, from the state after the frame before, in parts (an hour on a GPU,
-        two minutes on a CPU), and the state after each."""
+        """Compute the same of frames `start` to `stop`, from the state after the frame before, in parts (an hour on a
+        GPU, two minutes on a CPU), and the state after each."""
         step = self._lanes * self._lane_frames
         for first in range(start, stop, step):
             part, state = self._part(samples, first, min(first + step, stop), state)
