@@ -40,42 +40,42 @@ class BoundedLog:
 
     @property
     def text(self) -> str:
-        """What was kept."""
+        """Text that was kept."""
         return (self._head + b"\n" + self._tail).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What ffmpeg told of one input."""
+    """Report of ffmpeg on one input."""
 
     opened: bool
-    """It is a container that ffmpeg knows."""
+    """Whether the file is in a container that ffmpeg knows."""
     audio_tracks: int
     video_tracks: int
     duration_s: float | None
-    """What the header promises; None where it promises nothing that can be trusted."""
+    """Duration by the header; None where it has none that can be trusted."""
     damaged: bool
-    """Some packets could not be decoded."""
+    """Whether some packets could not be decoded."""
     cut_off: bool
-    """The container noticed that the file ends early."""
+    """Whether the container noticed that the file ends early."""
     guessed: bool
-    """The container is hardly more than a guess, as it is for text and noise."""
+    """Whether the container is hardly more than a guess, as it is for text and noise."""
     undecodable: bool
-    """This ffmpeg has no decoder for the track."""
+    """Whether this ffmpeg has no decoder for the track."""
     wrote: bool
-    """ffmpeg wrote a line: it was started."""
+    """Whether ffmpeg wrote a line: it was started."""
     signal: int | None
     """The number of the signal that made ffmpeg end in good order, before the end of its input."""
     errors: tuple[str, ...]
-    """What it called errors."""
+    """Lines that ffmpeg called errors."""
 
     def reason(self, *reasons: str) -> str:
-        """The first of these reasons (as os.strerror() has them) with which an error ends; empty: none does."""
+        """Find the first of these reasons (as os.strerror() has them) with which an error ends; empty: none does."""
         return next((reason for error in self.errors for reason in reasons if error.endswith(reason)), "")
 
     @property
     def read_failed(self) -> bool:
-        """ffmpeg could not read the file to its end: it is cut off, or its disk does not give it."""
+        """Whether ffmpeg could not read the file to its end: it is cut off, or its disk does not give it."""
         return bool(self.reason(IO_ERROR)) or (self.opened and any(_READ_FAILED.match(error) for error in self.errors))
 
 

@@ -26,7 +26,7 @@ READ_BYTES = 2**22
 
 
 def machine_fault(status: int, report: Report, *, has_sound: bool) -> BtworkerError | None:
-    """Why ffmpeg did not come to the end of its input, where the file is not to blame; None where it is, or it did.
+    """Find why ffmpeg did not come to the end of its input, where the file is not to blame; None where it is, or it did.
 
     `status` is negative for the number of a signal.
     """
@@ -50,7 +50,7 @@ def machine_fault(status: int, report: Report, *, has_sound: bool) -> BtworkerEr
 
 
 def _interruption(status: int, report: Report, *, has_sound: bool) -> str | None:
-    """What stopped ffmpeg: the rest of the sentence "ffmpeg …"."""
+    """Find what stopped ffmpeg: the rest of the sentence "ffmpeg …"."""
     number = report.signal if report.signal is not None else -status
     if number > 0:
         return f"was stopped by {_signal_name(number)}"
@@ -69,8 +69,8 @@ def _signal_name(number: int) -> str:
 
 
 def disk_fault(source: Path, report: Report, *, has_sound: bool, check: Callable[[], None]) -> BtworkerError | None:
-    """What keeps the disk from giving the file, where ffmpeg's log leaves room for it: a read that fails looks to it
-    like damage, or like the file's end. `check` is called often and may raise."""
+    """Find what keeps the disk from giving the file, where ffmpeg's log leaves room for it: ffmpeg takes a read that fails
+    for damage, or for the file's end. `check` is called often and may raise."""
     if has_sound and not (report.read_failed or report.damaged or report.cut_off):
         return None
     try:
@@ -83,7 +83,7 @@ def disk_fault(source: Path, report: Report, *, has_sound: bool, check: Callable
 
 
 def cannot_read(error: OSError) -> BtworkerError:
-    """What the user gets to know where the upload is there, and does not come off the disk."""
+    """Make the error of an upload that is there, and does not come off the disk."""
     reason = os.strerror(error.errno or 0)
     return BtworkerError(
         ErrorCode.PROCESSING_ERROR, f"the worker cannot read the file from its disk ({reason}); upload it again"
@@ -91,7 +91,7 @@ def cannot_read(error: OSError) -> BtworkerError:
 
 
 def why_nothing(report: Report, findings: Findings) -> BtworkerError:
-    """The reason why no sound came out, as the user can understand it."""
+    """Find the reason why no sound came out, as the user can understand it."""
     if report.opened and report.audio_tracks == 0:
         what = "has pictures but no sound" if report.video_tracks else "has no audio track"
         return BtworkerError(ErrorCode.NO_AUDIO, f"the file {what}; there is nothing to transcribe")
@@ -111,7 +111,7 @@ def why_nothing(report: Report, findings: Findings) -> BtworkerError:
 
 
 def warnings(report: Report, findings: Findings, *, decoded_s: float) -> Iterator[str]:
-    """What the user has to know of a recording that could be decoded."""
+    """Yield what the user has to know of a recording that could be decoded."""
     if report.audio_tracks > 1:
         yield f"the file has {report.audio_tracks} audio tracks; the first one was transcribed"
     promised_s = report.duration_s or 0.0
