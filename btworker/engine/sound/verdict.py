@@ -26,7 +26,7 @@ READ_BYTES = 2**22
 
 
 def machine_fault(status: int, report: Report, *, has_sound: bool) -> BtworkerError | None:
-    """Find why ffmpeg did not come to the end of its input, where the file is not to blame; None where it is, or it did.
+    """Find why ffmpeg stopped before the end of its input; None where it did not, or the file is to blame.
 
     `status` is negative for the number of a signal.
     """
@@ -69,7 +69,7 @@ def _signal_name(number: int) -> str:
 
 
 def disk_fault(source: Path, report: Report, *, has_sound: bool, check: Callable[[], None]) -> BtworkerError | None:
-    """Find what keeps the disk from giving the file, where ffmpeg's log leaves room for it: ffmpeg takes a read that fails
+    """Find what keeps the disk from giving the file, where ffmpeg's log leaves room for it: ffmpeg takes a failed read
     for damage, or for the file's end. `check` is called often and may raise."""
     if has_sound and not (report.read_failed or report.damaged or report.cut_off):
         return None
