@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from btworker.cli.connection import EXIT_USAGE, add_server_arguments, names_server, say, with_client
+from btworker.cli.connection import EXIT_JOB_FAILED, EXIT_USAGE, add_server_arguments, names_server, say, with_client
 from btworker.cli.embedded import SAMPLE
 from btworker.cli.figures import Figures
 from btworker.cli.load import Load
@@ -20,7 +20,6 @@ from btworker.cli.tables import print_facts
 from btworker.client import Client
 from btworker.ffmpeg import SAMPLE_RATE, find_ffmpeg
 
-EXIT_JOB_FAILED = 1
 EXAMPLES = """\
 examples:
   btworker bench                                this machine, WORKER_MODEL

@@ -11,6 +11,7 @@ from btworker.client import Client, ClientError
 from btworker.client.errors import BAD_FILE
 from btworker.config import ClientSettings, load_client_settings
 
+EXIT_JOB_FAILED = 1
 EXIT_USAGE = 2
 EXIT_SERVER = 3
 

@@ -11,7 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from btworker.cli.board import STAGES, summary
-from btworker.cli.connection import add_server_arguments, say, with_client
+from btworker.cli.connection import (
+    EXIT_JOB_FAILED,
+    EXIT_USAGE,
+    add_server_arguments,
+    exit_code,
+    say,
+    with_client,
+)
+from btworker.cli.saving import save_outputs, trouble_with
 from btworker.cli.tables import print_facts, print_table
 from btworker.cli.wording import clock, megabytes, printable
 from btworker.client import Client, ClientError, Job
@@ -25,7 +33,8 @@ examples:
 """
 PAGE_LIMIT = 200
 STYLES = {JobStatus.COMPLETE: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}
-Work = Callable[[Client, str], Awaitable[None]]
+Work = Callable[[Client, str], Awaitable[int]]
+"""What is done for one job; the exit code that it alone would have."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -80,23 +89,27 @@ def list_jobs(args: argparse.Namespace) -> int:
 def show_jobs(args: argparse.Namespace) -> int:
     """Each job with its inputs, results, warnings and log."""
 
-    async def work(client: Client) -> int:
-        jobs = [await client.job(job_id) for job_id in args.ids]
-        if args.json:
-            _print_json([job.raw for job in jobs])
-        for job in [] if args.json else jobs:
-            print_facts([(name, printable(value)) for name, value in _description(job) if value])
+    jobs: list[Job] = []
+
+    async def look(client: Client, job_id: str) -> int:
+        jobs.append(await client.job(job_id))
         return 0
 
-    return with_client(args, work)
+    code = _for_each(args, look)
+    if args.json and jobs:
+        _print_json([job.raw for job in jobs])
+    for job in [] if args.json else jobs:
+        print_facts([(name, printable(value)) for name, value in _description(job) if value])
+    return code
 
 
 def cancel_jobs(args: argparse.Namespace) -> int:
     """Ask for each job's end."""
 
-    async def cancel(client: Client, job_id: str) -> None:
+    async def cancel(client: Client, job_id: str) -> int:
         await client.cancel(job_id)
         say(f"{job_id}: cancel requested")
+        return 0
 
     return _for_each(args, cancel)
 
@@ -104,39 +117,46 @@ def cancel_jobs(args: argparse.Namespace) -> int:
 def remove_jobs(args: argparse.Namespace) -> int:
     """Delete each job."""
 
-    async def remove(client: Client, job_id: str) -> None:
+    async def remove(client: Client, job_id: str) -> int:
         await client.delete(job_id)
         say(f"{job_id}: deleted")
+        return 0
 
     return _for_each(args, remove)
 
 
 def fetch_jobs(args: argparse.Namespace) -> int:
     """Save each job's results; the paths go to stdout."""
+    if trouble := trouble_with(args.output_dir):
+        say(trouble)
+        return EXIT_USAGE
 
-    async def fetch(client: Client, job_id: str) -> None:
+    async def fetch(client: Client, job_id: str) -> int:
         job = await client.job(job_id)
-        for item in job.outputs:
-            print(await client.download(job.id, item.filename, args.output_dir, sha256=item.sha256 or None))
-        if not job.outputs:
-            say(f"{job_id}: has no results; it is {job.status.value}")
+        for path in await save_outputs(client, job, args.output_dir, say):
+            print(path)
+        if job.status is JobStatus.COMPLETE:
+            return 0
+        why = f": {job.error_message}" if job.error_message else ", and has no results yet" * (not job.status.finished)
+        say(printable(f"{job_id}: is {job.status.value}{why}"))
+        return EXIT_JOB_FAILED
 
     return _for_each(args, fetch)
 
 
 def _for_each(args: argparse.Namespace, work: Work) -> int:
-    """Do it for every id; one that is refused does not stop the others."""
+    """Do it for every id; one that is refused does not stop the others. The worst exit code."""
 
     async def each(client: Client) -> int:
         code = 0
         for job_id in args.ids:
             try:
-                await work(client, job_id)
+                code = max(code, await work(client, job_id))
             except ClientError as error:
                 if error.status is None or error.status == 401:
                     raise
                 say(f"{printable(job_id)}: {error.message}")
-                code = 1
+                code = max(code, exit_code(error))
         return code
 
     return with_client(args, each)

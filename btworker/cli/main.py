@@ -26,6 +26,7 @@ COMMANDS = {
     "backup": "copy this machine's jobs, inputs and results",
     "restore": "take a backup back",
     "doctor": "check this machine, and say how to mend what is wrong",
+    "completion": "print what a shell needs to complete these commands",
     "version": "print the versions of btworker and what it runs on",
 }
 """Every command, with the line that `btworker --help` shows; each is the module btworker.cli.<name>."""
@@ -51,6 +52,8 @@ examples:
   btworker transcribe talk.mp3 --live          send a recording there
   btworker bench                               and see how fast it is
 """
+ALL = "*"
+"""No command's name: every one of them."""
 SETUP_HINT = "`make setup` installs all that is needed into .venv: use .venv/bin/btworker"
 USAGE = 2
 WIDEST_HELP = 100
@@ -82,6 +85,14 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"formatter_class": Help, **arguments})
 
 
+class Commands(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF001 - for add_subparsers(action=)
+    """The commands, each with its line in the help, whichever module its parser comes from."""
+
+    def add_parser(self, name: str, **arguments: Any) -> Any:
+        """As argparse has it."""
+        return super().add_parser(name, **{"help": COMMANDS[name], **arguments})
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -108,18 +119,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def build_parser(chosen: str | None) -> argparse.ArgumentParser:
-    """The parser of all commands, with the arguments of the chosen one."""
+def build_parser(chosen: str | None = ALL) -> argparse.ArgumentParser:
+    """The parser of all commands, with the arguments of the chosen one, or of all."""
     parser = Parser(
         prog="btworker",
         description="A self-hosted transcription worker: recordings in over HTTP, transcripts out.",
         epilog=f"{EXAMPLES}\n{EXIT_CODES}",
     )
     parser.add_argument("--version", action="version", version=f"btworker {__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, summary in COMMANDS.items():
-        if name == chosen:
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, action=Commands)
+    for name in COMMANDS:
+        if chosen in (name, ALL):
             import_module(f"btworker.cli.{name}").add_parser(subparsers)
         else:
-            subparsers.add_parser(name, help=summary)
+            subparsers.add_parser(name)
     return parser

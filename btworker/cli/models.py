@@ -22,14 +22,14 @@ from rich.progress import (
 
 from btworker import checkpoints
 from btworker.checkpoints import FetchError, WrongContentError, file_sha256
-from btworker.cli.connection import EXIT_USAGE, add_server_arguments, say, with_client
+from btworker.cli.connection import EXIT_SERVER, EXIT_USAGE, add_server_arguments, names_server, say, with_client
 from btworker.cli.model_files import ModelFile, describe, model_files
 from btworker.cli.wording import megabytes, printable
 from btworker.client import Client
 from btworker.config import Settings, load_settings
+from btworker.errors import EXIT_BAD_SETTINGS
 
 EXIT_WRONG = 1
-EXIT_NO_NETWORK = 3
 SPARSE_BYTES = 256 * 2**20
 """Between two lines about one file where there is no terminal."""
 
@@ -42,15 +42,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "list",
         help="list the models",
         description="List the models that this machine's settings allow, and where each one is; "
-        "with --server, the ones that a running worker offers.",
+        "with --server or WORKER_URL, the ones that a running worker offers.",
     )
+    listing.add_argument("--local", action="store_true", help="this machine's, though WORKER_URL is set")
     add_server_arguments(listing)
     listing.set_defaults(run=run)
     fetching = actions.add_parser(
         "fetch",
         help="download models into the cache",
         description="Download models into the cache and check their SHA-256. What was interrupted goes on where it "
-        "ended. Exit code 3 when the network does not bring it, 1 when what came is not the model.",
+        "ended. Exit code 3 when a model cannot be had.",
     )
     fetching.set_defaults(run=run_fetch)
     verifying = actions.add_parser(
@@ -66,7 +67,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """One model a line."""
-    if args.server:
+    if names_server(args) and not args.local:
         return with_client(args, _offered)
     settings = _settings()
     for model in model_files(settings):
@@ -86,7 +87,7 @@ def run_fetch(args: argparse.Namespace) -> int:
     settings = _settings()
     if settings.offline:
         say("WORKER_OFFLINE forbids downloads: unset it for this command (env -u WORKER_OFFLINE btworker models fetch)")
-        return EXIT_USAGE
+        return EXIT_BAD_SETTINGS
     chosen = _chosen(settings, args.models or [settings.model])
     if chosen is None:
         return EXIT_USAGE
@@ -119,12 +120,12 @@ def _chosen(settings: Settings, names: list[str]) -> list[ModelFile] | None:
 
 def _fetch(model: ModelFile, settings: Settings) -> int:
     if model.own:
-        return _verify(model)
+        return EXIT_SERVER if _verify(model) else 0
     try:
         print(fetch(model, settings))
     except FetchError as error:
         say(str(error))
-        return EXIT_WRONG if isinstance(error, WrongContentError) else EXIT_NO_NETWORK
+        return EXIT_SERVER
     return 0
 
 

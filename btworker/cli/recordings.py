@@ -27,7 +27,7 @@ def named_by(paths: list[Path]) -> list[Path]:
     found = {path: recordings(path) for path in paths}
     for path, files in found.items():
         if not files:
-            raise NoRecordingError(f"{path} {_why_none(path)}")
+            raise NoRecordingError(f"{path.absolute()} {_why_none(path)}")
     return [file for path in paths for file in found[path]]
 
 

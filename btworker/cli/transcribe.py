@@ -16,6 +16,7 @@ from typing import Any
 
 from btworker.cli.board import Board, Row, board, summary
 from btworker.cli.connection import (
+    EXIT_JOB_FAILED,
     EXIT_USAGE,
     add_server_arguments,
     client_settings,
@@ -27,6 +28,7 @@ from btworker.cli.connection import (
 from btworker.cli.interrupts import at_a_terminal, interruptible
 from btworker.cli.own_worker import with_own_worker
 from btworker.cli.recordings import NoRecordingError, named_by, with_folders
+from btworker.cli.saving import save_outputs, trouble_with
 from btworker.cli.wording import clock, megabytes, printable
 from btworker.client import Client, ClientError, Job
 from btworker.client.errors import UNREACHABLE
@@ -41,7 +43,6 @@ examples:
   btworker transcribe *.m4a --language en --formats md,srt --output-dir texts
   btworker transcribe call.wav --model large-v3 --option beamSize=5
 """
-EXIT_JOB_FAILED = 1
 HOPELESS = frozenset({UNREACHABLE, "UNAUTHORIZED", "DRAINING"})
 """What the next file would meet as well."""
 
@@ -84,6 +85,9 @@ def run(args: argparse.Namespace) -> int:
         args.files = list(dict.fromkeys(named_by(args.files)))
     except NoRecordingError as error:
         say(str(error))
+        return EXIT_USAGE
+    if trouble := trouble_with(args.output_dir):
+        say(trouble)
         return EXIT_USAGE
     if not names_server(args):
         return with_own_worker(args, Batch(args).run)
@@ -200,7 +204,7 @@ class Batch:
         self.jobs.append(job)
         if job.status is not JobStatus.COMPLETE:
             return self._failed(row, job.error_message or f"the job was {job.status.value}", EXIT_JOB_FAILED)
-        paths = [await client.download(job.id, item.filename, folder, sha256=item.sha256) for item in job.outputs]
+        paths = await save_outputs(client, job, folder, row.note)
         row.done(summary(job))
         for warning in job.warnings:
             row.note(f"warning: {warning}")

@@ -186,10 +186,19 @@ class Client:
         """Delete an ended job with its files. Raises ClientError(CONFLICT) while it waits or runs."""
         await self._ask("DELETE", _job_path(job_id))
 
-    async def download(self, job_id: str, name: str, folder: Path, *, sha256: str | None = None) -> Path:
+    async def download(
+        self,
+        job_id: str,
+        name: str,
+        folder: Path,
+        *,
+        sha256: str | None = None,
+        on_replaced: Callable[[Path], None] | None = None,
+    ) -> Path:
         """Save one output in `folder` and return its path; with `sha256`, a file with another hash is refused.
 
         The file gets its name when it is complete. `name` may come from the server: only a plain file name is taken.
+        What was there is replaced; with `on_replaced`, another file of that name is kept, and its new path told.
         """
         target = folder / safe_name(name)
         url = self._url(f"{_job_path(job_id)}/outputs/{quote(name, safe='')}")
@@ -197,7 +206,7 @@ class Client:
             async with self._http.get(url, allow_redirects=False) as response:
                 if response.status != 200:
                     raise await refused(response)
-                return await save(response.content.iter_chunked(2**18), target, sha256=sha256)
+                return await save(response.content.iter_chunked(2**18), target, sha256=sha256, on_replaced=on_replaced)
 
     async def _wait(
         self, job_id: str, on_update: Callable[[Job], None] | None, on_away: Callable[[], None] | None

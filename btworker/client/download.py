@@ -1,9 +1,10 @@
 """Saving what a server sends: under a name that cannot leave the folder, and only when it is complete."""
 
 import asyncio
+import filecmp
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
@@ -23,8 +24,16 @@ def safe_name(name: str) -> str:
     return last
 
 
-async def save(chunks: AsyncIterator[bytes], target: Path, *, sha256: str | None) -> Path:
-    """Write the chunks to <target>.part, then give it its name; what is there under that name is replaced."""
+async def save(
+    chunks: AsyncIterator[bytes],
+    target: Path,
+    *,
+    sha256: str | None,
+    on_replaced: Callable[[Path], None] | None = None,
+) -> Path:
+    """Write the chunks to <target>.part, then give it its name. What is there under that name is replaced; with
+    `on_replaced`, which gets its path, it is kept as <target>~ where it is another file.
+    """
     part = target.with_name(f"{target.name}.part")
     digest = hashlib.sha256()
     try:
@@ -35,6 +44,8 @@ async def save(chunks: AsyncIterator[bytes], target: Path, *, sha256: str | None
                 await asyncio.to_thread(file.write, chunk)
         if sha256 and digest.hexdigest() != sha256:
             raise ClientError(CONNECTION_LOST, f"{target.name} arrived damaged: its SHA-256 is not the server's")
+        if on_replaced is not None:
+            await asyncio.to_thread(_keep_another, part, target, on_replaced)
         os.replace(part, target)
     except aiohttp.ClientError:  # some of them are OSErrors too
         raise
@@ -43,3 +54,11 @@ async def save(chunks: AsyncIterator[bytes], target: Path, *, sha256: str | None
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def _keep_another(part: Path, target: Path, on_replaced: Callable[[Path], None]) -> None:
+    """Blocking: give a file that `part` will not be equal to another name."""
+    if target.exists() and not filecmp.cmp(part, target, shallow=False):
+        old = target.with_name(f"{target.name}~")
+        os.replace(target, old)
+        on_replaced(old)

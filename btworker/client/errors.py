@@ -70,6 +70,10 @@ def explained(base_url: str) -> Iterator[None]:
     except aiohttp.ClientConnectorCertificateError as error:
         why = error.certificate_error
         raise ClientError(UNREACHABLE, f"the certificate of {base_url} is not trusted: {why}") from None
+    except aiohttp.ClientConnectorSSLError as error:
+        plain = base_url.replace("https://", "http://", 1)
+        message = f"{base_url} does not speak https ({_reason(error)}); without a TLS proxy, a worker is {plain}"
+        raise ClientError(UNREACHABLE, message) from None
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         raise ClientError(UNREACHABLE, f"no worker answers at {base_url} ({_reason(error)}); is it running?") from None
     except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, asyncio.TimeoutError, OSError) as error:

@@ -104,10 +104,10 @@ def test_a_wrong_beginning_costs_a_second_round_only(
 
 
 def test_a_wrong_hash_is_never_a_model(models: Models, server: ModelServer, cache: Path) -> None:
-    """Exit code 1, one sentence, and nothing in the cache."""
+    """Exit code 3, one sentence, and nothing in the cache."""
     server.content = CONTENT[:-1] + b"!"
     code, _, err = models("fetch")
-    assert code == 1 and "SHA-256" in err
+    assert code == 3 and "SHA-256" in err
     assert not [path for path in cache.iterdir() if path.suffix != ".lock"]
 
 
@@ -131,10 +131,12 @@ def test_a_cache_that_cannot_be_written(models: Models, tmp_path: Path) -> None:
 
 
 def test_offline_forbids_it(models: Models, server: ModelServer) -> None:
-    """WORKER_OFFLINE is obeyed here too, and a name that is none is said."""
+    """WORKER_OFFLINE is obeyed here too (a setting: 64); a name that is none is said, and an own file that is missing."""
     code, _, err = models("fetch", WORKER_OFFLINE="true")
-    assert code == 2 and "WORKER_OFFLINE" in err
+    assert code == 64 and "WORKER_OFFLINE" in err
     assert models("fetch", "no-such-model")[0] == 2
+    code, out, _ = models("fetch", WORKER_MODELS="mine=/no/such.pt", WORKER_MODEL="mine")
+    assert code == 3 and out.startswith("missing")
     assert server.asked == []
 
 

@@ -105,11 +105,12 @@ def test_a_file_above_the_limit_is_refused_before_it_is_sent(cli: Cli, tmp_path:
         ),
         (("jobs", "list"), {"WORKER_URL": "http://127.0.0.1:1"}, 3, "connection refused"),
         (("jobs", "show", "wk_000000000000"), {}, 3, "there is no such job"),
-        (("jobs", "rm", "wk_000000000000"), {}, 1, "there is no such job"),
+        (("jobs", "rm", "wk_000000000000"), {}, 3, "there is no such job"),
         (("jobs", "list", "--limit", "0"), {}, 2, "no number from 1"),
         (("jobs",), {}, 2, "ACTION"),
         (("unknown",), {}, 2, "invalid choice"),
-        (("jobs", "list", "--token-file", "nowhere"), {}, 2, "cannot be read as a token file"),
+        (("jobs", "list", "--token-file", "nowhere"), {}, 2, "/nowhere cannot be read: no such file or directory"),
+        (("jobs", "list"), {"WORKER_TOKN": "x"}, 64, "WORKER_TOKN is no setting; WORKER_TOKEN is"),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -147,7 +148,7 @@ def test_a_running_job_is_canceled(cli: Cli, recording: Path) -> None:
     with cli.start("transcribe", recording, "--prompt", endless) as waiting:
         until(lambda: "transcribing" in cli("jobs", "list", "--limit", "1").stdout, "the job runs")
         job_id = first_id(cli)
-        assert cli("jobs", "rm", job_id).returncode == 1
+        assert cli("jobs", "rm", job_id).returncode == 3
         assert cli("jobs", "cancel", job_id).returncode == 0
         _, err = waiting.communicate(timeout=DEADLINE_S)
     assert waiting.returncode == 1
@@ -212,8 +213,11 @@ def test_delete_leaves_nothing_on_the_worker(cli: Cli, recording: Path) -> None:
 
 
 def test_models_of_a_worker(cli: Cli, fake_worker: Worker) -> None:
-    """With --server, the worker's own list."""
-    assert "large-v3" in cli("models", "list", "--server", fake_worker.url).stdout.splitlines()
+    """With --server or WORKER_URL, the worker's own list, without the files of this machine, which --local shows."""
+    listed = cli("models", "list", "--server", fake_worker.url).stdout
+    assert "large-v3" in listed.splitlines()
+    assert cli("models", "list").stdout == listed
+    assert "downloaded when first used" in cli("models", "list", "--local").stdout
 
 
 def test_a_pipe_that_closes_early_is_no_error(cli: Cli, recording: Path) -> None:

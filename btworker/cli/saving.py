@@ -1,0 +1,29 @@
+"""Where results go: a folder that is tried before the work, and files that are not overwritten without a word."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from btworker.client import Client, Job
+
+
+def trouble_with(folder: Path) -> str:
+    """Why nothing can be saved in a folder, which is made where it is missing; empty where it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return f"the folder {folder.absolute()} cannot be written: {(error.strerror or str(error)).lower()}"
+
+
+async def save_outputs(client: Client, job: Job, folder: Path, note: Callable[[str], None]) -> list[Path]:
+    """Save all results of a job; `note` hears of files that were there. Raises ClientError."""
+
+    def replaced(old: Path) -> None:
+        note(f"{old.with_name(old.name.removesuffix('~'))}: the file that was there is {old.name} now")
+
+    return [
+        await client.download(job.id, item.filename, folder, sha256=item.sha256 or None, on_replaced=replaced)
+        for item in job.outputs
+    ]
