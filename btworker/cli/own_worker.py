@@ -16,7 +16,7 @@ from typing import Any
 
 from btworker.checkpoints import FetchError
 from btworker.cli.board import waiting
-from btworker.cli.connection import EXIT_SERVER, EXIT_USAGE, exit_code, say
+from btworker.cli.connection import EXIT_SERVER, exit_code, say
 from btworker.cli.embedded import CHECKPOINT, DEMO_MODEL, PIPELINE
 from btworker.cli.local_server import TERMINATED, LocalServer, ServerError, stop_on_signals
 from btworker.cli.model_files import model_files
@@ -24,7 +24,6 @@ from btworker.cli.models import fetch
 from btworker.cli.wording import printable
 from btworker.client import Client, ClientError
 from btworker.config import Settings, child_environment, load_settings
-from btworker.errors import StartupError
 
 READY_POLL_S = 0.1
 NO_SERVER = {"WORKER_TOKEN": "unused", "WORKER_TOKEN_FILE": None}
@@ -66,8 +65,9 @@ def prepared(model: str | None) -> Settings:
         return _embedded(settings)
     files = {item.name: item for item in model_files(settings)}
     if chosen not in files:
-        message = f"no model named {printable(chosen)!r} is allowed here; `btworker models list --local` shows those"
-        raise StartupError(message, exit_code=EXIT_USAGE)
+        raise OwnWorkerError(
+            f"no model named {printable(chosen)!r} is allowed here; `btworker models list` shows those"
+        )
     file, nothing_set = files[chosen], not model and not settings.model_fields_set & {"model", "models"}
     if file.size_bytes is None and nothing_set:
         say(NO_MODEL.format(model=chosen))

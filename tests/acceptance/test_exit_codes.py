@@ -87,10 +87,8 @@ def test_https_asked_of_http_is_said(cli: Cli, fake_worker: Worker) -> None:
     assert f"{https} does not speak https" in done.stderr and fake_worker.url in done.stderr
 
 
-def test_an_unknown_model_for_this_machine_is_2(lone_cli: Cli, recording: Path) -> None:
-    """A wrong argument, told before a worker is started."""
-    done = lone_cli("transcribe", recording, "--model", "larg-v3")
-    assert done.returncode == 2 and "no model named 'larg-v3'" in done.stderr
+def test_an_unknown_model_in_the_settings_is_64(lone_cli: Cli, recording: Path) -> None:
+    """Told before a worker is started."""
     done = lone_cli("transcribe", recording, WORKER_MODEL="larg-v3")
     assert done.returncode == 64 and "did you mean large-v3?" in done.stderr
 

@@ -131,7 +131,7 @@ def test_a_cache_that_cannot_be_written(models: Models, tmp_path: Path) -> None:
 
 
 def test_offline_forbids_it(models: Models, server: ModelServer) -> None:
-    """WORKER_OFFLINE is obeyed here too (a setting: 64); a name that is none is said, and an own file that is missing."""
+    """WORKER_OFFLINE is obeyed here too (64, a setting); a name that is none is said, and a file that is missing."""
     code, _, err = models("fetch", WORKER_OFFLINE="true")
     assert code == 64 and "WORKER_OFFLINE" in err
     assert models("fetch", "no-such-model")[0] == 2
