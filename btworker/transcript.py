@@ -49,7 +49,11 @@ class Hallucination:
 
     def to_dict(self) -> dict[str, Any]:
         """A shape for JSON."""
-        return {"confidence": self.confidence, "reasons": list(self.reasons), "flagged": self.flagged}
+        return {**self.warning(), "flagged": self.flagged}
+
+    def warning(self) -> dict[str, Any]:
+        """What a Bulk Transcribe controller reads of a flagged segment."""
+        return {"confidence": self.confidence, "reasons": list(self.reasons)}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> "Hallucination":
@@ -96,6 +100,8 @@ class Segment:
             shape["words"] = [word.to_dict() for word in self.words]
         if self.hallucination:
             shape["hallucination"] = self.hallucination.to_dict()
+            if self.hallucination.flagged:  # the name under which a Bulk Transcribe controller looks for it
+                shape["hallucination_warning"] = self.hallucination.warning()
         return {**shape, **_speaker(self)}
 
     @classmethod
@@ -153,6 +159,8 @@ class Transcript:
     """(name, JSON value) pairs: model, modelSha256, versions, device, options, attempt, timings."""
     missing_speech: tuple[tuple[float, float], ...] = ()
     """(start, end) of stretches in which speech was heard and no text came out."""
+    no_speakers: str = ""
+    """Why there are no turns, as a sentence without its full stop, where they were asked for; empty otherwise."""
 
     def to_dict(self) -> dict[str, Any]:
         """Whisper's result shape with what we add to it."""
@@ -164,6 +172,8 @@ class Transcript:
         }
         if self.turns:
             shape["turns"] = [turn.to_dict() for turn in self.turns]
+        if self.no_speakers:
+            shape["no_speakers"] = self.no_speakers
         if self.missing_speech:
             shape["missing_speech"] = [{"start": start, "end": end} for start, end in self.missing_speech]
         shape["provenance"] = dict(self.provenance)
@@ -179,5 +189,6 @@ class Transcript:
             duration_s=raw.get("duration", 0.0),
             turns=tuple(Turn(**turn) for turn in raw.get("turns", ())),
             provenance=tuple(raw.get("provenance", {}).items()),
+            no_speakers=raw.get("no_speakers", ""),
             missing_speech=tuple((span["start"], span["end"]) for span in raw.get("missing_speech", ())),
         )

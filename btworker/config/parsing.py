@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices
+from pydantic import AliasChoices, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsConfigDict
 
@@ -18,6 +18,15 @@ FROM_ENVIRONMENT = SettingsConfigDict(
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
+
+
+def lower_case(raw: object) -> object:
+    """A word in any case as it is written here."""
+    return raw.strip().lower() if isinstance(raw, str) else raw
+
+
+ANY_CASE = BeforeValidator(lower_case)
+"""For settings that take one of a few words."""
 
 
 def state_folder() -> Path:

@@ -1,13 +1,16 @@
 """Settings of the front end: who may call, what is listened to, how a request is read, what is logged."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from btworker.config.names import KUBERNETES_ADDRESS
-from btworker.config.parsing import FROM_ENVIRONMENT, env, read_tokens
+from btworker.config.parsing import ANY_CASE, FROM_ENVIRONMENT, env, read_tokens
+
+NO_COMMIT = "unknown"
+"""The commit of a build that names none."""
 
 DEFAULT_PORT = 8477
 
@@ -54,13 +57,17 @@ class ServerSettings(BaseSettings):
     """KiB gathered before each write to disk; large writes keep the thread hops few."""
     file_threads: int = Field(8, ge=1, le=64, validation_alias=env("WORKER_FILE_THREADS"))
     """Threads for file work: enough to keep a few disks busy, few enough that a stuck disk costs little."""
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias=env("WORKER_LOG_LEVEL"))
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], ANY_CASE] = Field(
+        "info", validation_alias=env("WORKER_LOG_LEVEL")
+    )
     """Least severe level that is logged."""
-    log_format: Literal["auto", "json", "text"] = Field("auto", validation_alias=env("WORKER_LOG_FORMAT"))
+    log_format: Annotated[Literal["auto", "json", "text"], ANY_CASE] = Field(
+        "auto", validation_alias=env("WORKER_LOG_FORMAT")
+    )
     """auto: text on a terminal, else JSON lines."""
     log_progress: bool = Field(False, validation_alias=env("WORKER_LOG_PROGRESS"))
     """True: progress of each window is logged."""
-    build_commit: str = Field("unknown", validation_alias=env("BUILD_COMMIT"))
+    build_commit: str = Field(NO_COMMIT, validation_alias=env("BUILD_COMMIT"))
     """The commit that this image was built from; ping shows it."""
     build_time: str = Field("unknown", validation_alias=env("BUILD_TIME"))
     """When this image was built; ping shows it."""

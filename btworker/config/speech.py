@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, NoDecode
 
 from btworker.checkpoints import official_names
 from btworker.config.names import closest
-from btworker.config.parsing import FROM_ENVIRONMENT, cache_folder, env, parse_model, read_tokens
+from btworker.config.parsing import ANY_CASE, FROM_ENVIRONMENT, cache_folder, env, parse_model, read_tokens
 
 ENGINE = "btworker.engine.engine:load"
 
@@ -27,11 +27,11 @@ class SpeechSettings(BaseSettings):
     """Where downloaded models lie; openai-whisper's own default, so that both share."""
     offline: bool = Field(False, validation_alias=env("WORKER_OFFLINE"))
     """True: never download; a model that is not in the cache is MODEL_UNAVAILABLE."""
-    device: Literal["auto", "cuda", "cpu"] = Field("auto", validation_alias=env("WORKER_DEVICE"))
+    device: Annotated[Literal["auto", "cuda", "cpu"], ANY_CASE] = Field("auto", validation_alias=env("WORKER_DEVICE"))
     """auto: the GPUs when there are any, else the CPU. A GPU that torch cannot use is an error, never a silent CPU."""
     cpu_threads: int = Field(0, ge=0, le=1024, validation_alias=env("WORKER_CPU_THREADS"))
     """CPU threads of each child; 0 = the machine's cores, divided by the children."""
-    decode: Literal["fast", "exact"] = Field("fast", validation_alias=env("WORKER_DECODE"))
+    decode: Annotated[Literal["fast", "exact"], ANY_CASE] = Field("fast", validation_alias=env("WORKER_DECODE"))
     """How a job is decoded that does not say. fast: independent windows where somebody speaks, many at a time. exact:
     openai-whisper's own loop with its very segments, one window of a recording at a time."""
     batch_size: int = Field(0, ge=0, le=512, validation_alias=env("WORKER_BATCH_SIZE"))
@@ -41,7 +41,9 @@ class SpeechSettings(BaseSettings):
     """Hugging Face token for gated models (diarization)."""
     hf_token_file: Path | None = Field(None, validation_alias=env("HF_TOKEN_FILE"))
     """A file that holds the Hugging Face token."""
-    diarization_device: Literal["auto", "cuda", "cpu"] = Field("auto", validation_alias=env("DIARIZATION_DEVICE"))
+    diarization_device: Annotated[Literal["auto", "cuda", "cpu"], ANY_CASE] = Field(
+        "auto", validation_alias=env("DIARIZATION_DEVICE")
+    )
     """Where speakers are told apart; cuda without a GPU is an error."""
     diarization_pipeline: Path | None = Field(None, validation_alias=env("WORKER_DIARIZATION_PIPELINE"))
     """Folder with a pyannote pipeline (config.yaml and the files that it names), for machines without a network.

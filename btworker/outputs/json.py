@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +27,17 @@ def _parts(transcript: Transcript) -> Iterator[str]:
         before = ", "
         if name == "segments":
             yield from _segments(transcript.segments)
+            yield f', "hallucination_stats": {_dumps(_stats(transcript.segments))}'
         else:
             yield _dumps(value)
     yield "}\n"
+
+
+def _stats(segments: Sequence[Segment]) -> dict[str, Any]:
+    """How many segments were flagged, by reason, as a Bulk Transcribe controller's own worker counts them."""
+    flagged = [one.hallucination.reasons for one in segments if one.hallucination and one.hallucination.flagged]
+    reasons = Counter(reason for reasons in flagged for reason in reasons)
+    return {"total": len(segments), "flagged": len(flagged), "removed": 0, "reasons": dict(reasons)}
 
 
 def _segments(segments: Sequence[Segment]) -> Iterator[str]:

@@ -30,19 +30,33 @@ def write_diarization(transcript: Transcript, presentation: Presentation) -> str
     return json.dumps([turn.to_dict() for turn in transcript.turns], ensure_ascii=False) + "\n"
 
 
-def write_speaker_markdown(transcript: Transcript, presentation: Presentation) -> str:  # noqa: ARG001 - as above
-    """One line for each time that somebody speaks: `**[MM:SS] SPEAKER_00:** text`."""
-    lines = _merged(_without_repeats(_spoken(transcript.segments)))
-    return "".join(f"**[{stamp(line.start)}] {line.speaker}:** {plain(line.text)}\n\n" for line in lines)
+def write_speaker_markdown(transcript: Transcript, presentation: Presentation) -> str:
+    """A title, then a line for each time that somebody speaks: `**[MM:SS] SPEAKER_00:** text`.
+
+    Where speakers could not be told apart the text is there all the same, below the reason.
+    """
+    blocks = [f"# {plain(one_line(presentation.title))}"]
+    if transcript.no_speakers:
+        blocks.append(f"*No speakers: {plain(one_line(transcript.no_speakers))}*")
+    if transcript.turns:
+        lines = _merged(_without_repeats(_spoken(transcript.segments)))
+        blocks += [f"**[{stamp(line.start)}] {line.speaker}:** {plain(line.text)}" for line in lines]
+    else:
+        blocks += [plain(_text_of(one)) for one in transcript.segments if is_visible(one.text)]
+    return "".join(f"{block}\n\n" for block in blocks)
 
 
 def _spoken(segments: Iterable[Segment]) -> list[_Line]:
     lines = [
-        _Line(segment.start, segment.end, segment.speaker, " ".join(one_line(segment.text).split()))
+        _Line(segment.start, segment.end, segment.speaker, _text_of(segment))
         for segment in segments
         if segment.speaker and is_visible(segment.text)
     ]
     return sorted(lines, key=lambda line: line.start)
+
+
+def _text_of(segment: Segment) -> str:
+    return " ".join(one_line(segment.text).split())
 
 
 def _without_repeats(lines: list[_Line]) -> list[_Line]:
@@ -58,7 +72,7 @@ def _without_repeats(lines: list[_Line]) -> list[_Line]:
 
 def _repeats(last: _Line, line: _Line) -> bool:
     return (
-        (line.speaker, line.text) == (last.speaker, last.text)
+        (line.speaker, line.text.casefold()) == (last.speaker, last.text.casefold())
         and line.start - last.end <= REPEAT_GAP_S
         and len(line.text) <= REPEAT_LENGTH
         and line.end - line.start <= REPEAT_S

@@ -7,6 +7,8 @@ from btworker.messages import FileDone, Finished, ModelLoaded, Progressed, Start
 
 UNFINISHED_PERCENT = 99.0
 """No running job says 100: that is what `complete` is for."""
+SOUND_SHARE = 0.05
+"""Of a file's percent, for its sound: so that short files, whose windows are in one batch, move before it ends."""
 WORDS_SHARE = 0.7
 """Of a file's percent, where speakers are told apart after the words."""
 
@@ -82,11 +84,13 @@ def _moved_file(file: FileProgress, event: Progressed | WindowDone | FileDone) -
 
 
 def _share(file: FileProgress, options: Options) -> float:
-    """Of the input's work that is done, 0 to 1; decoding does not count, since it is a moment."""
+    """Of the input's work that is done, 0 to 1."""
     if file.over:
         return 1.0
-    begun = file.total_s > 0 and file.stage is not Stage.INITIALIZING
-    share = min(file.done_s / file.total_s, 1.0) if begun else 0.0
-    if options.diarization_enabled:
-        share = share * WORDS_SHARE if file.stage is not Stage.DIARIZING else WORDS_SHARE + share * (1 - WORDS_SHARE)
-    return share
+    share = min(file.done_s / file.total_s, 1.0) if file.total_s > 0 else 0.0
+    if file.stage is Stage.INITIALIZING:
+        return share * SOUND_SHARE
+    if file.stage is Stage.DIARIZING:
+        return WORDS_SHARE + share * (1 - WORDS_SHARE)
+    words = SOUND_SHARE + share * (1 - SOUND_SHARE)
+    return words * WORDS_SHARE if options.diarization_enabled else words

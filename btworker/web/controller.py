@@ -106,9 +106,11 @@ def _wanted(options: dict[str, Any]) -> dict[str, Any]:
     """The options with the speaker counts, which may stand in two places; the controller's last word is the outer."""
     effective = options.get("diarizationEffective")
     inner = effective if isinstance(effective, dict) else {}
+    # What the stock worker does, whatever the option says: each transcript has the times of its words
+    always = {"wordTimestamps": True}
     counts = {name: inner[name] for name in SPEAKER_COUNTS if inner.get(name) is not None}
     outer = {name: value for name, value in options.items() if value is not None}
-    return {**counts, **outer}
+    return {**counts, **outer, **always}
 
 
 def _bad(message: str, *, param: str | None = None) -> BtworkerError:

@@ -23,8 +23,17 @@ JSON_FIELD = "options"
 REPEATABLE = "outputs"
 CALLBACK = "callbackUrl"
 """Stands among the options, but says nothing of the work."""
-UNUSED = frozenset({"includeSegments", "includeFull", "includeTimestamps"})
-"""A controller's options that ask for what every result has."""
+FOLLOWED = frozenset(
+    {
+        "includeSegments", "includeFull", "includeTimestamps",  # every result has these
+        "diarizationEffective",  # its speaker counts are read; the rest repeats what stands beside it
+        "diarizationWarnings",  # told to the worker, not asked of it
+        "diarizationAutoSplit", "diarizationMaxDurationSeconds",  # long recordings are taken in blocks in any case
+    }
+)  # fmt: skip
+"""A controller's options that ask for what is done anyway."""
+DEFAULTS = {"qualityPreset": "balanced", "backend": "remote", "diarizationFastSwitching": False}
+"""A controller's options that have no effect here, and the value that asks for nothing."""
 MOST_NAMED = 50
 _FORMATS = ", ".join(item.value for item in OutputFormat)
 _YES_NO = "true or false"
@@ -99,7 +108,7 @@ def lenient_options(wanted: dict[str, Any], settings: Settings) -> tuple[Options
     """The options of a controller's job, and what of them was not followed. Raises BAD_OPTION for the model alone: a
     transcript of another model is not what was asked for."""
     values = {name: value for name, value in wanted.items() if name in WIRE_NAMES and not is_empty(value)}
-    unknown = [_shown(name) for name in sorted(wanted) if name not in WIRE_NAMES and name not in UNUSED]
+    unknown = [_shown(name) for name in sorted(wanted) if _has_no_effect(name, wanted)]
     warnings = [f"options without effect here: {', '.join(unknown[:MOST_NAMED])}"] if unknown else []
     while True:
         try:
@@ -109,6 +118,13 @@ def lenient_options(wanted: dict[str, Any], settings: Settings) -> tuple[Options
                 raise
             warnings.append(f"{error.message}; the option was left out")
             del values[error.param]
+
+
+def _has_no_effect(name: str, wanted: dict[str, Any]) -> bool:
+    """Whether a controller's option asks for something that is not done."""
+    if name in WIRE_NAMES or name in FOLLOWED or is_empty(wanted[name]) or wanted[name] == DEFAULTS.get(name):
+        return False
+    return not name.startswith("diarization") or bool(wanted.get("diarizationEnabled"))
 
 
 def _collect(fields: Fields) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from btworker import __version__
 from btworker.config import Settings
+from btworker.config.server import NO_COMMIT
 from btworker.errors import ErrorCode
 from btworker.messages import EngineInfo
 from btworker.metrics import CONTENT_TYPE, Machine
@@ -118,7 +119,8 @@ async def ping(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     settings, service = context.settings, context.service
     answer = PingWire(
-        version=__version__,
+        version=__version__ if settings.build_commit == NO_COMMIT else settings.build_commit,
+        worker_version=__version__,
         identity=_identity(settings),
         **_engine_part(context),
         models=tuple(settings.model_paths),
@@ -150,8 +152,7 @@ def _engine_part(context: Context) -> dict[str, Any]:
         "diarization": any(info.diarization for info in infos),
     }
     if not part["diarization"]:
-        said = (info.diarization_error for info in infos if info.diarization_error)
-        part["diarization_error"] = next(said, "diarization is not available" if infos else LOADING)
+        part["diarization_error"] = next((info.diarization_error for info in infos if info.diarization_error), None)
     return part
 
 

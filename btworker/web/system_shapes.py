@@ -52,6 +52,9 @@ class PingWire(Wire):
 
     status: Literal["ok"] = "ok"
     version: str
+    """The commit of the build, as the stock worker has it; the release where the build names none."""
+    worker_version: str
+    """The release."""
     identity: IdentityWire
     gpu: bool
     gpu_name: str | None

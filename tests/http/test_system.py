@@ -5,6 +5,7 @@ import time
 import aiohttp
 import pytest
 
+import btworker
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.messages import EngineInfo
 from btworker.pool import Phase
@@ -12,7 +13,7 @@ from btworker.specs import Device
 from tests.http.server import Running, field, file, upload
 
 PING = set(
-    "status version identity gpu gpuName cuda models diarization diarizationError "
+    "status version workerVersion identity gpu gpuName cuda models diarization diarizationError "
     "maxFileMB activeJobs maxConcurrentJobs".split()
 )
 
@@ -80,6 +81,12 @@ async def test_ping_has_every_field(client: aiohttp.ClientSession) -> None:
     assert "tiny" in body["models"]
 
 
+async def test_ping_says_the_release_where_no_commit_is_known(client: aiohttp.ClientSession) -> None:
+    """`version` is then the release, which stands in `workerVersion` in any case."""
+    _, body = await get(client, "/v1/ping")
+    assert (body["version"], body["workerVersion"]) == (btworker.__version__, btworker.__version__)
+
+
 @pytest.mark.parametrize("overrides", [{"worker_version": "7", "image_digest": "sha256:abc", "build_commit": "c0ffee"}])
 async def test_ping_tells_what_was_declared(client: aiohttp.ClientSession) -> None:
     _, body = await get(client, "/v1/ping")
@@ -89,14 +96,16 @@ async def test_ping_tells_what_was_declared(client: aiohttp.ClientSession) -> No
         "declaredImageDigest": "sha256:abc",
         "imageDigestSource": "env",
     }
+    assert (body["version"], body["workerVersion"]) == ("c0ffee", btworker.__version__)
     assert body["warnings"] == ["WORKER_VERSION is set: it is deprecated and has no effect"]
 
 
 async def test_ping_follows_the_workers(client: aiohttp.ClientSession, server: Running) -> None:
-    """Loading: false with the reason. With a GPU: its name and CUDA's version. Broken: ok, with a warning."""
+    """Loading: false, with a warning. With a GPU: its name and CUDA's version. Broken: ok, with a warning."""
     server.pool.phase, server.pool.info = Phase.STARTING, None
     _, body = await get(client, "/v1/ping")
-    assert "loaded" in body["diarizationError"]
+    assert body["diarization"] is False
+    assert "diarizationError" not in body, "to be loading is no error"
     assert body["warnings"]
     server.pool.phase = Phase.IDLE
     server.pool.info = EngineInfo(versions=(("cuda", "12.1"),), cuda=True, gpu_name="H200", diarization=True)

@@ -11,7 +11,7 @@ import pytest
 from btworker.jobs import OutputFormat
 from btworker.outputs import FORMATS, Presentation, output_name, render
 from btworker.outputs.markdown import paragraphs
-from btworker.transcript import Segment, Transcript, Turn, Word
+from btworker.transcript import Hallucination, Segment, Transcript, Turn, Word
 
 TITLE = Presentation(title="my talk")
 
@@ -71,6 +71,29 @@ def test_rttm_names_the_input_in_one_field() -> None:
     assert lines[0] == "SPEAKER my_talk 1 0.000 1.250 <NA> <NA> SPEAKER_00 <NA> <NA>"
     assert len(lines) == 2
     assert render(PLAIN, OutputFormat.RTTM, TITLE) == ""
+
+
+def test_json_tells_a_controller_what_was_flagged() -> None:
+    """Under the names that its review reads: on flagged segments alone, and counted by reason beside them."""
+    flagged = Hallucination(0.8, ("repetition", "low_avg_logprob"), flagged=True)
+    doubtful = Hallucination(0.4, ("repetition",), flagged=False)
+    first, second = PLAIN.segments
+    third = replace(first, id=2)
+    segments = (replace(first, hallucination=flagged), replace(second, hallucination=doubtful), third)
+    made = replace(PLAIN, segments=segments)
+    found = json.loads(render(made, OutputFormat.JSON, TITLE))
+    assert [one.get("hallucination_warning") for one in found["segments"]] == [
+        {"confidence": 0.8, "reasons": ["repetition", "low_avg_logprob"]},
+        None,
+        None,
+    ]
+    assert found["hallucination_stats"] == {
+        "total": 3,
+        "flagged": 1,
+        "removed": 0,
+        "reasons": {"repetition": 1, "low_avg_logprob": 1},
+    }
+    assert Transcript.from_dict(found) == made
 
 
 def test_json_reads_back_as_the_same_transcript() -> None:

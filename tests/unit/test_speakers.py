@@ -128,11 +128,32 @@ DIALOGUE = Transcript(
 
 
 def test_speaker_markdown_follows_the_controllers_rules() -> None:
-    """A short repeat within 2 s collapses, neighbours within 1 s merge, a later one is a line of its own."""
+    """The name, then: a short repeat within 2 s collapses, neighbours within 1 s merge, a later one is a line of its
+    own."""
     written = SPEAKER_FILES["speaker-markdown"].write(DIALOGUE, TITLE)
     assert written == (
-        "**[00:00] SPEAKER_00:** Yes. I see.\n\n**[01:01] SPEAKER_01:** No.\n\n**[01:10] SPEAKER_01:** No.\n\n"
+        "# talk\n\n**[00:00] SPEAKER_00:** Yes. I see.\n\n"
+        "**[01:01] SPEAKER_01:** No.\n\n**[01:10] SPEAKER_01:** No.\n\n"
     )
+
+
+def test_repeats_are_compared_without_case() -> None:
+    """As the controller's own worker does it."""
+    again = [segment(("Yes.", 0.0, 0.5)), segment(("YES.", 0.9, 1.4), number=1)]
+    written = SPEAKER_FILES["speaker-markdown"].write(replace(DIALOGUE, segments=with_speakers(again, TURNS)), TITLE)
+    assert written == "# talk\n\n**[00:00] SPEAKER_00:** Yes.\n\n"
+
+
+def test_speaker_files_without_speakers() -> None:
+    """The reason and the text, nobody's name; no turn. Of silence, the name alone."""
+    plain = replace(DIALOGUE, segments=(segment(("Yes.", 0.0, 0.5)),), turns=(), no_speakers="no *token*\nfor it")
+    assert SPEAKER_FILES["speaker-markdown"].write(plain, TITLE) == (
+        "# talk\n\n*No speakers: no \\*token\\* for it*\n\nYes.\n\n"
+    )
+    assert SPEAKER_FILES["diarization-json"].write(plain, TITLE) == "[]\n"
+    silence = replace(plain, segments=(), no_speakers="")
+    assert SPEAKER_FILES["speaker-markdown"].write(silence, TITLE) == "# talk\n\n"
+    assert Transcript.from_dict(json.loads(render(plain, OutputFormat.JSON, TITLE))) == plain
 
 
 def test_diarization_json_is_the_bare_list() -> None:

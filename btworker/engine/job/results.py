@@ -87,10 +87,10 @@ def _write_one(part: Path, options: Options, index: int, source: Input, transcri
         )
         for kind in options.outputs
     ]
-    if transcript.turns:
+    if options.diarization_enabled:
+        named = Presentation(title=source.filename)
         texts += [
-            (source.stem + kind.suffix, name, kind.write(transcript, presentation))
-            for name, kind in SPEAKER_FILES.items()
+            (source.stem + kind.suffix, name, kind.write(transcript, named)) for name, kind in SPEAKER_FILES.items()
         ]
     for name, kind_name, text in texts:
         data = text.encode("utf-8", "replace")

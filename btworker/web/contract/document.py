@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from btworker import __version__
 from btworker.errors import ErrorCode
 from btworker.web.contract.operation import JSON, Answer, Content, Form, Header, Operation, Schema, Shape
 from btworker.web.middlewares import HTTP_STATUS, RETRY_AFTER_S
@@ -54,7 +55,7 @@ def document(open_paths: frozenset[str]) -> dict[str, Any]:
             paths.setdefault(plain_path(route.path), {})[route.method.lower()] = writer.operation(route.path)
     return {
         "openapi": OPENAPI,
-        "info": {"title": "btworker", "version": "1", "description": ABOUT, "license": {"name": "MIT"}},
+        "info": {"title": "btworker", "version": __version__, "description": ABOUT, "license": {"name": "MIT"}},
         "security": [{"token": []}],
         "paths": paths,
         "components": {
