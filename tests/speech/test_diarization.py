@@ -134,7 +134,8 @@ def test_every_file_of_a_job_with_speakers_names_them(engine: WhisperEngine, tmp
     assert {output.type for output in finished.outputs} >= {"diarization-json", "speaker-markdown", "rttm", "json"}
     turns = json.loads((out / "talk-0_diarization.json").read_text())
     assert {turn["speaker"] for turn in turns} == {"SPEAKER_00", "SPEAKER_01"}
-    assert (out / "talk-0_speaker.md").read_text().startswith("**[00:00] SPEAKER_00:** Hello happy teacher.")
+    by_speaker = (out / "talk-0_speaker.md").read_text()
+    assert by_speaker.startswith("# sample.flac\n\n**[00:00] SPEAKER_00:** Hello happy teacher.")
     assert len((out / "talk-0.rttm").read_text().splitlines()) == len(turns)
     assert "\nSPEAKER_01: " in (out / "talk-0.srt").read_text()
     assert "\n<v SPEAKER_01>" in (out / "talk-0.vtt").read_text()
@@ -353,13 +354,16 @@ def noise(seconds: float) -> npt.NDArray[np.int16]:
 
 @pytest.mark.parametrize("make_sound", [silence, noise], ids=["silence", "noise"])
 def test_no_speech_is_said(engine: WhisperEngine, tmp_path: Path, make_sound: Any) -> None:
-    """An empty transcript, no speakers, no file about speakers, and why."""
+    """An empty transcript, no speakers, files about speakers in which nobody is, and why."""
     source = write_wav(tmp_path / "empty.wav", make_sound(12))
     events = run(engine, task_for(tmp_path / "job", source, options=OPTIONS))
     assert isinstance(events[-1], Finished)
     assert f"{NO_SPEAKERS}{stage.NO_SPEECH}" in warnings_of(events)
     assert transcript_of(tmp_path / "job").turns == ()
-    assert {output.type for output in events[-1].outputs} == {kind.value for kind in OutputFormat}
+    assert {output.type for output in events[-1].outputs} == {kind.value for kind in OutputFormat} | set(SPEAKER_FILES)
+    out = tmp_path / "job" / "out"
+    assert (out / "talk-0_diarization.json").read_text() == "[]\n"
+    assert (out / "talk-0_speaker.md").read_text() == f"# empty.wav\n\n*No speakers: {stage.NO_SPEECH}*\n\n"
 
 
 def test_one_speaker_has_all_the_words(engine: WhisperEngine, tmp_path: Path) -> None:
