@@ -24,12 +24,20 @@ MAX_URL_CHARS = 4096
 PORTS = {"http": 80, "https": 443}
 _LOOKS_NUMERIC = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)\.?")
 """The last label of what some resolvers take for an IPv4 address: 127.1, 2130706433, 0x7f.0.0.1."""
+_AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+_PORT = re.compile(r"(^[^:]*|\])(:[0-9]{0,5})?$")
+"""How an authority ends: digits alone, where Python's int() also takes a sign, a blank and an underscore."""
 _INSIDE = tuple(
     ipaddress.ip_network(text)
     for text in (
         "0.0.0.0/8",
         "192.0.0.0/24",  # IETF protocol assignments; Python calls parts of it global
         "192.88.99.0/24",  # 6to4 relays
+        # public addresses that mean something inside the network of a provider
+        "161.26.0.0/16",  # IBM Cloud's own services
+        "166.8.0.0/14",
+        "168.63.129.16/32",  # Azure's platform: metadata, keys, agents
+        "192.80.8.124/32",  # Equinix Metal's metadata
         "::/96",  # IPv4-compatible
         "64:ff9b::/96",  # NAT64: an IPv4 address of the network's choice
         "64:ff9b:1::/48",
@@ -62,11 +70,13 @@ class Guard:
 
         if len(raw) > MAX_URL_CHARS or not raw.isascii() or any(c <= " " or c in '\x7f\\"<>^`{|}' for c in raw):
             raise refused(f"it is no plain ASCII URL of at most {MAX_URL_CHARS} characters")
-        authority = re.match(r"https?://([^/?#]*)", raw, re.IGNORECASE)
+        authority = _AUTHORITY.match(raw)
         if authority is None:
             raise refused("only http:// and https:// are fetched")
         if "@" in authority[1] or "%" in authority[1]:
             raise refused("its host must stand alone, without a user or an escape")
+        if not _PORT.search(authority[1]):
+            raise refused("its port is none")
         try:
             url = yarl.URL(raw, encoded=True)
             host, port = url.raw_host or "", url.port or 0
@@ -84,6 +94,8 @@ class Guard:
             return ""
         if is_address(host):
             return "" if is_outside(ipaddress.ip_address(host)) else _inside(host, port)
+        if _is_this_machine(host):
+            return _inside(host, port)
         if _LOOKS_NUMERIC.fullmatch(host.rstrip(".").rpartition(".")[2]):
             return "its host is a number, but no IPv4 address of four decimal parts"
         return "" if HOST_NAME.fullmatch(host) and len(host) <= 253 else "its host is no name"
@@ -125,7 +137,18 @@ def is_outside(address: Address) -> bool:
 
 
 def _inside(host: str, port: int) -> str:
+    if _is_this_machine(host):
+        return (
+            f"{host} is the worker's own machine, where its sender is hardly meant; it has to name itself as the "
+            "worker reaches it (a Bulk Transcribe controller: CONTROLLER_BASE_URL)"
+        )
     return (
         f"{host} is not on the public internet; the operator can allow exactly this host with "
         f"WORKER_ALLOWED_HOSTS={f'[{host}]' if ':' in host else host}:{port}"
     )
+
+
+def _is_this_machine(host: str) -> bool:
+    if is_address(host):
+        return ipaddress.ip_address(host).is_loopback
+    return normal_host(host) == "localhost" or normal_host(host).endswith(".localhost")

@@ -5,6 +5,7 @@ import random
 
 import aiohttp
 import yarl
+from aiohttp import http_exceptions
 
 from btworker.delivery.guard import Guard, GuardedResolver
 
@@ -37,6 +38,8 @@ def why(url: yarl.URL, error: BaseException) -> str:
     """A sentence about a request that got no answer. Names the host alone: paths and queries may be secrets."""
     if isinstance(error, asyncio.TimeoutError):
         return f"{url.host} did not answer in time"
+    if isinstance(error, http_exceptions.HttpProcessingError | aiohttp.ClientResponseError):
+        return f"{url.host} sent something that is no HTTP answer"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     return f"{url.host} could not be reached ({reason})"
 

@@ -8,6 +8,7 @@ LOOPBACK, PRIVATE = "127.0.0.1", "10.77.0.1"
 INSIDE_V4 = (
     LOOPBACK, PRIVATE, "127.8.8.8", "0.0.0.0", "169.254.169.254", "192.168.7.1", "172.16.0.1", "100.64.0.1",
     "192.0.0.8", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "192.88.99.1", "203.0.113.1",
+    "168.63.129.16", "161.26.0.6", "166.9.1.1", "192.80.8.124",
 )  # fmt: skip
 INSIDE_V6 = (
     "::1", "::", "fd77::1", "fe80::1", "fec0::1", "ff02::1", "0:0:0:0:0:0:0:1", "0000::0001", "2001::1", "100::1",
@@ -61,6 +62,13 @@ def tricks(host: str) -> Iterator[str]:
     yield from (f"http://{host}:80:80/", f"http:{host}/", f"http:///{host}/", f"http:/\\{host}/", f"\thttp://{host}/")
     yield from (f"http://{host}\n.example.com/", f"http://{host}%00.example.com/", f"http://{host}%2f@example.com/")
     yield from (f"//{host}/", f"https://{host}:80/", f"HTTP://{host}/", f"http://example.com:80@{host}:80/")
+    yield from (
+        f"http://{host}:+80/",
+        f"http://{host}:8_0/",
+        f"http://{host}:-80/",
+        f"http://{host}:80.0/",
+        f"http://{host}:0x50/",
+    )
 
 
 def others(host: str) -> Iterator[str]:

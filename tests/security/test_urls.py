@@ -63,6 +63,23 @@ def test_what_is_outside_is_let_through_as_it_is(url: str) -> None:
     assert str(Guard().checked(url)) == url
 
 
+@pytest.mark.parametrize("port", ["+80", "8_0", "-80", "80 ", "0x50", "80a", "999999", "٨٠"])
+@pytest.mark.parametrize("host", ["example.com", "8.8.8.8", "[2606:4700:4700::1111]"])
+def test_a_port_is_digits(host: str, port: str) -> None:
+    """Python's int() would take more."""
+    with pytest.raises(BtworkerError) as caught:
+        Guard().checked(f"http://{host}:{port}/")
+    assert caught.value.code is ErrorCode.URL_REFUSED
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "x.localhost."])
+def test_nobody_is_told_to_open_the_workers_own_loopback(host: str) -> None:
+    """A controller that says localhost means itself: it has to say so."""
+    with pytest.raises(BtworkerError, match="CONTROLLER_BASE_URL") as caught:
+        Guard().checked(f"http://{host}:8476/api")
+    assert "WORKER_ALLOWED_HOSTS" not in caught.value.message
+
+
 class Fixed(AbstractResolver):
     """Answers with these addresses."""
 

@@ -24,6 +24,7 @@ from btworker.engine.job import speaker_stage as stage
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options, OutputFormat, Stage
 from btworker.messages import FileDone, Finished, JobEvent, Progressed, Warned
+from btworker.outputs import SPEAKER_FILES
 from btworker.specs import Device, EngineSettings, LogSettings, WorkerSpec
 from btworker.transcript import Segment, Transcript
 from tests.speech.conftest import write_wav

@@ -16,7 +16,7 @@ from btworker.engine.asr.weights import Model
 from btworker.engine.job.equipment import Equipment
 from btworker.engine.job.events import EventFactory
 from btworker.engine.job.results import StageClock, camel_case
-from btworker.engine.job.speaker_stage import SpeakerStage
+from btworker.engine.job.speaker_stage import Named, SpeakerStage
 from btworker.engine.sound.ffmpeg import DecodeProgress, Limits
 from btworker.engine.sound.pool import GrowingSound
 from btworker.engine.sound.recording import Recording
@@ -24,10 +24,9 @@ from btworker.jobs import Stage
 from btworker.logs import get_logger
 from btworker.messages import FileDone, JobEvent, RunTask, ShareOffered, WindowDone
 from btworker.storage import JobFolder, scratch_file
-from btworker.transcript import Transcript, Turn
+from btworker.transcript import Transcript
 
 log = get_logger()
-NO_TURNS: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +82,12 @@ class InputRun:
         with closing(self._decode()) as sound:
             self._sound = sound
             recognition = await self._recognize(sound)
-            audio, segments, turns = sound.audio, recognition.segments, NO_TURNS
+            audio, named = sound.audio, Named(recognition.segments)
             for warning in audio.warnings:
                 self._tell(self._events.warned_of(self._index, warning))
             if self._task.options.diarization_enabled:
                 with self._stage("diarize"):
-                    segments, turns = await self._shared.speakers.run(self._index, segments, audio)
+                    named = await self._shared.speakers.run(self._index, recognition.segments, audio)
             audio.discard()
         self._sound = None
         log.info("file_processed", **self._about())
@@ -96,8 +95,9 @@ class InputRun:
         return Transcript(
             text=recognition.text,
             language=recognition.language,
-            segments=segments,
-            turns=turns,
+            segments=named.segments,
+            turns=named.turns,
+            no_speakers=named.no_speakers,
             duration_s=audio.duration_s,
             missing_speech=recognition.missing_speech,
             provenance=self._provenance(),

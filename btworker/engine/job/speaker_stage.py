@@ -7,6 +7,7 @@ without speakers.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from btworker.engine.diarization.speakers import with_speakers
@@ -27,8 +28,16 @@ log = get_logger()
 NO_SPEECH = "no speech was found in it"
 DIED_HERE = "the process that looked for them died in an earlier attempt"
 GPU_BROKE = "the GPU reported an error while they were looked for"
-Named = tuple[tuple[Segment, ...], tuple[Turn, ...]]
-"""Segments with speakers, and the turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The segments of an input with speakers, and the turns; or as they were, and why."""
+
+    segments: tuple[Segment, ...]
+    turns: tuple[Turn, ...] = ()
+    no_speakers: str = ""
+    """See Transcript."""
 
 
 class SpeakerStage:
@@ -63,7 +72,7 @@ class SpeakerStage:
             return self._without(index, segments, NO_SPEECH)
         if warning := self._count_warning(diarization.speaker_count):
             self._tell(self._events.warned_of(index, warning))
-        return with_speakers(segments, diarization.exclusive), diarization.turns
+        return Named(with_speakers(segments, diarization.exclusive), diarization.turns)
 
     async def _diarize(self, diarizer: "Diarizer", index: int, audio: Audio) -> "Diarization":
         def progressed(step: "DiarizationProgress") -> None:
@@ -87,7 +96,7 @@ class SpeakerStage:
 
     def _without(self, index: int, segments: tuple[Segment, ...], why: str) -> Named:
         self._tell(self._events.warned_of(index, f"the transcript has no speakers: {why}"))
-        return segments, ()
+        return Named(segments, no_speakers=why)
 
     def _count_warning(self, found: int) -> str | None:
         options = self._task.options
