@@ -81,6 +81,13 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class InfoChanged:
+    """What the child said of itself when it was ready is no longer so: its speakers cannot be loaded, say."""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True, slots=True)
 class Unready:
     """The child cannot work and says why; it exits after this."""
 
@@ -244,6 +251,6 @@ JobEvent = (
     | WorkerLost
 )
 """What service.on_event takes."""
-ChildEvent = Ready | Unready | Helping | Helped | JobEvent
+ChildEvent = Ready | InfoChanged | Unready | Helping | Helped | JobEvent
 """What a child may put on its event queue (all but WorkerLost)."""
 ChildCommand = RunTask | HelpTask | Stop

@@ -5,7 +5,8 @@
 Steps: windows N | say TEXT (a window more; the transcript is then what was said) |
 wait_file PATH | sleep S | signal NAME | spin S (in C, holding the GIL) | fail CODE TEXT |
 raise TEXT | quit (sys.exit) | exit N | warn TEXT | python_warning TEXT | thread_raises TEXT | spill MB (of output) |
-diarize (tell that speakers are told apart) | broke (the GPU, once the words are there) |
+diarize (tell that speakers are told apart) | no_speakers WHY (found out by this job) |
+broke (the GPU, once the words are there) |
 leak MB (kept by the child) | eat MB (until memory ends) | swap NAME | on_attempt N STEP |
 tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
 tool_left S (the same, not waited for). No JSON: one window, at once.
@@ -61,13 +62,15 @@ class FakeEngine:
     def __init__(self, spec: WorkerSpec) -> None:
         self.spec = spec
         self.model = ""
+        self.no_speakers: str | None = None
 
     @property
     def info(self) -> EngineInfo:
         """All is well, but nothing is there."""
         checks = tuple((name, True) for name in ("numpy", "torch", "whisper"))
         versions = (("fake", "1"), ("HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "")))
-        return EngineInfo(versions=versions, checks=(*checks, ("torch_cuda", False), ("diarization", False)))
+        checks = (*checks, ("torch_cuda", False), ("diarization", False))
+        return EngineInfo(versions=versions, checks=checks, diarization_error=self.no_speakers)
 
     def open(self) -> None:
         """Load the default model; "slow…" waits for the file <scratch>/go, "broken…" fails, "killed…" dies."""
@@ -85,6 +88,7 @@ class FakeEngine:
         run = _Run(task, canceled, self.spec.settings.scratch)
         for step in _steps(task):
             yield from run.step(step)
+        self.no_speakers = run.no_speakers or self.no_speakers
         yield run.finished()
 
     def help(self, task: HelpTask, enough: Callable[[], bool]) -> Generator[None, None, bool]:
@@ -110,6 +114,7 @@ class _Run:
         self.folder.windows.mkdir(exist_ok=True)
         self.said: list[str] = []
         self.spill = b""
+        self.no_speakers = ""
         self.fatal = False
 
     def step(self, step: list[object]) -> Iterator[JobEvent]:
@@ -167,6 +172,10 @@ class _Run:
     def _diarize(self) -> Iterator[JobEvent]:
         self.folder.diarizing.write_text(str(self.task.losses))
         yield Progressed(self.task.job_id, self.task.attempt, Stage.DIARIZING, 0, 1.0, 60.0)
+
+    def _no_speakers(self, why: str) -> Iterator[JobEvent]:
+        self.no_speakers = why
+        yield from ()
 
     def _broke(self) -> Iterator[JobEvent]:
         self.fatal = True

@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from btworker.engine.stack.faults import translated
-from btworker.engine.stack.surroundings import DIARIZATION_LOADING, Surroundings, look_around
+from btworker.engine.stack.surroundings import LOADING, Surroundings, look_around
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.messages import EngineInfo, HelpTask, JobEvent, RunTask
 from btworker.specs import WorkerSpec
@@ -39,8 +39,12 @@ class WhisperEngine:
     @property
     def info(self) -> EngineInfo:
         """Versions, checks and capabilities."""
-        diarization_error = self.equipment.diarization_error if self.equipment else DIARIZATION_LOADING
-        return self._surroundings.info(model_error=self._model_error, diarization_error=diarization_error)
+        if self.equipment is None:
+            return self._surroundings.info(model_error=self._model_error, no_speakers=LOADING, speakers_at_fault=False)
+        speakers = self.equipment.speakers
+        return self._surroundings.info(
+            model_error=self._model_error, no_speakers=speakers.error, speakers_at_fault=speakers.is_set_up
+        )
 
     @property
     def model(self) -> str:

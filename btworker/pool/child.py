@@ -36,6 +36,7 @@ from btworker.messages import (
     Helped,
     Helping,
     HelpTask,
+    InfoChanged,
     Ready,
     RunTask,
     Started,
@@ -185,6 +186,7 @@ class _Work:
         self._say = say
         self._canceled = canceled
         self._stop = stop
+        self._info = engine.info
         self._going_on: set[RunTask] = set()
         self._helping: set[HelpTask] = set()
 
@@ -204,11 +206,18 @@ class _Work:
         """One attempt at one job, from its first event to its last; in a thread."""
         with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, attempt=task.attempt):
             fatal = self._attempt(task)
+        self._tell_what_changed()
         self._canceled.discard(task.job_id)
         self._going_on.discard(task)
         sys.stdout.flush()
         if fatal:
             self._stop()
+
+    def _tell_what_changed(self) -> None:
+        """Of what the parent knows since Ready: a job can show that something does not work."""
+        if (info := self._engine.info) != self._info:
+            self._info = info
+            self._say(InfoChanged(info))
 
     def help(self, task: HelpTask) -> None:
         """Windows of another child's recording, until a task comes; in a thread."""

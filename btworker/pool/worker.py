@@ -26,6 +26,7 @@ from btworker.messages import (
     Helped,
     Helping,
     HelpTask,
+    InfoChanged,
     JobEvent,
     ModelLoaded,
     Ready,
@@ -176,6 +177,8 @@ class Worker:
                 self._on_gone(event)
             case Ready():
                 self._on_ready(event)
+            case InfoChanged():
+                self._info = event.info
             case Unready():
                 self._problem, self._info = event.error, event.info
                 self._record.ends_for = event.error.code

@@ -48,6 +48,16 @@ async def test_priority_goes_first(tmp_path):
         assert sorted(done, key=lambda job: job.finished_at) == done
 
 
+async def test_what_a_job_finds_out_about_its_child_is_known_afterwards(tmp_path):
+    """Speakers, which are loaded when a job first asks for them, cannot be: ping would not know from Ready alone."""
+    async with running_service(tmp_path) as service:
+        await ended(service, await submit(service))
+        assert service.workers()[0].info.diarization_error is None
+        await ended(service, await submit(service, ["no_speakers", "the pipeline is broken"]))
+        await until(lambda: service.workers()[0].info.diarization_error == "the pipeline is broken")
+        assert service.workers()[0].ready
+
+
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
 async def test_killed_child_costs_one_attempt_and_no_finished_window(tmp_path, name):
     """kill -9 in the middle of a job: the second attempt completes it without repeating the finished windows."""

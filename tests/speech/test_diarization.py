@@ -3,6 +3,9 @@ ones, and that nothing that goes wrong with speakers costs a word."""
 
 import errno
 import json
+import subprocess
+import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +22,7 @@ import torch
 from btworker.engine.cooperate.ticket import checkpoint
 from btworker.engine.diarization.blocks import Block, plan
 from btworker.engine.diarization.diarizer import DiarizationProgress, Diarizer, in_thread
+from btworker.engine.diarization.slot import DiarizerSlot
 from btworker.engine.engine import WhisperEngine, load
 from btworker.engine.job import speaker_stage as stage
 from btworker.errors import BtworkerError, ErrorCode
@@ -151,11 +155,10 @@ def test_held_out_dialogues_have_the_right_speakers(engine: WhisperEngine, tmp_p
     They last a minute and a half each: in a single one, one chunk that rounds otherwise on another CPU moves the error
     rate by 3 points.
     """
-    assert engine.equipment.diarizer is not None
     cases, words = [], np.zeros(3, int)
     for path in DIALOGUES:
         dialogue = read(path)
-        cases.append(Case(dialogue, diarize(engine.equipment.diarizer, dialogue.samples)))
+        cases.append(Case(dialogue, diarize(engine.equipment.speakers.load(), dialogue.samples)))
         run(engine, task_for(tmp_path / path.stem, path, options=OPTIONS))
         right, recognised = speaker_accuracy(dialogue.words, transcript_of(tmp_path / path.stem).segments)
         words += (right, recognised, len(dialogue.words))
@@ -413,6 +416,15 @@ class Broken:
         raise self._error
 
 
+class Holding(DiarizerSlot):
+    """A slot with something else in it."""
+
+    def __init__(self, diarizer: Any) -> None:
+        self._diarizer = diarizer
+        self._lock = threading.Lock()
+        self.error, self.is_set_up = "", True
+
+
 @pytest.mark.parametrize(
     ("error", "why"),
     [
@@ -428,7 +440,7 @@ def test_a_failure_in_the_middle_costs_no_word(
     engine: WhisperEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, why: str
 ) -> None:
     """The job is complete, with its words and a warning; only a broken GPU ends the child, and after the job."""
-    monkeypatch.setattr(engine, "equipment", replace(engine.equipment, diarizer=Broken(error)))
+    monkeypatch.setattr(engine, "equipment", replace(engine.equipment, speakers=Holding(Broken(error))))
     source = first_sentences(tmp_path)
     events = run(engine, task_for(tmp_path / "job", source, source, options=OPTIONS))
     finished = events[-1]
@@ -528,24 +540,55 @@ def test_memory_that_is_short_halves_the_batches(
 # Why it cannot be had
 
 
-def problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> str:
-    """What ping says of an engine with these settings; its words are there all the same."""
+def problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fault: bool = True, **changes: Any) -> str:
+    """What preflight says of an engine with these settings, at the latest after its first job with speakers; the words
+    are there all the same."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     spec = WorkerSpec(0, Device("cpu"), "x", settings(tmp_path, **changes), LogSettings("info", json=True))
     engine = load(spec)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         engine.open()
+    events = run(engine, task_for(tmp_path / "job", first_sentences(tmp_path), options=OPTIONS))
     info = engine.info
     assert not info.diarization
     assert dict(info.checks)["diarization"] is False
-    assert dict(info.errors)["diarization"] == info.diarization_error
     assert dict(info.checks)["model"]
-    events = run(engine, task_for(tmp_path / "job", first_sentences(tmp_path), options=OPTIONS))
+    reason = dict(info.errors)["diarization"]
+    assert info.diarization_error == (reason if fault else None)
     assert isinstance(events[-1], Finished)
-    assert warnings_of(events) == [f"{NO_SPEAKERS}{info.diarization_error}"]
-    assert " ".join(transcript_of(tmp_path / "job").text.split()) == FIRST_WORDS
-    return str(info.diarization_error)
+    assert warnings_of(events) == [f"{NO_SPEAKERS}{reason}"]
+    transcript = transcript_of(tmp_path / "job")
+    assert " ".join(transcript.text.split()) == FIRST_WORDS
+    assert transcript.no_speakers == reason
+    by_speaker = (tmp_path / "job" / "out" / "talk-0_speaker.md").read_text()
+    assert by_speaker.startswith("# one.wav\n\n*No speakers: ")
+    assert FIRST_WORDS in " ".join(by_speaker.split())
+    return reason
+
+
+LIGHT = """
+import sys
+from pathlib import Path
+from btworker.engine.engine import load
+from btworker.specs import Device, EngineSettings, LogSettings, WorkerSpec
+demo = Path("btworker/demo")
+settings = EngineSettings(
+    "demo", (("demo", demo / "whisper-tiny-words.pt"),), Path("unused"), Path(sys.argv[1]), offline=True, threads=1,
+    diarization_pipeline=demo / "diarization",
+)
+engine = load(WorkerSpec(0, Device("cpu"), "x", settings, LogSettings("info", json=True)))
+engine.open()
+assert engine.info.diarization
+print(sorted({"pyannote.audio", "speechbrain", "torchaudio", "huggingface_hub"} & set(sys.modules)))
+"""
+
+
+def test_a_child_that_nobody_asks_for_speakers_goes_without_pyannote(tmp_path: Path) -> None:
+    """It says that it can tell speakers apart, and has imported nothing for it."""
+    command = [sys.executable, "-W", "ignore", "-c", LIGHT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=110)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_it_is_there(engine: WhisperEngine) -> None:
@@ -557,7 +600,7 @@ def test_it_is_there(engine: WhisperEngine) -> None:
 
 def test_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What to do about it; pyannote is not even imported for it."""
-    said = problem(tmp_path, monkeypatch, diarization_pipeline=None, offline=False)
+    said = problem(tmp_path, monkeypatch, fault=False, diarization_pipeline=None, offline=False)
     assert "HF_TOKEN" in said
     assert "WORKER_DIARIZATION_PIPELINE" in said
     assert "pyannote/speaker-diarization-" in said

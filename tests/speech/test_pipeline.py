@@ -96,7 +96,7 @@ def test_the_json_says_where_it_came_from(
     """The very weights, versions, options and times."""
     run(engine, task_for(tmp_path / "job", original))
     shape = json.loads((tmp_path / "job" / "out" / "talk-0_transcript.json").read_text())
-    assert set(shape) == {"text", "language", "duration", "segments", "provenance"}
+    assert set(shape) == {"text", "language", "duration", "segments", "hallucination_stats", "provenance"}
     provenance = shape["provenance"]
     assert provenance["modelSha256"] == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
     assert provenance["options"]["wordTimestamps"] is False
@@ -238,7 +238,8 @@ def test_info_tells_what_the_child_stands_on(engine: WhisperEngine) -> None:
     assert checks["whisper"]
     assert checks["model"]
     assert not info.diarization
-    assert info.diarization_error == dict(info.errors)["diarization"]
+    assert "WORKER_DIARIZATION_PIPELINE" in dict(info.errors)["diarization"]
+    assert info.diarization_error is None, "nobody wants speakers here, which is no fault"
     assert all(version for _, version in info.versions)
 
 

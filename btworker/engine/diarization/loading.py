@@ -11,17 +11,19 @@ import yaml
 from pyannote.audio import Pipeline
 
 from btworker.engine.diarization.source import (
+    CONFIG,
+    MODEL_FIELDS,
     DiarizationError,
+    file_of,
     pyannote_major,
     pyannote_version,
+    read_config,
     where_to_load_from,
 )
 from btworker.logs import get_logger
 from btworker.specs import EngineSettings
 
 log = get_logger()
-CONFIG = "config.yaml"
-MODEL_FIELDS = ("segmentation", "embedding", "plda")
 LONGEST_REASON = 300
 """Characters of a library's own message in ours."""
 
@@ -61,29 +63,16 @@ def _staged(folder: Path, place: Path) -> Path:
 
     pyannote reads relative paths from the current folder, and guesses a model's kind from words in its path.
     """
-    config_file = folder / CONFIG
-    if not config_file.is_file():
-        raise DiarizationError(f"{config_file} is missing: WORKER_DIARIZATION_PIPELINE names a folder with one")
-    config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    config = read_config(folder)
     params = config["pipeline"].setdefault("params", {})
     if pyannote_major() == 3:
         params.pop("plda", None)  # a part that only version 4 has
     for field in MODEL_FIELDS:
         if isinstance(value := params.get(field), str):
-            params[field] = _link(_file_of(folder, value), place / field) or value
+            params[field] = _link(file_of(folder, value), place / field) or value
     staged = place / CONFIG
     staged.write_text(yaml.safe_dump(config), encoding="utf-8")
     return staged
-
-
-def _file_of(folder: Path, value: str) -> Path | None:
-    """Find the file or folder that a config means; None for the name of a model on huggingface.co."""
-    path = folder / value.removeprefix("$model/")
-    if path.exists():
-        return path
-    if value.startswith("$model/") or value.count("/") != 1 or value.endswith((".ckpt", ".bin", ".pt", ".onnx")):
-        raise DiarizationError(f"{path} is missing, which {folder / CONFIG} names; copy it there")
-    return None
 
 
 def _link(target: Path | None, link: Path) -> str | None:

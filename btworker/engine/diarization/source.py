@@ -6,6 +6,9 @@ to load (loading.py).
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from btworker.specs import EngineSettings
 
@@ -13,8 +16,17 @@ HUB_PIPELINES = {3: "pyannote/speaker-diarization-3.1", 4: "pyannote/speaker-dia
 """The pretrained pipeline of each major version of pyannote.audio."""
 
 
+CONFIG = "config.yaml"
+MODEL_FIELDS = ("segmentation", "embedding", "plda")
+MISSING = "missing"
+
+
 class DiarizationError(Exception):
     """Why speakers cannot be told apart here: one sentence for ping and for the warnings of jobs."""
+
+
+class NotSetUpError(DiarizationError):
+    """Nobody set a pipeline up here, which is no fault."""
 
 
 def where_to_load_from(settings: EngineSettings) -> Path | str:
@@ -22,12 +34,66 @@ def where_to_load_from(settings: EngineSettings) -> Path | str:
     name = HUB_PIPELINES.get(pyannote_major(), HUB_PIPELINES[4])
     if settings.diarization_pipeline is not None:
         return settings.diarization_pipeline
+    if settings.offline and not _is_cached(name):
+        kind = NotSetUpError if settings.hf_token is None else DiarizationError
+        raise kind(
+            f"{name} is not in the cache of huggingface.co's files, and WORKER_OFFLINE forbids to download it: "
+            "carry it there, or set WORKER_DIARIZATION_PIPELINE to a folder with a pipeline"
+        )
     if settings.hf_token is None and not settings.offline:
-        raise DiarizationError(
+        raise NotSetUpError(
             f"no token for {name}: accept its conditions on huggingface.co and set HF_TOKEN, "
             "or set WORKER_DIARIZATION_PIPELINE to a folder with a pipeline"
         )
     return name
+
+
+def _is_cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache  # late: half a second, for nothing where a folder is named
+
+    return isinstance(try_to_load_from_cache(name, CONFIG), str)
+
+
+def check(settings: EngineSettings, *, on_gpu: bool, mismatch: str = "") -> None:
+    """Look at all that can be seen without pyannote.audio. Raises DiarizationError.
+
+    `mismatch` is why pyannote.audio cannot work in this environment; empty where it can.
+    """
+    if mismatch:
+        raise DiarizationError(mismatch)
+    source = where_to_load_from(settings)
+    diarization_device(settings, on_gpu=on_gpu)
+    if pyannote_version() == MISSING:
+        raise DiarizationError("pyannote.audio is not installed; install the pinned set again")
+    if isinstance(source, Path):
+        params = read_config(source)["pipeline"].get("params", {})
+        for field in MODEL_FIELDS:
+            if isinstance(value := params.get(field), str) and not (field == "plda" and pyannote_major() == 3):
+                file_of(source, value)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What the folder's config.yaml says, with the part `pipeline`. Raises DiarizationError."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise DiarizationError(f"{path} is missing: WORKER_DIARIZATION_PIPELINE names a folder with one")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DiarizationError(f"{path} cannot be read as YAML ({type(error).__name__})") from None
+    if not isinstance(config, dict) or not isinstance(config.get("pipeline"), dict):
+        raise DiarizationError(f"{path} describes no pipeline of pyannote.audio")
+    return config
+
+
+def file_of(folder: Path, value: str) -> Path | None:
+    """The file or folder that a config means; None for a model of huggingface.co. Raises DiarizationError."""
+    path = folder / value.removeprefix("$model/")
+    if path.exists():
+        return path
+    if value.startswith("$model/") or value.count("/") != 1 or value.endswith((".ckpt", ".bin", ".pt", ".onnx")):
+        raise DiarizationError(f"{path} is missing, which {folder / CONFIG} names; copy it there")
+    return None
 
 
 def diarization_device(settings: EngineSettings, *, on_gpu: bool) -> str:
@@ -47,7 +113,7 @@ def pyannote_version() -> str:
     try:
         return version("pyannote.audio")
     except PackageNotFoundError:
-        return "missing"
+        return MISSING
 
 
 def pyannote_major() -> int:

@@ -51,7 +51,7 @@ class Attempt:
         self._told: deque[JobEvent] = deque()
         """Events that were not sent yet."""
         self._told_at = time.monotonic()
-        self._speakers = SpeakerStage(equipment.diarizer, equipment.diarization_error, task, self._tell)
+        self._speakers = SpeakerStage(equipment.speakers, task, self._tell)
 
     def run(self) -> Iterator[JobEvent]:
         """Run all inputs, write all files, then yield Finished."""

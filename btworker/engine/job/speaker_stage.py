@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from btworker.engine.cooperate.ticket import checkpoint
+from btworker.engine.diarization.slot import DiarizerSlot
+from btworker.engine.diarization.source import DiarizationError
 from btworker.engine.diarization.speakers import with_speakers
 from btworker.engine.job.events import EventFactory
 from btworker.engine.sound.ffmpeg import Audio
@@ -43,11 +46,8 @@ class Named:
 class SpeakerStage:
     """For one attempt at a job."""
 
-    def __init__(
-        self, diarizer: "Diarizer | None", unavailable: str, task: RunTask, tell: Callable[[JobEvent], None]
-    ) -> None:
-        self._diarizer = diarizer
-        self._unavailable = unavailable
+    def __init__(self, slot: DiarizerSlot, task: RunTask, tell: Callable[[JobEvent], None]) -> None:
+        self._slot = slot
         self._task = task
         self._events = EventFactory(task)
         self._tell = tell
@@ -57,14 +57,16 @@ class SpeakerStage:
 
     async def run(self, index: int, segments: tuple[Segment, ...], audio: Audio) -> Named:
         """Give the segments of input number `index` speakers, or leave them as they are, with a warning."""
-        if self._diarizer is None or self.gpu_broke or self._died_here():
-            why = self._unavailable or (GPU_BROKE if self.gpu_broke else DIED_HERE)
-            return self._without(index, segments, why)
+        if self.gpu_broke or self._died_here():
+            return self._without(index, segments, GPU_BROKE if self.gpu_broke else DIED_HERE)
         about = {"filename": self._task.inputs[index].filename, "durationSec": round(audio.duration_s, 3)}
-        log.info("diarization_started", device=self._diarizer.device, **about)
         try:
             with self._noted():
-                diarization = await self._diarize(self._diarizer, index, audio)
+                diarizer = await self._load(index)
+                log.info("diarization_started", device=diarizer.device, **about)
+                diarization = await self._diarize(diarizer, index, audio)
+        except DiarizationError as error:
+            return self._without(index, segments, str(error))
         except Exception as error:  # noqa: BLE001 - an edge: pyannote and all below it; the words are there, and are kept
             return self._forgive(error, index, segments)
         log.info("diarization_finished", speakerCount=diarization.speaker_count, **about)
@@ -73,6 +75,13 @@ class SpeakerStage:
         if warning := self._count_warning(diarization.speaker_count):
             self._tell(self._events.warned_of(index, warning))
         return Named(with_speakers(segments, diarization.exclusive), diarization.turns)
+
+    async def _load(self, index: int) -> "Diarizer":
+        """The diarizer. The first job with speakers has it loaded, for which there is more time than for a window."""
+        if not self._slot.is_loaded:
+            self._tell(self._events.progressed(Stage.LOADING_MODEL, index, 0.0, 0.0))
+            await checkpoint()
+        return self._slot.load()
 
     async def _diarize(self, diarizer: "Diarizer", index: int, audio: Audio) -> "Diarization":
         def progressed(step: "DiarizationProgress") -> None:

@@ -15,7 +15,7 @@ from btworker.specs import Device
 
 PACKAGES = ("numpy", "torch", "torchaudio", "openai-whisper", "pyannote.audio", "silero-vad")
 CRITICAL = ("numpy", "torch", "whisper")
-DIARIZATION_LOADING = "diarization is not loaded yet"
+LOADING = "the engine is being loaded"
 BROKEN = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError, NameError, SystemError)
 """What an import of a broken or mismatched binary package has been seen to raise; torch without numpy: a NameError."""
 
@@ -36,9 +36,10 @@ class Surroundings:
         wanted = (*CRITICAL, "torch_cuda") if self.device.kind == "cuda" else CRITICAL
         return next((self.errors[name] for name in wanted if not self.checks[name]), None)
 
-    def info(self, *, model_error: str | None, diarization_error: str | None) -> EngineInfo:
-        """Make the record for the parent; an error is empty where that part is loaded."""
-        later = {"model": model_error, "diarization": diarization_error}
+    def info(self, *, model_error: str, no_speakers: str, speakers_at_fault: bool) -> EngineInfo:
+        """Make the record for the parent; a reason is empty where that part works. That nobody set speakers up, or that
+        all of it is loading, is a reason without being a fault."""
+        later = {"model": model_error, "diarization": no_speakers}
         checks = {**self.checks, **{name: not error for name, error in later.items()}}
         errors = {**self.errors, **{name: error for name, error in later.items() if error}}
         return EngineInfo(
@@ -47,8 +48,8 @@ class Surroundings:
             errors=tuple(errors.items()),
             cuda=self.checks["torch_cuda"] and self.device.kind == "cuda",
             gpu_name=self.gpu_name,
-            diarization=not diarization_error,
-            diarization_error=diarization_error or None,
+            diarization=not no_speakers,
+            diarization_error=no_speakers if no_speakers and speakers_at_fault else None,
         )
 
 
