@@ -24,13 +24,16 @@ def settings_with(own: Path, cache: Path) -> EngineSettings:
     )
 
 
-@pytest.mark.parametrize("kind", ["pickle", "torch", "dictionary"])
+@pytest.mark.filterwarnings("ignore:.*jit.*:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["pickle", "torch", "dictionary", "script"])
 def test_a_pickle_among_the_models_is_refused_and_not_run(tmp_path: Path, kind: str) -> None:
     """Under an operator's own name, and in the cache under an official one."""
     raw, sprung = planted(tmp_path)
     path = tmp_path / "tiny.pt"
     if kind == "pickle":
         path.write_bytes(raw)
+    elif kind == "script":
+        torch.jit.script(torch.nn.Identity()).save(str(path))
     else:
         torch.save({"dims": Canary(sprung), "model_state_dict": {}} if kind == "dictionary" else Canary(sprung), path)
     for name in ("own", "tiny"):

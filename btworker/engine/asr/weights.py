@@ -6,9 +6,7 @@ is checked against the hash in its address, so that half a download is never loa
 
 import base64
 import gzip
-import pickle
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import whisper
 from whisper.tokenizer import get_tokenizer
 
 from btworker.checkpoints import FetchError, fetch, file_sha256, official
+from btworker.engine.asr.checkpoint_file import CheckpointError, read_checkpoint
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.network import MisfitError, Network
 from btworker.engine.asr.mel import LogMel
@@ -87,16 +86,15 @@ def load_model(name: str, settings: EngineSettings, device: torch.device) -> Mod
 def _read_checkpoint(name: str, path: Path, device: torch.device) -> Network:
     misfit = f"the checkpoint of model {name!r} does not fit its own dimensions or is damaged"
     try:
-        # weights_only, which whisper's own load_model does not ask for: a pickle may run any code
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # on pickles of another protocol, which then are refused
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = read_checkpoint(path)
         dims = whisper.model.ModelDimensions(**checkpoint["dims"])
         dtype = torch.float16 if device.type == "cuda" else torch.float32
         return Network(checkpoint["model_state_dict"], dims, device=device, dtype=dtype)
     except MisfitError as error:
         raise _unavailable(misfit) from error
-    except (pickle.UnpicklingError, KeyError, TypeError, EOFError, ValueError, AttributeError) as error:
+    except CheckpointError as error:
+        raise _unavailable(f"{path.name} {error}; model {name!r} cannot be loaded") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unavailable(f"{path.name} is no Whisper checkpoint, so model {name!r} cannot be loaded") from error
     except RuntimeError as error:
         if "CUDA" in str(error) or isinstance(error, torch.cuda.OutOfMemoryError):

@@ -83,7 +83,7 @@ class _Checkpoint:
             raise MisfitError(f"{name} is missing")
         if tuple(tensor.shape) != shape:
             raise MisfitError(f"{name} has the shape {tuple(tensor.shape)}, not {shape}")
-        return tensor.to(self._device, dtype or self._dtype)
+        return tensor.to(self._device, dtype or self._dtype, copy=True)  # it may be mapped from the file
 
     def affine(self, name: str, out: int, size: int, *, bias: bool = True) -> Affine:
         return Affine(self.take(f"{name}.weight", out, size), self.take(f"{name}.bias", out) if bias else None)
