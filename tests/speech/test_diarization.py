@@ -396,7 +396,7 @@ def test_a_telephone_recording_has_its_speakers(engine: WhisperEngine, tmp_path:
     source = make("phone.wav", "-i", DEMO / "sample.flac", "-ar", 8000)
     events = run(engine, task_for(tmp_path / "job", source, options=OPTIONS))
     transcript = transcript_of(tmp_path / "job")
-    assert warnings_of(events) == []
+    assert not any(NO_SPEAKERS in said for said in warnings_of(events))
     assert speakers_of(transcript.segments)[:2] == ["SPEAKER_00", "SPEAKER_01"]
     assert len(transcript.text.split()) > 80
 
