@@ -38,8 +38,7 @@ def write_speaker_markdown(transcript: Transcript, presentation: Presentation) -
     blocks = [f"# {plain(one_line(presentation.title))}"]
     if transcript.no_speakers:
         blocks.append(f"*No speakers: {plain(one_line(transcript.no_speakers))}*")
-    if transcript.turns:
-        lines = _merged(_without_repeats(_spoken(transcript.segments)))
+    if lines := _merged(_without_repeats(_spoken(transcript.segments))):
         blocks += [f"**[{stamp(line.start)}] {line.speaker}:** {plain(line.text)}" for line in lines]
     else:
         blocks += [plain(_text_of(one)) for one in transcript.segments if is_visible(one.text)]

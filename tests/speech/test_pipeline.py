@@ -174,7 +174,7 @@ def test_a_job_may_ask_for_another_model(random_checkpoint: Path, original: Path
 
 @pytest.mark.parametrize(
     ("model", "words"),
-    [("unknown", "does not serve"), ("missing", "is missing"), ("tiny", "WORKER_OFFLINE"), ("broken", "no Whisper")],
+    [("unknown", "does not serve"), ("missing", "is missing"), ("tiny", "WORKER_OFFLINE"), ("broken", "no checkpoint")],
 )
 def test_a_model_that_cannot_be_had_is_a_sentence(
     model: str, words: str, random_checkpoint: Path, tmp_path: Path

@@ -232,5 +232,5 @@ def test_markdown_of_speakers_is_no_markup() -> None:
     """As in the transcript's own Markdown; an entity stays what was typed."""
     odd = one(" *a* [b](c) &lt; ~d~ <script>", speaker="SPEAKER_00")
     escaped = "\\*a\\* \\[b](c) \\&lt; \\~d\\~ \\<script>"
-    assert SPEAKER_FILES["speaker-markdown"].write(odd, TITLE) == f"**[00:00] SPEAKER_00:** {escaped}\n\n"
+    assert SPEAKER_FILES["speaker-markdown"].write(odd, TITLE).endswith(f"\n\n**[00:00] SPEAKER_00:** {escaped}\n\n")
     assert escaped in render(odd, OutputFormat.MD, TITLE)
