@@ -41,7 +41,7 @@ class CheckpointError(ValueError):
 
 
 def read_checkpoint(path: Path) -> Any:
-    """What was saved, mostly {"dims": {…}, "model_state_dict": {name: tensor}}. Raises CheckpointError, OSError.
+    """Read what was saved, mostly {"dims": {…}, "model_state_dict": {name: tensor}}. Raises CheckpointError, OSError.
 
     The file stays mapped for as long as one of the tensors lives; they must be copied before it changes.
     """
@@ -68,7 +68,7 @@ def _archive(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
 
 
 def _pickle_of(archive: zipfile.ZipFile) -> str:
-    """The entry that says what is in the archive."""
+    """Find the entry that says what is in the archive."""
     names = archive.namelist()
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         raise CheckpointError("is a TorchScript archive, which is a program; only weights are loaded")
@@ -131,7 +131,7 @@ class _Unpickler(pickle.Unpickler):
         self._storages = storages
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """What a name in the pickle stands for."""
+        """Give what a name in the pickle stands for."""
         if module == "torch" and name in DTYPES:
             return DTYPES[name]
         if (module, name) in BUILDERS:
@@ -139,7 +139,7 @@ class _Unpickler(pickle.Unpickler):
         raise CheckpointError("holds more than weights (a pickle can run any code): only weights are loaded")
 
     def persistent_load(self, pid: Any, /) -> _Storage:
-        """One of the rows of numbers: ("storage", type, key, device, count)."""
+        """Give one of the rows of numbers: ("storage", type, key, device, count)."""
         kind, dtype, key, _device, _count = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise CheckpointError("is no checkpoint of weights")
@@ -147,7 +147,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _tensor(storage: _Storage, offset: int, size: Sequence[int], stride: Sequence[int], *_others: object) -> Tensor:
-    """torch._utils._rebuild_tensor_v2, with bounds."""
+    """Make a tensor as torch._utils._rebuild_tensor_v2 does, with bounds."""
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     if offset < 0 or min((*size, *stride), default=0) < 0 or (0 not in size and last >= storage.numbers.numel()):
         raise CheckpointError("is damaged: a tensor is larger than its numbers")
@@ -155,7 +155,7 @@ def _tensor(storage: _Storage, offset: int, size: Sequence[int], stride: Sequenc
 
 
 def _parameter(data: Tensor, *_others: object) -> Tensor:
-    """torch._utils._rebuild_parameter: the tensor of it."""
+    """Give the tensor of a parameter, where torch._utils._rebuild_parameter makes one."""
     return data
 
 

@@ -44,7 +44,7 @@ class DiarizerSlot:
         return self._diarizer is not None
 
     def load(self) -> "Diarizer":
-        """The diarizer, loaded now if need be. Raises DiarizationError."""
+        """Give the diarizer, loaded now if need be. Raises DiarizationError."""
         with self._lock:
             if self._diarizer is None:
                 self._diarizer = self._try_to_load()

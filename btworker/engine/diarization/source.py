@@ -73,7 +73,7 @@ def check(settings: EngineSettings, *, on_gpu: bool, mismatch: str = "") -> None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What the folder's config.yaml says, with the part `pipeline`. Raises DiarizationError."""
+    """Read what the folder's config.yaml says, with the part `pipeline`. Raises DiarizationError."""
     path = folder / CONFIG
     if not path.is_file():
         raise DiarizationError(f"{path} is missing: WORKER_DIARIZATION_PIPELINE names a folder with one")
@@ -87,7 +87,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def file_of(folder: Path, value: str) -> Path | None:
-    """The file or folder that a config means; None for a model of huggingface.co. Raises DiarizationError."""
+    """Find the file or folder that a config means; None for a model of huggingface.co. Raises DiarizationError."""
     path = folder / value.removeprefix("$model/")
     if path.exists():
         return path
