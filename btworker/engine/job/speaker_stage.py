@@ -77,7 +77,7 @@ class SpeakerStage:
         return Named(with_speakers(segments, diarization.exclusive), diarization.turns)
 
     async def _load(self, index: int) -> "Diarizer":
-        """Give the diarizer. The first job with speakers has it loaded, for which there is more time than for a window."""
+        """Give the diarizer. The first job with speakers has it loaded, with more time for it than for a window."""
         if not self._slot.is_loaded:
             self._tell(self._events.progressed(Stage.LOADING_MODEL, index, 0.0, 0.0))
             await checkpoint()
