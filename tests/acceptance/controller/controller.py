@@ -59,8 +59,8 @@ class Controller:
 
     url: str = ""
     seconds_good: float = 7200.0
-    answer_delay_s: float = 0.0
-    """How long a dispatch's answer is on its way, while the worker works already."""
+    learns_after: str = ""
+    """What must have been asked for once before a dispatch's answer arrives, while the worker works already."""
     manifest_delay_s: float = 0.0
     faults: Callable[[str, Record], None] = lambda _what, _record: None
     jobs: dict[str, Record] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Controller:
         }
         async with session.post("/v1/jobs", json=self.body(record), headers=headers) as response:
             answer = await response.json()
-            await asyncio.sleep(self.answer_delay_s)
+            await until(lambda: not self.learns_after or self.requests[self.learns_after])
             if response.status < 400:
                 record.worker_job_id = answer["workerJobId"]
             return response.status, answer

@@ -149,7 +149,7 @@ async def test_an_output_before_the_controller_knows_the_job_is_pushed_again(
     controller: Controller, session: aiohttp.ClientSession
 ) -> None:
     """Its first refusals are soon over; nothing is accepted twice."""
-    controller.answer_delay_s = 1.5
+    controller.learns_after = "output"
     record = record_of("job-1")
     await controller.dispatch(session, record)
     job = await controller.poll(session, record)
