@@ -226,8 +226,8 @@ class Job:
         return self.status is JobStatus.RUNNING and self.stage is Stage.UPLOADING
 
     @property
-    def told(self) -> Delivery:
-        """Its delivery, for those who deliver: nobody calls them for a job without one."""
+    def required_delivery(self) -> Delivery:
+        """Delivery of the job, for those who deliver: they are not called for a job without one."""
         assert self.delivery is not None  # noqa: S101 - see above
         return self.delivery
 

@@ -73,7 +73,7 @@ class Courier:
             await self._push(job, output)
 
     async def _push(self, job: Job, output: Output) -> None:
-        delivery = job.told
+        delivery = job.required_delivery
         path = self._data.folder(job.id).outputs / output.filename
         try:
             file = await self._data.run(open, path, "rb")
@@ -92,7 +92,7 @@ class Courier:
 
     async def call_back(self, job: Job) -> Answer:
         """POST the job's end. Raises NotTakenError."""
-        delivery = job.told
+        delivery = job.required_delivery
         body = json.dumps(callback_body(job), ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"}
         headers |= self._authorization() if delivery.to_controller else self._signature(job, body)
@@ -141,7 +141,7 @@ def told_status(job: Job) -> JobStatus:
 def callback_body(job: Job) -> dict[str, Any]:
     """What is told of a job's end."""
     status = told_status(job)
-    delivery = job.told
+    delivery = job.required_delivery
     webhook = {} if delivery.to_controller else {"type": f"job.{status.value}", "timestamp": _now()}
     return {
         **webhook,

@@ -2,7 +2,7 @@
 
     web ----> JobService (jobs.py) ----> JobTable (table.py) ----> store.py, storage.py
                                               ^
-              Runs (runs.py): dispatch -----> pool ----> events ----> on_event
+      Attempts (attempts.py): dispatch -----> pool ----> events ----> on_event
 Parent only. Calls go down; what happens to a running job comes up as the pool's one stream of events.
 """
 

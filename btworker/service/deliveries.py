@@ -35,7 +35,7 @@ class Deliveries:
         self._courier = courier
         self._patience_s = settings.delivery_hours * 3600
         self._tasks = JobTasks("delivery", self._broke)
-        self.leave, self.stop = self._tasks.leave, self._tasks.stop
+        self.abort, self.stop = self._tasks.abort, self._tasks.stop
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -50,7 +50,7 @@ class Deliveries:
             await self._give_up(job, "an unexpected error; the worker's log has details")
 
     async def _run(self, job: Job) -> None:
-        if job.told.began_at is None:
+        if job.required_delivery.began_at is None:
             job = await self._note(job, began_at=self._table.clock())
         try:
             job = await self._push_all(job)
@@ -60,9 +60,9 @@ class Deliveries:
 
     async def _push_all(self, job: Job) -> Job:
         """Every output that was not accepted yet."""
-        if job.delivers and len(job.told.accepted) < len(job.outputs):
+        if job.delivers and len(job.required_delivery.accepted) < len(job.outputs):
             log.info("upload_started", workerJobId=job.id, totalFiles=len(job.outputs))
-            while len(done := job.told.accepted) < len(job.outputs):
+            while len(done := job.required_delivery.accepted) < len(job.outputs):
                 job = await self._push(job, job.outputs[len(done)])
             log.info("upload_finished", workerJobId=job.id, totalFiles=len(job.outputs))
         return job
@@ -83,7 +83,7 @@ class Deliveries:
                 filename=output.filename,
                 sizeMB=round(output.size_bytes / 2**20, 3),
             )
-            accepted = (*job.told.accepted, output.filename)
+            accepted = (*job.required_delivery.accepted, output.filename)
             return await self._tried(job, accepted=accepted, failures=0, last_error=None)
 
     async def _tell(self, job: Job) -> None:
@@ -107,7 +107,7 @@ class Deliveries:
             log.warning("outputs_lost", workerJobId=job.id, received=answer.outputs_received, sent=len(job.outputs))
             job = await self._push_again(job)
         now = self._table.clock()
-        job = replace(job, delivery=replace(job.told, callback_at=now))
+        job = replace(job, delivery=replace(job.required_delivery, callback_at=now))
         if job.delivers:
             await self._table.end(job, JobStatus.COMPLETE)
         else:
@@ -115,7 +115,7 @@ class Deliveries:
 
     def _is_short(self, job: Job, received: int | None) -> bool:
         """The receiver counts fewer outputs than it accepted, and has not been sent them too often."""
-        accepted = len(job.told.accepted)
+        accepted = len(job.required_delivery.accepted)
         return received is not None and received < len(job.outputs) <= accepted < MOST_ROUNDS * len(job.outputs)
 
     async def _push_again(self, job: Job) -> Job:
@@ -126,13 +126,15 @@ class Deliveries:
 
     async def _complete(self, job: Job, error: NotTakenError) -> None:
         """The end is committed, and its own delivery (begun by it) goes on with the callback."""
-        tried = replace(job.told, attempts=job.told.attempts + 1, failures=1, last_error=str(error))
+        tried = replace(
+            job.required_delivery, attempts=job.required_delivery.attempts + 1, failures=1, last_error=str(error)
+        )
         await self._table.end(replace(job, delivery=tried), JobStatus.COMPLETE)
 
     async def _after_failure(self, job: Job, error: NotTakenError) -> Job:
         """Wait before the next try, or give up."""
-        job = await self._tried(job, failures=job.told.failures + 1, last_error=str(error))
-        delivery = job.told
+        job = await self._tried(job, failures=job.required_delivery.failures + 1, last_error=str(error))
+        delivery = job.required_delivery
         if error.hopeless:
             raise _GaveUpError(job, str(error))
         if self._table.clock() - (delivery.began_at or 0.0) > self._patience_s:
@@ -141,7 +143,7 @@ class Deliveries:
         return job
 
     async def _give_up(self, job: Job, reason: str) -> None:
-        ended = replace(job.told, gave_up_at=self._table.clock())
+        ended = replace(job.required_delivery, gave_up_at=self._table.clock())
         host = host_of(ended.outputs_url or ended.callback_url)
         log.warning("delivery_failed", workerJobId=job.id, host=host, reason=reason)
         if job.delivers:  # the end is still told: the callback may be taken where the outputs were not
@@ -152,10 +154,10 @@ class Deliveries:
             await self._table.note(replace(job, delivery=ended))
 
     async def _tried(self, job: Job, **changes: object) -> Job:
-        return await self._note(job, attempts=job.told.attempts + 1, **changes)
+        return await self._note(job, attempts=job.required_delivery.attempts + 1, **changes)
 
     async def _note(self, job: Job, **changes: object) -> Job:
-        noted = replace(job, delivery=replace(job.told, **changes))  # type: ignore[arg-type]  # by name
+        noted = replace(job, delivery=replace(job.required_delivery, **changes))  # type: ignore[arg-type]  # by name
         await self._table.note(noted)
         return noted
 

@@ -32,7 +32,7 @@ class Downloads:
         self._fetcher = fetcher
         self._places = asyncio.Semaphore(settings.downloads)
         self._tasks = JobTasks("download", self._broke)
-        self.leave, self.stop = self._tasks.leave, self._tasks.stop
+        self.abort, self.stop = self._tasks.abort, self._tasks.stop
 
     def __len__(self) -> int:
         return len(self._tasks)

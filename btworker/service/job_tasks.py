@@ -26,7 +26,7 @@ class JobTasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    async def leave(self, job_id: JobId) -> bool:
+    async def abort(self, job_id: JobId) -> bool:
         """Break a job's task off, and wait for its end; False where there is none."""
         task = self._tasks.get(job_id)
         if task is None:
@@ -37,7 +37,7 @@ class JobTasks:
 
     async def stop(self) -> None:
         """Break all off; the next start of the service goes on."""
-        await asyncio.gather(*(self.leave(job_id) for job_id in list(self._tasks)))
+        await asyncio.gather(*(self.abort(job_id) for job_id in list(self._tasks)))
 
     async def _run(self, job_id: JobId, work: Coroutine[None, None, None], earlier: asyncio.Task[None] | None) -> None:
         try:

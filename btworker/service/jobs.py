@@ -12,6 +12,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job, JobId, JobStatus, Progress, Stage
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
+from btworker.service.attempts import Attempts
 from btworker.service.counters import JobCounters
 from btworker.service.live import Feeds
 from btworker.service.outbound import Outbound
@@ -19,7 +20,6 @@ from btworker.service.records import JobPage, NewJob
 from btworker.service.recovery import Recovery
 from btworker.service.resumable import ResumableUploads
 from btworker.service.retention import Retention
-from btworker.service.runs import Runs
 from btworker.service.table import JobTable
 from btworker.storage import DataFolder
 from btworker.store import Store
@@ -48,10 +48,15 @@ class JobService:
         self._pool = pool
         self._store = store
         self._table = JobTable(
-            store=store, data=data, scratch=settings.scratch_dir, keep_inputs=settings.keep_inputs, clock=clock
+            store=store,
+            data=data,
+            scratch=settings.scratch_dir,
+            keep_inputs=settings.keep_inputs,
+            changed=lambda: self._attempts.wake(),  # noqa: PLW0108 - made below
+            owing=lambda job: self._outbound.deliver(job),  # noqa: PLW0108 - made below
+            clock=clock,
         )
-        self._runs = Runs(table=self._table, pool=pool, data=data, settings=settings)
-        self._table.changed = self._runs.wake
+        self._attempts = Attempts(table=self._table, pool=pool, data=data, settings=settings)
         self._recovery = Recovery(table=self._table, data=data, settings=settings)
         self.resumable = ResumableUploads(data=data, settings=settings, clock=clock)
         """Uploads that survive their connection."""
@@ -71,15 +76,15 @@ class JobService:
         for job in await self._recovery.owing():
             self._outbound.begin(job)
         self._watch(self._recovery.requeue(interrupted), name="recovery", ends=True)
-        for loop in (self._runs.pump, self._runs.dispatch, self._retention.run, self.resumable.sweep):
+        for loop in (self._attempts.pump, self._attempts.dispatch, self._retention.run, self.resumable.sweep):
             self._watch(loop(), name=loop.__qualname__)
 
     def begin_drain(self) -> None:
         """Accept and start nothing more; what runs goes on."""
         if not self.draining:
             log.info("drain_started", running=len(self._table.running()), queued=len(self._table.waiting))
-        self._runs.draining = True
-        self._runs.wake()
+        self._attempts.draining = True
+        self._attempts.wake()
 
     async def drain(self, *, grace_s: float) -> None:
         """Accept nothing more and give the running jobs at most `grace_s` seconds."""
@@ -105,7 +110,7 @@ class JobService:
 
     async def _wait_until_idle(self) -> None:
         while self._table.running():
-            await self._runs.wait_for_change()
+            await self._attempts.wait_for_change()
 
     def _watch(self, work: Coroutine[None, None, None], *, name: str, ends: bool = False) -> None:
         """Run one of the service's own tasks; the service fails with it, and where it ends though it should not."""
@@ -198,9 +203,9 @@ class JobService:
         self._table.canceling[job.id] = reason
         if self._table.waiting.discard(job.id):
             await self._table.end_canceled(job)
-        elif await self._outbound.leave(job.id):
+        elif await self._outbound.abort(job.id):
             await self._end_left(job.id)
-        else:  # running, or on its way to a worker: Runs looks at `canceling` before it sends
+        else:  # running, or on its way to a worker: Attempts looks at `canceling` before it sends
             self._pool.cancel(job.id)
         return await self.get(job_id)
 
@@ -220,7 +225,7 @@ class JobService:
         job = await self.get(job_id)
         if not job.status.finished:
             raise BtworkerError(ErrorCode.CONFLICT, f"the job is {job.status.value}; cancel it first, then delete it")
-        await self._outbound.leave(job.id)
+        await self._outbound.abort(job.id)
         await self._retention.forget(job.id)
 
     def queue_position(self, job_id: JobId) -> int | None:
@@ -235,7 +240,7 @@ class JobService:
     @property
     def draining(self) -> bool:
         """The service accepts nothing more."""
-        return self._runs.draining
+        return self._attempts.draining
 
     @property
     def slots(self) -> int:

@@ -24,7 +24,6 @@ class Outbound:
         courier = Courier(session=self._session, guard=self.guard, data=data, settings=settings)
         self._downloads = Downloads(table=table, data=data, settings=settings, fetcher=fetcher)
         self._deliveries = Deliveries(table=table, settings=settings, courier=courier)
-        table.owing = self._deliveries.begin
 
     def pending(self) -> dict[str, int]:
         """How many jobs have inputs to fetch, or words to tell."""
@@ -35,11 +34,15 @@ class Outbound:
         if job.sources:
             self._downloads.begin(job)
         else:
-            self._deliveries.begin(job)
+            self.deliver(job)
 
-    async def leave(self, job_id: JobId) -> bool:
+    def deliver(self, job: Job) -> None:
+        """Deliver what is owed of a job: its outputs, or word of its end."""
+        self._deliveries.begin(job)
+
+    async def abort(self, job_id: JobId) -> bool:
         """Break off what goes on for a job, for its cancel or deletion; False where nothing does."""
-        left = await asyncio.gather(self._downloads.leave(job_id), self._deliveries.leave(job_id))
+        left = await asyncio.gather(self._downloads.abort(job_id), self._deliveries.abort(job_id))
         return any(left)
 
     async def close(self) -> None:

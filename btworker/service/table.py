@@ -32,7 +32,11 @@ _END_EVENTS = {
 
 
 class JobTable:
-    """Queued and running jobs in memory, as they are in the store, plus their progress, which is not stored."""
+    """Queued and running jobs in memory, as they are in the store, plus their progress, which is not stored.
+
+    `changed` is called after each change, since a job may start now; `owing` with each job whose outputs or end are to
+    be delivered.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,8 @@ class JobTable:
         data: DataFolder,
         scratch: Path,
         keep_inputs: bool,
+        changed: Callable[[], None],
+        owing: Callable[[Job], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
@@ -49,11 +55,9 @@ class JobTable:
         self.waiting = WaitingJobs()
         self.canceling: dict[JobId, str] = {}
         self.counters = JobCounters()
-        self.changed: Callable[[], None] = lambda: None
-        """Called after each change: the dispatcher may have something to do."""
-        self.owing: Callable[[Job], None] = lambda _: None
-        """Called with a job that somebody is to be told of: its outputs, or its end."""
         self._ends: dict[JobId, asyncio.Event] = {}
+        self._changed = changed
+        self._owing = owing
         self._data = data
         self._scratch = scratch
         self._keep_inputs = keep_inputs
@@ -75,7 +79,7 @@ class JobTable:
         """Let a queued job wait for its turn."""
         self.live[job.id] = job
         self.waiting.add(job)
-        self.changed()
+        self._changed()
 
     async def begin_attempt(self, job: Job) -> Job | None:
         """queued -> running, the attempt counted on disk before anything starts; None when the row says otherwise."""
@@ -125,9 +129,9 @@ class JobTable:
         if not await _insist(uploading, lambda: self.store.note(uploading)):
             return
         self.live[job.id] = uploading
-        self.changed()
+        self._changed()
         await self._tidy(job.id, with_outputs=False)
-        self.owing(uploading)
+        self._owing(uploading)
 
     async def end_canceled(self, job: Job, reason: str = "canceled") -> None:
         """The job ends as canceled, for the reason that was given with the request."""
@@ -151,11 +155,11 @@ class JobTable:
         self.canceling.pop(job.id, None)
         if (waited_for := self._ends.pop(job.id, None)) is not None:
             waited_for.set()
-        self.changed()
+        self._changed()
         undelivered = error is not None and error.code is ErrorCode.DELIVERY_FAILED
         await self._tidy(job.id, with_outputs=published and status is not JobStatus.COMPLETE and not undelivered)
         if published and ended.owes_word:
-            self.owing(ended)
+            self._owing(ended)
 
     async def _tidy(self, job_id: JobId, *, with_outputs: bool) -> None:
         inputs = not self._keep_inputs

@@ -83,7 +83,7 @@ async def check_room(context: Context, *, incoming_bytes: int, largest_bytes: in
     """Raise DISK_FULL when this upload, with the rest of those under way, would go below the disk's reserve, or could
     not be decoded beside the jobs that were accepted before: `largest_bytes` is the size of its largest file.
     """
-    settings, data = context.settings, context.service.data
+    settings, data = context.settings, context.data
     free, scratch_free = await data.run(data.free_for, settings.scratch_dir)
     decoded = context.service.decoding_bytes(largest_bytes)
     needed = incoming_bytes + context.budget.promised_bytes + (decoded if scratch_free is None else 0)

@@ -42,7 +42,16 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
             middlewares.require_token(settings.tokens, no_token_needed),
         ]
     )
-    app[CONTEXT] = Context(settings, service, metrics, partial(rendered, no_token_needed))
+    app[CONTEXT] = Context(
+        settings,
+        service,
+        data=service.data,
+        resumable=service.resumable,
+        feeds=service.feeds,
+        guard=service.guard,
+        metrics=metrics,
+        contract=partial(rendered, no_token_needed),
+    )
     app[DRAINS] = Drains(settings)
     app.on_response_prepare.extend((middlewares.add_headers, tus.add_headers))
     app.cleanup_ctx.append(_background)
@@ -58,7 +67,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
 
 async def _let_listeners_go(app: web.Application) -> None:
     """Else each of them would hold the stop up for SHUTDOWN_S."""
-    await app[CONTEXT].service.feeds.close()
+    await app[CONTEXT].feeds.close()
     app[DRAINS].close()
 
 

@@ -7,10 +7,14 @@ from typing import ClassVar
 from aiohttp import web
 
 from btworker.config import Settings
+from btworker.delivery.guard import Guard
 from btworker.metrics import Metrics
 from btworker.pool.gpu_watch import GpuWatch
 from btworker.service import JobService
+from btworker.service.live import Feeds
+from btworker.service.resumable import ResumableUploads
 from btworker.specs import Device
+from btworker.storage import DataFolder
 
 
 @dataclass(slots=True)
@@ -44,6 +48,14 @@ class Context:
 
     settings: Settings
     service: JobService
+    data: DataFolder
+    """The files of jobs and uploads."""
+    resumable: ResumableUploads
+    """Uploads that survive their connection."""
+    feeds: Feeds
+    """Live events of jobs."""
+    guard: Guard
+    """Where the service may connect to."""
     metrics: Metrics
     contract: Callable[[], bytes]
     """Blocking: /openapi.json."""

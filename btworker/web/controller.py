@@ -72,7 +72,7 @@ def _new_job(form: DispatchForm, request: web.Request, context: Context, key: st
     settings = context.settings
     if len(form.inputs) > settings.max_files_per_job:
         raise _bad(f"a job has at most {settings.max_files_per_job} inputs here (WORKER_MAX_FILES_PER_JOB)")
-    _check_urls(form, context.service.guard)
+    _check_urls(form, context.guard)
     options, warnings = lenient_options({**request.query, **_wanted(form.options or {})}, settings)
     return NewJob(
         id=new_job_id(),

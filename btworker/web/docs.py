@@ -78,7 +78,7 @@ POLICY = "; ".join(
 async def document(request: web.Request) -> web.StreamResponse:
     """GET /openapi.json"""
     context = context_of(request)
-    body = await context.service.data.run(context.contract)
+    body = await context.data.run(context.contract)
     return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
 
 
@@ -99,7 +99,7 @@ def _html(text: str) -> web.Response:
 
 async def asset(request: web.Request) -> web.StreamResponse:
     """GET /docs/{name}: what the page loads."""
-    data = context_of(request).service.data
+    data = context_of(request).data
     name = request.match_info["name"]
     if name not in ASSETS:
         raise BtworkerError(ErrorCode.NOT_FOUND, "the page has no such file")

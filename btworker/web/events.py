@@ -73,7 +73,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers=STREAM_HEADERS)
     await response.prepare(request)
     await response.write(f"retry: {RETRY_MS}\n\n".encode())
-    feeds = context.service.feeds.listen(job)
+    feeds = context.feeds.listen(job)
     try:
         async for feed in feeds:
             text = "".join(listener.news(feed)) or ": still here\n\n"

@@ -54,7 +54,7 @@ async def submit(context: Context, record: Resumable, *, request_id: str) -> str
     wanted = read_metadata(record.metadata).submit
     if wanted is None:
         return None
-    uploads = context.service.resumable
+    uploads = context.resumable
     async with uploads.held([record.id]):
         key = f"tus:{record.id}"
         job, created = await _submitted(context, [record.id], _fields(wanted), key=key, request_id=request_id)
@@ -69,7 +69,7 @@ async def submit_all(
     """A job whose inputs are these uploads, and whether it is new. Raises BAD_OPTION, NOT_FOUND, CONFLICT, EMPTY_FILE
     and what JobService.submit raises; the uploads are then as they were.
     """
-    async with context.service.resumable.held(upload_ids):
+    async with context.resumable.held(upload_ids):
         return await _submitted(context, upload_ids, options, key=key, request_id=request_id)
 
 
@@ -82,7 +82,7 @@ async def _submitted(
     records = [_complete(context, upload_id) for upload_id in upload_ids]
     parsed, callback = parse_options(options, settings), callback_url(options)
     if callback is not None:
-        service.guard.checked(callback, what=CALLBACK)
+        context.guard.checked(callback, what=CALLBACK)
     service.check_accepts()
     largest_bytes = max(record.length or 0 for record in records)
     await admission.check_room(context, incoming_bytes=0, largest_bytes=largest_bytes)
@@ -97,16 +97,16 @@ async def _submitted(
         accepted = job.id == job_id
     finally:
         if not accepted:
-            await service.data.run(service.data.remove, job_id)
+            await context.data.run(context.data.remove, job_id)
     for record in records:
-        await service.resumable.became(record, job.id)
+        await context.resumable.became(record, job.id)
     return job, created
 
 
 def _complete(context: Context, upload_id: str) -> Resumable:
     if not UPLOAD_ID.fullmatch(upload_id):
         raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such upload")
-    uploads = context.service.resumable
+    uploads = context.resumable
     record = uploads.get(upload_id)
     if record.job_id is not None:
         raise BtworkerError(ErrorCode.CONFLICT, f"the upload is an input of job {record.job_id} already")
@@ -120,7 +120,7 @@ def _complete(context: Context, upload_id: str) -> Resumable:
 
 async def _lent(context: Context, records: list[Resumable], job_id: JobId) -> tuple[Input, ...]:
     """The uploads under their names in the new job's folder, durable."""
-    data, uploads = context.service.data, context.service.resumable
+    data, uploads = context.data, context.resumable
     names = [read_metadata(record.metadata).filename for record in records]
     folder = await data.run(data.create, job_id)
     inputs = []

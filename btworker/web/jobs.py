@@ -83,9 +83,9 @@ async def get_output(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     job = await context.service.get(job_id_of(request))
     output = _find(job, request.match_info["name"])
-    path = context.service.data.folder(job.id).outputs / output.filename
+    path = context.data.folder(job.id).outputs / output.filename
     try:
-        return await send_file(request, context.service.data, StoredFile(path, output.filename, output.sha256))
+        return await send_file(request, context.data, StoredFile(path, output.filename, output.sha256))
     except FileNotFoundError:
         raise BtworkerError(ErrorCode.NOT_FOUND, "the file was deleted") from None
 

@@ -30,8 +30,8 @@ def refusal(job: Job) -> web.Response | None:
 
 async def from_transcript(context: Context, job: Job, make: Callable[[Transcript], T]) -> T:
     """What `make` makes of the job's transcript, in a thread: that of a day has hundreds of thousands of words."""
-    path = context.service.data.folder(job.id).transcript(0)
+    path = context.data.folder(job.id).transcript(0)
     try:
-        return await context.service.data.run(lambda: make(read_json(path)))
+        return await context.data.run(lambda: make(read_json(path)))
     except FileNotFoundError:
         raise BtworkerError(ErrorCode.NOT_FOUND, "the result of this job was deleted") from None

@@ -79,7 +79,7 @@ async def stream(request: web.Request, context: Context, job: Job, *, speakers: 
     response = web.StreamResponse(headers=STREAM_HEADERS)
     await response.prepare(request)
     text, seen, now = GrowingText(), 0, job
-    feeds = context.service.feeds.listen(job)
+    feeds = context.feeds.listen(job)
     try:
         async for feed in feeds:
             piece = text.hear(spoken.text for spoken in feed.segments[seen:])

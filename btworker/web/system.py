@@ -95,7 +95,7 @@ async def _look_at_store(context: Context) -> str:
 
 async def _disk_space(context: Context) -> DiskSpace | None:
     """Room on the data disk; None when the disk does not answer in time."""
-    data = context.service.data
+    data = context.data
     try:
         return await asyncio.wait_for(data.run(data.disk_space), DISK_WAIT_S)
     except asyncio.TimeoutError:

@@ -45,10 +45,10 @@ async def get_transcript(request: web.Request) -> web.StreamResponse:
     if wanted.input >= len(job.inputs):
         message = f"the job has {len(job.inputs)} input(s), counted from 0"
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="input")
-    path = context.service.data.folder(job.id).transcript(wanted.input)
+    path = context.data.folder(job.id).transcript(wanted.input)
     stem = job.inputs[wanted.input].stem
     try:
-        text = await context.service.data.run(_rendered, path, wanted, stem)
+        text = await context.data.run(_rendered, path, wanted, stem)
     except FileNotFoundError:
         raise _not_there(job) from None
     kind = FORMATS[wanted.format]

@@ -69,7 +69,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     if context.service.draining or read_metadata(metadata).submit is not None:
         context.service.check_accepts()  # now, and not once all of it is here
     await admission.check_room(context, incoming_bytes=length or 0, largest_bytes=length or 0)
-    record = await context.service.resumable.create(length=length, metadata=metadata)
+    record = await context.resumable.create(length=length, metadata=metadata)
     headers = {"Location": f"{PATH}/{record.id}"}
     if request.content_type == OFFSET_STREAM and request.can_read_body:
         record = await _receive(request, context, record, offset=0)
@@ -100,7 +100,7 @@ async def append(request: web.Request) -> web.StreamResponse:
     if offset is None:
         raise _bad("Upload-Offset is missing", "Upload-Offset")
     if "Upload-Length" in request.headers:
-        record = await context.service.resumable.set_length(record, _length(request, context) or 0)
+        record = await context.resumable.set_length(record, _length(request, context) or 0)
     record = await _receive(request, context, record, offset=offset)
     return await _told(request, context, record, status=204, headers={})
 
@@ -109,7 +109,7 @@ async def terminate(request: web.Request) -> web.StreamResponse:
     """DELETE: 204; from then on 410."""
     context = context_of(request)
     _check_version(request)
-    await context.service.resumable.terminate(_record(request, context))
+    await context.resumable.terminate(_record(request, context))
     return web.Response(status=204)
 
 
@@ -131,7 +131,7 @@ async def _receive(request: web.Request, context: Context, record: Resumable, *,
     room = context.settings.max_file_bytes if record.length is None else record.length
     if offset + (request.content_length or 0) > room:
         raise BtworkerError(ErrorCode.FILE_TOO_LARGE, f"these bytes end behind the upload's {room}")
-    uploads = context.service.resumable
+    uploads = context.resumable
     async with uploads.writing(record, offset=offset, verified=checksum is None) as file:
         await admission.invite_body(request)
         with context.metrics.upload():
@@ -164,7 +164,7 @@ async def _told(
     request: web.Request, context: Context, record: Resumable, *, status: int, headers: dict[str, str]
 ) -> web.Response:
     """The upload's state as headers; a complete one that is to become a job does so first. Raises what submit does."""
-    uploads = context.service.resumable
+    uploads = context.resumable
     job_id = record.job_id
     if job_id is None and uploads.is_complete(record):
         job_id = await submit(context, record, request_id=request_id_of(request))
@@ -177,7 +177,7 @@ def _record(request: web.Request, context: Context) -> Resumable:
     upload_id = request.match_info["upload_id"]
     if not UPLOAD_ID.fullmatch(upload_id):
         raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such upload")
-    return context.service.resumable.get(upload_id)
+    return context.resumable.get(upload_id)
 
 
 def _check_version(request: web.Request) -> None:

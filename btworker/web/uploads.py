@@ -105,7 +105,7 @@ class Upload:
         self._request = request
         self._form = form
         self._context = context
-        self._data = context.service.data
+        self._data = context.data
         self._job_id = new_job_id()
         self._fields: list[tuple[str, str]] = list(request.query.items())
         self._files: list[Input] = []
@@ -229,7 +229,7 @@ class Upload:
         url = callback_url(fields)
         if url is None:
             return None
-        self._context.service.guard.checked(url, what=CALLBACK)
+        self._context.guard.checked(url, what=CALLBACK)
         return Delivery(url)
 
     def _sync_folders(self) -> None:

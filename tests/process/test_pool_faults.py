@@ -61,7 +61,7 @@ async def test_a_late_word_of_an_earlier_attempt_changes_nothing(tmp_path):
             WindowDone(job.id, 1, 0, 7, 1.0, 2.0),
             Warned(job.id, 1, "late"),
         ):
-            await service._runs.on_event(late)
+            await service._attempts.on_event(late)
             assert await service.get(job.id) == before
         gate.touch()
         done = await ended(service, job)

@@ -21,7 +21,7 @@ from btworker.storage import DataFolder
 log = get_logger()
 
 
-class Runs:
+class Attempts:
     """Starts attempts and ends them."""
 
     def __init__(self, *, table: JobTable, pool: Pool, data: DataFolder, settings: Settings) -> None:
