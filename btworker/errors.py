@@ -1,6 +1,6 @@
 """Every error that a user can meet: a stable code, a sentence, and whether trying again can help.
 
-Used in all processes. HTTP numbers live in web/middlewares.py, not here.
+Used in all processes.
 """
 
 from dataclasses import dataclass
@@ -8,88 +8,68 @@ from enum import Enum
 
 
 class ErrorCode(str, Enum):
-    """Stable names, part of the wire contract."""
+    """Stable names, part of the wire contract, and what each means; a row for each code.
+
+    Its HTTP status as a refusal of a request, None where it only ends jobs; whether the same request may succeed later;
+    and, of a code that ends jobs, the `reason` label of btworker_jobs_total, a closed list.
+    """
+
+    status: int | None
+    """HTTP status of a refusal; None where no request is refused with it."""
+    retryable: bool
+    """Whether the same request may succeed later."""
+    reason: str | None
+    """Label of a job's failure in metrics; None where no job fails with it."""
+
+    def __new__(cls, code: str, status: int | None, retryable: bool, reason: str | None) -> "ErrorCode":  # noqa: FBT001, PYI034
+        """Make the member of a row."""
+        self = str.__new__(cls, code)
+        self._value_ = code
+        self.status, self.retryable, self.reason = status, retryable, reason
+        return self
 
     # Refusals of a request
-    BAD_OPTION = "BAD_OPTION"
-    BAD_MULTIPART = "BAD_MULTIPART"
-    BAD_REQUEST = "BAD_REQUEST"
-    NO_FILE = "NO_FILE"
-    EMPTY_FILE = "EMPTY_FILE"
-    UNAUTHORIZED = "UNAUTHORIZED"
-    URL_REFUSED = "URL_REFUSED"
-    NOT_FOUND = "NOT_FOUND"
-    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
-    IDLE_TIMEOUT = "IDLE_TIMEOUT"
-    CONFLICT = "CONFLICT"
-    GONE = "GONE"
-    LOCKED = "LOCKED"
-    CHECKSUM_MISMATCH = "CHECKSUM_MISMATCH"
-    UNKNOWN_VERSION = "UNKNOWN_VERSION"
-    LENGTH_REQUIRED = "LENGTH_REQUIRED"
-    FILE_TOO_LARGE = "FILE_TOO_LARGE"
-    UNSUPPORTED_MEDIA = "UNSUPPORTED_MEDIA"
-    RANGE_NOT_SATISFIABLE = "RANGE_NOT_SATISFIABLE"
-    QUEUE_FULL = "QUEUE_FULL"
-    DRAINING = "DRAINING"
-    NOT_READY = "NOT_READY"
-    INTERNAL = "INTERNAL"
-    # Failures of a job (DISK_FULL and BAD_OPTION are refusals too)
-    DISK_FULL = "DISK_FULL"
-    NO_AUDIO = "NO_AUDIO"
-    CORRUPT_AUDIO = "CORRUPT_AUDIO"
-    AUDIO_TOO_LONG = "AUDIO_TOO_LONG"
-    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
-    OUT_OF_MEMORY = "OUT_OF_MEMORY"
-    GPU_ERROR = "GPU_ERROR"
-    WORKER_CRASHED = "WORKER_CRASHED"
-    TIMEOUT = "TIMEOUT"
-    DOWNLOAD_FAILED = "DOWNLOAD_FAILED"
-    DELIVERY_FAILED = "DELIVERY_FAILED"
-    CANCELED = "CANCELED"
-    PROCESSING_ERROR = "PROCESSING_ERROR"
+    BAD_OPTION = "BAD_OPTION", 400, False, "input"
+    BAD_MULTIPART = "BAD_MULTIPART", 400, False, None
+    BAD_REQUEST = "BAD_REQUEST", 400, False, None
+    NO_FILE = "NO_FILE", 400, False, None
+    EMPTY_FILE = "EMPTY_FILE", 400, False, "input"
+    UNAUTHORIZED = "UNAUTHORIZED", 401, False, None
+    URL_REFUSED = "URL_REFUSED", 403, False, "delivery"
+    NOT_FOUND = "NOT_FOUND", 404, False, None
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED", 405, False, None
+    IDLE_TIMEOUT = "IDLE_TIMEOUT", 408, True, None
+    CONFLICT = "CONFLICT", 409, False, None
+    GONE = "GONE", 410, False, None
+    LOCKED = "LOCKED", 423, True, None
+    CHECKSUM_MISMATCH = "CHECKSUM_MISMATCH", 460, True, None
+    UNKNOWN_VERSION = "UNKNOWN_VERSION", 412, False, None
+    LENGTH_REQUIRED = "LENGTH_REQUIRED", 411, False, None
+    FILE_TOO_LARGE = "FILE_TOO_LARGE", 413, False, "input"
+    UNSUPPORTED_MEDIA = "UNSUPPORTED_MEDIA", 415, False, None
+    RANGE_NOT_SATISFIABLE = "RANGE_NOT_SATISFIABLE", 416, False, None
+    QUEUE_FULL = "QUEUE_FULL", 429, True, None
+    DRAINING = "DRAINING", 503, True, None
+    NOT_READY = "NOT_READY", 503, True, None
+    INTERNAL = "INTERNAL", 500, True, None
+    # Failures of a job (those with a status are refusals too)
+    DISK_FULL = "DISK_FULL", 507, True, "disk_full"
+    NO_AUDIO = "NO_AUDIO", None, False, "input"
+    CORRUPT_AUDIO = "CORRUPT_AUDIO", None, False, "input"
+    AUDIO_TOO_LONG = "AUDIO_TOO_LONG", None, False, "input"
+    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE", None, False, "internal"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY", None, True, "gpu_oom"
+    GPU_ERROR = "GPU_ERROR", None, True, "gpu_error"
+    WORKER_CRASHED = "WORKER_CRASHED", None, True, "worker_crash"
+    TIMEOUT = "TIMEOUT", None, True, "timeout"
+    DOWNLOAD_FAILED = "DOWNLOAD_FAILED", None, True, "delivery"
+    DELIVERY_FAILED = "DELIVERY_FAILED", None, True, "delivery"
+    CANCELED = "CANCELED", None, False, "canceled"
+    PROCESSING_ERROR = "PROCESSING_ERROR", None, False, "internal"
 
 
-RETRYABLE = frozenset(
-    {
-        ErrorCode.IDLE_TIMEOUT,
-        ErrorCode.LOCKED,
-        ErrorCode.CHECKSUM_MISMATCH,
-        ErrorCode.QUEUE_FULL,
-        ErrorCode.DRAINING,
-        ErrorCode.NOT_READY,
-        ErrorCode.INTERNAL,
-        ErrorCode.DISK_FULL,
-        ErrorCode.OUT_OF_MEMORY,
-        ErrorCode.GPU_ERROR,
-        ErrorCode.WORKER_CRASHED,
-        ErrorCode.TIMEOUT,
-        ErrorCode.DOWNLOAD_FAILED,
-        ErrorCode.DELIVERY_FAILED,
-    }
-)
-"""Codes after which the same request may succeed later."""
-
-FAILURE_REASONS: dict[ErrorCode, str] = {
-    ErrorCode.BAD_OPTION: "input",
-    ErrorCode.EMPTY_FILE: "input",
-    ErrorCode.FILE_TOO_LARGE: "input",
-    ErrorCode.NO_AUDIO: "input",
-    ErrorCode.CORRUPT_AUDIO: "input",
-    ErrorCode.AUDIO_TOO_LONG: "input",
-    ErrorCode.MODEL_UNAVAILABLE: "internal",
-    ErrorCode.OUT_OF_MEMORY: "gpu_oom",
-    ErrorCode.GPU_ERROR: "gpu_error",
-    ErrorCode.WORKER_CRASHED: "worker_crash",
-    ErrorCode.TIMEOUT: "timeout",
-    ErrorCode.DISK_FULL: "disk_full",
-    ErrorCode.URL_REFUSED: "delivery",
-    ErrorCode.DOWNLOAD_FAILED: "delivery",
-    ErrorCode.DELIVERY_FAILED: "delivery",
-    ErrorCode.CANCELED: "canceled",
-    ErrorCode.PROCESSING_ERROR: "internal",
-}
-"""A job's failure code -> the `reason` label of btworker_jobs_total, a closed list."""
+FAILURE_REASONS = {code: code.reason for code in ErrorCode if code.reason is not None}
+"""A job's failure code -> the `reason` label of btworker_jobs_total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +82,7 @@ class ErrorInfo:
     @property
     def retryable(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.code in RETRYABLE
+        return self.code.retryable
 
 
 class BtworkerError(Exception):

@@ -23,9 +23,9 @@ from btworker.delivery.guard import Guard
 from btworker.delivery.http import ANSWER_BYTES, TRANSPORT_ERRORS, timeout, why
 from btworker.errors import BtworkerError
 from btworker.jobs import Job, JobStatus, Output
+from btworker.outputs import CONTENT_TYPES
 from btworker.storage import DataFolder
 
-CONTENT_TYPES = {".json": "application/json", ".md": "text/markdown", ".vtt": "text/vtt"}
 CONTROLLERS_NAMES = {"md": "markdown"}
 """Types of outputs for which the controller has another word."""
 AT_ONCE = 32
@@ -84,7 +84,7 @@ class Courier:
             form.add_field("workerJobId", job.id)
             form.add_field("inputId", output.input_id)
             form.add_field("outputType", CONTROLLERS_NAMES.get(output.type, output.type))
-            kind = CONTENT_TYPES.get(Path(output.filename).suffix, "text/plain")
+            kind = CONTENT_TYPES[Path(output.filename).suffix]
             form.add_field("file", file, filename=output.filename, content_type=kind)
             await self._post(delivery.outputs_url or "", "outputsUploadUrl", data=form, headers=self._authorization())
         finally:

@@ -5,6 +5,8 @@ thread. Neither torch nor numpy is needed. srt, vtt, tsv and txt equal openai-wh
 for texts that would break the file.
 """
 
+from pathlib import PurePath
+
 from btworker.jobs import OutputFormat
 from btworker.outputs.json import read_json, write_json
 from btworker.outputs.markdown import write_markdown
@@ -17,7 +19,16 @@ from btworker.outputs.txt import write_txt
 from btworker.outputs.vtt import write_vtt
 from btworker.transcript import Transcript
 
-__all__ = ["FORMATS", "SPEAKER_FILES", "FileKind", "Presentation", "output_name", "read_json", "render"]
+__all__ = [
+    "CONTENT_TYPES",
+    "FORMATS",
+    "SPEAKER_FILES",
+    "FileKind",
+    "Presentation",
+    "output_name",
+    "read_json",
+    "render",
+]
 
 FORMATS: dict[OutputFormat, FileKind] = {
     OutputFormat.JSON: FileKind("_transcript.json", "application/json", write_json),
@@ -29,6 +40,10 @@ FORMATS: dict[OutputFormat, FileKind] = {
     OutputFormat.RTTM: FileKind(".rttm", "text/plain; charset=utf-8", write_rttm),
 }
 """Every format that a client can ask for. A test holds this table and OutputFormat together."""
+CONTENT_TYPES = {
+    PurePath(kind.suffix).suffix: kind.content_type for kind in (*FORMATS.values(), *SPEAKER_FILES.values())
+}
+"""Suffix of an output's file name -> its content type."""
 
 
 def output_name(stem: str, kind: OutputFormat) -> str:

@@ -14,19 +14,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from btworker.errors import ErrorCode
+from btworker.outputs import CONTENT_TYPES
 from btworker.storage import DataFolder
 from btworker.web.middlewares import error_response
 
 CHUNK_BYTES = 2**18
-CONTENT_TYPES = {
-    ".json": "application/json",
-    ".md": "text/markdown; charset=utf-8",
-    ".srt": "application/x-subrip",
-    ".vtt": "text/vtt; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-    ".tsv": "text/tab-separated-values; charset=utf-8",
-    ".rttm": "text/plain; charset=utf-8",
-}
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 
 

@@ -25,32 +25,7 @@ from btworker.web.schemas import Refusal
 log = get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-HTTP_STATUS: dict[ErrorCode, int] = {
-    ErrorCode.BAD_OPTION: 400,
-    ErrorCode.BAD_MULTIPART: 400,
-    ErrorCode.BAD_REQUEST: 400,
-    ErrorCode.NO_FILE: 400,
-    ErrorCode.EMPTY_FILE: 400,
-    ErrorCode.UNAUTHORIZED: 401,
-    ErrorCode.URL_REFUSED: 403,
-    ErrorCode.NOT_FOUND: 404,
-    ErrorCode.METHOD_NOT_ALLOWED: 405,
-    ErrorCode.IDLE_TIMEOUT: 408,
-    ErrorCode.CONFLICT: 409,
-    ErrorCode.GONE: 410,
-    ErrorCode.LENGTH_REQUIRED: 411,
-    ErrorCode.UNKNOWN_VERSION: 412,
-    ErrorCode.FILE_TOO_LARGE: 413,
-    ErrorCode.UNSUPPORTED_MEDIA: 415,
-    ErrorCode.RANGE_NOT_SATISFIABLE: 416,
-    ErrorCode.LOCKED: 423,
-    ErrorCode.QUEUE_FULL: 429,
-    ErrorCode.CHECKSUM_MISMATCH: 460,
-    ErrorCode.INTERNAL: 500,
-    ErrorCode.DRAINING: 503,
-    ErrorCode.NOT_READY: 503,
-    ErrorCode.DISK_FULL: 507,
-}
+HTTP_STATUS = {code: code.status for code in ErrorCode if code.status is not None}
 """Errors that can be the answer to a request; the others are failures of a job."""
 
 _CODE_OF_STATUS = {

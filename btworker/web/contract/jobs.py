@@ -5,7 +5,7 @@ Handlers: web/uploads.py, web/jobs.py, web/events.py, web/transcripts.py.
 
 from btworker.errors import ErrorCode
 from btworker.jobs import JobStatus
-from btworker.outputs import FORMATS
+from btworker.outputs import CONTENT_TYPES, FORMATS
 from btworker.web.admission import MAX_KEY_CHARS
 from btworker.web.contract.files import CONDITIONS, DISPOSITION, file_answers
 from btworker.web.contract.operation import (
@@ -26,7 +26,6 @@ from btworker.web.contract.operation import (
     json_of,
 )
 from btworker.web.controller import DispatchForm
-from btworker.web.files import CONTENT_TYPES
 from btworker.web.jobs import DEFAULT_LIMIT, MAX_LIMIT
 from btworker.web.json_jobs import UploadsForm
 from btworker.web.options import CALLBACK, JSON_FIELD, OptionsForm
