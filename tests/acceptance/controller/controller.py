@@ -60,7 +60,7 @@ class Controller:
     url: str = ""
     seconds_good: float = 7200.0
     learns_after: str = ""
-    """What must have been asked for once before a dispatch's answer arrives, while the worker works already."""
+    """What must have come once before a dispatch's answer arrives, while the worker works already; see `requests`."""
     manifest_delay_s: float = 0.0
     faults: Callable[[str, Record], None] = lambda _what, _record: None
     jobs: dict[str, Record] = field(default_factory=dict)
@@ -199,6 +199,7 @@ class Controller:
             raise web.HTTPUnauthorized
         form = await request.post()
         if form["workerJobId"] != record.worker_job_id:
+            self.requests["refused output"] += 1
             return web.json_response({"error": "workerJobId mismatch"}, status=400)
         upload = form["file"]
         assert isinstance(upload, web.FileField)
