@@ -160,6 +160,25 @@ def lone_cli(tmp_path: Path) -> Cli:
 
 
 @pytest.fixture
+def alone(tmp_path: Path) -> Cli:
+    """A command line that knows no worker and has no cache; its temporary folders are looked at."""
+    (tmp_path / "tmp").mkdir()
+    return Cli(tmp_path, plain_environment(TMPDIR=str(tmp_path / "tmp"), XDG_CACHE_HOME=str(tmp_path / "cache")))
+
+
+@pytest.fixture
+def scripted(alone: Cli) -> Cli:
+    """The same with the scripted engine."""
+    (alone.folder / "fake.pt").touch()
+    engine = {"WORKER_ENGINE": "tests.fake_engine:load", "WORKER_DEVICE": "cpu"}
+    models = {
+        "WORKER_MODELS": f"fake={alone.folder / 'fake.pt'},broken={alone.folder / 'fake.pt'}",
+        "WORKER_MODEL": "fake",
+    }
+    return Cli(alone.folder, {**alone.environment, **engine, **models})
+
+
+@pytest.fixture
 def cli(fake_worker: Worker, tmp_path: Path) -> Cli:
     """The command line, told of the module's worker by the environment."""
     return Cli(tmp_path, plain_environment(WORKER_URL=fake_worker.url, WORKER_TOKEN=TOKEN))

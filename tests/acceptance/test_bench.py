@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.commands import leaves_nothing
 from tests.acceptance.conftest import DEADLINE_S, Cli, until
 from tests.acceptance.terminal import terminal
-from tests.acceptance.test_own_worker import alone, leaves_nothing, scripted
-
-__all__ = ["alone", "scripted"]
 
 
 def jobs(cli: Cli) -> list[dict[str, object]]:
@@ -94,4 +92,4 @@ def test_failed_jobs_are_1_and_counted(cli: Cli, tmp_path: Path) -> None:
     assert "1 failed" in done.stdout
     assert "empty" in done.stdout
     nothing = cli("bench", "nowhere.mp3")
-    assert (nothing.returncode, nothing.stderr) == (2, "btworker: nowhere.mp3 does not exist\n")
+    assert (nothing.returncode, nothing.stderr) == (2, f"btworker: {tmp_path / 'nowhere.mp3'} does not exist\n")

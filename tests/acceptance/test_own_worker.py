@@ -2,43 +2,15 @@
 
 import json
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from btworker.cli.embedded import SAMPLE, SPOKEN
 from btworker.cli.wer import word_errors
-from tests.acceptance.conftest import DEADLINE_S, Cli, leaves_no_process, plain_environment, processes_of, script, until
+from tests.acceptance.commands import leaves_nothing
+from tests.acceptance.conftest import DEADLINE_S, Cli, processes_of, script, until
 from tests.acceptance.terminal import terminal
-
-
-@pytest.fixture
-def alone(tmp_path: Path) -> Cli:
-    """A command line that knows no worker and has no cache; its temporary folders are looked at."""
-    (tmp_path / "tmp").mkdir()
-    return Cli(tmp_path, plain_environment(TMPDIR=str(tmp_path / "tmp"), XDG_CACHE_HOME=str(tmp_path / "cache")))
-
-
-@pytest.fixture
-def scripted(alone: Cli) -> Cli:
-    """The same with the scripted engine."""
-    (alone.folder / "fake.pt").touch()
-    engine = {"WORKER_ENGINE": "tests.fake_engine:load", "WORKER_DEVICE": "cpu"}
-    models = {
-        "WORKER_MODELS": f"fake={alone.folder / 'fake.pt'},broken={alone.folder / 'fake.pt'}",
-        "WORKER_MODEL": "fake",
-    }
-    return Cli(alone.folder, {**alone.environment, **engine, **models})
-
-
-@contextmanager
-def leaves_nothing(cli: Cli) -> Iterator[None]:
-    """No process and no file is left of what is done in the block."""
-    with leaves_no_process(cli.folder / "tmp"):
-        yield
-    assert list((cli.folder / "tmp").iterdir()) == []
 
 
 @pytest.mark.speech

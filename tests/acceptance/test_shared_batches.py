@@ -6,21 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.test_speech import HELD_OUT, MODEL, ROOT
+from tests.acceptance.places import HELD_OUT, SETTINGS
 from tests.process.server_of import Server, serving, until
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 
-SETTINGS = {
-    "WORKER_ENGINE": "btworker.engine.engine:load",
-    "WORKER_MODEL": "demo",
-    "WORKER_MODELS": f"demo={MODEL},other={MODEL}",
-    "WORKER_DIARIZATION_PIPELINE": str(ROOT / "btworker" / "demo" / "diarization"),
-    "WORKER_OFFLINE": "true",
-    "WORKER_CPU_THREADS": "1",
-    "WORKER_MAX_CONCURRENT_JOBS": "4",
-    "WORKER_BATCH_SIZE": "4",
-}
 JOBS = (
     ("12.opus", {"decode": "fast"}),
     ("13.opus", {"decode": "exact"}),

@@ -12,14 +12,12 @@ import pytest
 
 from btworker.cli.wer import word_errors
 from btworker.ffmpeg import find_ffmpeg
+from tests.acceptance.places import HELD_OUT, MODEL
 from tests.conftest import has_gpu
 from tests.process.server_of import Server, serving, until
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"
-HELD_OUT = ROOT / "tests" / "data" / "heldout"
 LONG = HELD_OUT / "22.opus"
 REAL = {
     "WORKER_ENGINE": "btworker.engine.engine:load",

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from btworker.ffmpeg import find_ffmpeg
-from tests.acceptance.test_shared_batches import SETTINGS
-from tests.acceptance.test_speech import HELD_OUT
+from tests.acceptance.places import HELD_OUT, SETTINGS
 from tests.process.server_of import Server, serving, until
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(900), pytest.mark.sliced("spread", 1)]

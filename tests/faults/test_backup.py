@@ -10,7 +10,7 @@ import pytest
 
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE
 from tests.faults.clients import SLOW, jobs_of, let_go
-from tests.faults.test_lost_rows import files_of, warnings_of
+from tests.faults.leftovers import files_of, warnings_of
 from tests.process.server_of import serving, stop, until
 
 

@@ -1,23 +1,15 @@
 """R26: a job table that is lost, emptied or older than the files costs no result and no accepted input."""
 
-import json
 import os
 import shutil
 
 import pytest
 
 from tests.faults.clients import SLOW, body_of, folders_of, let_go, post
+from tests.faults.leftovers import files_of, warnings_of
 from tests.process.server_of import serving, stop, until
 
 JOBS = 4
-
-
-def files_of(folder, part):
-    """(job id, name) -> bytes of all files under jobs*/<id>/<part>/, wherever those were put."""
-    found = {}
-    for path in (folder / "data").glob(f"jobs*/*/{part}/*"):
-        found[path.parts[-3], path.name] = path.read_bytes()
-    return found
 
 
 def filled(folder):
@@ -32,12 +24,6 @@ def filled(folder):
     results, inputs = files_of(folder, "out"), files_of(folder, "in")
     assert len(results) >= JOBS and len(inputs) == 1
     return results, inputs
-
-
-def warnings_of(server, event):
-    """The log lines of one event."""
-    lines = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == event]
 
 
 def emptied(path):

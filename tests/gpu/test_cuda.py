@@ -7,19 +7,12 @@ from pathlib import Path
 import pytest
 
 from btworker.cli.wer import word_errors
+from tests.gpu.real_worker import REAL, ROOT
 from tests.process.server_of import serving, until
 
 pytestmark = [pytest.mark.gpu, pytest.mark.speech, pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).resolve().parents[2]
 HELD_OUT = ROOT / "tests" / "data" / "heldout"
-REAL = {
-    "WORKER_ENGINE": "btworker.engine.engine:load",
-    "WORKER_DEVICE": "cuda",
-    "WORKER_MODEL": "demo",
-    "WORKER_MODELS": f"demo={ROOT / 'btworker' / 'demo' / 'whisper-tiny-words.pt'}",
-    "WORKER_OFFLINE": "true",
-}
 
 
 def test_a_recording_is_transcribed_on_the_gpu(tmp_path: Path) -> None:

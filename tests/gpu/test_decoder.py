@@ -12,8 +12,8 @@ from btworker.engine.asr.decoding.lane import Lane, Start
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import Decoded, chances
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
+from tests.speech.decoder_cases import SEEDS, Case, all_of, cases
 from tests.speech.lively_model import DIMS, Pair, lively_pair
-from tests.speech.test_decoder import SEEDS, Case, all_of, cases
 
 pytestmark = [pytest.mark.gpu, pytest.mark.speech, pytest.mark.timeout(300)]
 

@@ -7,21 +7,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.http.dispatching import body
 from tests.http.server import Running, finished, until
 
 JSON = {"Content-Type": "application/json"}
-
-
-def body(**changes: Any) -> dict[str, Any]:
-    """A dispatch to nowhere: names in .invalid are never found."""
-    return {
-        "controllerJobId": "job-1",
-        "inputs": [{"inputId": "a", "filename": "talk.wav", "downloadUrl": "http://controller.invalid/in?sig=secret"}],
-        "options": {},
-        "callbackUrl": "http://controller.invalid/done",
-        "outputsUploadUrl": "http://controller.invalid/out",
-        **changes,
-    }
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -10,13 +9,10 @@ import pytest
 
 from btworker.jobs import JobId
 from btworker.transcript import Segment, Transcript
+from tests.http.event_stream import heard, segments
 from tests.http.server import FORM, Running, field, file, finished, form, until
 
 LISTENERS = 100
-
-
-def segments(first: int, count: int) -> list[dict[str, Any]]:
-    return [Segment(n, 0, float(n), n + 1.0, f" said {n}").to_dict() for n in range(first, first + count)]
 
 
 @pytest.fixture(autouse=True)
@@ -47,26 +43,6 @@ def transcript(server: Running, job_id: str, count: int) -> None:
     path = server.service.data.folder(JobId(job_id)).transcript(0)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(whole.to_dict()))
-
-
-async def heard(
-    client: aiohttp.ClientSession, job_id: str, **headers: str
-) -> AsyncIterator[tuple[str, str | None, dict[str, Any]]]:
-    """(event, id, data) until the stream ends."""
-    async with client.get(f"/v1/jobs/{job_id}/events", headers=headers) as response:
-        assert response.status == 200, await response.text()
-        assert response.content_type == "text/event-stream"
-        block: dict[str, str] = {}
-        async for raw in response.content:
-            line = raw.decode().rstrip("\n")
-            if line:
-                name, _, value = line.partition(": ")
-                block[name] = value
-            elif "event" in block:
-                yield block["event"], block.get("id"), json.loads(block["data"])
-                block = {}
-            else:
-                block = {}
 
 
 async def all_of(client: aiohttp.ClientSession, job_id: str, **headers: str) -> list[tuple[str, str | None, Any]]:

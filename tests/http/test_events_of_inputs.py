@@ -13,8 +13,8 @@ from btworker.jobs import Job, JobId
 from btworker.service import live
 from btworker.service.live import Feed, Spoken
 from btworker.storage import JobFolder
+from tests.http.event_stream import heard, segments
 from tests.http.server import FORM, Running, field, file, form, until
-from tests.http.test_events import heard, segments
 
 DEADLINE_S = 20.0
 Told = tuple[str, str | None, dict[str, Any]]

@@ -11,16 +11,11 @@ import aiohttp
 import pytest
 
 from btworker.jobs import JobId
+from tests.http.resumable import PATCH, TUS, metadata
 from tests.http.server import AUTH, Running, finished, until
 
-TUS = {"Tus-Resumable": "1.0.0"}
-PATCH = {**TUS, "Content-Type": "application/offset+octet-stream"}
 DATA = bytes(range(256)) * 3900 + b"end"
 """Just below 1 MB, no multiple of a block."""
-
-
-def metadata(**values: str) -> str:
-    return ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in values.items())
 
 
 async def created(client: aiohttp.ClientSession, **headers: str) -> str:

@@ -13,9 +13,9 @@ import pytest
 from yarl import URL
 
 from btworker.web.options import WIRE_NAMES
+from tests.http.dispatching import body as dispatch
+from tests.http.resumable import PATCH, TUS, metadata
 from tests.http.server import BOUNDARY, FORM, Running, field, file, finished, form, part, upload
-from tests.http.test_dispatch import body as dispatch
-from tests.http.test_tus import PATCH, TUS, metadata
 
 Submit = Callable[[aiohttp.ClientSession, dict[str, Any]], Awaitable[tuple[int, Any]]]
 """Options -> the status and the JSON answer: the job, or why there is none."""

@@ -1,13 +1,13 @@
 """S9: a client names a model from the operator's list; nothing that it sends is ever loaded as one."""
 
 import json
-import os
 import pickle
 from pathlib import Path
 
 import pytest
 
 from tests.process.server_of import Server
+from tests.security.canary import planted
 from tests.security.wire import field_part, file_part, form, upload
 
 NAMES = [
@@ -17,22 +17,6 @@ NAMES = [
     "~/.cache/whisper/tiny.pt", "fake/../fake", "fake ", "FAKE", "fake\0", "fake\n", "fake=/tmp/x.pt",
     "fake,/tmp/x.pt", "large-v3", "tiny", "__class__", "${HOME}/x.pt", "fake.pt",
 ]  # fmt: skip
-
-
-class Canary:
-    """Makes a file where it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return os.mkdir, (str(self.path),)
-
-
-def planted(folder: Path) -> tuple[bytes, Path]:
-    """A pickle, and what is there once somebody has loaded it."""
-    sprung = folder / "sprung"
-    return pickle.dumps(Canary(sprung)), sprung
 
 
 def test_a_canary_springs(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from btworker.engine.asr.weights import load_model
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.specs import EngineSettings
-from tests.security.test_model_names import Canary, planted
+from tests.security.canary import Canary, planted
 
 pytestmark = pytest.mark.speech
 

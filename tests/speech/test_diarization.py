@@ -32,7 +32,7 @@ from btworker.outputs import SPEAKER_FILES
 from btworker.specs import Device, EngineSettings, LogSettings, WorkerSpec
 from btworker.transcript import Segment, Transcript
 from tests.speech.conftest import write_wav
-from tests.speech.test_pipeline import run, task_for
+from tests.speech.jobs import run, task_for
 from tools.demo_diarization.dialogue_files import read
 from tools.demo_diarization.heldout import Dialogue
 from tools.demo_diarization.measure import Case, diarize, error_rate, pcm

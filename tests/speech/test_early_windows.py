@@ -27,8 +27,8 @@ from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options, Stage
 from btworker.messages import Finished, JobEvent, Progressed, WindowDone
 from tests.speech.conftest import write_wav
-from tests.speech.test_inputs_at_once import CHECKPOINT, HELD_OUT, assert_same, transcripts
-from tests.speech.test_pipeline import run, spec_for, task_for
+from tests.speech.jobs import run, spec_for, task_for
+from tests.speech.transcripts import CHECKPOINT, HELD_OUT, assert_same, transcripts
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,19 +24,16 @@ from btworker.jobs import Options, Stage
 from btworker.messages import FileDone, Finished, JobEvent, Progressed, WindowDone
 from btworker.pool.limits import CANCEL_GRACE_S
 from btworker.storage import JobFolder
-from tests.speech.test_pipeline import run, spec_for, task_for
+from tests.speech.jobs import run, spec_for, task_for
+from tests.speech.transcripts import CHECKPOINT, HELD_OUT, assert_same, transcripts
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 
-CHECKPOINT = Path("btworker/demo/whisper-tiny-words.pt")
-HELD_OUT = Path("tests/data/heldout")
 INPUTS = tuple(HELD_OUT / f"{name}.opus" for name in ("16", "01", "13", "05", "10"))
 """31 s, which are two windows, then 3, 19, 4 and 9 s."""
 FAST = Options(model="random", decode="fast")
 FFMPEGS = 2
 DEADLINE_S = 60.0
-ROUNDED = frozenset({"avg_logprob", "no_speech_prob", "probability", "confidence"})
-"""What other windows in a batch move by a rounding."""
 
 
 @pytest.fixture(scope="module")
@@ -104,28 +100,6 @@ def ffmpegs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
         return found
 
     return make
-
-
-def transcripts(folder: Path, count: int) -> list[dict[str, Any]]:
-    """All that was found in each input, but for where it came from."""
-    found = [json.loads(JobFolder(folder).transcript(index).read_bytes()) for index in range(count)]
-    return [{name: value for name, value in one.items() if name != "provenance"} for one in found]
-
-
-def assert_same(found: Any, wanted: Any, name: str = "") -> None:
-    """Everything, but for the rounding of probabilities."""
-    if isinstance(wanted, dict):
-        assert found.keys() == wanted.keys()
-        for key, value in wanted.items():
-            assert_same(found[key], value, key)
-    elif isinstance(wanted, list):
-        assert len(found) == len(wanted), name
-        for one, other in zip(found, wanted, strict=True):
-            assert_same(one, other, name)
-    elif name in ROUNDED:
-        assert found == pytest.approx(wanted, abs=1e-3), name
-    else:
-        assert found == wanted, name
 
 
 @pytest.mark.parametrize("mode", ["fast", "exact"])

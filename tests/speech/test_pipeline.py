@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,30 +11,15 @@ import pytest
 from btworker import checkpoints
 from btworker.engine.engine import WhisperEngine, load
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Input, JobId, Options, OutputFormat, Stage
-from btworker.messages import Finished, JobEvent, ModelLoaded, Progressed, RunTask, Warned, WindowDone
+from btworker.jobs import OutputFormat, Stage
+from btworker.messages import Finished, ModelLoaded, Progressed, Warned, WindowDone
 from btworker.outputs import Presentation, render
-from btworker.specs import Device, LogSettings, WorkerSpec
+from btworker.specs import Device
 from btworker.storage import JobFolder
 from btworker.transcript import Transcript
-from tests.speech.conftest import engine_settings
+from tests.speech.jobs import OPTIONS, run, spec_for, task_for
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
-
-OPTIONS = Options(
-    model="random",
-    decode="exact",  # which decodes noise as well
-    temperature=0.0,
-    word_timestamps=False,
-    language="en",
-    outputs=tuple(OutputFormat),
-)
-
-
-def spec_for(checkpoint: Path, folder: Path, **changes: object) -> WorkerSpec:
-    """A child on the CPU."""
-    settings = engine_settings(checkpoint, folder, **changes)
-    return WorkerSpec(0, Device("cpu"), "btworker.engine.engine:load", settings, LogSettings("info", json=True))
 
 
 @pytest.fixture
@@ -44,22 +28,6 @@ def engine(random_checkpoint: Path, tmp_path: Path) -> WhisperEngine:
     engine = load(spec_for(random_checkpoint, tmp_path))
     engine.open()
     return engine
-
-
-def task_for(folder: Path, *sources: Path, attempt: int = 1, options: Options = OPTIONS) -> RunTask:
-    """A job folder with these inputs."""
-    (folder / "in").mkdir(parents=True, exist_ok=True)
-    inputs = []
-    for number, source in enumerate(sources):
-        shutil.copy(source, folder / "in" / str(number))
-        sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
-        inputs.append(Input(f"in_{number}", source.name, f"talk-{number}", source.stat().st_size, sha256))
-    return RunTask(JobId("wk_test"), attempt, folder, tuple(inputs), options)
-
-
-def run(engine: WhisperEngine, task: RunTask, canceled: Callable[[], bool] = lambda: False) -> list[JobEvent]:
-    """All events of an attempt."""
-    return list(engine.run(task, canceled))
 
 
 def test_a_job_ends_with_durable_files_that_are_what_they_say(

@@ -17,7 +17,7 @@ from btworker.engine.engine import WhisperEngine, load
 from btworker.engine.sound.ffmpeg import Audio
 from btworker.jobs import Options
 from btworker.messages import FileDone, Progressed, WindowDone
-from tests.speech.test_pipeline import spec_for, task_for
+from tests.speech.jobs import spec_for, task_for
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 

@@ -10,13 +10,13 @@ from whisper.model import ModelDimensions, Whisper
 from whisper.tokenizer import get_tokenizer
 
 from btworker.engine.asr.revision import installed_revision
-from btworker.engine.asr.transcriber import Rules, Transcriber
+from btworker.engine.asr.transcriber import Transcriber, WindowOptions
 from btworker.engine.asr.weights import Model
 from btworker.engine.engine import load
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.messages import Finished
+from tests.speech.jobs import OPTIONS, run, spec_for, task_for
 from tests.speech.random_model import DIMS
-from tests.speech.test_pipeline import OPTIONS, run, spec_for, task_for
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
 
@@ -44,8 +44,8 @@ PROMPTS = [
 @pytest.fixture(scope="module")
 def transcriber(random_model: Model) -> Transcriber:
     """Of the random model."""
-    rules = Rules.of(OPTIONS)
-    return Transcriber(random_model.decoder, rules, language="en", revision=installed_revision(), seed="x")
+    options = WindowOptions.of(OPTIONS)
+    return Transcriber(random_model.decoder, options, language="en", revision=installed_revision(), seed="x")
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=range(len(PROMPTS)))

@@ -13,14 +13,9 @@ from hypothesis import strategies as st
 
 from btworker import messages, specs
 from btworker.errors import FAILURE_REASONS, ErrorCode, ErrorInfo
-from btworker.jobs import TRANSITIONS, Input, Job, JobStatus, Options, new_job_id
+from btworker.jobs import TRANSITIONS, JobStatus, Options, new_job_id
 from btworker.stems import unique_stems
-
-
-def a_job(**changes):
-    """A queued job with one input."""
-    item = Input("0", "talk.m4a", "talk", 5, "0" * 64)
-    return Job(**{"id": new_job_id(), "options": Options("tiny"), "inputs": (item,), "created_at": 1.0, **changes})
+from tests.a_job import a_job
 
 
 def test_a_finished_job_never_changes_its_status():

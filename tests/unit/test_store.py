@@ -14,7 +14,8 @@ from btworker.storage import DataFolder
 from btworker.store import Store
 from btworker.store_file import APPLICATION_ID, MIGRATIONS
 from btworker.store_rows import job_from_json, job_to_json
-from tests.unit.test_jobs import a_job
+from tests.a_job import a_job
+from tests.damage import damage_foreign, damage_newer, damage_text, damage_truncated, damage_zeroed
 
 
 @pytest.fixture
@@ -111,38 +112,6 @@ async def test_data_survives_a_reopen(tmp_path):
     store = Store.open(path)
     assert await store.get(job.id) == job
     await store.close()
-
-
-def damage_truncated(path):
-    """Half the file is missing."""
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def damage_zeroed(path):
-    """A page of zeros where the table was."""
-    with open(path, "r+b") as file:
-        file.seek(4096)
-        file.write(b"\0" * 4096)
-
-
-def damage_text(path):
-    """Not a database at all."""
-    path.write_text("hello, world. " * 1000)
-
-
-def damage_foreign(path):
-    """Somebody else's database."""
-    path.unlink()
-    with sqlite3.connect(path) as db:
-        db.execute("CREATE TABLE notes (t TEXT)")
-    db.close()
-
-
-def damage_newer(path):
-    """Written by a later version."""
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 99")
-    db.close()
 
 
 @pytest.mark.parametrize("damage", [damage_truncated, damage_zeroed, damage_text, damage_foreign, damage_newer])

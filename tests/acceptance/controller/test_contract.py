@@ -10,33 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import TOKEN, Worker, script
 from tests.acceptance.controller.controller import Controller, FaultError, Record, controlling, look, until, until_job
-
-PROGRESS = {"currentFileIndex", "totalFiles", "percent", "currentFile", "chunkIndex", "totalChunks"}
-ALL_OPTIONS: dict[str, Any] = {
-    "model": "fake",
-    "language": "",
-    "includeSegments": True,
-    "includeFull": True,
-    "includeTimestamps": True,
-    "wordTimestamps": True,
-    "qualityPreset": "maximum",
-    "diarizationEnabled": True,
-    "minSpeakers": 2,
-    "maxSpeakers": 4,
-    "numSpeakers": None,
-    "diarizationMaxDurationSeconds": 3600,
-    "diarizationAutoSplit": True,
-    "diarizationFastSwitching": False,
-    "diarizationChunkSeconds": 600,
-    "diarizationOverlapSeconds": 30,
-    "diarizationEffective": {"maxDurationSeconds": 3600, "numSpeakers": 3, "clamped": {}},
-    "diarizationWarnings": [],
-    "vadEnabled": False,
-    "hallucinationDetection": True,
-    "hallucinationSensitivity": 70,
-    "noSpeechThreshold": 0.5,
-    "backend": "remote",
-}
+from tests.acceptance.controller.dispatching import ALL_OPTIONS, PROGRESS
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.acceptance.conftest import TOKEN, Worker, script
+from tests.acceptance.conftest import Worker, script
 from tests.acceptance.controller.controller import Controller, FaultError, Record, controlling, until
+from tests.acceptance.controller.dispatching import AUTH, dispatched, settings
 from tests.slices import FULL
 
 JOBS = 100 if FULL else 40
 KILLS = 10 if FULL else 4
 AT_ONCE = 10
-AUTH = {"Authorization": f"Bearer {TOKEN}"}
 TROUBLE: dict[str, tuple[float, tuple[str | int, ...]]] = {
     "input": (0.15, (500, 503, "reset")),
     "middle": (0.15, ("reset",)),
@@ -47,17 +47,6 @@ def record_of(number: int) -> Record:
     count = 1 + number % 3
     inputs = {f"input-{n}": (f"talk {n}.mp3", f"speech {number} {n}\n".encode() * 2000) for n in range(count)}
     return Record(f"job-{number}", inputs, {"model": "fake", "prompt": script(["windows", 3], ["sleep", 0.05])})
-
-
-async def dispatched(controller: Controller, session: aiohttp.ClientSession, record: Record) -> None:
-    """Dispatch until the worker has taken it, as the controller does while it gets no answer at all."""
-    while not record.worker_job_id:
-        try:
-            status, answer = await controller.dispatch(session, record)
-        except (aiohttp.ClientError, ConnectionError, json.JSONDecodeError):
-            await asyncio.sleep(0.1)
-            continue
-        assert status in (200, 201), answer
 
 
 def events(worker: Worker) -> dict[str, list[str]]:
@@ -198,12 +187,3 @@ async def test_outputs_that_nobody_takes_are_kept(tmp_path: Path) -> None:
             await until(lambda: record.callbacks)
             assert record.callbacks[0]["error"]["code"] == "DELIVERY_FAILED"
         assert worker.stop() == 0
-
-
-def settings(controller: Controller) -> dict[str, str]:
-    return {
-        "WORKER_ALLOWED_HOSTS": f"127.0.0.1:{controller.port}",
-        "WORKER_MODEL": "fake",
-        "WORKER_MODELS": "fake",
-        "WORKER_LOG_FORMAT": "json",
-    }

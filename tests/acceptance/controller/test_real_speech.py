@@ -9,7 +9,7 @@ import pytest
 import btworker
 from tests.acceptance.conftest import TOKEN, Worker
 from tests.acceptance.controller.controller import Record, controlling
-from tests.acceptance.controller.test_contract import ALL_OPTIONS, PROGRESS
+from tests.acceptance.controller.dispatching import ALL_OPTIONS, PROGRESS
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 

@@ -1,0 +1,9 @@
+"""A job as the store has it."""
+
+from btworker.jobs import Input, Job, Options, new_job_id
+
+
+def a_job(**changes):
+    """A queued job with one input."""
+    item = Input("0", "talk.m4a", "talk", 5, "0" * 64)
+    return Job(**{"id": new_job_id(), "options": Options("tiny"), "inputs": (item,), "created_at": 1.0, **changes})

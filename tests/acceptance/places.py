@@ -1,0 +1,19 @@
+"""Where the embedded model and the held-out recordings are."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"
+
+
+HELD_OUT = ROOT / "tests" / "data" / "heldout"
+SETTINGS = {
+    "WORKER_ENGINE": "btworker.engine.engine:load",
+    "WORKER_MODEL": "demo",
+    "WORKER_MODELS": f"demo={MODEL},other={MODEL}",
+    "WORKER_DIARIZATION_PIPELINE": str(ROOT / "btworker" / "demo" / "diarization"),
+    "WORKER_OFFLINE": "true",
+    "WORKER_CPU_THREADS": "1",
+    "WORKER_MAX_CONCURRENT_JOBS": "4",
+    "WORKER_BATCH_SIZE": "4",
+}
