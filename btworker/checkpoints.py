@@ -85,12 +85,14 @@ def _table() -> dict[str, str]:
     return {}
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Path, progress: Progress = lambda _done, _total: None) -> str:
     """The SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
+            progress(file.tell(), size)
     return digest.hexdigest()
 
 

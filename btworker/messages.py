@@ -4,7 +4,7 @@ Enum, Path or another message. Paths cross; payloads stay on disk.
     parent --(at spawn)------> WorkerSpec      (specs.py)
     parent --(task queue)----> RunTask | HelpTask | Stop
     parent --(control pipe)--> Cancel          (its EOF means that the parent died)
-    child  --(event queue)---> Ready | Unready | Started | Progressed | WindowDone | FileDone | Alive | Warned
+    child  --(event queue)---> Loading | Ready | Unready | Started | Progressed | WindowDone | FileDone | Alive | Warned
                                | ShareOffered | Helping | Helped | Finished | Failed
     the parent itself infers   WorkerLost
 """
@@ -68,6 +68,26 @@ class EngineInfo:
     gpu_name: str | None = None
     diarization: bool = False
     diarization_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The child is at work for a model, at its start or for a job: what it does, for those who wait."""
+
+    doing: str
+    """Like "downloading the model small"."""
+    done_bytes: int = 0
+    total_bytes: int = 0
+    """0: not known."""
+
+    @property
+    def sentence(self) -> str:
+        """What is done, and how far it is."""
+        if not self.total_bytes:
+            return self.doing
+        unit, name = (2**30, "GB") if self.total_bytes >= 1000 * 2**20 else (2**20, "MB")
+        digits = 1 if name == "GB" else 0
+        return f"{self.doing} ({self.done_bytes / unit:.{digits}f} of {self.total_bytes / unit:.{digits}f} {name})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +271,6 @@ JobEvent = (
     | WorkerLost
 )
 """What service.on_event takes."""
-ChildEvent = Ready | InfoChanged | Unready | Helping | Helped | JobEvent
+ChildEvent = Loading | Ready | InfoChanged | Unready | Helping | Helped | JobEvent
 """What a child may put on its event queue (all but WorkerLost)."""
 ChildCommand = RunTask | HelpTask | Stop

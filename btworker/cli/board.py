@@ -55,9 +55,9 @@ class Row(ABC):
         """The job was looked at."""
         if job.status is JobStatus.QUEUED:
             before = job.queue_position or 0
-            self._show("queued", 0, f"{before} before it" if before else "next")
+            self._show("queued", 0, job.waiting_for or (f"{before} before it" if before else "next"))
         elif job.status is JobStatus.RUNNING:
-            self._show(STAGES.get(job.stage, job.stage), job.progress.percent, _speed(job))
+            self._show(STAGES.get(job.stage, job.stage), job.progress.percent, job.waiting_for or _speed(job))
 
     def away(self) -> None:
         """The worker does not answer, and has time to come back."""
@@ -126,15 +126,16 @@ def _go_on(progress: Progress) -> None:
 
 
 @contextmanager
-def waiting(text: str) -> Iterator[None]:
-    """What is waited for: a line with a spinner, gone after the block; elsewhere a line that stays."""
+def waiting(text: str) -> Iterator[Callable[[str], None]]:
+    """What is waited for: a line with a spinner, which takes other texts and is gone after the block; elsewhere a line
+    that stays."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
         console.print(f"{text} …", markup=False, soft_wrap=True)
-        yield
+        yield lambda _text: None
         return
-    with console.status(Text(f"{text} …")):
-        yield
+    with console.status(Text(f"{text} …")) as status:
+        yield lambda text: status.update(Text(f"{printable(text)} …"))
 
 
 def _bars(console: Console, bar_width: int) -> Progress:

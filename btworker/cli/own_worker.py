@@ -108,8 +108,8 @@ async def own_worker(settings: Settings) -> AsyncIterator[Client]:
         server = LocalServer(_environment(settings, token, Path(folder) / "data"), Path(folder))
         try:
             async with server, Client(server.url, token) as client:
-                with waiting(f"starting the model {settings.model} on this machine"):
-                    await _ready(client)
+                with waiting(f"starting the model {settings.model} on this machine") as show:
+                    await _ready(client, show)
                 say(f"{settings.model} runs on {(await client.ping()).get('gpuName') or 'the CPU'}")
                 yield client
         except ClientError:
@@ -120,12 +120,13 @@ async def own_worker(settings: Settings) -> AsyncIterator[Client]:
             raise ServerError(f"{error}\n{_obituary(server)}") from None
 
 
-async def _ready(client: Client) -> None:
-    """Until the model is loaded. Raises OwnWorkerError where it cannot be."""
+async def _ready(client: Client, show: Callable[[str], None]) -> None:
+    """Until the model is loaded; `show` takes what is awaited. Raises OwnWorkerError where it cannot be."""
     while (state := await client.readiness())["status"] != "ready":
         if not state.get("loading"):
             reasons = state.get("reasons") or ("the worker is not ready, and does not say why",)
             raise OwnWorkerError("; ".join(map(str, reasons)))
+        show(f"on this machine, {str(state['reasons'][0]).partition(': ')[2]}")
         await asyncio.sleep(READY_POLL_S)
 
 

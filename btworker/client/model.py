@@ -69,6 +69,8 @@ class Job:
     started_at: datetime | None
     finished_at: datetime | None
     queue_position: int | None
+    waiting_for: str
+    """What keeps it from its start beside the jobs before it; empty where nothing does."""
     eta_s: float | None
     progress: Progress
     inputs: tuple[Input, ...]
@@ -123,6 +125,7 @@ def _job(wire: Wire) -> Job:
         started_at=_time(wire.get("startedAt")),
         finished_at=_time(wire.get("finishedAt")),
         queue_position=_optional(int, wire.get("queuePosition")),
+        waiting_for=str(wire.get("waitingFor") or ""),
         eta_s=_optional(float, wire.get("etaSeconds")),
         progress=_progress(wire.get("progress") or {}),
         inputs=tuple(_input(item) for item in wire.get("inputs") or ()),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from btworker.engine.stack.faults import translated
 from btworker.engine.stack.surroundings import LOADING, Surroundings, look_around
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.messages import EngineInfo, HelpTask, JobEvent, RunTask
+from btworker.messages import EngineInfo, HelpTask, JobEvent, Loading, RunTask
 from btworker.specs import WorkerSpec
 from btworker.storage import JobFolder
 
@@ -51,8 +51,11 @@ class WhisperEngine:
         """The name of the loaded model, or nothing."""
         return self.equipment.models.name if self.equipment else ""
 
-    def open(self) -> None:
-        """Load the default model. Raises BtworkerError: GPU_ERROR, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
+    def open(self, tell: Callable[[Loading], None] = lambda _loading: None) -> None:
+        """Load the default model; `tell` takes what is done for it.
+
+        Raises BtworkerError: GPU_ERROR, MODEL_UNAVAILABLE, OUT_OF_MEMORY.
+        """
         blocker = self._surroundings.blocker
         if blocker:
             on_gpu = self.spec.device.kind == "cuda" and blocker == self._surroundings.errors.get("torch_cuda")
@@ -60,7 +63,7 @@ class WhisperEngine:
         from btworker.engine.job.equipment import equip
 
         try:
-            self.equipment = equip(self.spec, self._surroundings)
+            self.equipment = equip(self.spec, self._surroundings, tell)
         except BtworkerError as error:
             self._model_error = error.message
             raise

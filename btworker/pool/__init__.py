@@ -65,6 +65,8 @@ class WorkerState:
     last_progress_at: float | None = None
     info: EngineInfo | None = None
     problem: ErrorInfo | None = None
+    loading: str = ""
+    """What its child does for a model, where that is what it is at."""
 
     @property
     def ready(self) -> bool:

@@ -158,7 +158,7 @@ def _open(spec: WorkerSpec, say: Callable[[ChildEvent], None]) -> Engine | None:
 
     def open_engine() -> None:
         engines.append(_factory(spec.engine)(spec))
-        engines[0].open()
+        engines[0].open(say)
 
     error = _error_of(open_engine)
     if error is None:

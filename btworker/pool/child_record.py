@@ -23,6 +23,8 @@ class ChildRecord:
     start: SignOfLife = field(default_factory=SignOfLife)
     loaded: bool = False
     """It has been ready."""
+    loading: str = ""
+    """What it does for a model now; empty where that is not what it is at."""
     jobs: int = 0
     """Jobs that it has done."""
     rss_bytes: int = 0

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
-from btworker.messages import EngineInfo, HelpTask, JobEvent, RunTask
+from btworker.messages import EngineInfo, HelpTask, JobEvent, Loading, RunTask
 from btworker.specs import WorkerSpec
 
 
@@ -19,8 +19,11 @@ class Engine(Protocol):
     def model(self) -> str:
         """The name of the model that is loaded; empty before `open`. Jobs may change it."""
 
-    def open(self) -> None:
-        """Load the default model. Raises BtworkerError when that cannot be; the child then says Unready."""
+    def open(self, tell: Callable[[Loading], None]) -> None:
+        """Load the default model. Raises BtworkerError when that cannot be; the child then says Unready.
+
+        `tell` takes what is done for it, and for every model that a job asks for later; from any thread.
+        """
 
     def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:
         """One attempt at a job: yields events, the last one Finished. Started is the child's to send.

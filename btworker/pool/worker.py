@@ -28,6 +28,7 @@ from btworker.messages import (
     HelpTask,
     InfoChanged,
     JobEvent,
+    Loading,
     ModelLoaded,
     Ready,
     RunTask,
@@ -87,6 +88,7 @@ class Worker:
             last_progress_at=self._last_progress_at,
             info=self._info,
             problem=self._problem,
+            loading=self._record.loading,
         )
 
     @property
@@ -177,14 +179,14 @@ class Worker:
                 self._on_gone(event)
             case Ready():
                 self._on_ready(event)
+            case Loading():
+                self._record.loading = event.sentence
             case InfoChanged():
                 self._info = event.info
-            case Unready():
-                self._problem, self._info = event.error, event.info
-                self._record.ends_for = event.error.code
-                log.error(
-                    "child_unready", worker=self.spec.index, code=event.error.code.value, message=event.error.message
-                )
+            case Unready(error=error, info=info):
+                self._problem, self._info = error, info
+                self._record.ends_for = error.code
+                log.error("child_unready", worker=self.spec.index, code=error.code.value, message=error.message)
             case Helping():
                 self._tasks.note_help()
             case Helped():
@@ -197,7 +199,7 @@ class Worker:
 
     def _on_ready(self, event: Ready) -> None:
         self.phase, self.model, self._info, self._problem = Phase.IDLE, event.model, event.info, None
-        self._record.loaded = True
+        self._record.loaded, self._record.loading = True, ""
         self._record.rss_bytes = 0 if self._child is None else self._child.rss_bytes()
         seconds = round(event.load_s, 2)
         log.info("child_ready", worker=self.spec.index, childPid=event.pid, model=event.model, seconds=seconds)
@@ -214,7 +216,7 @@ class Worker:
         self._last_progress_at = time.time()
         self._tasks.note(event)
         if isinstance(event, ModelLoaded):
-            self.model = event.model
+            self.model, self._record.loading = event.model, ""
         if isinstance(event, Finished | Failed):
             if event.fatal:
                 self._on_broken_gpu(event)
@@ -268,8 +270,7 @@ class Worker:
         asyncio.get_running_loop().call_later(STOP_GRACE_S, child.kill)
 
     def _on_gone(self, event: Gone) -> None:
-        helping = self._tasks.help_ended()
-        tasks = self._tasks.take_all()
+        helping, tasks = self._tasks.help_ended(), self._tasks.take_all()
         self._child, self.model = None, ""
         self._gone.set()
         if self._stopping:

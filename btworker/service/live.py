@@ -42,8 +42,12 @@ class Spoken:
 class Feed:
     """A job's segments so far, and its state; looks at the job while anybody listens."""
 
-    def __init__(self, job: Job, look: Callable[[], Awaitable[Job]], data: DataFolder) -> None:
+    def __init__(
+        self, job: Job, look: Callable[[], Awaitable[Job]], data: DataFolder, awaited: Callable[[Job], str]
+    ) -> None:
         self.job = job
+        self.awaited = awaited(job)
+        """What it waits for beside other jobs."""
         self.segments: list[Spoken] = []
         self.listeners = 0
         self.over = False
@@ -52,6 +56,7 @@ class Feed:
         """What was made of this state for one listener, for the next ones: emptied at each change."""
         self._look = look
         self._data = data
+        self._awaits = awaited
         self._read_bytes = [0] * len(job.inputs)
         self._first_open = 0
         """The input whose text is told: they are at work side by side, but are told one after the other."""
@@ -73,8 +78,9 @@ class Feed:
             found = await self._data.run(self._rest if job.status.finished else self._new_lines, job)
             self.segments += found
             self.over = job.status.finished
-            if found or job != self.job or self.over:
-                self.job = job
+            awaited = self._awaits(job)
+            if found or job != self.job or awaited != self.awaited or self.over:
+                self.job, self.awaited = job, awaited
                 self.wake()
             if not self.over:
                 await asyncio.sleep(JOURNAL_POLL_S)
@@ -122,8 +128,9 @@ class Feed:
 class Feeds:
     """The feeds that somebody listens to."""
 
-    def __init__(self, look: Callable[[str], Awaitable[Job]], data: DataFolder) -> None:
+    def __init__(self, look: Callable[[str], Awaitable[Job]], data: DataFolder, awaited: Callable[[Job], str]) -> None:
         self._look = look
+        self._awaited = awaited
         self._data = data
         self._feeds: dict[JobId, Feed] = {}
 
@@ -131,7 +138,7 @@ class Feeds:
         """The job's feed, after each change of it, at the latest after `HEARTBEAT_S`; ends with the job."""
         feed = self._feeds.get(job.id)
         if feed is None:
-            feed = self._feeds[job.id] = Feed(job, lambda: self._look(job.id), self._data)
+            feed = self._feeds[job.id] = Feed(job, lambda: self._look(job.id), self._data, self._awaited)
             feed.task = asyncio.create_task(feed.run(), name=f"feed-{job.id}")
         feed.listeners += 1
         try:

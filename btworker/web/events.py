@@ -1,6 +1,6 @@
 """GET /v1/jobs/{id}/events: a job as server-sent events, from its first segment to its end. Parent.
 
-event: status     the whole job, whenever its status or stage changes
+event: status     the whole job, whenever its status or stage changes, or what it waits for
 event: progress   percent, seconds of audio, ETA
 event: segment    id: <input>:<end in ms>, which Last-Event-ID gives back after a broken line
 event: done       the whole job, once it has ended; the last one
@@ -32,7 +32,7 @@ class Listener:
     context: Context
     last: tuple[int, int]
     """Input and milliseconds of the last segment that it has."""
-    state: tuple[str, str] | None = None
+    state: tuple[str, ...] = ()
     progress: str = ""
     seen: int = 0
     """Segments of the feed that were looked at."""
@@ -41,7 +41,7 @@ class Listener:
         """Events for what is new."""
         job = feed.job
         whole, progress = self._said(feed)
-        state = (job.status.value, job.stage.value)
+        state = (job.status.value, job.stage.value, feed.awaited)
         if state != self.state and not feed.over:
             self.state = state
             yield _event("status", whole)

@@ -22,7 +22,13 @@ _PLAIN_NUMBER = re.compile(r"[0-9]{1,18}")
 
 def to_wire(context: Context, job: Job) -> JobWire:
     """A job as of now."""
-    return job_wire(job, queue_position=context.service.queue_position(job.id), now=time.time())
+    service = context.service
+    return job_wire(
+        service.as_seen(job),
+        queue_position=service.queue_position(job.id),
+        waiting_for=service.awaited(job) or None,
+        now=time.time(),
+    )
 
 
 def json_answer(body: Wire, *, status: int = 200) -> web.Response:

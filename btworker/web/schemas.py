@@ -125,6 +125,8 @@ class JobWire(Wire):
     finished_at: str | None
     attempt: int
     queue_position: int | None
+    waiting_for: str | None
+    """What keeps it from its start beside the jobs before it: a model that is on its way, or cannot be loaded."""
     eta_seconds: float | None
     progress: ProgressWire
     options: OptionsWire
@@ -172,7 +174,7 @@ class Refusal(TypedDict):
     error: Problem
 
 
-def job_wire(job: Job, *, queue_position: int | None, now: float) -> JobWire:
+def job_wire(job: Job, *, queue_position: int | None, waiting_for: str | None, now: float) -> JobWire:
     """A job for the wire; `now` is seconds since the epoch."""
     return JobWire(
         worker_job_id=job.id,
@@ -185,6 +187,7 @@ def job_wire(job: Job, *, queue_position: int | None, now: float) -> JobWire:
         finished_at=rfc3339(job.finished_at),
         attempt=job.attempt,
         queue_position=queue_position,
+        waiting_for=waiting_for,
         eta_seconds=eta_seconds(job, now),
         progress=_progress(job.progress),
         options=_options(job.options),

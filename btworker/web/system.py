@@ -17,6 +17,7 @@ from btworker.config.server import NO_COMMIT
 from btworker.errors import ErrorCode
 from btworker.messages import EngineInfo
 from btworker.metrics import CONTENT_TYPE, Machine
+from btworker.service.awaited import problems, unready
 from btworker.storage import DiskSpace
 from btworker.web.context import Context, StoreCheck, context_of
 from btworker.web.jobs import json_answer
@@ -28,7 +29,6 @@ STORE_CHECK_S = 1.0
 DISK_WAIT_S = 1.0
 PREFLIGHT_CHECKS = ("numpy", "torch", "torch_cuda", "whisper", "diarization")
 CRITICAL = ("numpy", "torch", "whisper", "model")
-LOADING = "no worker is ready yet: the model is being loaded"
 
 
 async def health(request: web.Request) -> web.StreamResponse:
@@ -49,7 +49,7 @@ async def ready(request: web.Request) -> web.StreamResponse:
     if not reasons:
         return json_answer(ReadyWire())
     code = ErrorCode.DRAINING if context.service.draining else ErrorCode.NOT_READY
-    state = {"status": "not_ready", "reasons": reasons, "loading": reasons == [LOADING]}
+    state = {"status": "not_ready", "reasons": reasons, "loading": reasons == [_loading(context)]}
     return error_response(code, "; ".join(reasons), more=state)
 
 
@@ -66,7 +66,7 @@ def _drain_reason(context: Context) -> str:
 def _pool_reason(context: Context) -> str:
     if any(worker.ready for worker in context.service.workers()):
         return ""
-    return "; ".join(_problems(context)) or LOADING
+    return "; ".join(problems(context.service.workers())) or _loading(context)
 
 
 def _disk_reason(context: Context, disk: DiskSpace | None) -> str:
@@ -102,10 +102,9 @@ async def _disk_space(context: Context) -> DiskSpace | None:
         return None
 
 
-def _problems(context: Context) -> list[str]:
-    """What the workers say is wrong with them, each sentence once."""
-    found = [worker.problem.message for worker in context.service.workers() if worker.problem and not worker.ready]
-    return list(dict.fromkeys(found))
+def _loading(context: Context) -> str:
+    """What is awaited where no worker is ready and nothing is wrong."""
+    return f"no worker is ready yet: {unready(context.service.workers())}"
 
 
 def _infos(context: Context) -> list[EngineInfo]:
@@ -157,9 +156,9 @@ def _engine_part(context: Context) -> dict[str, Any]:
 
 
 def _warnings(context: Context) -> list[str]:
-    warnings = _problems(context)
+    warnings = problems(context.service.workers())
     if not warnings and not any(worker.ready for worker in context.service.workers()):
-        warnings.append(LOADING)
+        warnings.append(_loading(context))
     used = {worker.device.uuid for worker in context.service.workers()}
     if idle := [gpu for gpu in context.machine.gpus if gpu.uuid not in used]:
         names = ", ".join(f"{gpu.label} ({gpu.name})" for gpu in idle)
@@ -173,12 +172,16 @@ async def preflight(request: web.Request) -> web.StreamResponse:
     """GET /v1/preflight: the checks that the children made of their own environment."""
     context = context_of(request)
     infos = _infos(context)
-    info = infos[0] if infos else EngineInfo(errors=(("worker", "; ".join(_problems(context)) or LOADING),))
+    info = (
+        infos[0]
+        if infos
+        else EngineInfo(errors=(("worker", "; ".join(problems(context.service.workers())) or _loading(context)),))
+    )
     said = dict(info.checks)
     checks = {**dict.fromkeys(PREFLIGHT_CHECKS, False), **said}
     errors = dict(info.errors)
     if infos and not any(worker.ready for worker in context.service.workers()):
-        errors.setdefault("worker", "; ".join(_problems(context)) or LOADING)
+        errors.setdefault("worker", "; ".join(problems(context.service.workers())) or _loading(context))
     good = all(said.get(name, name == "model") for name in CRITICAL) and "worker" not in errors
     status: Literal["ok", "error"] = "ok" if good else "error"
     return json_answer(PreflightWire(status=status, checks=checks, versions=dict(info.versions), errors=errors))

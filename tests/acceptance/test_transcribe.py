@@ -30,6 +30,29 @@ def test_a_recording_becomes_files(cli: Cli, recording: Path) -> None:
     assert "\x1b" not in done.stderr + done.stdout
 
 
+def test_who_waits_sees_why(tmp_path: Path, recording: Path) -> None:
+    """The model that is on its way, and how far it is, instead of "next"; then what it cannot be loaded for."""
+    worker = Worker(tmp_path, {"WORKER_MODEL": "slow", "WORKER_MODELS": "slow"}).start()
+    cli = Cli(tmp_path, plain_environment(WORKER_URL=worker.url, WORKER_TOKEN=TOKEN))
+    with cli.start("transcribe", recording) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        assert any("talk.mp3: queued, downloading the model slow (1.2 of 3.1 GB)" in line for line in lines)
+        (tmp_path / "data" / "scratch" / "go").touch()
+        process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+    assert worker.stop() == 0
+    worker.settings = {"WORKER_MODEL": "broken", "WORKER_MODELS": "broken"}
+    worker.start()
+    with cli.start("transcribe", recording) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        assert any("queued, cannot load: the model broken is not in the cache" in line for line in lines)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=DEADLINE_S)
+    assert worker.stop() == 0
+
+
 def test_results_of_equal_names_do_not_overwrite_each_other(cli: Cli, tmp_path: Path) -> None:
     """a/talk.mp3 and b/talk.wav in one command: the second one's results get a folder of their own."""
     for folder, name in (("a", "talk.mp3"), ("b", "talk.wav")):

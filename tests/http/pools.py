@@ -7,6 +7,7 @@ What it does with a job is told by the job's prompt: "" completes at once, "hold
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, Output
@@ -30,13 +31,15 @@ class LocalPool:
         self.phase = Phase.IDLE
         self.info: EngineInfo | None = READY_INFO
         self.problem: ErrorInfo | None = None
+        self.loading = ""
         self.release = asyncio.Event()
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
         self._running: dict[JobId, asyncio.Task[None]] = {}
 
     def workers(self) -> tuple[WorkerState, ...]:
         device = Device("cpu")
-        return (WorkerState(0, device, self.phase, pid=1, model="tiny", info=self.info, problem=self.problem),)
+        state = WorkerState(0, device, self.phase, pid=1, model="tiny", info=self.info, problem=self.problem)
+        return (replace(state, job_ids=tuple(self._running), loading=self.loading),)
 
     async def start(self) -> None:
         self._events.put_nowait(RoomChanged())

@@ -7,7 +7,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import JobId
+from btworker.pool import Phase
 from btworker.transcript import Segment, Transcript
 from tests.http.event_stream import heard, segments
 from tests.http.server import FORM, Running, field, file, finished, form, until
@@ -127,3 +129,35 @@ async def test_a_canceled_job_ends_its_streams(client: aiohttp.ClientSession, jo
     assert rest[-1][2]["status"] == "canceled"
     async with client.get("/v1/jobs/wk_000000000000/events") as response:
         assert response.status == 404
+
+
+async def test_what_a_job_waits_for_is_told_as_it_changes(client: aiohttp.ClientSession, server: Running) -> None:
+    """The model on its way, how far it is, why it cannot be had: as events, in the job and in `ready`."""
+    server.pool.phase, server.pool.loading = Phase.STARTING, "downloading the model tiny (1 of 72 MB)"
+    async with client.post("/v1/jobs", data=form(file(b"a")), headers=FORM) as response:
+        job = await response.json()
+    assert (job["status"], job["stage"], job["waitingFor"]) == ("queued", "loading_model", server.pool.loading)
+    stream = heard(client, job["workerJobId"])
+    told = []
+    async for name, _, data in stream:
+        if name == "status":
+            told.append((data["waitingFor"], data["warnings"]))
+        if len(told) == 1:
+            async with client.get("/health/ready") as response:
+                body = await response.json()
+            assert body["loading"] and body["reasons"] == [f"no worker is ready yet: {server.pool.loading}"]
+            server.pool.loading = "downloading the model tiny (72 of 72 MB)"
+        elif len(told) == 2:
+            server.pool.problem = ErrorInfo(ErrorCode.MODEL_UNAVAILABLE, "it is no model")
+        elif len(told) == 3:
+            server.pool.phase, server.pool.problem = Phase.IDLE, None
+            await server.pool.start()
+            break
+    assert told == [
+        ("downloading the model tiny (1 of 72 MB)", []),
+        ("downloading the model tiny (72 of 72 MB)", []),
+        ("cannot load: it is no model", ["cannot load: it is no model"]),
+    ]
+    await stream.aclose()
+    done = await finished(client, job["workerJobId"])
+    assert (done["status"], done["waitingFor"], done["warnings"]) == ("complete", None, [])

@@ -20,9 +20,12 @@ def test_listens_while_the_child_loads(tmp_path):
         assert server.request("GET", "/health/ready")[0] == 503
         assert server.request("GET", "/health/live")[0] == 200
         job_id = server.submit()
-        assert server.job(job_id)["status"] == "queued"
+        awaited = "downloading the model slow (1.2 of 3.1 GB)"
+        job = until(lambda: (now := server.job(job_id))["waitingFor"] == awaited and now)
+        assert (job["status"], job["stage"], job["warnings"]) == ("queued", "loading_model", [])
         (tmp_path / "data" / "scratch" / "go").touch()
-        assert server.ended(job_id)["status"] == "complete"
+        done = server.ended(job_id)
+        assert (done["status"], done["waitingFor"]) == ("complete", None)
         assert server.request("GET", "/health/ready")[0] == 200
         assert stop(server) == 0
 
@@ -55,7 +58,9 @@ def test_model_that_does_not_exist(tmp_path):
         status, ready = server.request("GET", "/health/ready")
         assert status == 503 and "broken" in json.dumps(ready)
         assert server.request("GET", "/v1/preflight")[1]["status"] == "error"
-        assert server.job(server.submit())["status"] == "queued"
+        job = server.job(server.submit())
+        assert (job["status"], job["waitingFor"]) == ("queued", "cannot load: the model broken is not in the cache")
+        assert job["warnings"] == [job["waitingFor"]]
         assert stop(server) == 0
 
 

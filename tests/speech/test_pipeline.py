@@ -12,7 +12,7 @@ from btworker import checkpoints
 from btworker.engine.engine import WhisperEngine, load
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import OutputFormat, Stage
-from btworker.messages import Finished, ModelLoaded, Progressed, Warned, WindowDone
+from btworker.messages import Finished, Loading, ModelLoaded, Progressed, Warned, WindowDone
 from btworker.outputs import Presentation, render
 from btworker.specs import Device
 from btworker.storage import JobFolder
@@ -176,7 +176,7 @@ def test_a_failing_download_is_a_sentence(
 def test_a_model_is_downloaded_at_first_use(
     random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Checked against the hash in its address, and found in the cache the second time."""
+    """Checked against the hash in its address, and found in the cache the second time; what is done for it is told."""
     import whisper
 
     sha256 = hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
@@ -188,8 +188,12 @@ def test_a_model_is_downloaded_at_first_use(
     monkeypatch.delitem(whisper._ALIGNMENT_HEADS, "tiny")  # they are those of another shape
     for offline in (False, True):
         engine = load(spec_for(random_checkpoint, tmp_path, default_model="tiny", offline=offline))
-        engine.open()
+        told: list[Loading] = []
+        engine.open(told.append)
         assert engine.model == "tiny"
+        steps = list(dict.fromkeys(one.doing.partition(" the model ")[0] for one in told))
+        assert steps == (["checking", "loading"] if offline else ["downloading", "checking", "loading"])
+        assert any(one.total_bytes == random_checkpoint.stat().st_size for one in told if one.doing.startswith("check"))
     (tmp_path / "cache" / "tiny.pt").write_bytes(b"half")
     again = load(spec_for(random_checkpoint, tmp_path, default_model="tiny", offline=True))
     with pytest.raises(BtworkerError):

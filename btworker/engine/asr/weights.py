@@ -20,6 +20,7 @@ from btworker.checkpoints import FetchError, fetch, file_sha256, official
 from btworker.engine.asr.checkpoint_file import CheckpointError, read_checkpoint
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.network import MisfitError, Network
+from btworker.engine.asr.loading import LoadingReport, Tell
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.errors import BtworkerError, ErrorCode
@@ -61,18 +62,20 @@ class Model:
         return LogMel(samples, n_mels=self.network.dims.n_mels, peak=peak, device=self.device)
 
 
-def load_model(name: str, settings: EngineSettings, device: torch.device) -> Model:
+def load_model(name: str, settings: EngineSettings, device: torch.device, tell: Tell = lambda _loading: None) -> Model:
     """Load the model of this name. Raises BtworkerError MODEL_UNAVAILABLE with what to do."""
+    report = LoadingReport(name, tell)
     models = dict(settings.models)
     if name not in models:
         raise _unavailable(
             f"this worker does not serve a model named {name!r}; it serves {', '.join(models) or 'none'}"
         )
     own = models[name]
-    path = own if own is not None else _official(name, settings)
+    path = own if own is not None else _official(name, settings, report)
     if not path.is_file():
         raise _unavailable(f"the checkpoint of model {name!r} ({path.name}) is missing; see WORKER_MODELS")
-    sha256 = file_sha256(path)
+    sha256 = file_sha256(path, report.step("checking"))
+    report.step("loading")
     network = _read_checkpoint(name, path, device)
     heads = _alignment_heads(sha256)
     if heads is not None:
@@ -102,14 +105,14 @@ def _read_checkpoint(name: str, path: Path, device: torch.device) -> Network:
         raise _unavailable(misfit) from error
 
 
-def _official(name: str, settings: EngineSettings) -> Path:
+def _official(name: str, settings: EngineSettings, report: LoadingReport) -> Path:
     """Find the cached file of an official model, downloaded first where it is missing or broken."""
     known = official(name)
     if known is None:
         release = whisper.__version__
         raise _unavailable(f"openai-whisper {release} does not know a model named {name!r}; newer releases may")
     path = settings.model_cache / known.filename
-    if path.is_file() and file_sha256(path) == known.sha256:
+    if path.is_file() and file_sha256(path, report.step("checking")) == known.sha256:
         return path
     if settings.offline:
         raise _unavailable(
@@ -119,7 +122,7 @@ def _official(name: str, settings: EngineSettings) -> Path:
     began_at = time.monotonic()
     log.info("model_download_started", model=name)
     try:
-        fetch(known, settings.model_cache)
+        fetch(known, settings.model_cache, report.step("downloading"))
     except FetchError as error:
         raise _unavailable(
             f"model {name!r} is not in the cache and could not be downloaded ({error}); "

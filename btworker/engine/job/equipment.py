@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from btworker.engine.asr.decoding.alignment import keep_compiled
+from btworker.engine.asr.loading import Tell
 from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.diarization.slot import DiarizerSlot
 from btworker.engine.job.model_slot import ModelSlot
@@ -31,12 +32,15 @@ class Equipment:
     """Who tells speakers apart, once somebody asks for it."""
 
 
-def equip(spec: WorkerSpec, surroundings: Surroundings) -> Equipment:
-    """Load the default model and what else a job may need. Raises BtworkerError: MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
+def equip(spec: WorkerSpec, surroundings: Surroundings, tell: Tell) -> Equipment:
+    """Load the default model and what else a job may need. Raises BtworkerError: MODEL_UNAVAILABLE, OUT_OF_MEMORY.
+
+    `tell` takes what is done for a model, now and when a job asks for another one.
+    """
     keep_compiled()
     if spec.settings.threads:
         torch.set_num_threads(spec.settings.threads)
-    models: ModelSlot[Model] = ModelSlot(lambda name: _load_model(name, spec))
+    models: ModelSlot[Model] = ModelSlot(lambda name: _load_model(name, spec, tell))
     sounds = SoundPool(spec.settings.ffmpeg_processes)
     with models.lease(spec.settings.default_model, check=lambda: None):
         pass  # loaded, and nobody's
@@ -45,10 +49,10 @@ def equip(spec: WorkerSpec, surroundings: Surroundings) -> Equipment:
     return Equipment(spec, tuple(surroundings.versions.items()), models, sounds, speakers)
 
 
-def _load_model(name: str, spec: WorkerSpec) -> Model:
+def _load_model(name: str, spec: WorkerSpec, tell: Tell) -> Model:
     gc.collect()
     on_gpu = spec.device.kind == "cuda"
     if on_gpu:
         torch.cuda.empty_cache()
     with translated():
-        return load_model(name, spec.settings, torch.device("cuda:0" if on_gpu else "cpu"))
+        return load_model(name, spec.settings, torch.device("cuda:0" if on_gpu else "cpu"), tell)

@@ -67,7 +67,16 @@ async def test_a_job_of_three_inputs(controller: Controller, session: aiohttp.Cl
         assert set(seen["progress"]) >= PROGRESS
         assert seen["status"] == "complete" or seen["progress"]["percent"] < 100
     stages = list(dict.fromkeys(seen["stage"] for seen in record.seen))
-    order = ["downloading", "queued", "initializing", "transcribing", "diarizing", "uploading", "complete"]
+    order = [
+        "downloading",
+        "loading_model",
+        "queued",
+        "initializing",
+        "transcribing",
+        "diarizing",
+        "uploading",
+        "complete",
+    ]
     assert [stage for stage in order if stage in stages] == stages
 
 
