@@ -1,4 +1,4 @@
-"""Uploads that survive their connection: begun, gone on with, finished, forgotten. Parent; for web/tus.py.
+"""Uploads that survive their connection: begun, gone on with, finished, forgotten. Parent; for web/tus/handlers.py.
 
     <data>/uploads/<id>/info.json   length, metadata, times, the job that it became
                         data        the bytes; how many there are is how far the upload is

@@ -18,13 +18,14 @@ from btworker.metrics import Metrics
 from btworker.pool.devices import find_gpus
 from btworker.pool.gpu_watch import GpuWatch
 from btworker.service import JobService
-from btworker.web import middlewares, tus
-from btworker.web.admission import defer_continue
+from btworker.web import middlewares
 from btworker.web.connection import Connection
 from btworker.web.context import CONTEXT, Context
 from btworker.web.contract.document import rendered
 from btworker.web.drain import DRAINS, Drains
+from btworker.web.jobs.admission import defer_continue
 from btworker.web.routes import ROUTES, open_paths
+from btworker.web.tus import handlers as tus
 
 BACKLOG = 1024
 SHUTDOWN_S = 10.0

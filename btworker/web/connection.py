@@ -19,7 +19,7 @@ log = get_logger()
 PROBES = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 """Asked every few seconds by machines: logged at debug level only."""
 MAX_HEADER_BYTES = 40_960
-"""Of one header: Upload-Metadata may hold options with a long prompt (tus.py)."""
+"""Of one header: Upload-Metadata may hold options with a long prompt (web/tus/handlers.py)."""
 MAX_HEADERS = 64
 """Clients and proxies send half as many at most; together with the limit above they bound what a stranger can hold."""
 PAGE = "/docs"

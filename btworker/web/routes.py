@@ -10,12 +10,18 @@ from enum import Enum
 from aiohttp import web
 
 from btworker.config import Settings
-from btworker.web import docs, events, fallback, jobs, openai, system, transcripts, tus, uploads
+from btworker.web import fallback
 from btworker.web.contract import jobs as about_jobs
 from btworker.web.contract import speech as about_speech
 from btworker.web.contract import system as about_system
 from btworker.web.contract import uploads as about_uploads
 from btworker.web.contract.operation import Operation
+from btworker.web.jobs import events, transcripts, uploads
+from btworker.web.jobs import handlers as jobs
+from btworker.web.openai import handlers as openai
+from btworker.web.system import docs
+from btworker.web.system import handlers as system
+from btworker.web.tus import handlers as tus
 
 
 class Access(Enum):

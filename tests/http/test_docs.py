@@ -14,7 +14,7 @@ from btworker.web.contract.document import document, plain_path
 from btworker.web.contract.operation import FORM, Form
 from btworker.web.fallback import CANONICAL
 from btworker.web.middlewares import HTTP_STATUS
-from btworker.web.openai import KNOWN
+from btworker.web.openai.handlers import KNOWN
 from btworker.web.routes import open_paths
 from tests.http.server import Running
 

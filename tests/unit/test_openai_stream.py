@@ -2,7 +2,7 @@
 
 import pytest
 
-from btworker.web.openai_stream import GrowingText
+from btworker.web.openai.stream import GrowingText
 
 
 @pytest.mark.parametrize(

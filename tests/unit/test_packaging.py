@@ -176,6 +176,6 @@ def test_a_wheel_carries_the_demo_and_nothing_but_the_package(tmp_path: Path) ->
         names = set(archive.namelist())
     code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "btworker").rglob("*.py")}
     data = {path.relative_to(ROOT).as_posix() for path in (ROOT / "btworker" / "demo").rglob("*") if path.is_file()}
-    page = {"btworker/web/start.js"}
+    page = {"btworker/web/system/start.js"}
     assert code | page | {name for name in data if "__pycache__" not in name} <= names
     assert {name.partition("/")[0] for name in names} == {"btworker", f"btworker-{btworker.__version__}.dist-info"}

@@ -15,7 +15,7 @@ from btworker.web.contract.operation import JSON, Answer, Content, Form, Header,
 from btworker.web.middlewares import HTTP_STATUS, RETRY_AFTER_S
 from btworker.web.routes import ROUTES
 from btworker.web.schemas import Refusal
-from btworker.web.tus import VERSION
+from btworker.web.tus.handlers import VERSION
 
 OPENAPI = "3.1.0"
 REFERENCE = "#/components/schemas/{model}"

@@ -1,12 +1,11 @@
 """Jobs, from their upload to their results, in words.
 
-Handlers: web/uploads.py, web/jobs.py, web/events.py, web/transcripts.py.
+Handlers: web/jobs/uploads.py, web/jobs/handlers.py, web/jobs/events.py, web/jobs/transcripts.py.
 """
 
 from btworker.errors import ErrorCode
 from btworker.jobs import JobStatus
 from btworker.outputs import CONTENT_TYPES, FORMATS
-from btworker.web.admission import MAX_KEY_CHARS
 from btworker.web.contract.files import CONDITIONS, DISPOSITION, file_answers
 from btworker.web.contract.operation import (
     BINARY,
@@ -25,12 +24,13 @@ from btworker.web.contract.operation import (
     events,
     json_of,
 )
-from btworker.web.controller import DispatchForm
-from btworker.web.jobs import DEFAULT_LIMIT, MAX_LIMIT
-from btworker.web.json_jobs import UploadsForm
+from btworker.web.jobs.admission import MAX_KEY_CHARS
+from btworker.web.jobs.controller import DispatchForm
+from btworker.web.jobs.handlers import DEFAULT_LIMIT, MAX_LIMIT
+from btworker.web.jobs.json_jobs import UploadsForm
+from btworker.web.jobs.transcripts import Wanted
 from btworker.web.options import CALLBACK, JSON_FIELD, OptionsForm
 from btworker.web.schemas import CancelWire, JobListWire, JobWire, OutputListWire
-from btworker.web.transcripts import Wanted
 
 TAG = "jobs"
 _KEY = Header(

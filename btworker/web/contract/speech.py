@@ -1,4 +1,4 @@
-"""The OpenAI audio API in words. Handlers: web/openai.py."""
+"""The OpenAI audio API in words. Handlers: web/openai/handlers.py."""
 
 from btworker.errors import ErrorCode
 from btworker.outputs import FORMATS
@@ -19,8 +19,8 @@ from btworker.web.contract.operation import (
     json_of,
     refused,
 )
-from btworker.web.openai import GRANULARITIES, PLAIN_TEXT, RESPONSE_FORMATS, TRANSLATION_FORMATS
-from btworker.web.openai_shapes import Diarized, Model, Models, Plain, Verbose
+from btworker.web.openai.handlers import GRANULARITIES, PLAIN_TEXT, RESPONSE_FORMATS, TRANSLATION_FORMATS
+from btworker.web.openai.shapes import Diarized, Model, Models, Plain, Verbose
 
 TAG = "audio"
 _SPOKEN: Content = {

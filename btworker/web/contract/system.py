@@ -1,11 +1,11 @@
-"""Health, ping, preflight, metrics, and the contract itself, in words. Handlers: web/system.py, web/docs.py."""
+"""Health, ping, preflight, metrics, and the contract itself, in words. Handlers: web/system/."""
 
 from btworker.errors import ErrorCode
 from btworker.metrics import CONTENT_TYPE
 from btworker.web.contract.files import CONDITIONS, file_answers
 from btworker.web.contract.operation import BINARY, JSON, TEXT, Answer, Header, Operation, json_of
-from btworker.web.docs import ASSETS
-from btworker.web.system_shapes import HealthWire, LiveWire, NotReady, PingWire, PreflightWire, ReadyWire
+from btworker.web.system.docs import ASSETS
+from btworker.web.system.shapes import HealthWire, LiveWire, NotReady, PingWire, PreflightWire, ReadyWire
 
 TAG = "system"
 

@@ -1,4 +1,4 @@
-"""Resumable uploads (tus 1.0.0) in words. Handlers: web/tus.py, web/finished_uploads.py."""
+"""Resumable uploads (tus 1.0.0) in words. Handlers: web/tus/handlers.py, web/tus/finished.py."""
 
 from btworker.errors import ErrorCode
 from btworker.web.contract.operation import (
@@ -12,7 +12,7 @@ from btworker.web.contract.operation import (
     Schema,
     refused,
 )
-from btworker.web.tus import CHECKSUMS, EXTENSIONS, MAX_METADATA_CHARS, OFFSET_STREAM, OVERRIDES, VERSION
+from btworker.web.tus.handlers import CHECKSUMS, EXTENSIONS, MAX_METADATA_CHARS, OFFSET_STREAM, OVERRIDES, VERSION
 
 TAG = "resumable uploads"
 _VERSION: Schema = {"type": "string", "enum": [VERSION]}

@@ -17,7 +17,7 @@ from aiohttp import web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.service.live import Feed, Spoken
 from btworker.web.context import Context, context_of
-from btworker.web.jobs import job_id_of, to_wire
+from btworker.web.jobs.handlers import job_id_of, to_wire
 
 STREAM_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 RETRY_MS = 2000

@@ -12,9 +12,9 @@ from btworker.service import NewJob
 from btworker.service.resumable import UPLOAD_ID, Resumable
 from btworker.stems import unique_stems
 from btworker.storage import sync_folder
-from btworker.web import admission
 from btworker.web.context import Context
 from btworker.web.filenames import clean_filename
+from btworker.web.jobs import admission
 from btworker.web.options import CALLBACK, JSON_FIELD, Fields, callback_url, parse_options
 from btworker.web.parts import decoded
 

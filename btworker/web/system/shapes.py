@@ -1,4 +1,4 @@
-"""What health, ping and preflight say, as the rest of the world sees it. Pure; schemas.py has the same for jobs."""
+"""What health, ping and preflight say, as the rest of the world sees it. Pure; web/schemas.py has the same for jobs."""
 
 from typing import Literal
 

@@ -19,11 +19,11 @@ from btworker.jobs import Input, Job, Options, OutputFormat
 from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Transcript
 from btworker.web.context import Context, context_of
-from btworker.web.openai_results import from_transcript, refusal
-from btworker.web.openai_shapes import Diarized, Models, Plain, Verbose, diarized, model, plain, verbose
-from btworker.web.openai_stream import stream
+from btworker.web.jobs.uploads import Form, accept
+from btworker.web.openai.results import from_transcript, refusal
+from btworker.web.openai.shapes import Diarized, Models, Plain, Verbose, diarized, model, plain, verbose
+from btworker.web.openai.stream import stream
 from btworker.web.options import Fields, is_empty
-from btworker.web.uploads import Form, accept
 
 ALIASES = ("whisper-1",)
 """Names of OpenAI's models that mean WORKER_MODEL here."""

@@ -20,9 +20,9 @@ from btworker.metrics import CONTENT_TYPE, Machine
 from btworker.service.awaited import problems, unready
 from btworker.storage import DiskSpace
 from btworker.web.context import Context, StoreCheck, context_of
-from btworker.web.jobs import json_answer
+from btworker.web.jobs.handlers import json_answer
 from btworker.web.middlewares import error_response
-from btworker.web.system_shapes import HealthWire, IdentityWire, LiveWire, PingWire, PreflightWire, ReadyWire
+from btworker.web.system.shapes import HealthWire, IdentityWire, LiveWire, PingWire, PreflightWire, ReadyWire
 
 STORE_CHECK_S = 1.0
 """Seconds that a look at the store is good for: readiness is asked without a token, and a look costs a write."""

@@ -1,4 +1,4 @@
-"""POST /v1/jobs as JSON: inputs that are elsewhere (controller.py) or here already (finished_uploads.py). Parent."""
+"""POST /v1/jobs as JSON: inputs that are elsewhere (controller.py) or here already (web/tus/finished.py). Parent."""
 
 import json
 from typing import Any
@@ -8,14 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
-from btworker.web.admission import check_encoding, check_expectation, idempotency_key, invite_body
 from btworker.web.context import Context, context_of
-from btworker.web.controller import dispatch
-from btworker.web.finished_uploads import submit_all
+from btworker.web.jobs.admission import check_encoding, check_expectation, idempotency_key, invite_body
+from btworker.web.jobs.controller import dispatch
 from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
 from btworker.web.options import JSON_FIELD
 from btworker.web.parts import Body
+from btworker.web.tus.finished import submit_all
 
 JSON = "application/json"
 MAX_BODY_BYTES = 2**20

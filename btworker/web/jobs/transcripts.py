@@ -15,7 +15,7 @@ from btworker.jobs import Job, OutputFormat
 from btworker.outputs import FORMATS, Presentation, output_name, read_json, render
 from btworker.web.context import context_of
 from btworker.web.files import content_disposition
-from btworker.web.jobs import job_id_of
+from btworker.web.jobs.handlers import job_id_of
 from btworker.web.mistakes import first_mistake
 
 _FORMATS = ", ".join(item.value for item in OutputFormat)

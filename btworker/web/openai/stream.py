@@ -17,10 +17,10 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
 from btworker.transcript import Transcript
 from btworker.web.context import Context
-from btworker.web.events import STREAM_HEADERS
+from btworker.web.jobs.events import STREAM_HEADERS
 from btworker.web.middlewares import error_response
-from btworker.web.openai_results import from_transcript, refusal
-from btworker.web.openai_shapes import last_events, text_delta
+from btworker.web.openai.results import from_transcript, refusal
+from btworker.web.openai.shapes import last_events, text_delta
 
 STILL_HERE = b": the job goes on\n\n"
 TORN = "\N{REPLACEMENT CHARACTER}"

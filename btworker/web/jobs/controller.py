@@ -15,9 +15,9 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Delivery, Input, Job, new_job_id
 from btworker.service import NewJob
 from btworker.stems import unique_stems
-from btworker.web.admission import idempotency_key
 from btworker.web.context import Context, context_of
 from btworker.web.filenames import clean_filename
+from btworker.web.jobs.admission import idempotency_key
 from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
 from btworker.web.options import lenient_options

@@ -1,6 +1,7 @@
 """POST /v1/jobs: files stream to the disk, options are gathered, the row is committed, then 201. Parent.
 
-admission.py says no before the body is read; parts.py takes the body apart; receiving/ writes; service.submit accepts.
+admission.py says no before the body is read; web/parts.py takes the body apart; receiving/ writes; service.submit
+accepts.
 However an upload ends before that, nothing of it stays on the disk.
 """
 
@@ -17,12 +18,12 @@ from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service import NewJob
 from btworker.stems import unique_stems
 from btworker.storage import sync_folder
-from btworker.web import admission, json_jobs
-from btworker.web.admission import idempotency_key
 from btworker.web.context import Context, context_of
 from btworker.web.fields import Field, is_file_without_name, no_filename
 from btworker.web.filenames import NAMELESS, sent_filename
-from btworker.web.jobs import json_answer, to_wire
+from btworker.web.jobs import admission, json_jobs
+from btworker.web.jobs.admission import idempotency_key
+from btworker.web.jobs.handlers import json_answer, to_wire
 from btworker.web.middlewares import request_id_of
 from btworker.web.options import CALLBACK, JSON_FIELD, Fields, callback_url, is_option, parse_options
 from btworker.web.parts import Body, PartHead, PartParser, boundary_of

@@ -2,7 +2,7 @@
 
 Core, creation, creation-with-upload, creation-defer-length, expiration, checksum and termination. An offset that is
 told is on the disk. A finished upload becomes a job by itself where its metadata has `submit` (the options as JSON),
-or by POST /v1/jobs with its id (finished_uploads.py).
+or by POST /v1/jobs with its id (finished.py).
 """
 
 import base64
@@ -18,11 +18,11 @@ from aiohttp import web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service.resumable import UPLOAD_ID, Resumable
-from btworker.web import admission
 from btworker.web.context import Context, context_of
-from btworker.web.finished_uploads import check_metadata, read_metadata, submit
+from btworker.web.jobs import admission
 from btworker.web.middlewares import HTTP_STATUS, request_id_of, route_pattern
 from btworker.web.parts import Body
+from btworker.web.tus.finished import check_metadata, read_metadata, submit
 
 PATH = "/v1/uploads"
 VERSION = "1.0.0"
@@ -31,7 +31,7 @@ CHECKSUMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256}
 OFFSET_STREAM = "application/offset+octet-stream"
 MAX_METADATA_CHARS = 40_000
 """Room for the longest prompt, 4,000 characters each written as an escape of JSON, and a name. What the parser lets
-through in one header (connection.py) is little more, and it refuses without a word of explanation."""
+through in one header (web/connection.py) is little more, and it refuses without a word of explanation."""
 _NUMBER = re.compile(r"[0-9]{1,16}")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
