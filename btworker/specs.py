@@ -52,6 +52,8 @@ class EngineSettings:
     """A longer recording is diarized in blocks of this length."""
     diarization_overlap_s: float = 60.0
     hf_token: str | None = None
+    alignment_heads: tuple[tuple[str, str], ...] = ()
+    """Model -> the heads that word times come from, as WORKER_ALIGNMENT_HEADS has them."""
 
     @classmethod
     def of(cls, settings: Settings, *, threads: int, ffmpeg_processes: int) -> "EngineSettings":
@@ -73,6 +75,7 @@ class EngineSettings:
             diarization_block_s=settings.diarization_block_minutes * 60,
             diarization_overlap_s=settings.diarization_overlap_s,
             hf_token=settings.huggingface_token,
+            alignment_heads=settings.alignment_heads,
         )
 
     def __repr__(self) -> str:

@@ -156,7 +156,7 @@ class Transcript:
     duration_s: float
     turns: tuple[Turn, ...] = ()
     provenance: tuple[tuple[str, Any], ...] = ()
-    """(name, JSON value) pairs: model, modelSha256, versions, device, options, attempt, timings."""
+    """(name, JSON value) pairs: model, modelSha256, alignmentHeads, versions, device, options, attempt, timings."""
     missing_speech: tuple[tuple[float, float], ...] = ()
     """(start, end) of stretches in which speech was heard and no text came out."""
     no_speakers: str = ""

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from bench.real.weights import Checkpoint, UnreachableError, cache_folder
 from bench.speed.peers import default_python
 
 HERE = Path(__file__).resolve().parent
+ALL_HEADS, FORCED = "fast, all heads", "forced alignment"
+"""They are there for the times of words alone."""
 Transcribe = Callable[[Sequence[Recording]], Iterable[Heard]]
 
 
@@ -40,32 +42,36 @@ class Engine:
 
 
 def ours(checkpoint: Checkpoint) -> list[Engine]:
-    """Both modes, greedy and with five beams."""
-    loaded: list[Ours] = []
+    """Both modes, greedy and with five beams; and fast where nothing is known of the alignment heads."""
+    load = cache(partial(Ours, checkpoint))
 
-    def with_mode(mode: str, beams: int) -> Transcribe:
-        def run(some: Sequence[Recording]) -> Iterator[Heard]:
-            if not loaded:
-                loaded.append(Ours(checkpoint))
-            return (loaded[0].transcribe(one, mode, beams) for one in some)
+    def run(some: Sequence[Recording], *, mode: str, beams: int, setting: str = "") -> Iterator[Heard]:
+        return (load(setting=setting).transcribe(one, mode, beams) for one in some)
 
-        return run
-
-    return [
-        Engine(mode + (f" beam {beams}" if beams > 1 else ""), with_mode(mode, beams))
+    with_mode = {
+        mode + (f" beam {beams}" if beams > 1 else ""): partial(run, mode=mode, beams=beams)
         for mode, beams in (("fast", 1), ("fast", 5), ("exact", 1), ("exact", 5))
-    ]
+    }
+    with_mode[ALL_HEADS] = partial(run, mode="fast", beams=1, setting=_upper_half(checkpoint))
+    return [Engine(name, transcribe) for name, transcribe in with_mode.items()]
+
+
+def _upper_half(checkpoint: Checkpoint) -> str:
+    """All heads of the decoder's upper half, as WORKER_ALIGNMENT_HEADS names them: whisper's default."""
+    dims = torch.load(checkpoint.path, map_location="cpu", weights_only=True)["dims"]
+    layers = range(dims["n_text_layer"] // 2, dims["n_text_layer"])
+    return " ".join(f"{layer}:{head}" for layer in layers for head in range(dims["n_text_head"]))
 
 
 def others(checkpoint: Checkpoint, threads: int) -> list[Engine]:
-    """openai-whisper, and faster-whisper one window after the other and batched."""
+    """openai-whisper, faster-whisper one window after the other and batched, and where words are by another model."""
     found = [Engine("openai-whisper", _kept(checkpoint, "openai-whisper", lambda some: _openai(checkpoint, some)))]
     for batched in (False, True):
         for beams in (1, 5):
             name = f"faster-whisper {'batched' if batched else 'sequential'}" + (f" beam {beams}" if beams > 1 else "")
             run = partial(_faster, checkpoint, threads=threads, batched=batched, beams=beams)
             found.append(Engine(name, _kept(checkpoint, name, run)))
-    return found
+    return [*found, Engine(FORCED, _kept(checkpoint, FORCED, _forced))]
 
 
 def _kept(checkpoint: Checkpoint, name: str, run: Transcribe) -> Transcribe:
@@ -128,27 +134,39 @@ def _transcribe(model: Any, recording: Recording) -> Heard:
 def _faster(
     checkpoint: Checkpoint, some: Sequence[Recording], *, threads: int, batched: bool, beams: int
 ) -> list[Heard]:
+    more = {"model": str(checkpoint.ctranslate2), "threads": threads, "batched": batched, "beams": beams}
+    return [Heard.from_dict(one) for one in _peer("faster_whisper", some, more)]
+
+
+def _forced(some: Sequence[Recording]) -> Iterator[Heard]:
+    """The English texts that people wrote, with the times of their words where pocketsphinx can align them."""
+    english = [one for one in some if one.is_measured and one.language == "en"]
+    aligned = _peer("pocketsphinx", english, {"texts": [one.reference for one in english]})
+    found = {one.name: words for one, words in zip(english, aligned, strict=True)}
+    for one in some:
+        words = tuple(HeardWord(**word) for word in found.get(one.name, ()))
+        yield Heard(one.reference if words else "", one.language, (HeardSegment("", 0.0, 0.0, words),), 0.0)
+
+
+def _peer(name: str, some: Sequence[Recording], more: dict[str, Any]) -> list[Any]:
+    """What peer_NAME.py answers, in its own environment. Raises UnreachableError."""
     python = default_python()
     if not python.exists():
         raise UnreachableError("not installed (make bench-peers)")
     with tempfile.TemporaryDirectory() as folder:
-        paths = []
-        for number, one in enumerate(some):
-            paths.append(str(Path(folder) / f"{number}.npy"))
-            np.save(paths[-1], one.samples)
-        request = {
-            "model": str(checkpoint.ctranslate2), "samples": paths, "threads": threads, "batched": batched,
-            "beams": beams,
-        }  # fmt: skip
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        paths = [str(Path(folder) / f"{number}.npy") for number in range(len(some))]
+        for path, one in zip(paths, some, strict=True):
+            np.save(path, one.samples)
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         done = subprocess.run(
-            [str(python), "-W", "ignore", str(HERE / "peer_faster_whisper.py")],
-            input=json.dumps(request),
+            [str(python), "-W", "ignore", str(HERE / f"peer_{name}.py")],
+            input=json.dumps({"samples": paths, **more}),
             capture_output=True,
             text=True,
             check=False,
-            env={**environment, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"},
+            env={**environment, "OMP_NUM_THREADS": str(more.get("threads", 1)), "HF_HUB_OFFLINE": "1"},
         )
     if done.returncode:
         raise UnreachableError((done.stderr.strip().splitlines() or ["it ended"])[-1][:160])
-    return [Heard.from_dict(one) for one in json.loads(done.stdout)]
+    answer: list[Any] = json.loads(done.stdout)
+    return answer

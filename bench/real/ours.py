@@ -13,6 +13,7 @@ import torch
 from bench.real.recordings import Recording
 from bench.real.transcripts import Heard, HeardSegment, HeardWord
 from bench.real.weights import Checkpoint
+from btworker.engine.asr.alignment_heads import AlignmentHeads
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import Recognition, recognize_alone, run_name
@@ -24,10 +25,15 @@ from btworker.specs import EngineSettings
 
 
 class Ours:
-    """The engine with one model on the CPU."""
+    """The engine with one model on the CPU; `setting` is that of WORKER_ALIGNMENT_HEADS, for this model."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self._model = _load(checkpoint)
+    def __init__(self, checkpoint: Checkpoint, *, setting: str = "") -> None:
+        self._model = _load(checkpoint, setting)
+
+    @property
+    def alignment_heads(self) -> AlignmentHeads:
+        """What word times come from."""
+        return self._model.alignment_heads
 
     def transcribe(self, recording: Recording, mode: str, beams: int) -> Heard:
         """One recording, its language found, with word times."""
@@ -52,16 +58,17 @@ class Ours:
                     return found
 
 
-def _load(checkpoint: Checkpoint) -> Model:
+def _load(checkpoint: Checkpoint, setting: str) -> Model:
     nowhere = Path("unused")
-    settings = EngineSettings(checkpoint.name, ((checkpoint.name, checkpoint.path),), nowhere, nowhere, offline=True)
-    model = load_model(checkpoint.name, settings, torch.device("cpu"))
-    dims = model.network.dims
-    heads = torch.zeros(dims.n_text_layer, dims.n_text_head, dtype=torch.bool)
-    for layer, head in checkpoint.alignment_heads:
-        heads[layer, head] = True
-    model.network.align_by(heads)  # as for faster-whisper, which reads them beside its model
-    return model
+    settings = EngineSettings(
+        checkpoint.name,
+        ((checkpoint.name, checkpoint.path),),
+        nowhere,
+        nowhere,
+        offline=True,
+        alignment_heads=((checkpoint.name, setting),),
+    )
+    return load_model(checkpoint.name, settings, torch.device("cpu"))
 
 
 @contextmanager

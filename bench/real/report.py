@@ -6,6 +6,7 @@ from functools import reduce
 from operator import add
 from statistics import mean, quantiles
 
+from bench.real.engines import ALL_HEADS, FORCED
 from bench.real.recordings import Recording
 from bench.real.scoring import (
     STRETCH_S,
@@ -24,6 +25,17 @@ from bench.speed.figures import text_table
 
 OURS = ("fast", "fast beam 5", "exact", "exact beam 5")
 BATCHED_BEAM5 = "faster-whisper batched beam 5"
+WORD_TIMES = (
+    ("fast", "exact"),
+    ("exact", "openai-whisper"),
+    ("fast", BATCHED_BEAM5),
+    ("fast", ALL_HEADS),
+    ("fast", FORCED),
+    (ALL_HEADS, FORCED),
+    ("exact", FORCED),
+    (BATCHED_BEAM5, FORCED),
+)
+"""Whose words are compared."""
 
 
 @dataclass
@@ -42,6 +54,11 @@ class Findings:
                 yield name, heard[one.name]
 
     @property
+    def engines(self) -> list[str]:
+        """Those that are there for their text."""
+        return [name for name in self.heard if name not in (ALL_HEADS, FORCED)]
+
+    @property
     def measured(self) -> list[Recording]:
         """Those with text that people wrote."""
         return [one for one in self.recordings if one.is_measured]
@@ -57,7 +74,7 @@ class Findings:
 
 def print_report(found: Findings) -> None:
     """All of it."""
-    engines = list(found.heard)
+    engines = found.engines
     for engine, why in found.left_out.items():
         print(f"left out: {engine}: {why}")
     rows = [[one.name, *(_cell(found.errors(engine, one)) for engine in engines)] for one in found.measured]
@@ -78,7 +95,7 @@ def _cell(one: Errors) -> str:
 
 
 def _sums(found: Findings) -> list[list[str]]:
-    engines = list(found.heard)
+    engines = found.engines
     seconds = sum(one.seconds for one in found.recordings)
     everything: dict[str, Callable[[Heard], float]] = {
         "CPU s per s of all audio": lambda heard: heard.cpu_s / seconds,
@@ -155,7 +172,7 @@ def _only_in_exact(found: Findings) -> list[str]:
 
 def _word_times(found: Findings) -> list[str]:
     lines = []
-    for first, second in (("fast", "exact"), ("exact", "openai-whisper"), ("fast", BATCHED_BEAM5)):
+    for first, second in WORD_TIMES:
         if {first, second} <= found.heard.keys():
             apart = [
                 seconds

@@ -11,11 +11,14 @@ from pydantic import AliasChoices, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsConfigDict
 
+from btworker.checkpoints import official_names
+
 MIB = 2**20
 FROM_ENVIRONMENT = SettingsConfigDict(
     frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, populate_by_name=True
 )
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+HEADS = re.compile(r"\d{1,3}:\d{1,3}( \d{1,3}:\d{1,3})*")
 HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
 
@@ -58,6 +61,15 @@ def parse_model(item: str) -> tuple[str, Path | None]:
     if not MODEL_NAME.fullmatch(name):
         raise ValueError(f"{name[:64]!r} is no model name (letters, digits, '.', '_' and '-')")
     return name, Path(os.path.abspath(Path(path).expanduser())) if path else None
+
+
+def parse_heads(item: str) -> tuple[str, str]:
+    """`name=layer:head layer:head`, or `name=` an official model's name."""
+    name, _, heads = item.partition("=")
+    heads = " ".join(heads.split())
+    if not MODEL_NAME.fullmatch(name) or not (HEADS.fullmatch(heads) or heads in official_names()):
+        raise ValueError(f"{item[:64]!r} is neither model=layer:head layer:head … nor model=official model")
+    return name, heads
 
 
 def read_tokens(path: Path | None) -> tuple[str, ...]:

@@ -8,7 +8,15 @@ from pydantic_settings import BaseSettings, NoDecode
 
 from btworker.checkpoints import official_names
 from btworker.config.names import closest
-from btworker.config.parsing import ANY_CASE, FROM_ENVIRONMENT, cache_folder, env, parse_model, read_tokens
+from btworker.config.parsing import (
+    ANY_CASE,
+    FROM_ENVIRONMENT,
+    cache_folder,
+    env,
+    parse_heads,
+    parse_model,
+    read_tokens,
+)
 
 ENGINE = "btworker.engine.engine:load"
 
@@ -23,6 +31,11 @@ class SpeechSettings(BaseSettings):
     models: Annotated[tuple[tuple[str, Path | None], ...], NoDecode] = Field((), validation_alias=env("WORKER_MODELS"))
     """Comma-separated names that a job may ask for; `name=path` serves a checkpoint of yours under that name.
     Default: every official name of the installed openai-whisper."""
+    alignment_heads: Annotated[tuple[tuple[str, str], ...], NoDecode] = Field(
+        (), validation_alias=env("WORKER_ALIGNMENT_HEADS")
+    )
+    """Which attention heads word times come from, for checkpoints where it is not known: comma-separated
+    `model=official`, the official model that it was made of, or `model=layer:head layer:head …`."""
     model_cache: Path = Field(default_factory=cache_folder, validation_alias=env("WORKER_MODEL_CACHE"))
     """Where downloaded models lie; openai-whisper's own default, so that both share."""
     offline: bool = Field(False, validation_alias=env("WORKER_OFFLINE"))
@@ -75,6 +88,13 @@ class SpeechSettings(BaseSettings):
             return []
         names = [name for name, path in self.models if path is None] if self.models else [self.model]
         return [_unknown_model(name, known) for name in names if name not in known]
+
+    @field_validator("alignment_heads", mode="before")
+    @classmethod
+    def _split_heads(cls, raw: object) -> object:
+        if not isinstance(raw, str):
+            return raw
+        return tuple(parse_heads(item.strip()) for item in raw.split(",") if item.strip())
 
     @property
     def huggingface_token(self) -> str | None:

@@ -6,7 +6,9 @@ reason for each test left out says so.
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,7 @@ from bench.real.ours import Ours
 from bench.real.recordings import OWN, Recording, recordings
 from bench.real.scoring import STRETCH_S, edits, errors, is_listed, only_in, plain_words, time_differences
 from bench.real.transcripts import Heard
-from bench.real.weights import UnreachableError, checkpoint
+from bench.real.weights import Checkpoint, UnreachableError, checkpoint
 
 pytestmark = [pytest.mark.speech, pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -26,12 +28,18 @@ Transcripts = list[tuple[Recording, Heard]]
 
 
 @pytest.fixture(scope="module")
-def transcripts() -> Callable[[str], Transcripts]:
-    """`transcripts("fast")`, each mode once."""
+def base() -> Checkpoint:
+    """OpenAI's base."""
     try:
-        engine = Ours(checkpoint("base"))
+        return checkpoint("base")
     except UnreachableError as error:
         pytest.skip(f"left out: real weights on real speech, {error}")
+
+
+@pytest.fixture(scope="module")
+def transcripts(base: Checkpoint) -> Callable[[str], Transcripts]:
+    """`transcripts("fast")`, each mode once."""
+    engine = Ours(base)
     kept: dict[str, Transcripts] = {}
 
     def run(mode: str) -> Transcripts:
@@ -95,3 +103,12 @@ def test_words_are_where_exact_mode_has_them(transcripts: Callable[[str], Transc
     ]
     assert len(apart) > 200
     assert sorted(apart)[len(apart) * 9 // 10] <= 0.2
+
+
+def test_a_conversion_of_an_official_model_is_known_by_its_weights(base: Checkpoint, tmp_path: Path) -> None:
+    """Without the configuration beside it, which names the same heads."""
+    alone = tmp_path / "own.pt"
+    alone.symlink_to(base.path)
+    heads = Ours(replace(base, path=alone)).alignment_heads
+    assert (heads.source, heads.model) == ("weights", "base")
+    assert sorted(heads.pairs) == sorted(base.alignment_heads)

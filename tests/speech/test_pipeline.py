@@ -67,6 +67,7 @@ def test_the_json_says_where_it_came_from(
     assert set(shape) == {"text", "language", "duration", "segments", "hallucination_stats", "provenance"}
     provenance = shape["provenance"]
     assert provenance["modelSha256"] == hashlib.sha256(random_checkpoint.read_bytes()).hexdigest()
+    assert provenance["alignmentHeads"] == {"source": "all"}
     assert provenance["options"]["wordTimestamps"] is False
     assert {"torch", "openai-whisper", "ffmpeg", "btworker"} <= set(provenance["versions"])
     assert set(provenance["timings"]) == {"decode", "transcribe"}

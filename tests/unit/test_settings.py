@@ -47,6 +47,28 @@ def test_defaults(monkeypatch):
     assert settings.max_file_bytes == 2000 * 2**20
 
 
+@pytest.mark.parametrize(
+    ("text", "heads"),
+    [
+        ("mine=3:1  4:2, other=medium", (("mine", "3:1 4:2"), ("other", "medium"))),
+        ("mine=0:0", (("mine", "0:0"),)),
+        ("mine=", None),
+        ("mine", None),
+        ("mine=3.1", None),
+        ("mine=enormous", None),
+        ("../m=base", None),
+    ],
+)
+def test_alignment_heads_are_pairs_or_an_official_model(monkeypatch, text, heads):
+    """Anything else ends the start."""
+    monkeypatch.setenv("WORKER_ALIGNMENT_HEADS", text)
+    if heads is not None:
+        assert load_settings(WORKER_TOKEN="t").alignment_heads == heads
+        return
+    with pytest.raises(StartupError, match="WORKER_ALIGNMENT_HEADS"):
+        load_settings(WORKER_TOKEN="t")
+
+
 def test_every_mistake_is_reported_at_once_and_no_secret(monkeypatch):
     """One start tells all; values are not repeated, since one may be a token."""
     monkeypatch.setenv("WORKER_TOKEN", "canary with spaces")

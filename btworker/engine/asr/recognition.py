@@ -78,7 +78,8 @@ def run_name(model: Model, sha256: str, options: Options) -> str:
     """Name everything that the text depends on; an attempt never goes on with windows of another run. `sha256` is that
     of the file."""
     chosen = {name: value for name, value in asdict(options).items() if name not in NOT_OF_THE_TEXT}
-    facts = [model.sha256, sha256, version("openai-whisper"), str(model.dtype), REVISION, chosen]
+    heads = model.alignment_heads.pairs
+    facts = [model.sha256, heads, sha256, version("openai-whisper"), str(model.dtype), REVISION, chosen]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 

@@ -4,19 +4,20 @@ Every checkpoint is hashed when it is loaded: the transcript names the very weig
 is checked against the hash in its address, so that half a download is never loaded.
 """
 
-import base64
-import gzip
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import whisper
+from whisper.model import ModelDimensions
 from whisper.tokenizer import get_tokenizer
 
 from btworker.checkpoints import FetchError, fetch, file_sha256, official
+from btworker.engine.asr.alignment_heads import AlignmentHeads, HeadsError, find_heads
 from btworker.engine.asr.checkpoint_file import CheckpointError, read_checkpoint
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.network import MisfitError, Network
@@ -46,6 +47,7 @@ class Model:
     network: Network
     decoder: Decoder
     detector: SpeechDetector
+    alignment_heads: AlignmentHeads
 
     @property
     def device(self) -> torch.device:
@@ -76,23 +78,29 @@ def load_model(name: str, settings: EngineSettings, device: torch.device, tell: 
         raise _unavailable(f"the checkpoint of model {name!r} ({path.name}) is missing; see WORKER_MODELS")
     sha256 = file_sha256(path, report.step("checking"))
     report.step("loading")
-    network = _read_checkpoint(name, path, device)
-    heads = _alignment_heads(sha256)
-    if heads is not None:
-        network.align_by(torch.tensor(list(heads), dtype=torch.bool).view(network.dims.n_text_layer, -1))
+    checkpoint, network = _read_checkpoint(name, path, device)
+    heads = _find_heads(name, checkpoint, path, settings, sha256=sha256, dims=network.dims)
+    network.align_by(heads.pairs)
     tokenizer = get_tokenizer(network.is_multilingual, num_languages=network.num_languages)
     batch_size = settings.batch_size or _fitting_batch_size(network)
-    log.info("model_loaded", model=name, dtype=str(network.dtype).removeprefix("torch."), batchSize=batch_size)
-    return Model(name, sha256, network, Decoder(network, tokenizer, batch_size=batch_size), SpeechDetector(device))
+    log.info(
+        "model_loaded",
+        model=name,
+        dtype=str(network.dtype).removeprefix("torch."),
+        batchSize=batch_size,
+        alignmentHeads=heads.to_dict(),
+    )
+    decoder = Decoder(network, tokenizer, batch_size=batch_size)
+    return Model(name, sha256, network, decoder, SpeechDetector(device), heads)
 
 
-def _read_checkpoint(name: str, path: Path, device: torch.device) -> Network:
+def _read_checkpoint(name: str, path: Path, device: torch.device) -> tuple[dict[str, Any], Network]:
     misfit = f"the checkpoint of model {name!r} does not fit its own dimensions or is damaged"
     try:
         checkpoint = read_checkpoint(path)
-        dims = whisper.model.ModelDimensions(**checkpoint["dims"])
+        dims = ModelDimensions(**checkpoint["dims"])
         dtype = torch.float16 if device.type == "cuda" else torch.float32
-        return Network(checkpoint["model_state_dict"], dims, device=device, dtype=dtype)
+        return checkpoint, Network(checkpoint["model_state_dict"], dims, device=device, dtype=dtype)
     except MisfitError as error:
         raise _unavailable(misfit) from error
     except CheckpointError as error:
@@ -103,6 +111,21 @@ def _read_checkpoint(name: str, path: Path, device: torch.device) -> Network:
         if "CUDA" in str(error) or isinstance(error, torch.cuda.OutOfMemoryError):
             raise
         raise _unavailable(misfit) from error
+
+
+def _find_heads(
+    name: str, checkpoint: dict[str, Any], path: Path, settings: EngineSettings, *, sha256: str, dims: ModelDimensions
+) -> AlignmentHeads:
+    """Find the heads that word times come from. Raises BtworkerError MODEL_UNAVAILABLE where the setting is wrong."""
+    wanted = dict(settings.alignment_heads).get(name, "")
+    try:
+        heads = find_heads(checkpoint, path, dims, sha256=sha256, setting=wanted, model_cache=settings.model_cache)
+    except HeadsError as error:
+        raise _unavailable(f"WORKER_ALIGNMENT_HEADS does not fit model {name!r}: {error}") from error
+    if heads.source == "all":
+        message = "it is not known which heads follow the sound, so all are used; WORKER_ALIGNMENT_HEADS can name them"
+        log.info("alignment_heads_unknown", model=name, message=message)
+    return heads
 
 
 def _official(name: str, settings: EngineSettings, report: LoadingReport) -> Path:
@@ -131,15 +154,6 @@ def _official(name: str, settings: EngineSettings, report: LoadingReport) -> Pat
     size_mb = round(path.stat().st_size / 2**20, 1)
     log.info("model_download_finished", model=name, sizeMB=size_mb, seconds=round(time.monotonic() - began_at, 1))
     return path
-
-
-def _alignment_heads(sha256: str) -> bytes | None:
-    """Look up the heads that follow the sound, a byte each, layer by layer, for an official checkpoint under any name;
-    None keeps whisper's default."""
-    known: dict[str, bytes] = whisper._ALIGNMENT_HEADS  # noqa: SLF001 - known to whisper by name only
-    addresses = whisper._MODELS.items()  # noqa: SLF001
-    packed = next((known[name] for name, address in addresses if sha256 in address and name in known), None)
-    return None if packed is None else gzip.decompress(base64.b85decode(packed))
 
 
 def _unavailable(message: str) -> BtworkerError:

@@ -213,6 +213,7 @@ class InputRun:
         return (
             ("model", model.name),
             ("modelSha256", model.sha256),
+            ("alignmentHeads", model.alignment_heads.to_dict()),
             ("versions", {"btworker": __version__, **dict(equipment.versions)}),
             ("device", device.kind if device.name is None else f"{device.kind} ({device.name})"),
             ("options", camel_case(self._task.options)),

@@ -5,7 +5,7 @@ the attention's scale folded into the query's rows, layer norms in float32. Noth
 that a step can be captured as a CUDA graph.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -170,9 +170,11 @@ class Network:
         on_cpu = self.device.type == "cpu"
         self._unembedding = self._words.t().contiguous() if on_cpu else self._words.t()
 
-    def align_by(self, heads: Tensor) -> None:
-        """Set which heads follow the sound, (layers, heads) of bool; by default all of the upper half."""
-        self._aligning = [row.nonzero().flatten().tolist() for row in heads]
+    def align_by(self, heads: Iterable[tuple[int, int]]) -> None:
+        """Set which heads follow the sound, (layer, head) of each; by default all of the upper half."""
+        self._aligning = [[] for _ in range(self.dims.n_text_layer)]
+        for layer, head in sorted(heads):
+            self._aligning[layer].append(head)
 
     @property
     def is_multilingual(self) -> bool:
