@@ -3,7 +3,7 @@
 OpenAI chose them for each of its models, and its code knows them by the model's name. A checkpoint that was converted,
 fine-tuned or renamed has its heads all the same: they are looked for in the operator's setting, the checkpoint, a JSON
 file beside it, and by comparing its weights with the official ones. Where nothing is found, all heads of the decoder's
-upper half are used, as in openai-whisper; docs/quality.md says what that costs.
+upper half are used, as in openai-whisper; docs/quality.md compares the times.
 """
 
 import base64

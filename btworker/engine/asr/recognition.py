@@ -34,7 +34,7 @@ from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
-REVISION = 3
+REVISION = 4
 """Revision of our own decoding: an attempt does not go on with windows of an earlier one."""
 NOT_OF_THE_TEXT = frozenset(
     {

@@ -29,7 +29,8 @@ COMMA_S = 0.5
 
 
 def fit_to_speech(words: Sequence[TimedWord], speech: Sequence[Interval]) -> list[TimedWord]:
-    """Move words out of silence at their edges; one that lies in silence as a whole stays as it is.
+    """Move words out of silence; one that lies in silence as a whole stays as it is. A word with a silence in it was
+    spoken after that: the alignment gives a pause to the word that follows.
 
     `speech` are the stretches in which somebody speaks, in order, on the words' own clock.
     """
@@ -39,7 +40,8 @@ def fit_to_speech(words: Sequence[TimedWord], speech: Sequence[Interval]) -> lis
 def _fitted(word: TimedWord, speech: Sequence[Interval]) -> TimedWord:
     if not speech:
         return word
-    return replace(word, start=max(word.start, speech[0][0]), end=min(word.end, speech[-1][1]))
+    start, end = speech[-1]
+    return replace(word, start=max(word.start, start), end=min(word.end, end))
 
 
 def sentences(words: Sequence[TimedWord]) -> Iterator[Sequence[TimedWord]]:
