@@ -49,6 +49,11 @@ class ServerSettings(BaseSettings):
     of one more, at most 1 MB is read, for 2 s."""
     refused_drain_strangers: int = Field(8, ge=0, le=10_000, validation_alias=env("WORKER_REFUSED_DRAIN_STRANGERS"))
     """How many of these may be of clients without a valid token."""
+    write_idle_s: float = Field(60.0, ge=1, le=3600, validation_alias=env("WORKER_WRITE_IDLE_SECONDS"))
+    """Seconds that an answer may wait for a client that takes nothing of it; then the connection is closed."""
+    stranger_connections: int = Field(256, ge=1, le=100_000, validation_alias=env("WORKER_STRANGER_CONNECTIONS"))
+    """Open connections that have shown no valid token yet, health checks among them; one more costs the oldest its
+    place, so that nobody without a token can take memory or descriptors from others."""
     resumable_hours: float = Field(24.0, gt=0, le=8760, validation_alias=env("WORKER_RESUMABLE_HOURS"))
     """Hours that an unfinished resumable upload is kept after its last byte."""
     resumable_limit: int = Field(1000, ge=1, le=100_000, validation_alias=env("WORKER_RESUMABLE_LIMIT"))

@@ -25,6 +25,7 @@ from btworker.web.contract.document import rendered
 from btworker.web.drain import DRAINS, Drains
 from btworker.web.jobs.admission import defer_continue
 from btworker.web.routes import ROUTES, open_paths
+from btworker.web.strangers import STRANGERS, Strangers
 from btworker.web.tus import handlers as tus
 
 BACKLOG = 1024
@@ -54,6 +55,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         contract=partial(rendered, no_token_needed),
     )
     app[DRAINS] = Drains(settings)
+    app[STRANGERS] = Strangers(most=settings.stranger_connections)
     app.on_response_prepare.extend((middlewares.add_headers, tus.add_headers))
     app.cleanup_ctx.append(_background)
     app.on_shutdown.append(_let_listeners_go)
@@ -70,6 +72,7 @@ async def _let_listeners_go(app: web.Application) -> None:
     """Else each of them would hold the stop up for SHUTDOWN_S."""
     await app[CONTEXT].feeds.close()
     app[DRAINS].close()
+    app[STRANGERS].close()
 
 
 async def _background(app: web.Application) -> AsyncIterator[None]:
@@ -114,6 +117,8 @@ def bind(settings: Settings) -> socket.socket:
         raise _cannot_listen(settings, error) from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it. The kernel knows what a client has taken; our own buffers end where its begin.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(settings.write_idle_s * 1000))
         listener.bind(address)
         listener.setblocking(False)
     except OSError as error:
@@ -157,6 +162,7 @@ class _Site(web.BaseSite):
         self._listener = listener
         self._settings = settings
         self._metrics = runner.app[CONTEXT].metrics
+        self._strangers = runner.app[STRANGERS]
 
     @property
     def name(self) -> str:
@@ -172,6 +178,8 @@ class _Site(web.BaseSite):
         assert manager is not None  # noqa: S101 - BaseSite has checked it
 
         def connect() -> Connection:
-            return Connection(manager, loop=loop, settings=self._settings, metrics=self._metrics)
+            return Connection(
+                manager, loop=loop, settings=self._settings, metrics=self._metrics, strangers=self._strangers
+            )
 
         self._server = await loop.create_server(connect, sock=self._listener, backlog=BACKLOG)

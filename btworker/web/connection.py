@@ -14,6 +14,7 @@ from btworker.errors import ErrorCode
 from btworker.logs import get_logger
 from btworker.metrics import Metrics
 from btworker.web.middlewares import error_response, request_id_of, route_pattern
+from btworker.web.strangers import Strangers
 
 log = get_logger()
 PROBES = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
@@ -31,7 +32,13 @@ class Connection(web.RequestHandler):
     """aiohttp's protocol with our settings. No lingering of its own: middlewares.py reads a bounded rest itself."""
 
     def __init__(
-        self, manager: web.Server, *, loop: asyncio.AbstractEventLoop, settings: Settings, metrics: Metrics
+        self,
+        manager: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        settings: Settings,
+        metrics: Metrics,
+        strangers: Strangers,
     ) -> None:
         super().__init__(
             manager,
@@ -44,6 +51,30 @@ class Connection(web.RequestHandler):
         )
         self._logging_enabled = True  # so that requests are timed, whatever the level of aiohttp's own logger
         self._metrics = metrics
+        self._strangers = strangers
+        self._wire: asyncio.Transport | None = None
+        """The transport, also while it is closing: aiohttp forgets it then, with bytes that nobody has read."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected: a stranger until a token is seen."""
+        super().connection_made(transport)
+        self._wire = self.transport
+        self._strangers.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Its last byte was taken, or never will be."""
+        self._wire = None
+        self._strangers.remove(self)
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Close at once; what was not sent is dropped."""
+        if self._wire is not None:
+            self._wire.abort()
+
+    def has_unsent(self) -> bool:
+        """Whether bytes wait for the client to read."""
+        return self._wire is not None and self._wire.get_write_buffer_size() > 0
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """One line and one count for each request, after its last byte was handed over."""

@@ -15,6 +15,7 @@ from btworker.service.live import Feeds
 from btworker.service.resumable import ResumableUploads
 from btworker.specs import Device
 from btworker.storage import DataFolder
+from btworker.web.system.static import Static
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class Context:
     guard: Guard
     """Where the service may connect to."""
     metrics: Metrics
-    contract: Callable[[], bytes]
+    contract: Callable[[], Static]
     """Blocking: /openapi.json."""
     budget: UploadBudget = field(default_factory=UploadBudget)
     store_check: StoreCheck = field(default_factory=StoreCheck)

@@ -29,8 +29,6 @@ class StoredFile:
     path: Path
     filename: str
     sha256: str
-    shown_as: str | None = None
-    """The content type of what a browser is to use and not to save."""
 
     @property
     def etag(self) -> str:
@@ -100,13 +98,12 @@ def _lists(header: str | None, etag: str, *, weak: bool) -> bool:
 
 
 def _headers(stored: StoredFile) -> dict[str, str]:
-    usual = {"ETag": stored.etag, "Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
-    if stored.shown_as is not None:
-        return {"Content-Type": stored.shown_as, **usual}
     return {
         "Content-Type": CONTENT_TYPES.get(stored.path.suffix, "application/octet-stream"),
         "Content-Disposition": content_disposition(stored.filename),
-        **usual,
+        "ETag": stored.etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
     }
 
 

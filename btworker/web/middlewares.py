@@ -21,6 +21,7 @@ from btworker.web.context import HAS_TOKEN, REQUEST_ID, ROUTE_PATTERN
 from btworker.web.drain import DRAINS
 from btworker.web.fallback import CANONICAL
 from btworker.web.schemas import Refusal
+from btworker.web.strangers import STRANGERS
 
 log = get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -154,6 +155,8 @@ def require_token(tokens: tuple[str, ...], open_paths: frozenset[str]) -> Callab
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[HAS_TOKEN] = _is_authorized(request, accepted)
+        if request[HAS_TOKEN]:
+            request.app[STRANGERS].remove(request.protocol)
         if route_pattern(request) not in open_paths and not request[HAS_TOKEN]:
             raise BtworkerError(ErrorCode.UNAUTHORIZED, "send a valid token: Authorization: Bearer <token>")
         return await handler(request)

@@ -33,6 +33,24 @@ def body_of(content: bytes, *, filename: str = "talk.wav", **fields: str) -> byt
     return (plain + file).encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
+def head(method: str = "POST", path: str = "/v1/jobs", *, token: bool = True, **headers: str | int) -> bytes:
+    """The head of a raw request."""
+    given = {"Host": "t", **({"Authorization": f"Bearer {TOKEN}"} if token else {}), **headers}
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name.replace('_', '-')}: {value}" for name, value in given.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def descriptors(server: Server) -> int:
+    """How many descriptors the server has."""
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+def memory_mb(server: Server) -> float:
+    """Resident memory of the server."""
+    with open(f"/proc/{server.process.pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmRSS:"))
+
+
 def post(server: Server, body: bytes, **headers: str) -> tuple[int, Any] | None:
     """POST /v1/jobs: status and JSON; None when the connection broke before there was an answer."""
     host, port = server.url.removeprefix("http://").rsplit(":", 1)

@@ -8,11 +8,20 @@ import os
 import socket
 import struct
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.faults.clients import BOUNDARY, SLOW, body_of, folders_of, open_files, post
+from tests.faults.clients import (
+    BOUNDARY,
+    SLOW,
+    body_of,
+    descriptors,
+    folders_of,
+    head,
+    memory_mb,
+    open_files,
+    post,
+)
 from tests.http.server import Raw
 from tests.process.server_of import TOKEN, serving
 from tests.security.wire import exchange
@@ -22,13 +31,6 @@ HUGE = str(5 * 10**9)
 ENDS = 100 if FULL else 24
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 SMUGGLED = f"GET /v1/smuggled HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
-
-
-def head(method="POST", path="/v1/jobs", *, token=True, **headers):
-    """The head of a raw request."""
-    given = {"Host": "t", **({"Authorization": f"Bearer {TOKEN}"} if token else {}), **headers}
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name.replace('_', '-')}: {value}" for name, value in given.items())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 @contextlib.asynccontextmanager
@@ -42,11 +44,6 @@ async def connection(server):
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-
-
-def descriptors(server):
-    """How many descriptors the server has."""
-    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
 
 async def eventually(condition, *, within_s=120.0):
@@ -211,9 +208,3 @@ async def test_back_pressure_is_explicit(tmp_path):
         assert all(int(wait or 0) > 0 for status, wait in answers if status == 429)
         assert grown < 50
         assert len(folders_of(tmp_path)) == statuses.count(201) + 1
-
-
-def memory_mb(server):
-    """Resident memory of the server."""
-    with open(f"/proc/{server.process.pid}/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmRSS:"))

@@ -15,6 +15,7 @@ from btworker.web.contract.operation import JSON, Answer, Content, Form, Header,
 from btworker.web.middlewares import HTTP_STATUS, RETRY_AFTER_S
 from btworker.web.routes import ROUTES
 from btworker.web.schemas import Refusal
+from btworker.web.system.static import Static
 from btworker.web.tus.handlers import VERSION
 
 OPENAPI = "3.1.0"
@@ -40,9 +41,9 @@ _BRACES = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
 
 @functools.cache
-def rendered(open_paths: frozenset[str]) -> bytes:
+def rendered(open_paths: frozenset[str]) -> Static:
     """The document as JSON; `open_paths` need no token."""
-    return json.dumps(document(open_paths), ensure_ascii=False).encode()
+    return Static.of(json.dumps(document(open_paths), ensure_ascii=False).encode(), JSON)
 
 
 def document(open_paths: frozenset[str]) -> dict[str, Any]:

@@ -17,6 +17,17 @@ _PART = Header("Content-Range", "`bytes first-last/size`", required=True)
 _SIZE = Header("Content-Range", "`bytes */size`")
 
 
+STATIC_CONDITIONS = (Header("If-None-Match", "304 for this ETag"),)
+_STATIC = Header(
+    "ETag", "of the text as it is sent", {"type": "string", "pattern": '^"[0-9a-f]{64}(-gzip)?"$'}, required=True
+)
+
+
+def static_answers(text: str, content: Content) -> dict[int, Answer]:
+    """The answers of a route that sends a text that never changes (web/system/static.py)."""
+    return {200: Answer(text, content, (_STATIC,)), 304: Answer("the client has it already", headers=(_STATIC,))}
+
+
 def file_answers(text: str, content: Content, *headers: Header) -> dict[int, Answer]:
     """The answers of a route that sends a file."""
     usual = (ETAG, _RANGES, *headers)

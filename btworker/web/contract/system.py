@@ -2,7 +2,7 @@
 
 from btworker.errors import ErrorCode
 from btworker.metrics import CONTENT_TYPE
-from btworker.web.contract.files import CONDITIONS, file_answers
+from btworker.web.contract.files import STATIC_CONDITIONS, static_answers
 from btworker.web.contract.operation import BINARY, JSON, TEXT, Answer, Header, Operation, json_of
 from btworker.web.system.docs import ASSETS
 from btworker.web.system.shapes import HealthWire, LiveWire, NotReady, PingWire, PreflightWire, ReadyWire
@@ -43,15 +43,21 @@ PREFLIGHT = Operation(
     "What the children found in their own environment",
     {200: Answer("also where something is missing: see `status`", json_of(PreflightWire))},
 )
-DOCUMENT = Operation("openapi", TAG, "This document", {200: Answer("OpenAPI 3.1", {JSON: {"type": "object"}})})
+DOCUMENT = Operation(
+    "openapi",
+    TAG,
+    "This document",
+    static_answers("OpenAPI 3.1", {JSON: {"type": "object"}}),
+    headers=STATIC_CONDITIONS,
+)
 PAGE = Operation("docs", TAG, "A page to try the API", {200: Answer("Swagger UI", {"text/html": TEXT})})
 WELCOME = Operation("welcome", TAG, "What this is, for a browser", {200: Answer("a page", {"text/html": TEXT})})
 ASSET = Operation(
     "docsAsset",
     TAG,
     "A file of that page",
-    file_answers("the file", {kind.partition(";")[0]: BINARY for kind in ASSETS.values()}),
-    (ErrorCode.NOT_FOUND, ErrorCode.RANGE_NOT_SATISFIABLE),
-    headers=CONDITIONS,
+    static_answers("the file", {kind.partition(";")[0]: BINARY for kind in ASSETS.values()}),
+    (ErrorCode.NOT_FOUND,),
+    headers=STATIC_CONDITIONS,
     path={"name": {"enum": list(ASSETS)}},
 )

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from btworker.checkpoints import file_sha256
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.web.context import context_of
-from btworker.web.files import StoredFile, send_file
+from btworker.web.system.static import Static, send_static
 
 PACKAGE = "flask_swagger_ui"
 """Found, never imported: it would import Flask, which is not installed."""
@@ -78,8 +77,7 @@ POLICY = "; ".join(
 async def document(request: web.Request) -> web.StreamResponse:
     """GET /openapi.json"""
     context = context_of(request)
-    body = await context.data.run(context.contract)
-    return web.Response(body=body, content_type="application/json", headers={"Cache-Control": "no-cache"})
+    return await send_static(request, await context.data.run(context.contract))
 
 
 async def page(_request: web.Request) -> web.StreamResponse:
@@ -103,14 +101,14 @@ async def asset(request: web.Request) -> web.StreamResponse:
     name = request.match_info["name"]
     if name not in ASSETS:
         raise BtworkerError(ErrorCode.NOT_FOUND, "the page has no such file")
-    return await send_file(request, data, await data.run(_stored, name))
+    return await send_static(request, await data.run(_loaded, name))
 
 
 @functools.cache
-def _stored(name: str) -> StoredFile:
-    """Blocking: the file, and its hash, once."""
+def _loaded(name: str) -> Static:
+    """Blocking: the file, read and compressed once."""
     path = Path(__file__).with_name(START) if name == START else _swagger_ui() / name
-    return StoredFile(path, name, file_sha256(path), shown_as=ASSETS[name])
+    return Static.of(path.read_bytes(), ASSETS[name])
 
 
 def _swagger_ui() -> Path:
