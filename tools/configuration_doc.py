@@ -39,8 +39,9 @@ is made from `btworker/config` by `tools/configuration_doc.py`.
 
 EXAMPLE_HEAD = """\
 # Settings of btworker under systemd: copy to /etc/btworker/btworker.env, uncomment what you change, then
-# `systemctl restart btworker`. A megabyte is 2^20 bytes. `btworker doctor` checks what you wrote. Made from
-# btworker/config by tools/configuration_doc.py.
+# `systemctl restart btworker`. A megabyte is 2^20 bytes. As root, this checks what you wrote:
+# /opt/btworker/venv/bin/python -m btworker doctor --env-file /etc/btworker/btworker.env
+# Made from btworker/config by tools/configuration_doc.py.
 #
 # Secrets do not belong here: the unit hands /etc/btworker/token over as a credential, and sets WORKER_TOKEN_FILE and
 # WORKER_DATA_DIR itself (docs/install-systemd.md).

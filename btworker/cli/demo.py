@@ -36,7 +36,7 @@ MAX_RATE = 0.10
 JOB_TIMEOUT_S = 300.0
 NEXT_STEPS = """\
 Next, for any speech: a large model. The embedded one knows only a few words.
-  WORKER_TOKEN=secret {python} -m btworker serve
+  WORKER_TOKEN=$(openssl rand -hex 32) {python} -m btworker serve
 fetches large-v3 (3 GB, once) and runs it. README.md tells how to go on."""
 
 

@@ -21,6 +21,7 @@ from btworker import __version__, control, logs
 from btworker.cli.checks import Verdict, file_system_check
 from btworker.cli.notify import Notifier
 from btworker.config import Settings, child_environment, load_settings, unknown_names
+from btworker.config.server import NEW_TOKEN, SHORT_TOKEN
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.metrics import Metrics
 from btworker.pool.child import PR_SET_PDEATHSIG
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     logs.set_up(LogSettings(settings.log_level, json=logs.wants_json(settings.log_format)))
     for name in unknown_names():
         log.warning("unknown_setting", name=name, message=f"{name} is no setting of btworker: it has no effect")
+    if settings.has_short_token:
+        log.warning("short_token", message=f"a token has fewer than {SHORT_TOKEN} characters: {NEW_TOKEN}")
     _run_loop(_serve(settings, args.ready_file))
     return 0
 

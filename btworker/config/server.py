@@ -9,6 +9,9 @@ from pydantic_settings import BaseSettings
 from btworker.config.names import KUBERNETES_ADDRESS
 from btworker.config.parsing import ANY_CASE, FROM_ENVIRONMENT, env, read_tokens
 
+SHORT_TOKEN = 16
+"""Characters below which a token can be guessed by trying, if nobody limits the tries."""
+NEW_TOKEN = "python -c 'import secrets; print(secrets.token_urlsafe())' makes a good token"  # noqa: S105 - no token
 NO_COMMIT = "unknown"
 """The commit of a build that names none."""
 
@@ -96,3 +99,8 @@ class ServerSettings(BaseSettings):
         """The accepted bearer tokens, the first one first."""
         own = (self.token.get_secret_value(),) if self.token else ()
         return tuple(dict.fromkeys((*own, *read_tokens(self.token_file))))
+
+    @property
+    def has_short_token(self) -> bool:
+        """One of them is short enough to be guessed."""
+        return any(len(token) < SHORT_TOKEN for token in self.tokens)

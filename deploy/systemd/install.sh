@@ -11,7 +11,7 @@
 # It deletes nothing of yours: settings, token, jobs and models stay as they are. docs/install-systemd.md has the rest.
 set -euo pipefail
 
-readonly APP=/opt/btworker CONFIG=/etc/btworker UNIT=/etc/systemd/system/btworker.service SYSTEMD_MINIMUM=250
+readonly APP=/opt/btworker CONFIG=/etc/btworker UNITS=/etc/systemd/system SYSTEMD_MINIMUM=250
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 checkout=$(cd "$here/../.." && pwd)
 python=/usr/bin/python3
@@ -57,6 +57,8 @@ check() {
     fi
     [[ $stack == cu121 || $stack == cu130 ]] || fail "--stack is cu121 or cu130, not $stack"
     $dry_run && return
+    [[ -d /run/systemd/system ]] ||
+        fail "systemd does not run here: in a container, use the image (docs/worker-image-build.md)"
     ((EUID == 0)) || fail "needs root; --dry-run shows what it would do"
     local version
     version=$(systemctl --version | awk 'NR == 1 { print $2 }') || fail "there is no systemd here"
@@ -99,10 +101,10 @@ configure() {
 
 start_service() {
     say "The service"
-    run install -m 0644 "$here/btworker.service" "$UNIT"
+    run install -m 0644 "$here/btworker.service" "$here/btworker-gpu.service" "$UNITS"
     run systemctl daemon-reload
     run systemctl enable btworker.service
-    run systemctl restart btworker.service
+    run systemctl restart btworker-gpu.service btworker.service
 }
 
 parse "$@"

@@ -219,6 +219,14 @@ def test_token_file_that_gives_no_token_ends_the_start(tmp_path, content):
     assert "Traceback" not in words and "not a token" not in words
 
 
+def test_a_short_token_is_a_warning(tmp_path):
+    """It can be guessed by trying: said at start, without the token."""
+    with serving(tmp_path, WORKER_TOKEN="sesame") as server:
+        assert stop(server) == 0
+    [line] = [line for line in server.log.read_text().splitlines() if "short_token" in line]
+    assert json.loads(line)["level"] == "warning" and "16 characters" in line and "sesame" not in line
+
+
 def test_a_name_that_is_no_setting(tmp_path):
     """A slip ends the start, with the name that was meant; any other is a warning in the log."""
     code, words = refused(tmp_path, WORKER_MODLE="tiny")

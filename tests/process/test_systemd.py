@@ -1,5 +1,7 @@
 """What the server says to systemd, heard on a socket of our own; and the unit, as systemd's own tools judge it."""
 
+import json
+import os
 import re
 import signal
 import socket
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from btworker.config import Settings
+from btworker.config.environment_file import UNIT as UNIT_ENVIRONMENT
 from tests.process.server_of import busy_port, serving, stop, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -172,3 +175,65 @@ def test_the_installer_says_what_it_would_do():
     for part in ("useradd --system", "setup_env.py --stack", "/etc/btworker/token", "btworker.service", "systemctl"):
         assert part in done.stdout
     assert done.stderr == ""
+
+
+def test_devices_are_made_before_the_unit_that_may_not_make_them():
+    """In a unit of its own: within ours DevicePolicy= forbids it, and DeviceAllow= would look for what is not there."""
+    text = UNIT.read_text()
+    assert "nvidia-modprobe" not in text and "DevicePolicy=closed" in text
+    for line in ("Wants=", "After="):
+        assert re.search(rf"^{line}.*\bbtworker-gpu\.service$", text, re.MULTILINE)
+    devices = (UNIT.parent / "btworker-gpu.service").read_text()
+    assert "Type=oneshot" in devices and "ExecStart=-/usr/bin/nvidia-modprobe -c 0 -u" in devices
+    assert not re.search(r"^(Device|Private|Protect|User|Capability)", devices, re.MULTILINE)
+
+
+@pytest.mark.system("systemd-analyze")
+@pytest.mark.parametrize("name", ["btworker.service", "btworker-gpu.service"])
+def test_systemd_reads_every_line_of_the_units(name):
+    """Nothing that it does not know, or takes otherwise; the programs are not here."""
+    command = ["systemd-analyze", "verify", "--man=no", str(UNIT.with_name(name))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stderr.splitlines() if "btworker" in line]
+    assert [line for line in lines if "is not executable" not in line] == []
+
+
+def test_the_installer_wants_a_running_systemd():
+    """Before it does anything: one sentence."""
+    if Path("/run/systemd/system").is_dir():
+        pytest.skip("systemd runs here, and the installer would install")
+    script = UNIT.with_name("install.sh")
+    done = subprocess.run([script, "--python", sys.executable], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("install.sh: systemd does not run here") and done.stderr.count("\n") == 1
+
+
+def test_the_doctor_reads_what_the_unit_reads(tmp_path):
+    """--env-file: the operator's file over the unit's own lines, the token beside it, nothing of the shell's."""
+    unit = dict(re.findall(r"(\w+)=(\S+)", " ".join(re.findall(r"^Environment=(.*)$", UNIT.read_text(), re.MULTILINE))))
+    assert {name: value for name, value in unit.items() if name in UNIT_ENVIRONMENT} == UNIT_ENVIRONMENT
+    assert unit.keys() - UNIT_ENVIRONMENT.keys() == {"PYTHONUNBUFFERED", "WORKER_TOKEN_FILE"}
+    file = tmp_path / "btworker.env"
+    lines = (
+        "# a comment",
+        "; another",
+        "WORKER_MODEL = demo",
+        f"WORKER_MODELS='demo={ROOT}/btworker/demo/whisper-tiny-words.pt'",
+        f'WORKER_DATA_DIR="{tmp_path}/a b"',
+        "WORKER_PORT=\\",
+        "0",
+        "WORKER_DISK_RESERVE_MB=0",
+        "WORKER_COLOUR=blue # no comment",
+    )
+    file.write_text("\n".join(lines))
+    (tmp_path / "token").write_text("short\n")
+    command = [sys.executable, "-m", "btworker", "doctor", "--json", "--env-file", str(file)]
+    environment = {**os.environ, "WORKER_MODEL": "large-v3", "WORKER_NONSENSE": "1", "WORKER_TOKEN": "x" * 40}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    checks = {check["check"]: check for check in json.loads(done.stdout)}
+    assert checks["model"]["found"].startswith("demo: ") and f"{tmp_path}/a b" in checks["data folder"]["found"]
+    assert "WORKER_COLOUR" in checks["settings"]["found"] and "WORKER_NONSENSE" not in checks["settings"]["found"]
+    assert checks["settings"]["verdict"] == "warn" and "fewer than 16 characters" in checks["settings"]["found"]
+    file.unlink()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    assert done.returncode == 64 and "cannot be read" in done.stderr
