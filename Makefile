@@ -21,7 +21,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 setup: ## create or update the environment (every other target does this by itself)
-	@$(PYTHON) tools/setup_env.py --stack $(STACK) --venv $(VENV)
+	@$(PYTHON) tools/python_version.py "$(STACK)"
+	@$(PYTHON) tools/setup_env.py --stack $(STACK) --venv "$(VENV)"
 
 demo: setup ## transcribe the sample recording with the embedded model, through the real service
 	@$(BIN)/python -m btworker demo $(DEMO_ARGS)

@@ -22,10 +22,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import python_version
+import setup_cause
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "locks"
 BUILD_CONSTRAINTS = LOCKS / "build-constraints.txt"
-SUPPORTED = {"cu121": ((3, 10), (3, 12)), "cu130": ((3, 11), (3, 13))}
+NEEDED_GB = 5.8
+"""Room that a first set-up takes: measured with cu121 on x86-64; NVIDIA's libraries are most of it."""
+PIPE_INTERVAL_S = 15.0
+"""Between two lines of progress where there is no terminal."""
+GIB = 2**30
+RETURN, CLEAR = ("\r", "\033[K") if sys.stdout.isatty() else ("", "")
+"""What puts a line of progress in the place of the one before it."""
 # A second index or a folder of wheels must not answer for a lock that is meant to be the same everywhere.
 DROPPED = ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONSTRAINT", "UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_FIND_LINKS")
 
@@ -37,7 +46,7 @@ class SetupError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Bring the environment up to date; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stack", choices=sorted(SUPPORTED), required=True)
+    parser.add_argument("--stack", choices=sorted(python_version.SUPPORTED), required=True)
     parser.add_argument("--venv", type=Path, required=True, help="folder of the environment")
     parser.add_argument("--runtime-only", action="store_true", help="without the tools for working on btworker")
     args = parser.parse_args(argv)
@@ -48,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SetupError as error:
         print(f"make: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nmake: stopped; the same command goes on where this one ended", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -59,7 +71,10 @@ def prepare(stack: str, venv: Path, lock_names: Sequence[str]) -> None:
         return
     started_s = time.monotonic()
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    print(f"Setting up {venv.name} for stack {stack} on Python {python}, once (1-3 minutes, a few GB of packages):")
+    what = f"{venv.name} for stack {stack} on Python {python}"
+    print(f"Setting up {what}, once (1-3 minutes, about {NEEDED_GB} GB):", flush=True)
+    if not version_of(venv):
+        check_room(venv.parent, NEEDED_GB)
     create(venv)
     stamp.unlink(missing_ok=True)
     environment = installer_environment(os.environ, pip_settings(venv))
@@ -74,11 +89,19 @@ def prepare(stack: str, venv: Path, lock_names: Sequence[str]) -> None:
 
 def check_python(stack: str) -> None:
     """Say at once that this Python has no such stack; a resolver would say it in forty lines."""
-    lowest, highest = SUPPORTED[stack]
-    if not lowest <= sys.version_info[:2] <= highest:
-        asked = ".".join(map(str, sys.version_info[:2]))
-        span = "-".join(".".join(map(str, version)) for version in (lowest, highest))
-        raise SetupError(f"stack {stack} is for Python {span}, this is {asked}: PYTHON=/path/to/python make ...")
+    if complaint := python_version.complaint(stack, sys.version_info):
+        raise SetupError(complaint)
+
+
+def check_room(folder: Path, size_gb: float) -> None:
+    """Look for room before anything is downloaded. SETUP_FREE_GB=0 goes on all the same: a warm cache needs little."""
+    wanted = float(os.environ.get("SETUP_FREE_GB") or size_gb)
+    free = shutil.disk_usage(folder).free / GIB
+    if free < wanted:
+        raise SetupError(
+            f"{folder} has {free:.1f} GB free, and the packages take {wanted} GB: free some, or put the environment "
+            "on another disk (VENV=/path make ...); SETUP_FREE_GB=0 tries it all the same"
+        )
 
 
 def fingerprint(lock_names: Sequence[str], venv: Path) -> str:
@@ -142,7 +165,8 @@ def installer_environment(base: Mapping[str, str], settings: Mapping[str, str]) 
     """Environment in which uv and pip both ask the index that pip is configured for, and no other."""
     environment = {key: value for key, value in base.items() if key not in DROPPED}
     # With the settings in variables, pip's files have nothing left to add but a second index.
-    environment.update(PIP_CONFIG_FILE=os.devnull, PIP_CONSTRAINT=str(BUILD_CONSTRAINTS))
+    # pip splits PIP_CONSTRAINT at spaces, so it has no folder: run_step runs in ROOT.
+    environment.update(PIP_CONFIG_FILE=os.devnull, PIP_CONSTRAINT=str(BUILD_CONSTRAINTS.relative_to(ROOT)))
     environment.setdefault("UV_HTTP_TIMEOUT", settings.get("timeout", settings.get("default-timeout", "120")))
     names = {
         "index-url": ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
@@ -198,33 +222,45 @@ def run_step(label: str, command: Sequence[str], environment: Mapping[str, str],
     started_s = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=dict(environment)
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=dict(environment), cwd=ROOT
         )
         status = wait_with_clock(process, label, started_s)
-        print(
-            f"\r  {label}: {'done' if status == 0 else 'failed'} after {time.monotonic() - started_s:.0f} s", flush=True
-        )
+        ended = "done" if status == 0 else "failed"
+        print(f"{RETURN}  {label}: {ended} after {time.monotonic() - started_s:.0f} s{CLEAR}", flush=True)
         if status == 0:
             return True
         output.seek(0)
-        sys.stdout.write(output.read())
-    if may_fail:
+        text = output.read()
+    if may_fail and not setup_cause.is_no_network(text):
+        sys.stdout.write(text)
         return False
-    raise SetupError(f"set-up stopped: {label} could not be installed; is there a network, or a pip index configured?")
+    if not setup_cause.is_no_network(text):  # else there is nothing in it but the same again and again
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    raise SetupError(f"set-up stopped at {label}: {setup_cause.cause_of(text)}")
 
 
 def wait_with_clock(process: subprocess.Popen[bytes], label: str, started_s: float) -> int:
-    """Wait for the process; on a terminal, count the seconds, so that nobody thinks that it hangs."""
-    interval_s = 1.0 if sys.stdout.isatty() else None
+    """Wait for the process, and say how long that is and how much was written, so that nobody thinks that it hangs."""
+    interval_s, end = (1.0, "") if sys.stdout.isatty() else (PIPE_INTERVAL_S, "\n")
+    free_before = free_bytes()
     while True:
         try:
             return process.wait(interval_s)
         except subprocess.TimeoutExpired:
-            print(f"\r  {label}: {time.monotonic() - started_s:.0f} s ", end="", flush=True)
+            written = max(free_before - free_bytes(), 0) / GIB
+            size = f", about {written:.1f} GB" if written >= 0.1 else ""
+            print(f"{RETURN}  {label}: {time.monotonic() - started_s:.0f} s{size}{CLEAR}", end=end, flush=True)
         except BaseException:
             process.terminate()
             process.wait()
             raise
+
+
+def free_bytes() -> int:
+    """Room on the disks that an installer writes to: the environment's, and its cache's."""
+    folders = [ROOT, *(path for path in (Path.home(), Path(tempfile.gettempdir())) if path.is_dir())]
+    return sum({path.stat().st_dev: shutil.disk_usage(path).free for path in folders}.values())
 
 
 if __name__ == "__main__":

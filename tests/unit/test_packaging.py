@@ -1,18 +1,23 @@
 """What an installation is made of: the locks, the set-up script, the metadata, the wheel."""
 
+import ast
 import importlib.metadata
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import btworker
 import locks
+import python_version
+import setup_cause
 import setup_env
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,3 +184,96 @@ def test_a_wheel_carries_the_demo_and_nothing_but_the_package(tmp_path: Path) ->
     page = {"btworker/web/system/start.js"}
     assert code | page | {name for name in data if "__pycache__" not in name} <= names
     assert {name.partition("/")[0] for name in names} == {"btworker", f"btworker-{btworker.__version__}.dist-info"}
+
+
+@pytest.mark.parametrize("version", [(2, 7), (3, 6), (3, 9), (3, 14)])
+def test_every_python_can_read_what_tells_it_that_it_is_too_old(version: tuple[int, int]) -> None:
+    """The file that make runs first has nothing in it that Python 2.7 or 3.6 could not parse."""
+    source = (ROOT / "tools" / "python_version.py").read_text()
+    tree = ast.parse(source, feature_version=(3, 4))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr | ast.AnnAssign | ast.NamedExpr)]
+    assert not [arg for node in ast.walk(tree) if isinstance(node, ast.arguments) for arg in node.kwonlyargs]
+    assert source.isascii() and "print(" not in source
+    asked = ".".join(map(str, version))
+    assert python_version.complaint("cu121", version).startswith(
+        f"stack cu121 is for Python 3.10-3.12, this is {asked}"
+    )
+    assert python_version.complaint("cu121", (3, 11, 7)) == ""
+
+
+@pytest.mark.parametrize(
+    ("output", "cause"),
+    [
+        (
+            "error: Failed to fetch: `https://i/x`\n  Caused by: dns error: failed to lookup address",
+            "cannot be reached",
+        ),
+        (
+            "WARNING: Retrying ... Temporary failure in name resolution\nERROR: No matching distribution",
+            "cannot be reached",
+        ),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "the disk is full"),
+        (
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE",
+            "another file than the locks name",
+        ),
+        (
+            "Collecting x\n  error: gcc is missing\nerror: command '/usr/bin/cc' failed\n",
+            "command '/usr/bin/cc' failed",
+        ),
+        ("what was said last\n\n", "what was said last"),
+        ("", "it says nothing"),
+    ],
+)
+def test_the_last_line_of_a_failed_set_up_is_its_cause(output: str, cause: str) -> None:
+    """In our own words where it is known, else in the installer's."""
+    assert cause in setup_cause.cause_of(output)
+
+
+def test_a_set_up_looks_for_room_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it downloads gigabytes; and can be told to try all the same."""
+    with pytest.raises(setup_env.SetupError, match="free, and the packages take 1000000.0 GB"):
+        setup_env.check_room(tmp_path, 1e6)
+    monkeypatch.setenv("SETUP_FREE_GB", "0")
+    setup_env.check_room(tmp_path, 1e6)
+
+
+def step(script: str, *, may_fail: bool = False) -> "subprocess.Popen[str]":
+    """One step of the set-up in a process of its own, with a pipe for a terminal."""
+    code = (
+        "import sys; sys.path.insert(0, 'tools'); import setup_env\n"
+        f"setup_env.prepare = lambda *_: setup_env.run_step('a step', ['sh', '-c', {script!r}], "
+        f"{{'PATH': '/usr/bin:/bin'}}, may_fail={may_fail})\n"
+        "setup_env.PIPE_INTERVAL_S = 0.05\n"
+        "sys.exit(setup_env.main(['--stack', 'cu121', '--venv', '.venv']))"
+    )
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True, **pipes)
+
+
+def test_no_network_is_told_once() -> None:
+    """No second installer is tried for what nobody can reach, and what the first one printed stays away."""
+    with step("echo 'error: dns error: failed to lookup address' >&2; exit 2", may_fail=True) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "dns error" not in out
+    assert (
+        err.startswith("make: set-up stopped at a step: the package index cannot be reached") and err.count("\n") == 1
+    )
+
+
+def test_progress_is_told_in_a_pipe_and_ctrl_c_is_a_sentence() -> None:
+    """A line now and then, without control characters; no traceback."""
+    with step("sleep 60") as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert re.fullmatch(r"  a step: \d+ s(, about \d+\.\d GB)?\n", line)
+    assert process.returncode == 130 and err == "\nmake: stopped; the same command goes on where this one ended\n"
+    assert "\r" not in line + out and "\033" not in line + out
+
+
+def test_pip_is_given_no_path_with_a_space() -> None:
+    """It splits PIP_CONSTRAINT at spaces; steps run in the checkout, so that the file is found there."""
+    environment = setup_env.installer_environment({}, {})
+    assert not Path(environment["PIP_CONSTRAINT"]).is_absolute() and (ROOT / environment["PIP_CONSTRAINT"]).is_file()
