@@ -28,6 +28,7 @@ STORE_CHECK_S = 1.0
 """Seconds that a look at the store is good for: readiness is asked without a token, and a look costs a write."""
 DISK_WAIT_S = 1.0
 PREFLIGHT_CHECKS = ("numpy", "torch", "torch_cuda", "whisper", "diarization")
+NOT_YET = "no worker is ready yet: "
 CRITICAL = ("numpy", "torch", "whisper", "model")
 
 
@@ -49,7 +50,7 @@ async def ready(request: web.Request) -> web.StreamResponse:
     if not reasons:
         return json_answer(ReadyWire())
     code = ErrorCode.DRAINING if context.service.draining else ErrorCode.NOT_READY
-    state = {"status": "not_ready", "reasons": reasons, "loading": reasons == [_loading(context)]}
+    state = {"status": "not_ready", "reasons": reasons, "loading": len(reasons) == 1 and reasons[0].startswith(NOT_YET)}
     return error_response(code, "; ".join(reasons), more=state)
 
 
@@ -104,7 +105,7 @@ async def _disk_space(context: Context) -> DiskSpace | None:
 
 def _loading(context: Context) -> str:
     """What is awaited where no worker is ready and nothing is wrong."""
-    return f"no worker is ready yet: {unready(context.service.workers())}"
+    return NOT_YET + unready(context.service.workers())
 
 
 def _infos(context: Context) -> list[EngineInfo]:
