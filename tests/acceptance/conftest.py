@@ -6,31 +6,22 @@
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from unittest import mock
 
 import pytest
 
 from btworker.cli.main import main
+from tests.process.server_of import TOKEN, Server, plain_environment
+from tests.waiting import until
 
-ROOT = Path(__file__).resolve().parents[2]
-TOKEN = "acceptance-token"
 DEADLINE_S = 60.0
-
-
-def until(true: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + deadline_s
-    while not true():
-        assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
-        time.sleep(0.01)
 
 
 def processes_of(folder: Path) -> list[int]:
@@ -49,59 +40,14 @@ def processes_of(folder: Path) -> list[int]:
 def leaves_no_process(folder: Path) -> Iterator[None]:
     """Whatever was started with data in this folder has ended soon after the block."""
     yield
-    until(lambda: not processes_of(folder), "the server and its children are gone", deadline_s=10)
-
-
-def plain_environment(**more: str) -> dict[str, str]:
-    """This process's environment without any setting of btworker, and with `more`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WORKER_", "CUDA_", "HF_"))}
-    return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **more}
+    until(lambda: not processes_of(folder), "the server and its children are gone", within_s=10)
 
 
 @dataclass
-class Worker:
-    """`python -m btworker serve`, with the scripted engine unless told otherwise."""
+class Worker(Server):
+    """A worker as it is installed: its own models and log format."""
 
-    folder: Path
-    settings: dict[str, str] = field(default_factory=dict)
-    url: str = ""
-    process: "subprocess.Popen[bytes] | None" = None
-
-    @property
-    def log(self) -> Path:
-        """Its output."""
-        return self.folder / "server.log"
-
-    def start(self) -> "Worker":
-        """Start it and wait until it listens; a second start keeps the port and the data."""
-        ready = self.folder / "ready.json"
-        ready.unlink(missing_ok=True)
-        environment = plain_environment(
-            WORKER_TOKEN=TOKEN,
-            WORKER_PORT=self.url.rpartition(":")[2] or "0",
-            WORKER_DATA_DIR=str(self.folder / "data"),
-            WORKER_DEVICE="cpu",
-            WORKER_DRAIN_SECONDS="1",
-            **{"WORKER_ENGINE": "tests.fake_engine:load", "WORKER_DISK_RESERVE_MB": "0", **self.settings},
-        )
-        command = [sys.executable, "-m", "btworker", "serve", "--ready-file", str(ready)]
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=ROOT)
-
-        def listening() -> bool:
-            assert self.process is not None
-            assert self.process.poll() is None, self.log.read_text()
-            return ready.is_file() and ready.read_text().endswith("}")
-
-        until(listening, "the server listens")
-        self.url = json.loads(ready.read_text())["url"]
-        return self
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send it a signal; its exit code."""
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(30)
+    defaults: ClassVar[dict[str, str]] = {"WORKER_DRAIN_SECONDS": "1"}
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.commands import leaves_nothing
-from tests.acceptance.conftest import DEADLINE_S, Cli, until
+from tests.acceptance.conftest import DEADLINE_S, Cli
 from tests.acceptance.terminal import terminal
+from tests.waiting import until
 
 
 def jobs(cli: Cli) -> list[dict[str, object]]:

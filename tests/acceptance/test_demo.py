@@ -8,7 +8,9 @@ import pytest
 
 from btworker.cli import demo
 from btworker.cli.local_server import LocalServer, ServerError
-from tests.acceptance.conftest import ROOT, Cli, leaves_no_process, plain_environment, processes_of, until
+from tests.acceptance.conftest import Cli, leaves_no_process, processes_of
+from tests.process.server_of import ROOT, plain_environment
+from tests.waiting import until
 
 DEMO_S = 280.0
 
@@ -39,7 +41,7 @@ def test_the_demo_is_right(lone_cli: Cli) -> None:
 def test_a_demo_that_is_stopped_leaves_nothing(lone_cli: Cli, number: signal.Signals, code: int) -> None:
     """Ctrl-C and kill take the server and its children along, and its data."""
     with leaves_no_process(lone_cli.folder), lone_cli.start("demo") as process:
-        until(lambda: len(processes_of(lone_cli.folder)) > 1, "the server has a child", deadline_s=DEMO_S)
+        until(lambda: len(processes_of(lone_cli.folder)) > 1, "the server has a child", within_s=DEMO_S)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code

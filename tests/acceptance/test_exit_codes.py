@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Cli, Worker, script, until
+from tests.acceptance.conftest import Cli, Worker, script
+from tests.waiting import until
 
 
 def submitted(cli: Cli, recording: Path, *steps: object) -> str:

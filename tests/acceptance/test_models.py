@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import DEADLINE_S, ROOT, Cli, plain_environment
+from tests.acceptance.conftest import DEADLINE_S, Cli
 from tests.model_server import ModelServer, model_server, whisper_that_knows
-from tests.process.server_of import serving, stop, until
+from tests.process.server_of import ROOT, plain_environment, serving, stop
+from tests.waiting import until
 
 CONTENT = bytes(range(256)) * 4096
 DEMO = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"

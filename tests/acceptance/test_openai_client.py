@@ -10,7 +10,8 @@ import pytest
 
 import btworker
 from btworker.cli.wer import word_errors
-from tests.acceptance.conftest import TOKEN, Worker
+from tests.acceptance.conftest import Worker
+from tests.process.server_of import TOKEN
 
 openai = pytest.importorskip("openai", reason="the pinned one needs Python 3.11")
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]

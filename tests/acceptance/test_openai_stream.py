@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import TOKEN, Worker, script
+from tests.acceptance.conftest import Worker, script
+from tests.process.server_of import TOKEN
 
 openai = pytest.importorskip("openai", reason="the pinned one needs Python 3.11")
 

@@ -9,8 +9,9 @@ import pytest
 from btworker.cli.embedded import SAMPLE, SPOKEN
 from btworker.cli.wer import word_errors
 from tests.acceptance.commands import leaves_nothing
-from tests.acceptance.conftest import DEADLINE_S, Cli, processes_of, script, until
+from tests.acceptance.conftest import DEADLINE_S, Cli, processes_of, script
 from tests.acceptance.terminal import terminal
+from tests.waiting import until
 
 
 @pytest.mark.speech
@@ -104,7 +105,7 @@ def test_a_command_that_is_killed_leaves_no_process(scripted: Cli, recording: Pa
         assert any("transcribing" in line for line in running.stderr), "the job never ran"
         assert processes_of(scripted.folder / "tmp")
         running.kill()
-    until(lambda: not processes_of(scripted.folder / "tmp"), "its processes are gone", deadline_s=20)
+    until(lambda: not processes_of(scripted.folder / "tmp"), "its processes are gone", within_s=20)
 
 
 def test_ctrl_c_at_a_terminal_asks_nothing(scripted: Cli, recording: Path) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import TOKEN, Worker
+from tests.acceptance.conftest import Worker
+from tests.process.server_of import TOKEN
 from tests.security.wire import Memory
 from tests.slices import FULL
 

@@ -12,8 +12,9 @@ import pytest
 from btworker.client import Client, ClientError
 from btworker.client.resumable import ResumableUpload
 from btworker.jobs import JobStatus
-from tests.acceptance.conftest import TOKEN, Worker
+from tests.acceptance.conftest import Worker
 from tests.acceptance.cutting_proxy import CuttingProxy
+from tests.process.server_of import TOKEN
 
 MIB = 2**20
 

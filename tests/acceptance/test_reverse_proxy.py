@@ -13,7 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.acceptance.conftest import DEADLINE_S, ROOT, TOKEN, Worker, until
+from tests.acceptance.conftest import DEADLINE_S, Worker
+from tests.process.server_of import ROOT, TOKEN
+from tests.waiting import until
 
 SITE = ROOT / "deploy" / "proxy" / "nginx.conf"
 MIB = 2**20

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import DEADLINE_S, TOKEN, Cli, Worker, plain_environment
+from tests.acceptance.conftest import DEADLINE_S, Cli, Worker
+from tests.process.server_of import TOKEN, plain_environment
 
 
 @pytest.fixture

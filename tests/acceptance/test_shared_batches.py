@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.places import HELD_OUT, SETTINGS
-from tests.process.server_of import Server, serving, until
+from tests.process.server_of import Server, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 

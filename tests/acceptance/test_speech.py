@@ -14,7 +14,8 @@ from btworker.cli.wer import word_errors
 from btworker.ffmpeg import find_ffmpeg
 from tests.acceptance.places import HELD_OUT, MODEL
 from tests.conftest import has_gpu
-from tests.process.server_of import Server, serving, until
+from tests.process.server_of import Server, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 

@@ -12,7 +12,8 @@ import pytest
 
 from btworker.ffmpeg import find_ffmpeg
 from tests.acceptance.places import HELD_OUT, SETTINGS
-from tests.process.server_of import Server, serving, until
+from tests.process.server_of import Server, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(900), pytest.mark.sliced("spread", 1)]
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import DEADLINE_S, TOKEN, Cli, Worker, plain_environment, script, until
+from tests.acceptance.conftest import DEADLINE_S, Cli, Worker, script
 from tests.acceptance.terminal import terminal
+from tests.process.server_of import TOKEN, plain_environment
+from tests.waiting import until
 
 
 def first_id(cli: Cli) -> str:

@@ -12,8 +12,10 @@ from typing import BinaryIO
 
 import pytest
 
-from tests.acceptance.conftest import TOKEN, Worker, until
+from tests.acceptance.conftest import Worker
+from tests.process.server_of import TOKEN
 from tests.slices import FULL
+from tests.waiting import until
 
 client = pytest.importorskip("tusclient.client", reason="tuspy needs Python 3.11")
 exceptions = pytest.importorskip("tusclient.exceptions")

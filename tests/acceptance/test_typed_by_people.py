@@ -11,7 +11,9 @@ from urllib.request import Request, urlopen
 import pytest
 
 import btworker
-from tests.acceptance.conftest import TOKEN, Worker, until
+from tests.acceptance.conftest import Worker
+from tests.process.server_of import TOKEN
+from tests.waiting import until
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
 

@@ -4,15 +4,13 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from tests.process.pool_of import FAKE_ENGINE, alive
-from tests.process.server_of import TOKEN, descendants
+from tests.process.pool_of import alive
+from tests.process.server_of import Server, descendants
 
 ROOT = Path(__file__).resolve().parents[2]
 START_DEADLINE_S = 120.0
@@ -25,10 +23,12 @@ MARK = "BTWORKER_CHAOS_RUN"
 class ServerProcess:
     """`python -m btworker serve`, started again whenever it should run and does not."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self._mark = uuid.uuid4().hex
+        several = {"WORKER_MAX_CONCURRENT_JOBS": "6", "WORKER_PROCESSES_PER_GPU": "2"}
+        self._server = Server(folder, {**several, MARK: self._mark, **settings})
         self.data = folder / "data"
-        self.log = folder / "server.log"
-        self.url = ""
+        self.log = self._server.log
         self.up = asyncio.Event()
         self.handling = asyncio.Lock()
         """Held by whoever stops the server on purpose, until it runs again."""
@@ -37,36 +37,21 @@ class ServerProcess:
         """How it ended where nobody asked it to."""
         self.orphans: list[str] = []
         """Processes that outlived their server."""
-        self._ready = folder / "ready.json"
-        self._mark = uuid.uuid4().hex
-        self._environment = {
-            "WORKER_TOKEN": TOKEN,
-            "WORKER_PORT": "0",
-            "WORKER_DATA_DIR": str(self.data),
-            "WORKER_ENGINE": FAKE_ENGINE,
-            "WORKER_DEVICE": "cpu",
-            "WORKER_MODEL": "fake",
-            "WORKER_MODELS": "fake",
-            "WORKER_MAX_CONCURRENT_JOBS": "6",
-            "WORKER_PROCESSES_PER_GPU": "2",
-            "WORKER_DISK_RESERVE_MB": "0",
-            "WORKER_LOG_FORMAT": "json",
-            MARK: self._mark,
-            **environment,
-        }
-        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, over all starts."""
+        return self._server.url
 
     @property
     def pid(self) -> int:
         """The parent's process id."""
-        if self._process is None:
-            raise RuntimeError("the server was never started")
-        return self._process.pid
+        return self._server.process.pid
 
     @property
     def running(self) -> bool:
         """The parent exists."""
-        return self._process is not None and self._process.poll() is None
+        return self._server.running
 
     def children(self) -> list[int]:
         """The pool's children: those that multiprocessing spawned."""
@@ -87,10 +72,10 @@ class ServerProcess:
         while time.monotonic() - started < START_DEADLINE_S:
             began = time.monotonic()
             self.spawn()
-            while self.running and not self._ready.exists():
+            while self.running and not self._server.ready.exists():
                 await asyncio.sleep(0.02)
             if self.running:
-                self.url = str(json.loads(self._ready.read_text())["url"])
+                self._server.url = str(json.loads(self._server.ready.read_text())["url"])
                 self.starts_s.append(time.monotonic() - began)
                 self.up.set()
                 return
@@ -98,18 +83,13 @@ class ServerProcess:
         raise RuntimeError(f"the server does not start any more; see {self.log}")
 
     def spawn(self) -> None:
-        """Start it, without waiting for anything."""
-        self._ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "btworker", "serve", "--ready-file", str(self._ready)]
-        with open(self.log, "ab") as output:
-            self._process = subprocess.Popen(
-                command, env={**os.environ, **self._environment}, stdout=output, stderr=output, cwd=ROOT
-            )
+        """Start it, and wait for nothing."""
+        self._server.spawn()
 
     @property
     def exit_code(self) -> int | None:
         """Of the last process; None while it runs."""
-        return None if self._process is None else self._process.poll()
+        return self._server.process.poll()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the parent; it may be gone already."""

@@ -13,7 +13,9 @@ import pytest
 
 import btworker
 from btworker.cli.wer import word_errors
-from tests.acceptance.conftest import TOKEN, Worker, until
+from tests.acceptance.conftest import Worker
+from tests.process.server_of import TOKEN
+from tests.waiting import until
 
 pytestmark = [pytest.mark.clients, pytest.mark.system("node"), pytest.mark.timeout(300)]
 
@@ -50,7 +52,7 @@ def test_tus_js_client_goes_on_over_kills(tmp_path: Path) -> None:
         client = subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, stderr=log)
     for kill in range(KILLS):
         share = SIZE * (kill + 1) // (KILLS + 2)
-        until(lambda share=share: _sent(progress) > share, "more was sent", deadline_s=120)
+        until(lambda share=share: _sent(progress) > share, "more was sent", within_s=120)
         worker.stop(signal.SIGKILL)
         worker.start()
     out, _ = client.communicate(timeout=120)

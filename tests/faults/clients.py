@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.process.server_of import TOKEN, Server, until
+from tests.process.server_of import TOKEN, Server
+from tests.waiting import until
 
 BOUNDARY = "a-boundary-of-the-faults"
 KIND = f"multipart/form-data; boundary={BOUNDARY}"

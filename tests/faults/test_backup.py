@@ -11,7 +11,8 @@ import pytest
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE
 from tests.faults.clients import SLOW, jobs_of, let_go
 from tests.faults.leftovers import files_of, warnings_of
-from tests.process.server_of import serving, stop, until
+from tests.process.server_of import serving, stop
+from tests.waiting import until
 
 
 def command(folder, *words, code=0):

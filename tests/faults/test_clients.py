@@ -26,6 +26,7 @@ from tests.http.server import Raw
 from tests.process.server_of import TOKEN, serving
 from tests.security.wire import exchange
 from tests.slices import FULL, luck_of
+from tests.waiting import eventually
 
 HUGE = str(5 * 10**9)
 ENDS = 100 if FULL else 24
@@ -44,14 +45,6 @@ async def connection(server):
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-
-
-async def eventually(condition, *, within_s=120.0):
-    """Wait for a condition."""
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        await asyncio.sleep(0.02)
 
 
 async def end_early(server, body, cut, ending):

@@ -13,8 +13,9 @@ import pytest
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE
 from tests.damage import damage_foreign, damage_newer, damage_text, damage_truncated, damage_zeroed
 from tests.faults.clients import SLOW, body_of, jobs_of, post
-from tests.process.server_of import serving, stop, until
+from tests.process.server_of import serving, stop
 from tests.slices import slice_of
+from tests.waiting import until
 
 KINDS = (damage_truncated, damage_zeroed, damage_text, damage_foreign, damage_newer)
 DAMAGES = slice_of(KINDS, 2, "damages")

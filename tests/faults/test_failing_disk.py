@@ -12,8 +12,9 @@ import pytest
 
 from tests.faults.clients import KEEP, SLOW, body_of, folders_of, jobs_of, open_files, post
 from tests.faults.strace import injected, recorded
-from tests.process.server_of import serving, stop, until
+from tests.process.server_of import serving, stop
 from tests.slices import FULL, slice_of
+from tests.waiting import until
 
 ONE_FILE = body_of(b"the sound " * 200)
 

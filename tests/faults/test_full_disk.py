@@ -12,7 +12,8 @@ import pytest
 
 from tests.faults.clients import BOUNDARY, KIND, SLOW, body_of, folders_of, jobs_of, open_files, post
 from tests.faults.disks import MIB, fill, small_disk, use_up_inodes
-from tests.process.server_of import TOKEN, serving, stop, until
+from tests.process.server_of import TOKEN, serving, stop
+from tests.waiting import until
 
 pytestmark = [pytest.mark.serial, pytest.mark.system("root", "mount"), pytest.mark.timeout(300)]
 SMALL = {"WORKER_DECODED_FACTOR": "0"}

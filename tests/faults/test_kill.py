@@ -17,8 +17,9 @@ import pytest
 from tests.faults.clients import KEEP, SLOW, Ledger, let_go
 from tests.faults.strace import injected, recorded
 from tests.process.pool_of import alive
-from tests.process.server_of import serving, until
+from tests.process.server_of import serving
 from tests.slices import FULL, luck_of, seed_of
+from tests.waiting import until
 
 SIGNALS = 50 if FULL else 6
 SIDE_BY_SIDE = 2
@@ -118,7 +119,7 @@ def ended_at_random(folder, ledger, how, luck):
             for client in running:
                 client.result()
         assert code == (-signal.SIGKILL if how == "kill" else 0), server.log.read_text()[-3000:]
-        until(lambda: not any(alive(pid) for pid in family), deadline_s=30)
+        until(lambda: not any(alive(pid) for pid in family), within_s=30)
 
 
 @pytest.mark.parametrize("how", ["kill", "term"])

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.faults.clients import body_of, post
-from tests.process.server_of import serving, until
+from tests.process.server_of import serving
 from tests.slices import FULL
+from tests.waiting import until
 
 pytestmark = pytest.mark.serial
 UPLOAD_MB = 256 if FULL else 32

@@ -7,7 +7,8 @@ import pytest
 
 from tests.faults.clients import SLOW, body_of, folders_of, let_go, post
 from tests.faults.leftovers import files_of, warnings_of
-from tests.process.server_of import serving, stop, until
+from tests.process.server_of import serving, stop
+from tests.waiting import until
 
 JOBS = 4
 

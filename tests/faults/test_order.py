@@ -11,7 +11,8 @@ import pytest
 
 from tests.faults.clients import body_of, post
 from tests.faults.strace import recorded
-from tests.process.server_of import serving, until
+from tests.process.server_of import serving
+from tests.waiting import until
 
 CALLS = ("write", "sendto", "writev", "sendmsg", "fsync", "fdatasync", "rename")
 

@@ -11,8 +11,9 @@ from btworker.store import Store
 from btworker.store_rows import job_to_json
 from tests.a_job import a_job
 from tests.faults.clients import SLOW, body_of, folders_of, jobs_of, let_go, post
-from tests.process.server_of import serving, stop, until
+from tests.process.server_of import serving, stop
 from tests.slices import FULL
+from tests.waiting import until
 
 STORED, LEFT = (10_000, 1000) if FULL else (2000, 200)
 RUNNING = 20

@@ -8,7 +8,8 @@ import pytest
 
 from btworker.cli.wer import word_errors
 from tests.gpu.real_worker import REAL, ROOT
-from tests.process.server_of import serving, until
+from tests.process.server_of import serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.gpu, pytest.mark.speech, pytest.mark.timeout(300)]
 

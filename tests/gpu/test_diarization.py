@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.gpu.real_worker import REAL, ROOT
-from tests.process.server_of import serving, until
+from tests.process.server_of import serving
+from tests.waiting import until
 from tools.demo_diarization.dialogue_files import read
 from tools.demo_diarization.measure import Case, diarize, diarizer_of, error_rate
 

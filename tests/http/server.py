@@ -20,6 +20,7 @@ from btworker.store import Store
 from btworker.web.app import Server, bind, build_app
 from btworker.web.context import CONTEXT, Context
 from tests.http.pools import LocalPool
+from tests.waiting import eventually
 
 TOKEN = "test-token-0123456789"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -111,25 +112,16 @@ def _drop(server: Server) -> None:
         connection.force_close()
 
 
-async def until(condition: Callable[[], Any], *, within_s: float = 10.0) -> None:
-    """Wait for a condition; fails the test when it does not come true in time."""
-    deadline = asyncio.get_running_loop().time() + within_s
-    while not condition():
-        if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError("the condition did not come true in time")
-        await asyncio.sleep(0.005)
-
-
-async def finished(client: aiohttp.ClientSession, job_id: str, *, within_s: float = 10.0) -> dict[str, Any]:
+async def finished(client: aiohttp.ClientSession, job_id: str) -> dict[str, Any]:
     """The job, once it has ended."""
-    deadline = asyncio.get_running_loop().time() + within_s
-    while True:
+
+    async def look() -> dict[str, Any] | None:
         async with client.get(f"/v1/jobs/{job_id}") as response:
             job: dict[str, Any] = await response.json()
-        if job["status"] in ("complete", "failed", "canceled"):
-            return job
-        assert asyncio.get_running_loop().time() < deadline, job
-        await asyncio.sleep(0.01)
+        return job if job["status"] in ("complete", "failed", "canceled") else None
+
+    job: dict[str, Any] = await eventually(look, f"{job_id} has ended")
+    return job
 
 
 def field(name: str, value: str | bytes) -> bytes:

@@ -21,10 +21,10 @@ from tests.http.server import (
     form,
     open_descriptors,
     request_head,
-    until,
     upload,
 )
 from tests.slices import FULL
+from tests.waiting import eventually
 
 SMUGGLED = b"GET /v1/smuggled HTTP/1.1\r\nHost: t\r\n" + f"Authorization: {AUTH['Authorization']}\r\n\r\n".encode()
 HUGE = str(5 * 10**9)
@@ -231,7 +231,7 @@ async def test_an_upload_that_ends_early_leaves_nothing(server: Running, ending:
             await raw.writer.drain()
             if ending == "rst":
                 _reset(raw)
-    await until(lambda: server.files() == [] and open_descriptors() == [])
+    await eventually(lambda: server.files() == [] and open_descriptors() == [])
     async with aiohttp.ClientSession(server.url, headers=AUTH) as session:
         status, _ = await upload(session, file(b"abc"), field("prompt", "hold"))
     assert status == 201
@@ -241,17 +241,17 @@ async def test_a_server_that_stops_under_an_upload_leaves_nothing(server: Runnin
     """The other end goes first: the part file goes too."""
     async with server.connect() as raw:
         raw.send(request_head(headers={**FORM, "Content-Length": "5000000"}) + form(file(b"x" * 2_000_000))[:1_900_000])
-        await until(lambda: any(name.endswith(".part") for name in server.files()))
+        await eventually(lambda: any(name.endswith(".part") for name in server.files()))
         server.drop_connections()
-        await until(lambda: server.files() == [] and open_descriptors() == [])
+        await eventually(lambda: server.files() == [] and open_descriptors() == [])
 
 
 async def test_bytes_of_uploads_are_counted(server: Running) -> None:
     """The room that an upload was promised is given back, however it ends."""
     async with server.connect() as raw:
         raw.send(request_head(headers={**FORM, "Content-Length": "5000000"}) + form(file(b"x" * 500_000))[:400_000])
-        await until(lambda: server.context.budget.promised_bytes > 0)
-    await until(lambda: server.context.budget.promised_bytes == 0)
+        await eventually(lambda: server.context.budget.promised_bytes > 0)
+    await eventually(lambda: server.context.budget.promised_bytes == 0)
 
 
 async def test_a_boundary_in_every_place_of_a_chunk(server: Running) -> None:

@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 
 from tests.http.dispatching import body
-from tests.http.server import Running, finished, until
+from tests.http.server import Running, finished
+from tests.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
 
@@ -40,13 +41,13 @@ async def test_a_job_that_is_being_fetched_can_be_canceled_and_deleted(
     """Its folder goes with it."""
     async with client.post("/v1/jobs", json=body()) as response:
         job_id = (await response.json())["workerJobId"]
-    await until(server.files)
+    await eventually(server.files)
     async with client.post(f"/v1/jobs/{job_id}/cancel") as response:
         assert response.status == 200
     assert (await finished(client, job_id))["error"]["code"] == "CANCELED"
     async with client.delete(f"/v1/jobs/{job_id}") as response:
         assert response.status == 204
-    await until(lambda: not server.files())
+    await eventually(lambda: not server.files())
 
 
 @pytest.mark.parametrize("model", ["tiny", "large", "large-v3"])
@@ -119,5 +120,5 @@ async def test_the_urls_are_shown_to_nobody(
     async with client.post("/v1/jobs", json=body()) as response:
         job = await response.json()
     assert job["delivery"]["callbackHost"] == "controller.invalid"
-    await until(lambda: server.service.outbound_pending()["download"] == 1)
+    await eventually(lambda: server.service.outbound_pending()["download"] == 1)
     assert "sig=" not in json.dumps(job) + capsys.readouterr().out

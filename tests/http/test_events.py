@@ -12,7 +12,8 @@ from btworker.jobs import JobId
 from btworker.pool import Phase
 from btworker.transcript import Segment, Transcript
 from tests.http.event_stream import heard, segments
-from tests.http.server import FORM, Running, field, file, finished, form, until
+from tests.http.server import FORM, Running, field, file, finished, form
+from tests.waiting import eventually
 
 LISTENERS = 100
 
@@ -27,7 +28,7 @@ async def job_id(client: aiohttp.ClientSession, server: Running) -> str:
     """A job that runs until it is released."""
     async with client.post("/v1/jobs", data=form(file(b"a"), field("prompt", "hold")), headers=FORM) as response:
         job_id = str((await response.json())["workerJobId"])
-    await until(lambda: server.service._table.live[JobId(job_id)].status.value == "running")
+    await eventually(lambda: server.service._table.live[JobId(job_id)].status.value == "running")
     return job_id
 
 
@@ -105,12 +106,12 @@ async def test_a_second_attempt_tells_nobody_twice(client: aiohttp.ClientSession
 async def test_many_listen_at_once(client: aiohttp.ClientSession, server: Running, job_id: str) -> None:
     """All hear the same; one look serves them all, and nothing is left when they have gone."""
     listening = [asyncio.create_task(all_of(client, job_id)) for _ in range(LISTENERS)]
-    await until(
+    await eventually(
         lambda: server.service.feeds._feeds and next(iter(server.service.feeds._feeds.values())).listeners == 100
     )
     window(server, job_id, *segments(0, 5))
     feed = next(iter(server.service.feeds._feeds.values()))
-    await until(lambda: len(feed.segments) == 5)
+    await eventually(lambda: len(feed.segments) == 5)
     server.pool.release.set()
     for events in await asyncio.gather(*listening):
         assert texts(events) == [f"said {n}" for n in range(5)]

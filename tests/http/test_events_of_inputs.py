@@ -14,7 +14,8 @@ from btworker.service import live
 from btworker.service.live import Feed, Spoken
 from btworker.storage import JobFolder
 from tests.http.event_stream import heard, segments
-from tests.http.server import FORM, Running, field, file, form, until
+from tests.http.server import FORM, Running, field, file, form
+from tests.waiting import eventually
 
 DEADLINE_S = 20.0
 Told = tuple[str, str | None, dict[str, Any]]
@@ -50,7 +51,7 @@ class Inputs:
     async def looked_at(self) -> None:
         """What is there now was seen, and what came of it was told."""
         before = self.looks
-        await until(lambda: self.looks >= before + 2)
+        await eventually(lambda: self.looks >= before + 2)
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ async def inputs(
     files = [file(b"a", filename="a.wav"), file(b"b", filename="b.wav")]
     async with client.post("/v1/jobs", data=form(*files, field("prompt", "hold")), headers=FORM) as response:
         job_id = str((await response.json())["workerJobId"])
-    await until(lambda: server.service._table.live[JobId(job_id)].status.value == "running")
+    await eventually(lambda: server.service._table.live[JobId(job_id)].status.value == "running")
     inputs = Inputs(job_id, server.service.data.folder(JobId(job_id)))
     look: Callable[[Feed, Job], list[Spoken]] = Feed._new_lines
 

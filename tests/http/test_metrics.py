@@ -17,7 +17,8 @@ from btworker.receiving.direct_file import DirectFile
 from btworker.specs import Device
 from btworker.web.routes import ROUTES
 from tests import fake_nvml
-from tests.http.server import FORM, Running, field, file, finished, request_head, until, upload
+from tests.http.server import FORM, Running, field, file, finished, request_head, upload
+from tests.waiting import eventually
 
 SERIES_LIMIT = 500
 
@@ -98,7 +99,7 @@ async def test_promtool_has_nothing_to_say(client: aiohttp.ClientSession, server
     fake_nvml.install(monkeypatch, {"GPU-0": fake_nvml.Gpu()})
     server.context.machine.gpu_watch = watch = GpuWatch([Device("cuda", "GPU-0", "H200", 0)])
     watch.start()
-    await until(watch.readings)
+    await eventually(watch.readings)
     _, job = await upload(client, file(b"abc"))
     await finished(client, job["workerJobId"])
     text = await scraped(client)
@@ -162,7 +163,7 @@ async def test_the_queue_is_seen(client: aiohttp.ClientSession, server: Running)
     """Waiting and running jobs, and since when the oldest one waits."""
     for _ in range(3):
         _, job = await upload(client, file(b"abc"), field("prompt", "hold"))
-    await until(lambda: server.service.count(JobStatus.RUNNING) == 1)
+    await eventually(lambda: server.service.count(JobStatus.RUNNING) == 1)
     text = await scraped(client)
     assert value(text, 'btworker_jobs{state="running"}') == 1
     assert value(text, 'btworker_jobs{state="queued"}') == 2
@@ -201,9 +202,9 @@ async def test_an_upload_that_breaks_off_is_counted(client: aiohttp.ClientSessio
     """aborted, not refused: nobody was there any more to be refused."""
     async with server.connect() as raw:
         raw.send(request_head(headers={**FORM, "Content-Length": "100000"}) + b"--")
-        await until(lambda: server.context.budget.promised_bytes)
-    await until(lambda: not server.context.budget.promised_bytes)
-    await until(lambda: counted(server, "aborted"))
+        await eventually(lambda: server.context.budget.promised_bytes)
+    await eventually(lambda: not server.context.budget.promised_bytes)
+    await eventually(lambda: counted(server, "aborted"))
     assert value(await scraped(client), "btworker_uploads_in_progress") == 0
 
 
@@ -236,7 +237,7 @@ async def test_gpus_are_read_from_the_driver(client: aiohttp.ClientSession, serv
     ]
     server.context.machine.gpu_watch = watch = GpuWatch([*devices, *devices])
     watch.start()
-    await until(watch.readings)
+    await eventually(watch.readings)
     text = await scraped(client)
     watch.stop()
     assert [value(text, f'btworker_gpu_up{{gpu="{gpu}"}}') for gpu in ("0", "MIG-1", "9")] == [1, 1, 0]

@@ -10,7 +10,8 @@ import pytest
 
 from btworker.config import Settings
 from btworker.web.app import SHUTDOWN_S
-from tests.http.server import FORM, Raw, Running, file, form, request_head, serving, until
+from tests.http.server import FORM, Raw, Running, file, form, request_head, serving
+from tests.waiting import eventually
 
 MIB = 2**20
 BODY = form(file(bytes(24 * MIB)))
@@ -94,7 +95,7 @@ async def test_a_refusal_in_the_middle_of_a_body_is_seen(server: Running) -> Non
         chunks = b"".join(b"40000\r\n%b\r\n" % bytes(0x40000) for _ in range(80)) + b"0\r\n\r\n"
         assert await pour(raw, chunks) == len(chunks)
         assert answer_in(await raw.all())[0] == 401
-    await until(lambda: server.files() == [])
+    await eventually(lambda: server.files() == [])
 
 
 @pytest.mark.parametrize("overrides", [{"max_file_mb": 32, "refused_drain_mb": 2}])

@@ -12,7 +12,8 @@ import pytest
 
 from btworker.jobs import JobId
 from tests.http.resumable import PATCH, TUS, metadata
-from tests.http.server import AUTH, Running, finished, until
+from tests.http.server import AUTH, Running, finished
+from tests.waiting import eventually
 
 DATA = bytes(range(256)) * 3900 + b"end"
 """Just below 1 MB, no multiple of a block."""
@@ -166,9 +167,9 @@ async def test_a_client_that_drops_loses_nothing_that_came(client: aiohttp.Clien
     async with server.connect() as raw:
         raw.send(request.encode() + DATA[:700_001])
         await raw.writer.drain()
-        await until(lambda: server.service.resumable._writing)
+        await eventually(lambda: server.service.resumable._writing)
         await asyncio.sleep(0.1)  # what was sent is on its way
-    await until(lambda: not server.service.resumable._writing)
+    await eventually(lambda: not server.service.resumable._writing)
     offset = int((await looked(client, place)).headers["Upload-Offset"])
     assert 0 < offset <= 700_001
     assert (await patched(client, place, offset, DATA[offset:])).status == 204
@@ -201,7 +202,7 @@ async def test_one_writes_at_a_time(client: aiohttp.ClientSession, server: Runni
         yield DATA[1000:]
 
     first = asyncio.create_task(patched(client, place, 0, slowly()))  # type: ignore[arg-type]
-    await until(lambda: server.service.resumable._writing)
+    await eventually(lambda: server.service.resumable._writing)
     assert (await patched(client, place, 0, b"x")).status == 423
     async with client.delete(place, headers=TUS) as response:
         assert response.status == 423

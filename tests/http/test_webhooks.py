@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.http.server import FORM, TOKEN, Running, field, file, finished, form, until
+from tests.http.server import FORM, TOKEN, Running, field, file, finished, form
+from tests.waiting import eventually
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -140,7 +141,7 @@ async def test_a_receiver_in_trouble_is_told_again(
     job_id = await submitted(client, sink)
     job = await finished(client, job_id)
     assert job["status"] == "complete"
-    await until(lambda: sink.tries >= 2)
+    await eventually(lambda: sink.tries >= 2)
     job = await finished(client, job_id)
     assert job["delivery"]["state"] == "delivering"
     assert job["delivery"]["lastError"]
@@ -156,7 +157,7 @@ async def test_a_job_that_is_deleted_is_told_of_no_more(client: aiohttp.ClientSe
     sink.trouble = _refuses
     job_id = await submitted(client, sink)
     await finished(client, job_id)
-    await until(lambda: sink.tries >= 1)
+    await eventually(lambda: sink.tries >= 1)
     async with client.delete(f"/v1/jobs/{job_id}") as response:
         assert response.status == 204
     tries = sink.tries

@@ -1,9 +1,7 @@
 """What the process tests share: a service with real spawned children, and waiting for a condition with a deadline."""
 
-import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from btworker.pool.supervisor import Supervisor
 from btworker.service import JobService, NewJob
 from btworker.storage import DataFolder
 from btworker.store import Store
+from tests.waiting import WITHIN_S, eventually
 
 DEADLINE_S = 60.0
 FAKE_ENGINE = "tests.fake_engine:load"
@@ -63,27 +62,14 @@ async def submit(service: JobService, *steps: list[Any], text: str = "hello", **
     return job
 
 
-async def until(condition: Callable[[], Any], *, deadline_s: float = DEADLINE_S) -> Any:
-    """Poll a condition (sync or async) until it holds; fails the test after the deadline."""
-    end = time.monotonic() + deadline_s
-    while True:
-        value = condition()
-        if asyncio.iscoroutine(value):
-            value = await value
-        if value:
-            return value
-        assert time.monotonic() < end, "the condition did not come true in time"
-        await asyncio.sleep(0.005)
-
-
-async def ended(service: JobService, job: Job, *, deadline_s: float = DEADLINE_S) -> Job:
+async def ended(service: JobService, job: Job, *, within_s: float = WITHIN_S) -> Job:
     """The job once it has ended."""
 
     async def look() -> Job | None:
         now = await service.get(job.id)
         return now if now.status.finished else None
 
-    found: Job = await until(look, deadline_s=deadline_s)
+    found: Job = await eventually(look, within_s=within_s)
     return found
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.process.server_of import TOKEN, busy_port, until
+from tests.process.server_of import TOKEN, busy_port
+from tests.waiting import until
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
@@ -73,7 +74,7 @@ def scraping(folder: Path, worker_url: str, *, configuration: str) -> Iterator[P
         process = subprocess.Popen(command, stdout=log, stderr=log)
     prometheus = Prometheus(f"http://{address}")
     try:
-        until(lambda: prometheus.answers() or process.poll() is not None, deadline_s=60)
+        until(lambda: prometheus.answers() or process.poll() is not None, within_s=60)
         assert process.poll() is None, (folder / "prometheus.log").read_text()
         yield prometheus
     finally:

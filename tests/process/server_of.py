@@ -6,29 +6,94 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from typing_extensions import Self
 
 from tests.process.pool_of import FAKE_ENGINE
+from tests.waiting import WITHIN_S, until
 
-DEADLINE_S = 300.0
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-token-for-tests"
+
+
+def plain_environment(**more: str) -> dict[str, str]:
+    """This process's environment without any setting of btworker, and with `more`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WORKER_", "CUDA_", "HF_"))}
+    return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **more}
 
 
 @dataclass
 class Server:
-    """A running server. `request` gives (status, JSON)."""
+    """`python -m btworker serve` on a data folder of its own, with the scripted engine unless `settings` say otherwise.
 
-    process: "subprocess.Popen[bytes]"
-    url: str
-    log: Path
+    A second start keeps the port and the data. `request` gives (status, JSON).
+    """
+
+    folder: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    program: Sequence[str] = ("-m", "btworker", "serve")
+    url: str = ""
+    process: "subprocess.Popen[bytes]" = field(init=False)
+    ready: Path = field(init=False)
+    """The file that it writes once it listens."""
+    defaults: ClassVar[dict[str, str]] = {
+        "WORKER_MODEL": "fake",
+        "WORKER_MODELS": "fake",
+        "WORKER_LOG_FORMAT": "json",
+    }
+
+    @property
+    def log(self) -> Path:
+        """Its output, of all starts."""
+        return self.folder / "server.log"
+
+    @property
+    def running(self) -> bool:
+        """The parent exists."""
+        return hasattr(self, "process") and self.process.poll() is None
+
+    def environment(self) -> dict[str, str]:
+        """What it is started with."""
+        return plain_environment(
+            **{
+                "WORKER_TOKEN": TOKEN,
+                "WORKER_PORT": self.url.rpartition(":")[2] or "0",
+                "WORKER_DATA_DIR": str(self.folder / "data"),
+                "WORKER_ENGINE": FAKE_ENGINE,
+                "WORKER_DEVICE": "cpu",
+                "WORKER_DISK_RESERVE_MB": "0",
+                **self.defaults,
+                **self.settings,
+            }
+        )
+
+    def spawn(self) -> None:
+        """Start it, and wait for nothing."""
+        self.ready = self.folder / f"ready-{uuid.uuid4().hex}.json"
+        command = [sys.executable, *self.program, "--ready-file", str(self.ready)]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, env=self.environment(), stdout=log, stderr=log, cwd=ROOT)
+
+    def start(self) -> Self:
+        """Start it and wait until it listens."""
+        self.spawn()
+        until(lambda: not self.running or (self.ready.exists() and self.ready.stat().st_size), "the server listens")
+        assert self.running, self.log.read_text()
+        self.url = json.loads(self.ready.read_text())["url"]
+        return self
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send it a signal and wait for its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(WITHIN_S)
 
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
         """One request with the token."""
@@ -80,52 +145,26 @@ class Server:
 
 @contextmanager
 def serving(
-    folder: Path, *, wait: bool = True, program: Sequence[str] = ("-m", "btworker", "serve"), **environment: str
+    folder: Path, *, wait: bool = True, program: Sequence[str] = Server.program, **settings: str
 ) -> Iterator[Server]:
-    """Start the server on a free port; it is killed at the end if the test has not stopped it."""
-    ready = folder / f"ready-{uuid.uuid4().hex}.json"
-    log = folder / "server.log"
-    values = {
-        "WORKER_TOKEN": TOKEN,
-        "WORKER_PORT": "0",
-        "WORKER_DATA_DIR": str(folder / "data"),
-        "WORKER_ENGINE": FAKE_ENGINE,
-        "WORKER_DEVICE": "cpu",
-        "WORKER_MODEL": "fake",
-        "WORKER_MODELS": "fake",
-        "WORKER_DISK_RESERVE_MB": "0",
-        "WORKER_LOG_FORMAT": "json",
-        **environment,
-    }
-    command = [sys.executable, *program, "--ready-file", str(ready)]
-    with open(log, "ab") as output:
-        process = subprocess.Popen(command, env={**os.environ, **values}, stdout=output, stderr=output)
-    server = Server(process, "", log)
+    """Start a server on a free port; it is killed at the end if the test has not stopped it."""
+    server = Server(folder, settings, program)
     try:
         if wait:
-            until(lambda: process.poll() is not None or (ready.exists() and ready.stat().st_size))
-            assert process.poll() is None, log.read_text()
-            server.url = json.loads(ready.read_text())["url"]
+            server.start()
+        else:
+            server.spawn()
         yield server
     finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+        if server.running:
+            server.process.kill()
+        if hasattr(server, "process"):
+            server.process.wait()
 
 
 def stop(server: Server, number: signal.Signals = signal.SIGTERM) -> int:
     """Send a signal and wait for the exit code."""
-    server.process.send_signal(number)
-    return server.process.wait(DEADLINE_S)
-
-
-def until(condition: Callable[[], Any], *, deadline_s: float = DEADLINE_S) -> Any:
-    """Poll a condition until it holds; fails the test after the deadline."""
-    end = time.monotonic() + deadline_s
-    while not (value := condition()):
-        assert time.monotonic() < end, "the condition did not come true in time"
-        time.sleep(0.01)
-    return value
+    return server.stop(number)
 
 
 def descendants(pid: int) -> list[int]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.process.server_of import Server, serving, until
+from tests.process.server_of import Server, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
 

@@ -8,7 +8,8 @@ import pytest
 from btworker.errors import ErrorCode
 from btworker.jobs import JobStatus, Stage
 from btworker.pool import Phase
-from tests.process.pool_of import alive, descriptors, ended, running_service, submit, transcript, until
+from tests.process.pool_of import alive, descriptors, ended, running_service, submit, transcript
+from tests.waiting import eventually
 
 
 async def test_job_completes_in_a_child(tmp_path):
@@ -20,7 +21,7 @@ async def test_job_completes_in_a_child(tmp_path):
         assert result["text"] == "good morning"
         assert result["pid"] == service.workers()[0].pid != os.getpid()
         assert job.attempt == 1 and job.started_at >= job.created_at
-        await until(lambda: not service.data.folder(job.id).inputs.exists())
+        await eventually(lambda: not service.data.folder(job.id).inputs.exists())
 
 
 async def test_two_processes_work_at_once(tmp_path):
@@ -28,7 +29,7 @@ async def test_two_processes_work_at_once(tmp_path):
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
         gate = tmp_path / "gate"
         jobs = [await submit(service, ["wait_file", str(gate)]) for _ in range(3)]
-        await until(lambda: service.count(JobStatus.RUNNING) == 2)
+        await eventually(lambda: service.count(JobStatus.RUNNING) == 2)
         assert service.queue_position(jobs[2].id) == 0
         gate.touch()
         results = [transcript(service, await ended(service, job)) for job in jobs]
@@ -40,7 +41,7 @@ async def test_priority_goes_first(tmp_path):
     async with running_service(tmp_path) as service:
         gate = tmp_path / "gate"
         await submit(service, ["wait_file", str(gate)])
-        await until(lambda: service.count(JobStatus.RUNNING) == 1)
+        await eventually(lambda: service.count(JobStatus.RUNNING) == 1)
         low, first, second = [await submit(service, priority=p) for p in (1, 9, 9)]
         assert [service.queue_position(j.id) for j in (first, second, low)] == [0, 1, 2]
         gate.touch()
@@ -54,7 +55,7 @@ async def test_what_a_job_finds_out_about_its_child_is_known_afterwards(tmp_path
         await ended(service, await submit(service))
         assert service.workers()[0].info.diarization_error is None
         await ended(service, await submit(service, ["no_speakers", "the pipeline is broken"]))
-        await until(lambda: service.workers()[0].info.diarization_error == "the pipeline is broken")
+        await eventually(lambda: service.workers()[0].info.diarization_error == "the pipeline is broken")
         assert service.workers()[0].ready
 
 
@@ -76,7 +77,7 @@ async def test_outside_kill_costs_one_attempt(tmp_path):
     async with running_service(tmp_path) as service:
         gate = tmp_path / "gate"
         job = await submit(service, ["windows", 2], ["on_attempt", 1, ["wait_file", str(gate)]], ["windows", 4])
-        await until(lambda: service.workers()[0].job_ids == (job.id,))
+        await eventually(lambda: service.workers()[0].job_ids == (job.id,))
         pid = service.workers()[0].pid
         os.kill(pid, signal.SIGKILL)
         job = await ended(service, job)
@@ -101,12 +102,12 @@ async def test_a_child_that_died_leaves_nothing_in_the_end(tmp_path):
     async with running_service(tmp_path, max_attempts=1) as service:
         job = await submit(service, ["windows", 1], ["tool_left", 60], ["wait_file", str(tmp_path / "never")])
         scratch = service.settings.scratch_dir
-        await until(lambda: list(scratch.iterdir()))
+        await eventually(lambda: list(scratch.iterdir()))
         (service.data.folder(job.id).path / "out.part").mkdir()
         os.kill(service.workers()[0].pid, signal.SIGKILL)
         assert (await ended(service, job)).error.code is ErrorCode.WORKER_CRASHED
-        await until(lambda: not list(scratch.iterdir()))
-        await until(lambda: not list(service.data.folder(job.id).path.iterdir()))
+        await eventually(lambda: not list(scratch.iterdir()))
+        await eventually(lambda: not list(service.data.folder(job.id).path.iterdir()))
 
 
 async def test_failure_keeps_the_child(tmp_path):
@@ -145,7 +146,7 @@ async def test_cancel_running_and_waiting(tmp_path):
         gate = tmp_path / "gate"
         running = await submit(service, ["wait_file", str(gate)])
         waiting = await submit(service)
-        await until(lambda: service.workers()[0].job_ids == (running.id,))
+        await eventually(lambda: service.workers()[0].job_ids == (running.id,))
         pid = service.workers()[0].pid
         assert (await service.cancel(waiting.id, "changed my mind")).status is JobStatus.CANCELED
         await service.cancel(running.id, "changed my mind")
@@ -161,16 +162,16 @@ async def test_cancel_kills_a_child_that_does_not_listen(tmp_path):
     """A child stuck in C code is killed; the job is canceled and not tried again."""
     async with running_service(tmp_path) as service:
         job = await submit(service, ["windows", 1], ["spin", 60])
-        await until(lambda: service.workers()[0].job_ids == (job.id,))
+        await eventually(lambda: service.workers()[0].job_ids == (job.id,))
         await service.cancel(job.id, "stuck")
-        job = await ended(service, job, deadline_s=20)
+        job = await ended(service, job, within_s=20)
         assert (job.status, job.attempt) == (JobStatus.CANCELED, 1)
 
 
 async def test_model_preference(tmp_path):
     """A job goes to the idle child that has its model loaded."""
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
-        await until(lambda: all(worker.ready for worker in service.workers()))
+        await eventually(lambda: all(worker.ready for worker in service.workers()))
         first = await ended(service, await submit(service, ["swap", "other"]))
         pid = transcript(service, first)["pid"]
         for _ in range(3):
@@ -187,7 +188,7 @@ async def test_model_preference(tmp_path):
 async def test_child_that_cannot_load_says_why(tmp_path, model, sentence, reason):
     """The service stays up, accepts jobs, and tells the reason; there is no loop of restarts."""
     async with running_service(tmp_path, model=model, models=model) as service:
-        await until(lambda: service.workers()[0].phase is Phase.WAITING)
+        await eventually(lambda: service.workers()[0].phase is Phase.WAITING)
         state = service.workers()[0]
         assert sentence in state.problem.message and not state.ready
         job = await submit(service)
@@ -200,10 +201,10 @@ async def test_stop_leaves_no_process_and_no_descriptor(tmp_path):
     before = descriptors()
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
         await submit(service, ["spin", 60])
-        await until(lambda: service.count(JobStatus.RUNNING) == 1 and all(w.ready for w in service.workers()))
+        await eventually(lambda: service.count(JobStatus.RUNNING) == 1 and all(w.ready for w in service.workers()))
         pids = [worker.pid for worker in service.workers()]
     assert not any(alive(pid) for pid in pids)
-    await until(lambda: descriptors() <= before + 3)
+    await eventually(lambda: descriptors() <= before + 3)
 
 
 async def test_restart_keeps_finished_jobs_and_goes_on_with_the_others(tmp_path):
@@ -213,7 +214,7 @@ async def test_restart_keeps_finished_jobs_and_goes_on_with_the_others(tmp_path)
         done = await ended(service, await submit(service))
         ran = await submit(service, ["windows", 2], ["on_attempt", 1, ["wait_file", str(gate)]], ["windows", 3])
         waited = await submit(service)
-        await until(lambda: service.data.folder(ran.id).windows_of(0).exists())
+        await eventually(lambda: service.data.folder(ran.id).windows_of(0).exists())
     async with running_service(tmp_path, keep_inputs=True) as service:
         assert (await service.get(done.id)).outputs == done.outputs
         ran, waited = await ended(service, ran), await ended(service, waited)

@@ -10,8 +10,9 @@ from btworker.jobs import Job, JobStatus, Output, Stage
 from btworker.messages import Failed, Finished, Warned, WindowDone, WorkerLost
 from btworker.pool import Phase
 from tests.process.memory_group import memory_group
-from tests.process.pool_of import alive, ended, running_service, submit, transcript, until
+from tests.process.pool_of import alive, ended, running_service, submit, transcript
 from tests.slices import FULL, luck_of
+from tests.waiting import eventually
 
 
 @pytest.mark.parametrize("step", [["signal", "SIGSTOP"], ["spin", 60]], ids=["stopped", "stuck in C"])
@@ -19,7 +20,7 @@ async def test_a_hung_child_is_killed_and_its_job_goes_on(tmp_path, step):
     """Silence beyond the limit costs the child and one attempt; the next attempt goes on from the last window."""
     async with running_service(tmp_path, window_timeout_s=1, keep_inputs=True) as service:
         job = await submit(service, ["windows", 2], ["on_attempt", 1, step], ["windows", 3])
-        job = await ended(service, job, deadline_s=30)
+        job = await ended(service, job, within_s=30)
         assert (job.status, job.attempt) == (JobStatus.COMPLETE, 2)
         lines = service.data.folder(job.id).windows_of(0).read_text().splitlines()
         assert [line.split('"attempt": ')[1][0] for line in lines] == ["1", "1", "2"]
@@ -29,12 +30,12 @@ async def test_a_hung_child_is_killed_and_its_job_goes_on(tmp_path, step):
 async def test_a_job_that_always_hangs_is_timeout(tmp_path):
     """After two attempts the job fails with TIMEOUT, its children are gone, and the next job completes."""
     async with running_service(tmp_path, window_timeout_s=1) as service:
-        await until(lambda: service.workers()[0].ready)
+        await eventually(lambda: service.workers()[0].ready)
         pid = service.workers()[0].pid
         steps = (["windows", 1], ["on_attempt", 2, ["windows", 2]], ["signal", "SIGSTOP"])
         hung = await submit(service, *steps)
         good = await submit(service)
-        hung = await ended(service, hung, deadline_s=40)
+        hung = await ended(service, hung, within_s=40)
         assert (hung.status, hung.error.code, hung.attempt) == (JobStatus.FAILED, ErrorCode.TIMEOUT, 2)
         assert service.counters.jobs["failed", "timeout"] == 1
         assert (await ended(service, good)).status is JobStatus.COMPLETE
@@ -52,7 +53,7 @@ async def test_a_late_word_of_an_earlier_attempt_changes_nothing(tmp_path):
             now = await service.get(job.id)
             return now if now.attempt == 2 and now.stage is Stage.TRANSCRIBING else None
 
-        before = await until(second_attempt)
+        before = await eventually(second_attempt)
         output = Output("0", "talk_transcript.json", "json", 3, "0" * 64)
         for late in (
             Finished(job.id, 1, (output,), (30.0,), ()),
@@ -81,7 +82,7 @@ async def test_healthy_slow_work_survives(tmp_path):
 async def test_a_child_that_hangs_while_it_loads_is_killed(tmp_path):
     """The service says so, stays up, and works as soon as a later start succeeds."""
     async with running_service(tmp_path, model="slow", models="slow", load_timeout_s=4) as service:
-        await until(lambda: service.workers()[0].problem)
+        await eventually(lambda: service.workers()[0].problem)
         state = service.workers()[0]
         assert "without a sign of life while loading" in state.problem.message and not state.ready
         (service.settings.scratch_dir / "go").touch()
@@ -117,7 +118,7 @@ async def test_a_gpu_that_fails_job_after_job_gets_a_rest(tmp_path):
             assert service.workers()[0].phase is not Phase.QUARANTINED, number
             job = await ended(service, await submit(service, ["fail", "GPU_ERROR", "illegal address"]))
             assert job.error.code is ErrorCode.GPU_ERROR
-        await until(lambda: service.workers()[0].phase is Phase.QUARANTINED)
+        await eventually(lambda: service.workers()[0].phase is Phase.QUARANTINED)
         state = service.workers()[0]
         assert not state.ready and "3 different jobs in a row" in state.problem.message
         waiting = await submit(service)
@@ -136,7 +137,7 @@ async def test_poison_jobs_do_not_stop_the_queue(tmp_path):
         kinds = ["poison"] * poison_count + ["good"] * good_count
         luck_of("poison").shuffle(kinds)
         jobs = [(kind, await submit(service, *([["signal", "SIGSEGV"]] if kind == "poison" else []))) for kind in kinds]
-        done = [(kind, await ended(service, job, deadline_s=280)) for kind, job in jobs]
+        done = [(kind, await ended(service, job, within_s=280)) for kind, job in jobs]
     good = [job for kind, job in done if kind == "good"]
     poison = [job for kind, job in done if kind == "poison"]
     assert {(job.status, job.attempt) for job in good} == {(JobStatus.COMPLETE, 1)}
@@ -151,15 +152,15 @@ async def test_kills_of_children_cost_nobody_else(tmp_path):
     rng = luck_of("kills of children")
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2, max_attempts=10) as service:
         steady = await submit(service, ["wait_file", str(tmp_path / "gate")])
-        await until(lambda: any(steady.id in worker.job_ids for worker in service.workers()))
+        await eventually(lambda: any(steady.id in worker.job_ids for worker in service.workers()))
         other = next(worker.index for worker in service.workers() if steady.id not in worker.job_ids)
         for _ in range(50 if FULL else 8):
             job = await submit(service, ["spill", rng.choice((0, 0, 50))], ["sleep", 0.05])
-            pid = await until(lambda: service.workers()[other].pid)
+            pid = await eventually(lambda: service.workers()[other].pid)
             if rng.random() < 0.9:
-                await until(lambda: service.workers()[other].ready)
+                await eventually(lambda: service.workers()[other].ready)
             os.kill(pid, signal.SIGKILL)
-            await until(lambda: service.workers()[other].pid != pid, deadline_s=10)  # noqa: B023 - called at once
+            await eventually(lambda: service.workers()[other].pid != pid, within_s=10)  # noqa: B023 - called at once
             assert (await ended(service, job)).status is JobStatus.COMPLETE
         (tmp_path / "gate").touch()
         steady = await ended(service, steady)
@@ -170,23 +171,23 @@ async def test_a_death_while_speakers_are_told_apart_has_one_more_attempt(tmp_pa
     """The engine then leaves speakers out; a job that dies elsewhere has no more attempts than before."""
     async with running_service(tmp_path, max_attempts=1) as service:
         dies = ["on_attempt", 1, ["signal", "SIGKILL"]]
-        saved = await ended(service, await submit(service, ["windows", 1], ["diarize"], dies), deadline_s=30)
+        saved = await ended(service, await submit(service, ["windows", 1], ["diarize"], dies), within_s=30)
         assert (saved.status, saved.attempt) == (JobStatus.COMPLETE, 2)
-        await until(lambda: not service.data.folder(saved.id).diarizing.exists())
-        lost = await ended(service, await submit(service, ["windows", 1], dies), deadline_s=30)
+        await eventually(lambda: not service.data.folder(saved.id).diarizing.exists())
+        lost = await ended(service, await submit(service, ["windows", 1], dies), within_s=30)
         assert (lost.status, lost.error.code) == (JobStatus.FAILED, ErrorCode.WORKER_CRASHED)
-        twice = await ended(service, await submit(service, ["diarize"], ["signal", "SIGKILL"]), deadline_s=60)
+        twice = await ended(service, await submit(service, ["diarize"], ["signal", "SIGKILL"]), within_s=60)
         assert (twice.status, twice.attempt) == (JobStatus.FAILED, 2)
 
 
 async def test_a_gpu_that_breaks_after_the_words_costs_the_child_and_not_the_job(tmp_path):
     """The job is complete; the child gives way to a fresh one, and the next job has it."""
     async with running_service(tmp_path) as service:
-        await until(lambda: service.workers()[0].ready)
+        await eventually(lambda: service.workers()[0].ready)
         pid = service.workers()[0].pid
         job = await ended(service, await submit(service, ["windows", 1], ["diarize"], ["broke"]))
         assert job.status is JobStatus.COMPLETE
-        following = await ended(service, await submit(service), deadline_s=30)
+        following = await ended(service, await submit(service), within_s=30)
         assert following.status is JobStatus.COMPLETE
         assert service.workers()[0].pid != pid
         assert not alive(pid)
@@ -195,7 +196,7 @@ async def test_a_gpu_that_breaks_after_the_words_costs_the_child_and_not_the_job
 async def test_children_go_first_when_memory_ends(tmp_path):
     """The kernel's out-of-memory killer is told to take a child before the service."""
     async with running_service(tmp_path) as service:
-        await until(lambda: service.workers()[0].ready)
+        await eventually(lambda: service.workers()[0].ready)
         with open(f"/proc/{service.workers()[0].pid}/oom_score_adj", encoding="ascii") as child:
             assert int(child.read()) >= 500
         with open("/proc/self/oom_score_adj", encoding="ascii") as parent:
@@ -210,7 +211,7 @@ async def test_a_job_that_eats_all_memory_takes_only_its_child(tmp_path):
     with memory_group(limit_mb=400) as group:
         async with running_service(tmp_path, max_attempts=1) as service:
             for _ in range(20 if FULL else 4):
-                await until(lambda: service.workers()[0].ready)
+                await eventually(lambda: service.workers()[0].ready)
                 group.add(service.workers()[0].pid)
                 eater = await ended(service, await submit(service, ["eat", 2000]))
                 assert (eater.status, eater.error.code) == (JobStatus.FAILED, ErrorCode.WORKER_CRASHED)

@@ -8,7 +8,8 @@ import pytest
 
 from tests import promql
 from tests.process.prometheus_of import Prometheus, scraping
-from tests.process.server_of import Server, serving, until
+from tests.process.server_of import Server, serving
+from tests.waiting import until
 
 pytestmark = [pytest.mark.serial, pytest.mark.system("prometheus"), pytest.mark.timeout(300)]
 DRIVER_METRICS = "up memory_used_bytes memory_total_bytes utilization_ratio temperature_celsius".split()
@@ -66,7 +67,7 @@ def assert_answers(prometheus: Prometheus) -> None:
         "time() - btworker_worker_last_progress_timestamp_seconds < bool 600": 1,
         'btworker_log_messages_total{level="error"} >= bool 1': 1,
     }.items():
-        until(lambda: prometheus.value(query) == expected, deadline_s=30)  # noqa: B023 - called at once
+        until(lambda: prometheus.value(query) == expected, within_s=30)  # noqa: B023 - called at once
     assert prometheus.value("histogram_quantile(0.5, sum by (le) (btworker_realtime_factor_bucket))") is not None
     assert prometheus.value("count({job='btworker', __name__!~'btworker:.*'})") < 500
 

@@ -8,8 +8,9 @@ import pytest
 
 from btworker.errors import EXIT_BAD_SETTINGS, EXIT_DATA_FOLDER, EXIT_DATABASE, EXIT_PORT
 from tests.process.pool_of import alive
-from tests.process.server_of import busy_port, serving, stop, until
+from tests.process.server_of import busy_port, serving, stop
 from tests.slices import FULL, slice_of
+from tests.waiting import until
 
 
 def test_listens_while_the_child_loads(tmp_path):
@@ -123,7 +124,7 @@ def test_kill_of_the_server_loses_nothing(tmp_path):
         assert family
         server.process.kill()
         server.process.wait()
-        until(lambda: not any(alive(pid) for pid in family), deadline_s=10)
+        until(lambda: not any(alive(pid) for pid in family), within_s=10)
     with serving(tmp_path, WORKER_KEEP_INPUTS="true") as server:
         first, second = server.ended(running), server.ended(queued)
         assert (first["status"], first["attempt"], second["status"]) == ("complete", 2, "complete")
@@ -141,7 +142,7 @@ def test_kill_of_the_server_during_its_start_leaves_no_process(tmp_path):
             family = server.children()
             server.process.kill()
             server.process.wait()
-            until(lambda: not any(alive(pid) for pid in family), deadline_s=10)  # noqa: B023 - called at once
+            until(lambda: not any(alive(pid) for pid in family), within_s=10)  # noqa: B023 - called at once
 
 
 @pytest.mark.timeout(300)
@@ -158,7 +159,7 @@ def test_kill_of_the_server_at_work_leaves_no_process(tmp_path):
             assert len(family) >= 2
             server.process.kill()
             server.process.wait()
-            until(lambda: not any(alive(pid) for pid in family), deadline_s=10)  # noqa: B023
+            until(lambda: not any(alive(pid) for pid in family), within_s=10)  # noqa: B023
 
 
 def refused(tmp_path, **environment):

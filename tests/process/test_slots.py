@@ -9,15 +9,15 @@ import pytest
 from btworker.errors import ErrorCode
 from btworker.jobs import Job, JobStatus
 from btworker.service import JobService
-from tests.process.pool_of import alive, ended, running_service, submit, transcript, until
+from tests.process.pool_of import alive, ended, running_service, submit, transcript
 from tests.process.server_of import serving
-from tests.process.server_of import until as wait
+from tests.waiting import eventually, until
 
 
 async def at_work(service: JobService, *jobs: Job) -> int:
     """Wait until the first child has these jobs and no other; its process id."""
     ids = tuple(job.id for job in jobs)
-    await until(lambda: service.workers()[0].job_ids == ids)
+    await eventually(lambda: service.workers()[0].job_ids == ids)
     pid = service.workers()[0].pid
     assert pid is not None
     return pid
@@ -40,7 +40,7 @@ async def test_jobs_at_once_in_one_child(tmp_path):
         assert service.queue_position(jobs[3].id) == 0
         gates[1].touch()
         assert (await ended(service, jobs[1])).status is JobStatus.COMPLETE
-        await until(lambda: service.workers()[0].job_ids == (jobs[0].id, jobs[2].id, jobs[3].id))
+        await eventually(lambda: service.workers()[0].job_ids == (jobs[0].id, jobs[2].id, jobs[3].id))
         for gate in gates:
             gate.touch()
         done = [await ended(service, job) for job in jobs]
@@ -70,11 +70,11 @@ async def test_cancel_that_needs_a_kill_costs_the_others_nothing(tmp_path):
     async with running_service(tmp_path, max_concurrent_jobs=3, max_attempts=1) as service:
         gate = tmp_path / "gate"
         others = [await submit(service, ["windows", 1], ["wait_file", str(gate)]) for _ in range(2)]
-        await until(lambda: all(service.data.folder(other.id).windows_of(0).exists() for other in others))
+        await eventually(lambda: all(service.data.folder(other.id).windows_of(0).exists() for other in others))
         stuck = await submit(service, ["windows", 1], ["spin", 60])
-        await until(service.data.folder(stuck.id).windows_of(0).exists)
+        await eventually(service.data.folder(stuck.id).windows_of(0).exists)
         await service.cancel(stuck.id, "stuck")
-        canceled = await ended(service, stuck, deadline_s=20)
+        canceled = await ended(service, stuck, within_s=20)
         assert (canceled.status, canceled.attempt) == (JobStatus.CANCELED, 1)
         await at_work(service, *others)
         gate.touch()
@@ -92,7 +92,7 @@ async def test_a_poison_job_among_innocent_ones(tmp_path):
         innocent = [await submit(service, *script) for _ in range(5)]
         poison = await submit(service, ["wait_file", str(go)], ["signal", "SIGKILL"])
         await at_work(service, *innocent, poison)
-        await until(lambda: all(service.data.folder(job.id).windows_of(0).exists() for job in innocent))
+        await eventually(lambda: all(service.data.folder(job.id).windows_of(0).exists() for job in innocent))
         go.touch()
         await at_work(service, innocent[0])
         gate.touch()
@@ -193,7 +193,7 @@ async def test_a_gpu_that_breaks_late_under_several_jobs(tmp_path):
         go.touch()
         late = await ended(service, late)
         assert (late.status, late.attempt) == (JobStatus.COMPLETE, 1)
-        await until(lambda: service.workers()[0].pid not in (None, pid))
+        await eventually(lambda: service.workers()[0].pid not in (None, pid))
         await at_work(service, other)
         gate.touch()
         other = await ended(service, other)
@@ -250,7 +250,7 @@ async def test_restart_with_several_at_work(tmp_path):
         script = ["windows", 2], ["on_attempt", 1, ["wait_file", str(tmp_path / "never")]], ["windows", 3]
         jobs = [await submit(service, *script) for _ in range(3)]
         pid = await at_work(service, *jobs)
-        await until(lambda: all(service.data.folder(job.id).windows_of(0).exists() for job in jobs))
+        await eventually(lambda: all(service.data.folder(job.id).windows_of(0).exists() for job in jobs))
     assert not alive(pid)
     async with running_service(tmp_path, max_concurrent_jobs=3) as service:
         for job in [await ended(service, job) for job in jobs]:
@@ -273,7 +273,7 @@ def test_sigterm_drains_several(tmp_path):
     with serving(tmp_path, WORKER_MAX_CONCURRENT_JOBS="3", WORKER_DRAIN_SECONDS="2") as server:
         quick = [server.submit(["wait_file", str(gate)]) for _ in range(2)]
         slow = server.submit(["windows", 1], ["on_attempt", 1, ["wait_file", str(tmp_path / "never")]], ["windows", 2])
-        wait(lambda: [server.job(job)["status"] for job in (*quick, slow)] == ["running"] * 3)
+        until(lambda: [server.job(job)["status"] for job in (*quick, slow)] == ["running"] * 3)
         server.process.send_signal(signal.SIGTERM)
         gate.touch()
         assert server.process.wait(60) == 0
@@ -288,7 +288,7 @@ def test_every_line_of_a_child_names_its_job(tmp_path):
     gate = tmp_path / "gate"
     with serving(tmp_path, WORKER_MAX_CONCURRENT_JOBS="3") as server:
         jobs = {server.submit(["wait_file", str(gate)], ["raise", f"trouble {n}"]): f"trouble {n}" for n in range(3)}
-        wait(lambda: all(server.job(job)["stage"] == "transcribing" for job in jobs))
+        until(lambda: all(server.job(job)["stage"] == "transcribing" for job in jobs))
         gate.touch()
         assert {server.ended(job)["error"]["code"] for job in jobs} == {"PROCESSING_ERROR"}
         events = [json.loads(line) for line in server.log.read_text().splitlines()]

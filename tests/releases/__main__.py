@@ -18,8 +18,9 @@ from typing import Any
 
 from btworker import __version__
 from btworker.config import Settings
-from tests.process.server_of import TOKEN, Server, serving, until
+from tests.process.server_of import TOKEN, Server, serving
 from tests.releases.receiver import Receiver, receiving
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASES = ROOT / "tests" / "data" / "releases"

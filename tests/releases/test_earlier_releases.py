@@ -10,9 +10,10 @@ import urllib.request
 
 import pytest
 
-from tests.process.server_of import TOKEN, serving, stop, until
+from tests.process.server_of import TOKEN, serving, stop
 from tests.releases.__main__ import DEMO, RELEASES, SHORT
 from tests.releases.receiver import receiving
+from tests.waiting import until
 
 PATIENT = {"WORKER_RETENTION_HOURS": "1000000", "WORKER_RESUMABLE_HOURS": "8760"}
 """Settings: the folder is older with each day that this test is run on."""

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.server_of import TOKEN, Server, until
+from tests.process.server_of import TOKEN, Server
 from tests.security.records import assert_no_secret, log_records
 from tests.security.secrets_of_test import SECRETS
 from tests.security.wire import exchange, field_part, file_part, form, head, upload
+from tests.waiting import until
 
 INJECTED = '{"event":"forged","level":"info"}'
 HOSTILE = [
@@ -53,7 +54,7 @@ def test_one_request_is_one_line(app: Server, port: int) -> None:
     ids = [uuid.uuid4().hex for _ in range(100)]
     for one in ids:
         exchange(port, [head("GET", "/v1/jobs", f"X-Request-Id: {one}", "Connection: close")])
-    until(lambda: ids[-1].encode() in app.log.read_bytes(), deadline_s=60)
+    until(lambda: ids[-1].encode() in app.log.read_bytes(), within_s=60)
     said = [record["requestId"] for record in log_records(app.log) if record["event"] == "request"]
     assert [one for one in said if one in set(ids)] == ids
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.server_of import Server, until
+from tests.process.server_of import Server
 from tests.security.wire import BOUNDARY, Memory, chunked, exchange, field_part, file_part, form, part, upload_head
 from tests.slices import FULL
+from tests.waiting import until
 
 COUNT = 200 if FULL else 42
 GENEROUS_S = 60.0
@@ -78,7 +79,7 @@ def test_bombs_end_in_a_refusal(app: Server, port: int, jobs_folder: Path) -> No
         assert 400 <= answer.status < 500, (number, name, way, answer.raw[:300])
         assert len(answer.statuses) == 1, (number, name)
         assert memory.grown_bytes < GROWTH_BYTES, (number, name, memory.grown_bytes)
-    until(lambda: {path.name for path in jobs_folder.iterdir()} == before, deadline_s=60)
+    until(lambda: {path.name for path in jobs_folder.iterdir()} == before, within_s=60)
 
 
 @pytest.mark.timeout(300)

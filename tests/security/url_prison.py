@@ -167,7 +167,7 @@ async def end_of(session: aiohttp.ClientSession, number: int, urls: dict[str, st
         answer = await response.json()
     if response.status != 201:
         return f"{response.status} {answer['error']['code']}"
-    job = await finished(session, answer["workerJobId"], within_s=60)
+    job = await finished(session, answer["workerJobId"])
     return f"{job['status']} {(job['error'] or {}).get('code', '')}".strip()
 
 

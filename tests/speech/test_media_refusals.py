@@ -17,6 +17,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from tests.media.recordings import programs_using
 from tests.slices import FULL
 from tests.speech.conftest import Make, write_wav
+from tests.waiting import until
 
 pytestmark = pytest.mark.speech
 
@@ -161,11 +162,11 @@ def test_ffmpeg_dies_with_its_parent(tmp_path: Path, ffmpeg: Path) -> None:
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(fifo)])
     try:
-        _wait(lambda: bool(programs_using(fifo, name=ffmpeg.name)))
+        until(lambda: bool(programs_using(fifo, name=ffmpeg.name)))
     finally:
         parent.kill()
         parent.wait()
-    _wait(lambda: not programs_using(fifo, name=ffmpeg.name))
+    until(lambda: not programs_using(fifo, name=ffmpeg.name))
 
 
 def _long_recording(folder: Path) -> Path:
@@ -173,10 +174,3 @@ def _long_recording(folder: Path) -> Path:
     path = write_wav(folder / "0", np.zeros(0, dtype=np.int16))
     os.truncate(path, 2**30)
     return path
-
-
-def _wait(condition: Callable[[], bool], deadline_s: float = 60.0) -> None:
-    deadline = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

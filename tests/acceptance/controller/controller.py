@@ -19,7 +19,9 @@ from urllib.parse import quote
 import aiohttp
 from aiohttp import web
 
-TOKEN = "acceptance-token"
+from tests.process.server_of import TOKEN
+from tests.waiting import eventually
+
 KEY = b"the controller's own key"
 POLL_S = 0.02
 ENDED = ("complete", "failed", "canceled")
@@ -121,7 +123,7 @@ class Controller:
         }
         async with session.post("/v1/jobs", json=self.body(record), headers=headers) as response:
             answer = await response.json()
-            await until(lambda: not self.learns_after or self.requests[self.learns_after])
+            await eventually(lambda: not self.learns_after or self.requests[self.learns_after])
             if response.status < 400:
                 record.worker_job_id = answer["workerJobId"]
             return response.status, answer
@@ -224,14 +226,6 @@ class Controller:
             raise web.HTTPUnauthorized
         record.callbacks.append(json.loads(await request.text()))
         return web.json_response({"status": "ok", "outputsReceived": len(record.manifest)})
-
-
-async def until(condition: Callable[[], Any], *, within_s: float = 60.0) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "the condition did not come true in time"
-        await asyncio.sleep(0.01)
 
 
 async def look(session: aiohttp.ClientSession, record: Record) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.acceptance.conftest import TOKEN
 from tests.acceptance.controller.controller import Controller, Record
+from tests.process.server_of import TOKEN
 
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 

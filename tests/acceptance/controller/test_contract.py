@@ -8,9 +8,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.acceptance.conftest import TOKEN, Worker, script
-from tests.acceptance.controller.controller import Controller, FaultError, Record, controlling, look, until, until_job
+from tests.acceptance.conftest import Worker, script
+from tests.acceptance.controller.controller import Controller, FaultError, Record, controlling, look, until_job
 from tests.acceptance.controller.dispatching import ALL_OPTIONS, PROGRESS
+from tests.process.server_of import TOKEN
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ async def test_the_same_key_is_the_same_job(controller: Controller, session: aio
     assert first[1]["workerJobId"] == again[1]["workerJobId"]
     job = await controller.poll(session, record)
     assert (job["status"], job["error"]["code"]) == ("failed", "NO_AUDIO")
-    await until(lambda: record.callbacks)
+    await eventually(lambda: record.callbacks)
     assert (record.callbacks[0]["status"], record.callbacks[0]["error"]["code"]) == ("failed", "NO_AUDIO")
     record.options["prompt"] = ""
     third = await controller.dispatch(session, record)
@@ -119,11 +121,11 @@ async def test_a_canceled_job_says_so(controller: Controller, session: aiohttp.C
     controller.faults = _only("input", "hang")
     downloading = record_of("job-2")
     await controller.dispatch(session, downloading)
-    await until(lambda: controller.requests["input"] == 2)
+    await eventually(lambda: controller.requests["input"] == 2)
     await _cancel(session, downloading)
     for record in (running, downloading):
         assert (await controller.poll(session, record))["error"]["code"] == "CANCELED"
-        await until(lambda record=record: record.callbacks)
+        await eventually(lambda record=record: record.callbacks)
         assert record.callbacks[0]["status"] == "canceled"
         assert record.callbacks[0]["error"]["code"] == "CANCELED"
 
@@ -200,7 +202,7 @@ async def test_a_callback_that_fails_at_first_is_told_again(
     assert (await controller.poll(session, record))["status"] == "complete"
     assert (await look(session, record))["delivery"]["state"] == "delivering"
     controller.faults = lambda *_: None
-    await until(lambda: record.callbacks)
+    await eventually(lambda: record.callbacks)
     await until_job(session, record, lambda job: job["delivery"]["state"] == "delivered")
     assert record.callbacks[0]["status"] == "complete"
 
@@ -228,7 +230,7 @@ async def test_an_expired_url_fails_the_job_at_once(controller: Controller, sess
     assert job["error"]["code"] == "DOWNLOAD_FAILED"
     assert "403" in job["error"]["message"]
     assert "sig=" not in json.dumps(job)
-    await until(lambda: record.callbacks)
+    await eventually(lambda: record.callbacks)
     assert record.callbacks[0]["error"]["code"] == "DOWNLOAD_FAILED"
 
 

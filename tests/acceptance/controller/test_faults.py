@@ -12,9 +12,10 @@ import aiohttp
 import pytest
 
 from tests.acceptance.conftest import Worker, script
-from tests.acceptance.controller.controller import Controller, FaultError, Record, controlling, until
+from tests.acceptance.controller.controller import Controller, FaultError, Record, controlling
 from tests.acceptance.controller.dispatching import AUTH, dispatched, settings
 from tests.slices import FULL
+from tests.waiting import eventually
 
 JOBS = 100 if FULL else 40
 KILLS = 10 if FULL else 4
@@ -72,14 +73,14 @@ async def test_every_job_is_delivered_whatever_breaks(tmp_path: Path) -> None:
         async def one(session: aiohttp.ClientSession, record: Record) -> None:
             async with places:
                 await dispatched(controller, session, record)
-                await until(lambda: record.callbacks, within_s=300)
+                await eventually(lambda: record.callbacks, within_s=300)
 
         async with aiohttp.ClientSession(worker.url, headers=AUTH) as session:
             jobs = asyncio.gather(*(one(session, record) for record in records))
             await killed(worker, records, Random(7))
             await restarted(controller)
             await jobs
-            await until(lambda: all(_all_told(record) for record in records), within_s=300)
+            await eventually(lambda: all(_all_told(record) for record in records), within_s=300)
             answers = [await final(session, record) for record in records]
         assert worker.stop() == 0, worker.log.read_text()[-3000:]
     for record, job in zip(records, answers, strict=True):
@@ -105,7 +106,7 @@ async def killed(worker: Worker, records: list[Record], rng: Random) -> None:
     """SIGKILL, again and again, each time after some more jobs have ended."""
     for number in range(KILLS):
         ended = (number + 1) * JOBS // (KILLS + 2)
-        await until(lambda ended=ended: sum(record.ended for record in records) >= ended, within_s=300)
+        await eventually(lambda ended=ended: sum(record.ended for record in records) >= ended, within_s=300)
         await asyncio.sleep(rng.uniform(0, 0.3))  # anywhere in what it is doing
         await asyncio.to_thread(worker.stop, signal.SIGKILL)
         await asyncio.to_thread(worker.start)
@@ -133,7 +134,7 @@ async def test_a_restart_goes_on_with_the_delivery_and_not_with_the_work(tmp_pat
         record = record_of(2)
         async with aiohttp.ClientSession(worker.url, headers=AUTH) as session:
             await dispatched(controller, session, record)
-            await until(lambda: taken)
+            await eventually(lambda: taken)
             await asyncio.to_thread(worker.stop, signal.SIGKILL)
             controller.faults = lambda *_: None
             await asyncio.to_thread(worker.start)
@@ -158,7 +159,7 @@ async def test_a_restart_goes_on_with_the_downloads(tmp_path: Path) -> None:
         async with aiohttp.ClientSession(worker.url, headers=AUTH) as session:
             await dispatched(controller, session, record)
             folder = tmp_path / "data" / "jobs" / record.worker_job_id / "in"
-            await until(lambda: sum(path.suffix != ".part" for path in folder.glob("*")) == 2)
+            await eventually(lambda: sum(path.suffix != ".part" for path in folder.glob("*")) == 2)
             await asyncio.to_thread(worker.stop, signal.SIGKILL)
             await asyncio.to_thread(worker.start)
             assert (await controller.poll(session, record))["status"] == "complete"
@@ -184,6 +185,6 @@ async def test_outputs_that_nobody_takes_are_kept(tmp_path: Path) -> None:
             async with session.get(job["outputs"][0]["url"]) as response:
                 assert response.status == 200
                 assert await response.read()
-            await until(lambda: record.callbacks)
+            await eventually(lambda: record.callbacks)
             assert record.callbacks[0]["error"]["code"] == "DELIVERY_FAILED"
         assert worker.stop() == 0

@@ -7,9 +7,10 @@ import aiohttp
 import pytest
 
 import btworker
-from tests.acceptance.conftest import TOKEN, Worker
+from tests.acceptance.conftest import Worker
 from tests.acceptance.controller.controller import Record, controlling
 from tests.acceptance.controller.dispatching import ALL_OPTIONS, PROGRESS
+from tests.process.server_of import TOKEN
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 
