@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -96,7 +97,7 @@ def has_gpu() -> bool:
 
 
 @pytest.fixture(autouse=True)
-def no_task_left_behind(request: pytest.FixtureRequest):
+def no_task_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail an async test that leaves a task running (sync ones have no loop)."""
     if not inspect.iscoroutinefunction(getattr(request, "function", None)):
         yield
@@ -106,7 +107,7 @@ def no_task_left_behind(request: pytest.FixtureRequest):
 
 
 @pytest.fixture
-async def _task_watch():
+async def _task_watch() -> AsyncIterator[None]:
     yield
     own = asyncio.current_task()
     leftover = [task for task in asyncio.all_tasks() if task is not own and not task.done()]

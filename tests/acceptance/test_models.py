@@ -141,7 +141,9 @@ def test_offline_forbids_it(models: Models, server: ModelServer) -> None:
     assert server.asked == []
 
 
-def test_verify_tells_whole_damaged_and_missing(models: Models, cache: Path, tmp_path: Path, server) -> None:
+def test_verify_tells_whole_damaged_and_missing(
+    models: Models, cache: Path, tmp_path: Path, server: ModelServer
+) -> None:
     """By the published hash, without a network; the operator's own file has only its own hash."""
     code, out, _ = models("verify")
     assert code == 1 and out.startswith("missing")

@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +28,7 @@ END = {
 PLAN = JobPlan(1, 0.0, "plain", 100, (["windows", 1],))
 
 
-def job(job_id="wk_a", status="complete", **changes):
+def job(job_id: str = "wk_a", status: str = "complete", **changes: Any) -> dict[str, Any]:
     """A job as the API shows it, with what the ledger looks at."""
     error = {"code": changes.pop("code", "PROCESSING_ERROR")} if status == "failed" else None
     return {
@@ -42,13 +44,13 @@ def job(job_id="wk_a", status="complete", **changes):
     }
 
 
-def verdict(jobs, *records, plan=PLAN):
+def verdict(jobs: list[dict[str, Any]], *records: dict[str, Any], plan: JobPlan = PLAN) -> Any:
     """What the ledger says of these jobs, after one acceptance of wk_a."""
     accepted = {"what": "accepted", "at": 1767225600.0, "id": "wk_a", "number": 1}
     return judge([accepted, *records], {one["workerJobId"]: one for one in jobs}, {1: plan}, max_attempts=2)
 
 
-def test_same_seed_gives_the_same_schedule():
+def test_same_seed_gives_the_same_schedule() -> None:
     """Jobs and faults; another seed gives others; a denser load leaves the faults as they are."""
     plan = make_plan(7, SHAPE)
     assert plan == make_plan(7, SHAPE)
@@ -56,7 +58,7 @@ def test_same_seed_gives_the_same_schedule():
     assert plan.faults == make_plan(7, replace(SHAPE, jobs_per_s=9)).faults
 
 
-def test_every_kind_of_fault_comes_early():
+def test_every_kind_of_fault_comes_early() -> None:
     """A short run meets each of them once before any comes again."""
     kinds = [fault.kind for fault in make_plan(7, SHAPE).faults[: len(CHAOS_FAULTS)]]
     assert sorted(kinds) == sorted(CHAOS_FAULTS)
@@ -74,12 +76,12 @@ def test_every_kind_of_fault_comes_early():
         ([job(), job("wk_b", "queued")], replace(PLAN, key="k")),
     ],
 )
-def test_ledger_sees_what_is_lost(jobs, plan):
+def test_ledger_sees_what_is_lost(jobs: list[dict[str, Any]], plan: JobPlan) -> None:
     """Unknown, not ended, failed or canceled for no reason, complete against its script."""
     assert verdict(jobs, plan=plan).lost
 
 
-def test_ledger_sees_what_is_doubled():
+def test_ledger_sees_what_is_doubled() -> None:
     """Two jobs of one submission; two ends of one job; a deleted job that is back."""
     keyed = replace(PLAN, key="k")
     assert verdict([job(), job("wk_b")], plan=keyed).doubled
@@ -88,7 +90,7 @@ def test_ledger_sees_what_is_doubled():
     assert verdict([job()], {"what": "deleted", "at": 0.0, "id": "wk_a"}).doubled
 
 
-def test_ledger_is_content_with_what_was_to_be_expected():
+def test_ledger_is_content_with_what_was_to_be_expected() -> None:
     """Its script's failure, a cancel that was asked for, every attempt killed by a fault, a key that was given up."""
     at = {"at": 1767225605.0}
     kill = {"what": "fault", "kind": "child_kill", **at}
@@ -104,7 +106,7 @@ def test_ledger_is_content_with_what_was_to_be_expected():
     assert not verdict([], *gone).lost
 
 
-def test_slope_of_a_straight_line():
+def test_slope_of_a_straight_line() -> None:
     """Least squares, and nothing where there is nothing to fit."""
     assert slope([(0, 1), (1, 3), (2, 5)]) == pytest.approx(2)
     assert slope([(0, 1)]) == 0
@@ -112,7 +114,7 @@ def test_slope_of_a_straight_line():
 
 @pytest.mark.serial
 @pytest.mark.timeout(1800)
-def test_nothing_is_lost_in_a_short_run(tmp_path):
+def test_nothing_is_lost_in_a_short_run(tmp_path: Path) -> None:
     """Every kind of fault under load: nothing lost, doubled, wrong or left over. `make chaos` is the long form."""
     minutes, faults = ("1", "25") if FULL else ("0.5", "15")
     command = [sys.executable, "-m", "tests.chaos", "--seed", "1", "--fault-gap-seconds", "1.8", "--folder", tmp_path]

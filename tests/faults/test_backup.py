@@ -5,17 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE
 from tests.faults.clients import SLOW, jobs_of, let_go
 from tests.faults.leftovers import files_of, warnings_of
-from tests.process.server_of import serving, stop
+from tests.process.server_of import Server, serving, stop
 from tests.waiting import until
 
 
-def command(folder, *words, code=0):
+def command(folder: Path, *words: object, code: int = 0) -> str:
     """Run btworker for the data folder in `folder`; what it printed."""
     environment = {**os.environ, "WORKER_DATA_DIR": str(folder / "data"), "WORKER_MAX_FILE_MB": "wrong, but no matter"}
     run = [sys.executable, "-m", "btworker", *map(str, words)]
@@ -25,7 +27,7 @@ def command(folder, *words, code=0):
     return done.stdout + done.stderr
 
 
-def check_results(server, jobs):
+def check_results(server: Server, jobs: list[dict[str, Any]]) -> None:
     """Every complete job's results can be had, as they were."""
     for job in jobs:
         now = server.job(job["workerJobId"])
@@ -36,7 +38,7 @@ def check_results(server, jobs):
 
 
 @pytest.mark.parametrize("while_running", [True, False])
-def test_a_lost_disk_is_restored(tmp_path, while_running):
+def test_a_lost_disk_is_restored(tmp_path: Path, while_running: bool) -> None:
     """Complete jobs have their results, waiting ones run from their inputs, keys and failures are known; the backup was
     made beside a worker at work, or without one."""
     with serving(tmp_path) as server:
@@ -60,7 +62,7 @@ def test_a_lost_disk_is_restored(tmp_path, while_running):
         assert len(jobs_of(server)) == 6 and not list((tmp_path / "data").glob("jobs.without*"))
 
 
-def test_a_restore_deletes_nothing(tmp_path):
+def test_a_restore_deletes_nothing(tmp_path: Path) -> None:
     """Results that are younger than the backup are kept, also those of a job that still waited in it, which runs again
     from the backup's inputs; the table that was there is kept under another name."""
     with serving(tmp_path, **SLOW) as server:
@@ -90,7 +92,7 @@ def test_a_restore_deletes_nothing(tmp_path):
         assert {job["workerJobId"] for job in jobs_of(server)} == {old, younger}, "and back again"
 
 
-def test_jobs_that_end_meanwhile_are_whole_in_the_backup(tmp_path):
+def test_jobs_that_end_meanwhile_are_whole_in_the_backup(tmp_path: Path) -> None:
     """Backup after backup beside a busy worker: each job of each backup has the files that its row speaks of."""
     with serving(tmp_path, WORKER_MAX_CONCURRENT_JOBS="2") as server:
         for _ in range(4):
@@ -110,7 +112,7 @@ def test_jobs_that_end_meanwhile_are_whole_in_the_backup(tmp_path):
             assert server.ended(job["workerJobId"])["status"] == "complete" and job["workerJobId"] in ids
 
 
-def test_a_second_backup_takes_no_room_for_what_the_first_has(tmp_path):
+def test_a_second_backup_takes_no_room_for_what_the_first_has(tmp_path: Path) -> None:
     """Files have a second name there; --keep leaves the newest, which stays whole."""
     with serving(tmp_path) as server:
         complete = [server.ended(server.submit()) for _ in range(2)]
@@ -130,7 +132,7 @@ def test_a_second_backup_takes_no_room_for_what_the_first_has(tmp_path):
         check_results(server, complete)
 
 
-def test_what_cannot_be_backed_up_or_restored_is_said(tmp_path):
+def test_what_cannot_be_backed_up_or_restored_is_said(tmp_path: Path) -> None:
     """One sentence, an exit code, and everything as it was: no table, a backup within the data folder, a worker at
     work, no backup, a damaged one."""
     assert "no job table" in command(tmp_path, "backup", tmp_path / "backup", code=EXIT_DATA_FOLDER)
@@ -153,7 +155,7 @@ def test_what_cannot_be_backed_up_or_restored_is_said(tmp_path):
 
 
 @pytest.mark.system("root", "mount", "umount")
-def test_a_full_disk_ends_a_backup_without_a_trace(tmp_path):
+def test_a_full_disk_ends_a_backup_without_a_trace(tmp_path: Path) -> None:
     """What was copied so far goes, and earlier backups stay."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -172,7 +174,7 @@ def test_a_full_disk_ends_a_backup_without_a_trace(tmp_path):
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_the_copy_that_nobody_fetched_goes_with_the_next_start(tmp_path):
+def test_the_copy_that_nobody_fetched_goes_with_the_next_start(tmp_path: Path) -> None:
     """A backup that was killed between the worker's copy and its own leaves nothing for long."""
     with serving(tmp_path) as server:
         (tmp_path / "data" / "backup.0123456789abcdef.sqlite3").write_text("x")

@@ -8,6 +8,8 @@ import os
 import socket
 import struct
 import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +25,7 @@ from tests.faults.clients import (
     post,
 )
 from tests.http.server import Raw
-from tests.process.server_of import TOKEN, serving
+from tests.process.server_of import TOKEN, Server, serving
 from tests.security.wire import exchange
 from tests.slices import FULL, luck_of
 from tests.waiting import eventually
@@ -35,7 +37,7 @@ SMUGGLED = f"GET /v1/smuggled HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {TOKE
 
 
 @contextlib.asynccontextmanager
-async def connection(server):
+async def connection(server: Server) -> AsyncIterator[Raw]:
     """A raw connection."""
     host, port = server.url.removeprefix("http://").rsplit(":", 1)
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -47,7 +49,7 @@ async def connection(server):
             await writer.wait_closed()
 
 
-async def end_early(server, body, cut, ending):
+async def end_early(server: Server, body: bytes, cut: int, ending: str) -> None:
     """One upload that stops after `cut` bytes: a close, a reset, or silence that the server has to end."""
     async with connection(server) as raw:
         raw.send(head(**FORM, Content_Length=len(body)) + body[:cut])
@@ -62,7 +64,7 @@ async def end_early(server, body, cut, ending):
 
 
 @pytest.mark.timeout(300)
-async def test_uploads_that_end_early_leave_nothing(tmp_path):
+async def test_uploads_that_end_early_leave_nothing(tmp_path: Path) -> None:
     """R13: closed, reset or silent, at any byte, many at once: no file, no folder and no descriptor stays."""
     with serving(tmp_path, **SLOW, WORKER_BODY_IDLE_SECONDS="1") as server:
         assert post(server, body_of(b"warm"))[0] == 201
@@ -92,11 +94,11 @@ EXPECTATIONS = {status: raw.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\
 NO_ROOM = {"WORKER_DISK_RESERVE_MB": "1000000000", "WORKER_MAX_FILE_MB": "20000"}
 
 
-def refusal(server, status):
+def refusal(server: Server, status: int) -> bool:
     """Send a body of 5 GB full of requests until the server ends it: whether the client saw the status."""
     block, sent = SMUGGLED * 1000, 0
 
-    def pieces():
+    def pieces() -> Iterator[bytes]:
         nonlocal sent
         yield EARLY[status]
         while sent < 5 * 10**8:
@@ -110,7 +112,7 @@ def refusal(server, status):
 
 
 @pytest.mark.timeout(300)
-def test_an_early_refusal_is_the_only_answer(tmp_path):
+def test_an_early_refusal_is_the_only_answer(tmp_path: Path) -> None:
     """R15: whatever the body holds, one answer, seen by 99 of 100 clients; a bounded number of bytes is taken."""
     count = 100 if FULL else 18
     with serving(tmp_path, **SLOW, **NO_ROOM, WORKER_REFUSED_DRAIN_MB="16") as server:
@@ -121,7 +123,7 @@ def test_an_early_refusal_is_the_only_answer(tmp_path):
         assert folders_of(tmp_path) == set()
 
 
-async def test_an_unwelcome_body_is_not_asked_for(tmp_path):
+async def test_an_unwelcome_body_is_not_asked_for(tmp_path: Path) -> None:
     """R16: with Expect: 100-continue the final refusal is the first and only thing that is said."""
     with serving(tmp_path, **SLOW, **NO_ROOM) as server:
         for status, raw_head in EXPECTATIONS.items():
@@ -133,7 +135,7 @@ async def test_an_unwelcome_body_is_not_asked_for(tmp_path):
 
 
 @pytest.mark.timeout(300)
-async def test_slow_clients_starve_nobody(tmp_path):
+async def test_slow_clients_starve_nobody(tmp_path: Path) -> None:
     """R17: 1,000 sockets that dribble headers or a body, beside a client whose requests are all answered; the slow ones
     end by the deadlines for headers and for a silent body."""
     count = 1000 if FULL else 300
@@ -160,7 +162,7 @@ async def test_slow_clients_starve_nobody(tmp_path):
         await eventually(lambda: descriptors(server) <= before)
 
 
-async def flood(server, numbers):
+async def flood(server: Server, numbers: list[int]) -> list[tuple[int, str | None]]:
     """Submissions one after the other over one connection where it stays open; (status, Retry-After) of each."""
     seen = []
     body = body_of(b"one of many")
@@ -180,7 +182,7 @@ async def flood(server, numbers):
 
 
 @pytest.mark.timeout(600)
-async def test_back_pressure_is_explicit(tmp_path):
+async def test_back_pressure_is_explicit(tmp_path: Path) -> None:
     """R25: 10,000 submissions: the queue takes what it may, the others get 429 with Retry-After; memory is flat."""
     count, limit = (10_000, 1000) if FULL else (1500, 100)
     with serving(tmp_path, **SLOW, WORKER_QUEUE_LIMIT=str(limit)) as server:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ exec "$@"
 
 
 @pytest.mark.timeout(600)
-def test_damage_ends_the_start_and_the_file_is_kept(tmp_path):
+def test_damage_ends_the_start_and_the_file_is_kept(tmp_path: Path) -> None:
     """Truncated, a page of zeros, no database, another program's, a newer version's: exit code, one sentence, file
     kept; with the good file back, every job is there. And while it runs, a second server is turned away."""
     path = tmp_path / "data" / "jobs.sqlite3"
@@ -55,7 +56,7 @@ def test_damage_ends_the_start_and_the_file_is_kept(tmp_path):
 
 
 @pytest.mark.system("root", "unshare", "mount")
-def test_a_network_file_system_is_named(tmp_path):
+def test_a_network_file_system_is_named(tmp_path: Path) -> None:
     """By the start as a warning in the log, by doctor as a failed check; both name it."""
     ready = tmp_path / "ready.json"
     environment = {

@@ -7,19 +7,20 @@ restart is needed between them. The log is a file as well, and a log that cannot
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.faults.clients import KEEP, SLOW, body_of, folders_of, jobs_of, open_files, post
-from tests.faults.strace import injected, recorded
-from tests.process.server_of import serving, stop
+from tests.faults.strace import Call, injected, recorded
+from tests.process.server_of import Server, serving, stop
 from tests.slices import FULL, slice_of
 from tests.waiting import until
 
 ONE_FILE = body_of(b"the sound " * 200)
 
 
-def calls_on_files(server, folder):
+def calls_on_files(server: Server, folder: Path) -> list[Call]:
     """The calls of one upload that touch a file of the worker, in their order."""
     with recorded(server.process.pid) as recording:
         status, _ = post(server, ONE_FILE)
@@ -34,12 +35,12 @@ def calls_on_files(server, folder):
     return [*last.values(), *slice_of(others, 3, "calls of an upload")]
 
 
-def costs_nothing(call):
+def costs_nothing(call: Call) -> bool:
     """The log, which is the operator's; the mark of an upload on its way, which says nothing once there is a row."""
     return call.path.endswith(".log") or (call.name == "unlink" and call.path.endswith("/receiving"))
 
 
-def fails_once(server, folder, call, error, *, key):
+def fails_once(server: Server, folder: Path, call: Call, error: str, *, key: str) -> bool:
     """One upload with a fault in this call, and then the same without; False when the call was not made again."""
     kept = {job["workerJobId"] for job in jobs_of(server)}
     with injected(call, f"error={error}") as injection:
@@ -62,7 +63,7 @@ def fails_once(server, folder, call, error, *, key):
 @pytest.mark.system("strace", "root")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
-def test_every_call_of_an_upload_fails_once(tmp_path, error):
+def test_every_call_of_an_upload_fails_once(tmp_path: Path, error: str) -> None:
     """EIO: 5xx; ENOSPC: 507 or 503 with Retry-After, never 500. No folder, descriptor or job is left, the same key is
     free, the very next upload succeeds; after a kill -9 the store still holds exactly what was accepted."""
     with serving(tmp_path, **SLOW, **KEEP) as server:
@@ -85,7 +86,7 @@ def test_every_call_of_an_upload_fails_once(tmp_path, error):
 
 
 @pytest.mark.system("strace", "root")
-def test_a_row_whose_commit_failed_is_no_job_after_a_crash(tmp_path):
+def test_a_row_whose_commit_failed_is_no_job_after_a_crash(tmp_path: Path) -> None:
     """The commit's fsync fails, its repair's as well, and the server is killed: what it refused does not come back."""
     with serving(tmp_path, **SLOW, **KEEP) as server:
         call = next(call for call in calls_on_files(server, tmp_path) if call.name == "fdatasync")
@@ -103,7 +104,7 @@ def test_a_row_whose_commit_failed_is_no_job_after_a_crash(tmp_path):
 
 @pytest.mark.system("strace", "root")
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
-def test_the_end_of_a_job_waits_for_a_disk_that_takes_it(tmp_path, error):
+def test_the_end_of_a_job_waits_for_a_disk_that_takes_it(tmp_path: Path, error: str) -> None:
     """While no commit succeeds, a job that has ended stays as it was and the service answers; then it completes."""
     gate = tmp_path / "gate"
     with serving(tmp_path, **KEEP) as server:
@@ -125,7 +126,7 @@ def test_the_end_of_a_job_waits_for_a_disk_that_takes_it(tmp_path, error):
 @pytest.mark.serial
 @pytest.mark.system("strace", "root")
 @pytest.mark.timeout(300)
-def test_a_stuck_disk_blocks_only_uploads(tmp_path):
+def test_a_stuck_disk_blocks_only_uploads(tmp_path: Path) -> None:
     """R18: an upload's fsync takes 5 s; with more uploads waiting than file threads, health, ping and the list of jobs
     are answered meanwhile, and all uploads are accepted in the end."""
     with serving(tmp_path, **SLOW, **KEEP) as server:

@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults.clients import BOUNDARY, KIND, SLOW, body_of, folders_of, jobs_of, open_files, post
 from tests.faults.disks import MIB, fill, small_disk, use_up_inodes
-from tests.process.server_of import TOKEN, serving, stop
+from tests.process.server_of import TOKEN, Server, serving, stop
 from tests.waiting import until
 
 pytestmark = [pytest.mark.serial, pytest.mark.system("root", "mount"), pytest.mark.timeout(300)]
@@ -21,7 +23,7 @@ SMALL = {"WORKER_DECODED_FACTOR": "0"}
 HOLD = '{"steps": [["wait_file", "%s"], ["windows", 1]]}'
 
 
-def post_chunked(server, megabytes):
+def post_chunked(server: Server, megabytes: int) -> tuple[int, Any] | None:
     """An upload without a length: status and JSON, or None when the connection broke."""
     host, port = server.url.removeprefix("http://").rsplit(":", 1)
     connection = http.client.HTTPConnection(host, int(port), timeout=60)
@@ -41,7 +43,7 @@ def post_chunked(server, megabytes):
         connection.close()
 
 
-def test_uploads_on_a_full_disk(tmp_path):
+def test_uploads_on_a_full_disk(tmp_path: Path) -> None:
     """Refused before reading, refused while reading, and accepted as soon as there is room."""
     with small_disk(tmp_path / "data") as disk, serving(tmp_path, **SLOW, **SMALL) as server:
         status, kept = post(server, body_of(b"kept"))
@@ -61,7 +63,7 @@ def test_uploads_on_a_full_disk(tmp_path):
         assert '"status": 500' not in server.log.read_text()
 
 
-def test_no_inodes_left(tmp_path):
+def test_no_inodes_left(tmp_path: Path) -> None:
     """The other way in which a disk is full."""
     with small_disk(tmp_path / "data", inodes=200) as disk, serving(tmp_path, **SLOW, **SMALL) as server:
         assert post(server, body_of(b"kept"))[0] == 201
@@ -75,7 +77,7 @@ def test_no_inodes_left(tmp_path):
         assert post(server, body_of(b"room"))[0] == 201
 
 
-def test_the_service_lives_on_without_a_byte_of_room(tmp_path):
+def test_the_service_lives_on_without_a_byte_of_room(tmp_path: Path) -> None:
     """A job that ends meanwhile ends; reads, deletes and cancels go on; the next jobs run once there is room."""
     gate = tmp_path / "gate"
     with small_disk(tmp_path / "data", size_mb=16) as disk, serving(tmp_path, **SMALL) as server:
@@ -103,7 +105,7 @@ def test_the_service_lives_on_without_a_byte_of_room(tmp_path):
         assert '"status": 500' not in server.log.read_text()
 
 
-def test_a_start_on_a_full_disk_answers(tmp_path):
+def test_a_start_on_a_full_disk_answers(tmp_path: Path) -> None:
     """After a kill it starts without room, shows the job that ran, and runs it again once there is some."""
     gate = tmp_path / "gate"
     with small_disk(tmp_path / "data", size_mb=16) as disk:
@@ -124,7 +126,7 @@ def test_a_start_on_a_full_disk_answers(tmp_path):
             assert stop(server) == 0
 
 
-def test_no_upload_is_accepted_that_could_not_be_decoded(tmp_path):
+def test_no_upload_is_accepted_that_could_not_be_decoded(tmp_path: Path) -> None:
     """The room for the sound of the jobs at work counts: on the data's disk or, where it is another, on the scratch's;
     for uploads with a length before they are read, for the others before they are accepted."""
     with small_disk(tmp_path / "data"), serving(tmp_path, **SLOW) as server:

@@ -10,29 +10,34 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.faults.clients import KEEP, SLOW, Ledger, let_go
 from tests.faults.strace import injected, recorded
 from tests.process.pool_of import alive
-from tests.process.server_of import serving
+from tests.process.server_of import Server, serving
 from tests.slices import FULL, luck_of, seed_of
 from tests.waiting import until
 
+T = TypeVar("T")
 SIGNALS = 50 if FULL else 6
 SIDE_BY_SIDE = 2
 """Servers at once, each with its own folder: one waits for its start while the other works."""
 
 
-def side_by_side(work):
+def side_by_side(work: Callable[[int], T]) -> list[T]:
     """Call work(0), work(1), … at once; their results."""
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         return list(threads.map(work, range(SIDE_BY_SIDE)))
 
 
-def killed_before_call(folder, ledger, number):
+def killed_before_call(folder: Path, ledger: Ledger, number: int) -> int:
     """One start: the ledger holds; record one upload, then kill the server in the next at call `number`.
 
     Returns how many calls an upload has, or 0 when `number` is beyond them; a call that is not made again dies not.
@@ -57,7 +62,7 @@ def killed_before_call(folder, ledger, number):
 
 @pytest.mark.system("strace", "root")
 @pytest.mark.timeout(900)
-def test_kill_before_every_system_call_of_an_accept(tmp_path):
+def test_kill_before_every_system_call_of_an_accept(tmp_path: Path) -> None:
     """Killed before any write, pwrite64, fsync, fdatasync, rename, open, mkdir of an accept: nothing lost or doubled.
 
     The control: the server did die at the calls (one that was not made again, such as a second wake-up of the event
@@ -66,7 +71,7 @@ def test_kill_before_every_system_call_of_an_accept(tmp_path):
     step = 1 if FULL else 6
     first = seed_of("kills at calls") % step
 
-    def work(side):
+    def work(side: int) -> Any:
         folder = tmp_path / str(side)
         folder.mkdir()
         ledger = Ledger(f"side-{side}")
@@ -86,7 +91,7 @@ def test_kill_before_every_system_call_of_an_accept(tmp_path):
         assert {"write", "pwrite64", "fsync", "fdatasync", "rename", "openat", "mkdir"} <= set(died)
 
 
-def load(server, ledger, halt):
+def load(server: Server, ledger: Ledger, halt: threading.Event) -> None:
     """One client: a few submissions, then looks at the list, until the server is gone."""
     for _ in range(3):
         if not ledger.submit(server):
@@ -98,7 +103,7 @@ def load(server, ledger, halt):
             return
 
 
-def ended_at_random(folder, ledger, how, luck):
+def ended_at_random(folder: Path, ledger: Ledger, how: str, luck: Random) -> None:
     """One start under load, ended after a random time by SIGKILL, by SIGTERM, or by two of them."""
     with serving(
         folder, **KEEP, WORKER_DRAIN_SECONDS="0.2", WORKER_MAX_CONCURRENT_JOBS="2", WORKER_PROCESSES_PER_GPU="2"
@@ -124,11 +129,11 @@ def ended_at_random(folder, ledger, how, luck):
 
 @pytest.mark.parametrize("how", ["kill", "term"])
 @pytest.mark.timeout(900)
-def test_signals_at_random_moments_under_load(tmp_path, how):
+def test_signals_at_random_moments_under_load(tmp_path: Path, how: str) -> None:
     """SIGKILL, or SIGTERM (half of the time followed by a second one): exit code 0 for the latter, no process is left,
     every accepted job completes after the next start, each window is made once, and no submission becomes two jobs."""
 
-    def work(side):
+    def work(side: int) -> Any:
         luck = luck_of(f"signals {how} {side}")
         folder = tmp_path / str(side)
         folder.mkdir()

@@ -9,11 +9,12 @@ import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.faults.clients import body_of, post
-from tests.process.server_of import serving
+from tests.process.server_of import Server, serving
 from tests.slices import FULL
 from tests.waiting import until
 
@@ -22,7 +23,7 @@ UPLOAD_MB = 256 if FULL else 32
 LATE_S = 5.0
 
 
-def lag_s(server):
+def lag_s(server: Server) -> float:
     """The longest lateness of the loop since this was last asked."""
     with urllib.request.urlopen(f"{server.url}/metrics", timeout=60) as answer:
         text = answer.read().decode()
@@ -32,7 +33,7 @@ def lag_s(server):
 
 
 @pytest.mark.timeout(300)
-def test_the_loop_is_on_time_under_load(tmp_path):
+def test_the_loop_is_on_time_under_load(tmp_path: Path) -> None:
     """Four uploads at once, 50 status calls a second and a child that dies: no tick is later than a generous bound."""
     body = body_of(bytes(UPLOAD_MB * 2**20))
     with serving(tmp_path, WORKER_DECODED_FACTOR="0") as server:
@@ -42,7 +43,7 @@ def test_the_loop_is_on_time_under_load(tmp_path):
         over = threading.Event()
         late = []
 
-        def ask():
+        def ask() -> None:
             while not over.is_set():
                 assert server.request("GET", f"/v1/jobs/{poison}")[0] == 200
                 late.append(lag_s(server))

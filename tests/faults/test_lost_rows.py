@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from tests.waiting import until
 JOBS = 4
 
 
-def filled(folder):
+def filled(folder: Path) -> tuple[dict[tuple[str, str], bytes], dict[tuple[str, str], bytes]]:
     """A server that was killed with JOBS complete jobs and one that runs; its files before."""
     with serving(folder) as server:
         for number in range(JOBS):
@@ -27,12 +29,12 @@ def filled(folder):
     return results, inputs
 
 
-def emptied(path):
+def emptied(path: Path) -> None:
     """A file of 0 bytes: what some file systems leave after a crash."""
     os.truncate(path, 0)
 
 
-def without_rows(path):
+def without_rows(path: Path) -> None:
     """A sound table, but not that of these files."""
     path.with_name("jobs.sqlite3-wal").unlink()
     path.unlink()
@@ -47,7 +49,7 @@ def without_rows(path):
 @pytest.mark.parametrize(
     ("lose", "event"), [(emptied, "jobs_without_table"), (without_rows, "jobs_without_row")], ids=["emptied", "another"]
 )
-def test_a_table_without_the_rows_costs_no_file(tmp_path, lose, event):
+def test_a_table_without_the_rows_costs_no_file(tmp_path: Path, lose: Callable[[Path], None], event: str) -> None:
     """Every result and every accepted input is put aside, with one warning that says where; the worker works on."""
     results, inputs = filled(tmp_path)
     lose(tmp_path / "data" / "jobs.sqlite3")
@@ -65,7 +67,7 @@ def test_a_table_without_the_rows_costs_no_file(tmp_path, lose, event):
         assert results.items() <= files_of(tmp_path, "out").items()
 
 
-def test_an_older_table_costs_no_file(tmp_path):
+def test_an_older_table_costs_no_file(tmp_path: Path) -> None:
     """A backup of the table is put back: results of jobs that are younger than it, inputs that were accepted after it,
     and results of jobs that still waited in it, are all kept; the half of an upload goes."""
     database = tmp_path / "data" / "jobs.sqlite3"
@@ -98,7 +100,7 @@ def test_an_older_table_costs_no_file(tmp_path):
         assert stop(server) == 0
 
 
-def test_a_deletion_that_was_cut_short_is_finished(tmp_path):
+def test_a_deletion_that_was_cut_short_is_finished(tmp_path: Path) -> None:
     """Killed after the folder's name said so: neither the row nor a file comes back, and nothing is put aside."""
     with serving(tmp_path) as server:
         deleted, kept = server.submit(), server.submit()
@@ -115,7 +117,7 @@ def test_a_deletion_that_was_cut_short_is_finished(tmp_path):
         assert not list((tmp_path / "data").glob("jobs.without*"))
 
 
-def test_an_upload_that_was_not_answered_is_not_put_aside(tmp_path):
+def test_an_upload_that_was_not_answered_is_not_put_aside(tmp_path: Path) -> None:
     """Its bytes are whole, and its row was never committed: its client sends it again."""
     with serving(tmp_path, **SLOW) as server:
         _, job = post(server, body_of(b"a"))

@@ -6,6 +6,8 @@ results' fsync, their folder's rename and fsync, the row's commit, and only then
 
 import re
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from tests.waiting import until
 CALLS = ("write", "sendto", "writev", "sendmsg", "fsync", "fdatasync", "rename")
 
 
-def in_order(*steps):
+def in_order(*steps: list[Any]) -> None:
     """Each step (all calls of it) had returned before any call of the next began."""
     for earlier, later in pairwise(steps):
         assert earlier and later, (earlier, later)
@@ -25,7 +27,7 @@ def in_order(*steps):
 
 
 @pytest.mark.system("strace", "root")
-def test_durable_before_it_is_said(tmp_path):
+def test_durable_before_it_is_said(tmp_path: Path) -> None:
     """From the first byte to the 201, and from the result to `complete`, in one recording of parent and child."""
     with serving(tmp_path) as server:
         server.ended(server.submit())
@@ -58,7 +60,7 @@ def test_durable_before_it_is_said(tmp_path):
     assert len(commits) >= 3, "accepted, attempt counted, complete"
 
 
-def is_worker(pid):
+def is_worker(pid: int) -> bool:
     """A spawned child, not multiprocessing's resource tracker."""
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         return b"spawn_main" in file.read()

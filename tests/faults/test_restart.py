@@ -3,6 +3,8 @@
 import json
 import sqlite3
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ STORED, LEFT = (10_000, 1000) if FULL else (2000, 200)
 RUNNING = 20
 
 
-def prepare(folder):
+def prepare(folder: Path) -> Any:
     """A data folder with many finished jobs, some that were running, and leftovers of every kind; the running ids."""
     data = folder / "data"
     (data / "jobs").mkdir(parents=True)
@@ -62,7 +64,7 @@ def prepare(folder):
 
 
 @pytest.mark.timeout(600)
-def test_restart_with_much_to_take_up(tmp_path):
+def test_restart_with_much_to_take_up(tmp_path: Path) -> None:
     """10,000 jobs and 1,000 leftovers: it listens soon (the figure is printed; the promise is 5 s on an idle machine),
     the leftovers and the inputs of ended jobs are gone, running jobs run again as attempt 2."""
     done, running = prepare(tmp_path)
@@ -84,7 +86,7 @@ def test_restart_with_much_to_take_up(tmp_path):
         assert stop(server) == 0
 
 
-def test_keys_inputs_and_results_over_restarts(tmp_path):
+def test_keys_inputs_and_results_over_restarts(tmp_path: Path) -> None:
     """The same key gives the same job after a kill and after a stop; inputs go with the end of a job, however it ends,
     unless they are kept; results go after the retention, and a running job's never do."""
     gate = tmp_path / "gate"
@@ -119,7 +121,7 @@ def test_keys_inputs_and_results_over_restarts(tmp_path):
         assert stop(server) == 0
 
 
-def test_a_job_without_its_files_fails_and_gives_its_key_up(tmp_path):
+def test_a_job_without_its_files_fails_and_gives_its_key_up(tmp_path: Path) -> None:
     """Such a row is one that a failed commit left behind before a power cut, or its files were deleted by hand."""
     with serving(tmp_path, **SLOW) as server:
         _, job = post(server, body_of(b"a"), Idempotency_Key="k")

@@ -3,11 +3,13 @@
 import contextlib
 import socket
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.faults.clients import SLOW, body_of, descriptors, head, memory_mb, post
-from tests.process.server_of import serving, stop, until
+from tests.process.server_of import Server, serving, stop, until
 from tests.slices import FULL
 
 CLIENTS = 1000 if FULL else 300
@@ -16,7 +18,7 @@ BUNDLE = "/docs/swagger-ui-bundle.js"
 
 
 @contextlib.contextmanager
-def never_reading(server, count, request):
+def never_reading(server: Server, count: int, request: bytes) -> Iterator[None]:
     """Connections that have sent `request` and read nothing, with the smallest receive buffer that the kernel gives."""
     with contextlib.ExitStack() as stack:
         port = int(server.url.rsplit(":", 1)[1])
@@ -30,7 +32,7 @@ def never_reading(server, count, request):
         yield
 
 
-def seconds_of_a_look(server):
+def seconds_of_a_look(server: Server) -> float:
     """One look at /health/live, on a connection of its own and without a token."""
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 60) as client:
@@ -43,7 +45,7 @@ def seconds_of_a_look(server):
 @pytest.mark.serial
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("path", ["/openapi.json", BUNDLE, "/v1/jobs"])
-def test_answers_that_strangers_do_not_read_take_nothing_from_others(tmp_path, path):
+def test_answers_that_strangers_do_not_read_take_nothing_from_others(tmp_path: Path, path: Path) -> None:
     """1,000 with 20 requests each: health checks are answered, memory stays flat, work goes on, SIGTERM ends it."""
     with serving(tmp_path, **SLOW) as server:
         assert post(server, body_of(b"warm"))[0] == 201
@@ -64,7 +66,7 @@ def test_answers_that_strangers_do_not_read_take_nothing_from_others(tmp_path, p
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("token", [True, False])
-def test_an_answer_that_nobody_takes_ends(tmp_path, token):
+def test_an_answer_that_nobody_takes_ends(tmp_path: Path, token: bool) -> None:
     """After WORKER_WRITE_IDLE_SECONDS, with a token and without: no descriptor stays."""
     with serving(tmp_path, **SLOW, WORKER_WRITE_IDLE_SECONDS="2") as server:
         seconds_of_a_look(server)
@@ -74,7 +76,7 @@ def test_an_answer_that_nobody_takes_ends(tmp_path, token):
             until(lambda: descriptors(server) <= before, deadline_s=120)
 
 
-def test_a_slow_reader_gets_all_of_it(tmp_path):
+def test_a_slow_reader_gets_all_of_it(tmp_path: Path) -> None:
     """A client that takes a little, and again a little, is none of those: what counts is that something moves."""
     with serving(tmp_path, **SLOW, WORKER_WRITE_IDLE_SECONDS="2") as server:
         with socket.socket() as client:

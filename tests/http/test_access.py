@@ -1,5 +1,8 @@
 """Who gets in: default deny, tokens of any bytes, ids of requests, the one shape of every error."""
 
+from pathlib import Path
+from typing import Any
+
 import aiohttp
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -91,7 +94,7 @@ async def test_no_bytes_are_a_500(server: Running, token: bytes) -> None:
 
 
 @pytest.mark.parametrize("overrides", [{"token": None, "token_file": "set by the test"}])
-async def test_every_token_of_the_file_is_good(tmp_path, overrides) -> None:
+async def test_every_token_of_the_file_is_good(tmp_path: Path, overrides: dict[str, Any]) -> None:
     """Rotation: the old and the new token work at the same time."""
     from btworker.config import Settings
     from tests.http.server import serving

@@ -94,7 +94,9 @@ async def test_metrics_count_what_happened(client: aiohttp.ClientSession, server
 
 
 @pytest.mark.system("promtool")
-async def test_promtool_has_nothing_to_say(client: aiohttp.ClientSession, server: Running, monkeypatch) -> None:
+async def test_promtool_has_nothing_to_say(
+    client: aiohttp.ClientSession, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Names, units, help texts and types are as Prometheus wants them, those of GPUs as well."""
     fake_nvml.install(monkeypatch, {"GPU-0": fake_nvml.Gpu()})
     server.context.machine.gpu_watch = watch = GpuWatch([Device("cuda", "GPU-0", "H200", 0)])
@@ -208,7 +210,9 @@ async def test_an_upload_that_breaks_off_is_counted(client: aiohttp.ClientSessio
     assert value(await scraped(client), "btworker_uploads_in_progress") == 0
 
 
-async def test_an_upload_that_the_disk_refuses_is_counted(client: aiohttp.ClientSession, monkeypatch) -> None:
+async def test_an_upload_that_the_disk_refuses_is_counted(
+    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """failed: it was our disk, not the client."""
 
     def full(*_: object) -> None:
@@ -225,7 +229,9 @@ async def test_without_a_gpu_there_is_no_gpu_metric(client: aiohttp.ClientSessio
     assert "btworker_gpu" not in await scraped(client)
 
 
-async def test_gpus_are_read_from_the_driver(client: aiohttp.ClientSession, server: Running, monkeypatch) -> None:
+async def test_gpus_are_read_from_the_driver(
+    client: aiohttp.ClientSession, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By their workers' labels; a value that a GPU does not have is left out; one that fell off the bus is down."""
     gpus = {"GPU-0": fake_nvml.Gpu(used=3, total=80), "MIG-1": fake_nvml.Gpu(whole=False)}
     fake_nvml.install(monkeypatch, gpus)

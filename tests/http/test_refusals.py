@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -127,7 +128,7 @@ async def test_bad_bodies(client: aiohttp.ClientSession, server: Running, name: 
     """With Content-Length and without."""
     body, status, code = BODIES[name]
 
-    async def pieces():
+    async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(body), 65_536):
             yield body[start : start + 65_536]
 

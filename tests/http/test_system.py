@@ -57,7 +57,9 @@ async def test_a_full_disk_is_not_ready(client: aiohttp.ClientSession) -> None:
     assert "WORKER_DISK_RESERVE_MB" in body["reasons"][0]
 
 
-async def test_a_broken_store_is_not_ready(client: aiohttp.ClientSession, server: Running, monkeypatch) -> None:
+async def test_a_broken_store_is_not_ready(
+    client: aiohttp.ClientSession, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import sqlite3
 
     async def broken() -> None:

@@ -2,9 +2,9 @@
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import json
+import time
 from typing import Any
 
 import aiohttp
@@ -223,23 +223,25 @@ async def test_a_deleted_upload_is_gone(client: aiohttp.ClientSession, server: R
         stored(server, place)
 
 
-@pytest.mark.parametrize("overrides", [{"resumable_hours": 2 / 3600}])
 async def test_an_unfinished_upload_expires(
     client: aiohttp.ClientSession, server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """410 for a while, then it was never there."""
-    monkeypatch.setattr("btworker.service.resumable.SWEEP_S", 0.05)
+    """410 once its time is over, and after as long again it was never there."""
+    monkeypatch.setattr("btworker.service.resumable.SWEEP_S", 0.01)
+    resumable, hours = server.service.resumable, 0.0
+    monkeypatch.setattr(resumable, "_clock", lambda: time.time() + hours * 3600)
     place = await created(client)
-    with contextlib.suppress(StopAsyncIteration):
-        server.service._tasks[-1].cancel()
-    sweep = asyncio.create_task(server.service.resumable.sweep())
-    statuses = []
-    while not statuses or statuses[-1] != 404:
-        statuses.append((await looked(client, place)).status)
-        await asyncio.sleep(0.02)
+    server.service._tasks[-1].cancel()
+    sweep = asyncio.create_task(resumable.sweep())
+    for status in (200, 410, 404):
+
+        async def answers(status: int = status) -> bool:
+            return (await looked(client, place)).status == status
+
+        await eventually(answers, f"{status} after {hours} hours")
+        hours += server.settings.resumable_hours + 1
     sweep.cancel()
     await asyncio.gather(sweep, return_exceptions=True)
-    assert list(dict.fromkeys(statuses))[-2:] == [410, 404]
     assert not list((server.settings.data_dir / "uploads").iterdir())
 
 

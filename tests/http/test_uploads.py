@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -118,7 +119,7 @@ async def test_chunked_uploads_work(client: aiohttp.ClientSession) -> None:
     """Without Content-Length, in pieces that split the boundaries."""
     body = form(field("language", "de"), file(b"0123456789" * 5000))
 
-    async def pieces():
+    async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(body), 997):
             yield body[start : start + 997]
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from tests.process.pool_of import alive, descriptors, ended, running_service, su
 from tests.waiting import eventually
 
 
-async def test_job_completes_in_a_child(tmp_path):
+async def test_job_completes_in_a_child(tmp_path: Path) -> None:
     """A job runs in another process, its output is what that process wrote, and its input is gone afterwards."""
     async with running_service(tmp_path) as service:
         job = await ended(service, await submit(service, text="good morning"))
@@ -24,7 +26,7 @@ async def test_job_completes_in_a_child(tmp_path):
         await eventually(lambda: not service.data.folder(job.id).inputs.exists())
 
 
-async def test_two_processes_work_at_once(tmp_path):
+async def test_two_processes_work_at_once(tmp_path: Path) -> None:
     """With two slots in two processes two jobs run at the same time, one in each."""
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
         gate = tmp_path / "gate"
@@ -36,7 +38,7 @@ async def test_two_processes_work_at_once(tmp_path):
         assert len({result["pid"] for result in results}) == 2
 
 
-async def test_priority_goes_first(tmp_path):
+async def test_priority_goes_first(tmp_path: Path) -> None:
     """Of the waiting jobs the one with the higher priority starts first, then the older one."""
     async with running_service(tmp_path) as service:
         gate = tmp_path / "gate"
@@ -49,7 +51,7 @@ async def test_priority_goes_first(tmp_path):
         assert sorted(done, key=lambda job: job.finished_at) == done
 
 
-async def test_what_a_job_finds_out_about_its_child_is_known_afterwards(tmp_path):
+async def test_what_a_job_finds_out_about_its_child_is_known_afterwards(tmp_path: Path) -> None:
     """Speakers, which are loaded when a job first asks for them, cannot be: ping would not know from Ready alone."""
     async with running_service(tmp_path) as service:
         await ended(service, await submit(service))
@@ -60,7 +62,7 @@ async def test_what_a_job_finds_out_about_its_child_is_known_afterwards(tmp_path
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
-async def test_killed_child_costs_one_attempt_and_no_finished_window(tmp_path, name):
+async def test_killed_child_costs_one_attempt_and_no_finished_window(tmp_path: Path, name: str) -> None:
     """kill -9 in the middle of a job: the second attempt completes it without repeating the finished windows."""
     async with running_service(tmp_path, keep_inputs=True) as service:
         job = await submit(service, ["windows", 3], ["on_attempt", 1, ["signal", name]], ["windows", 5])
@@ -72,7 +74,7 @@ async def test_killed_child_costs_one_attempt_and_no_finished_window(tmp_path, n
         assert any(name in line.message for line in job.logs)
 
 
-async def test_outside_kill_costs_one_attempt(tmp_path):
+async def test_outside_kill_costs_one_attempt(tmp_path: Path) -> None:
     """The same when somebody else kills the child."""
     async with running_service(tmp_path) as service:
         gate = tmp_path / "gate"
@@ -85,7 +87,7 @@ async def test_outside_kill_costs_one_attempt(tmp_path):
         assert transcript(service, job)["pid"] != pid
 
 
-async def test_poison_job_ends_and_the_queue_goes_on(tmp_path):
+async def test_poison_job_ends_and_the_queue_goes_on(tmp_path: Path) -> None:
     """A job that kills its process twice is failed with WORKER_CRASHED; the job behind it completes."""
     async with running_service(tmp_path) as service:
         poison = await submit(service, ["signal", "SIGKILL"])
@@ -97,7 +99,7 @@ async def test_poison_job_ends_and_the_queue_goes_on(tmp_path):
         assert service.counters.jobs["failed", "worker_crash"] == 1
 
 
-async def test_a_child_that_died_leaves_nothing_in_the_end(tmp_path):
+async def test_a_child_that_died_leaves_nothing_in_the_end(tmp_path: Path) -> None:
     """After the last attempt no other comes to clear away: scratch sound and half the results go with the job's end."""
     async with running_service(tmp_path, max_attempts=1) as service:
         job = await submit(service, ["windows", 1], ["tool_left", 60], ["wait_file", str(tmp_path / "never")])
@@ -110,7 +112,7 @@ async def test_a_child_that_died_leaves_nothing_in_the_end(tmp_path):
         await eventually(lambda: not list(service.data.folder(job.id).path.iterdir()))
 
 
-async def test_failure_keeps_the_child(tmp_path):
+async def test_failure_keeps_the_child(tmp_path: Path) -> None:
     """An error that has a code fails the job with it; an unforeseen one is PROCESSING_ERROR; the child stays."""
     async with running_service(tmp_path) as service:
         bad = await ended(service, await submit(service, ["fail", "NO_AUDIO", "no sound in it"]))
@@ -122,7 +124,7 @@ async def test_failure_keeps_the_child(tmp_path):
         assert transcript(service, good)["pid"] == pid
 
 
-async def test_broken_gpu_context_gets_a_new_child(tmp_path):
+async def test_broken_gpu_context_gets_a_new_child(tmp_path: Path) -> None:
     """After GPU_ERROR the child is replaced and the job tried once more."""
     async with running_service(tmp_path) as service:
         job = await ended(service, await submit(service, ["on_attempt", 1, ["fail", "GPU_ERROR", "illegal address"]]))
@@ -130,7 +132,7 @@ async def test_broken_gpu_context_gets_a_new_child(tmp_path):
         assert service.workers()[0].restarts == (("gpu_error", 1),)
 
 
-async def test_large_last_word_before_death_is_read(tmp_path):
+async def test_large_last_word_before_death_is_read(tmp_path: Path) -> None:
     """What the child said before it died counts; half a message does not hang the parent."""
     async with running_service(tmp_path) as service:
         warnings = [["warn", "w" * 60_000 + str(n)] for n in range(50)]
@@ -140,7 +142,7 @@ async def test_large_last_word_before_death_is_read(tmp_path):
         assert len(job.warnings) == 50
 
 
-async def test_cancel_running_and_waiting(tmp_path):
+async def test_cancel_running_and_waiting(tmp_path: Path) -> None:
     """A waiting job is canceled at once, a running one by its child, and the child takes the next job."""
     async with running_service(tmp_path) as service:
         gate = tmp_path / "gate"
@@ -158,7 +160,7 @@ async def test_cancel_running_and_waiting(tmp_path):
         assert transcript(service, after)["pid"] == pid
 
 
-async def test_cancel_kills_a_child_that_does_not_listen(tmp_path):
+async def test_cancel_kills_a_child_that_does_not_listen(tmp_path: Path) -> None:
     """A child stuck in C code is killed; the job is canceled and not tried again."""
     async with running_service(tmp_path) as service:
         job = await submit(service, ["windows", 1], ["spin", 60])
@@ -168,7 +170,7 @@ async def test_cancel_kills_a_child_that_does_not_listen(tmp_path):
         assert (job.status, job.attempt) == (JobStatus.CANCELED, 1)
 
 
-async def test_model_preference(tmp_path):
+async def test_model_preference(tmp_path: Path) -> None:
     """A job goes to the idle child that has its model loaded."""
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
         await eventually(lambda: all(worker.ready for worker in service.workers()))
@@ -185,7 +187,7 @@ async def test_model_preference(tmp_path):
     ("model", "sentence", "reason"),
     [("broken-model", "not in the cache", "internal"), ("killed-model", "SIGKILL", "worker_crash")],
 )
-async def test_child_that_cannot_load_says_why(tmp_path, model, sentence, reason):
+async def test_child_that_cannot_load_says_why(tmp_path: Path, model: str, sentence: str, reason: Any) -> None:
     """The service stays up, accepts jobs, and tells the reason; there is no loop of restarts."""
     async with running_service(tmp_path, model=model, models=model) as service:
         await eventually(lambda: service.workers()[0].phase is Phase.WAITING)
@@ -196,7 +198,7 @@ async def test_child_that_cannot_load_says_why(tmp_path, model, sentence, reason
         assert service.workers()[0].restarts == ((reason, 1),)
 
 
-async def test_stop_leaves_no_process_and_no_descriptor(tmp_path):
+async def test_stop_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
     """After stop the children are gone, whatever they were doing, and so are the pipes to them."""
     before = descriptors()
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
@@ -207,7 +209,7 @@ async def test_stop_leaves_no_process_and_no_descriptor(tmp_path):
     await eventually(lambda: descriptors() <= before + 3)
 
 
-async def test_restart_keeps_finished_jobs_and_goes_on_with_the_others(tmp_path):
+async def test_restart_keeps_finished_jobs_and_goes_on_with_the_others(tmp_path: Path) -> None:
     """What was complete stays; what ran goes on from its last window; what waited runs."""
     gate = tmp_path / "gate"
     async with running_service(tmp_path, keep_inputs=True) as service:

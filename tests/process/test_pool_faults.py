@@ -2,6 +2,8 @@
 
 import os
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from tests.waiting import eventually
 
 
 @pytest.mark.parametrize("step", [["signal", "SIGSTOP"], ["spin", 60]], ids=["stopped", "stuck in C"])
-async def test_a_hung_child_is_killed_and_its_job_goes_on(tmp_path, step):
+async def test_a_hung_child_is_killed_and_its_job_goes_on(tmp_path: Path, step: list[Any]) -> None:
     """Silence beyond the limit costs the child and one attempt; the next attempt goes on from the last window."""
     async with running_service(tmp_path, window_timeout_s=1, keep_inputs=True) as service:
         job = await submit(service, ["windows", 2], ["on_attempt", 1, step], ["windows", 3])
@@ -27,7 +29,7 @@ async def test_a_hung_child_is_killed_and_its_job_goes_on(tmp_path, step):
         assert any("without a sign of life while transcribing" in line.message for line in job.logs)
 
 
-async def test_a_job_that_always_hangs_is_timeout(tmp_path):
+async def test_a_job_that_always_hangs_is_timeout(tmp_path: Path) -> None:
     """After two attempts the job fails with TIMEOUT, its children are gone, and the next job completes."""
     async with running_service(tmp_path, window_timeout_s=1) as service:
         await eventually(lambda: service.workers()[0].ready)
@@ -42,7 +44,7 @@ async def test_a_job_that_always_hangs_is_timeout(tmp_path):
         assert not alive(pid)
 
 
-async def test_a_late_word_of_an_earlier_attempt_changes_nothing(tmp_path):
+async def test_a_late_word_of_an_earlier_attempt_changes_nothing(tmp_path: Path) -> None:
     """Whatever comes of an attempt that is over, its result included, the second attempt's job stays as it is."""
     async with running_service(tmp_path) as service:
         gate = tmp_path / "gate"
@@ -70,7 +72,7 @@ async def test_a_late_word_of_an_earlier_attempt_changes_nothing(tmp_path):
         assert done.outputs != (output,)
 
 
-async def test_healthy_slow_work_survives(tmp_path):
+async def test_healthy_slow_work_survives(tmp_path: Path) -> None:
     """A job that takes longer than the limit, but says something now and then, is left alone."""
     async with running_service(tmp_path, window_timeout_s=4) as service:
         steps = [step for n in range(1, 5) for step in (["windows", n], ["sleep", 1.5])]
@@ -79,7 +81,7 @@ async def test_healthy_slow_work_survives(tmp_path):
         assert job.finished_at - job.started_at > 4
 
 
-async def test_a_child_that_hangs_while_it_loads_is_killed(tmp_path):
+async def test_a_child_that_hangs_while_it_loads_is_killed(tmp_path: Path) -> None:
     """The service says so, stays up, and works as soon as a later start succeeds."""
     async with running_service(tmp_path, model="slow", models="slow", load_timeout_s=4) as service:
         await eventually(lambda: service.workers()[0].problem)
@@ -90,7 +92,7 @@ async def test_a_child_that_hangs_while_it_loads_is_killed(tmp_path):
         assert job.status is JobStatus.COMPLETE
 
 
-async def test_a_child_is_replaced_after_so_many_jobs(tmp_path):
+async def test_a_child_is_replaced_after_so_many_jobs(tmp_path: Path) -> None:
     """Between two jobs, so that no attempt is spent."""
     async with running_service(tmp_path, recycle_jobs=2) as service:
         jobs = [await submit(service) for _ in range(5)]
@@ -100,7 +102,7 @@ async def test_a_child_is_replaced_after_so_many_jobs(tmp_path):
         assert {(job.status, job.attempt) for job in done} == {(JobStatus.COMPLETE, 1)}
 
 
-async def test_a_child_that_has_grown_is_replaced(tmp_path):
+async def test_a_child_that_has_grown_is_replaced(tmp_path: Path) -> None:
     """Only a new process gives memory back."""
     async with running_service(tmp_path, recycle_growth_mb=64) as service:
         first = await ended(service, await submit(service, ["leak", 8]))
@@ -111,7 +113,7 @@ async def test_a_child_that_has_grown_is_replaced(tmp_path):
         assert after.attempt == 1
 
 
-async def test_a_gpu_that_fails_job_after_job_gets_a_rest(tmp_path):
+async def test_a_gpu_that_fails_job_after_job_gets_a_rest(tmp_path: Path) -> None:
     """Three different jobs in a row: quarantined, with a sentence; after the rest it works again, and is trusted."""
     async with running_service(tmp_path, quarantine_minutes=0.2, max_attempts=1) as service:
         for number in range(3):
@@ -130,7 +132,7 @@ async def test_a_gpu_that_fails_job_after_job_gets_a_rest(tmp_path):
 
 
 @pytest.mark.timeout(300)
-async def test_poison_jobs_do_not_stop_the_queue(tmp_path):
+async def test_poison_jobs_do_not_stop_the_queue(tmp_path: Path) -> None:
     """Among good jobs, those that kill their process are failed with WORKER_CRASHED, and every good one completes."""
     poison_count, good_count = (20, 200) if FULL else (5, 40)
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
@@ -147,7 +149,7 @@ async def test_poison_jobs_do_not_stop_the_queue(tmp_path):
 
 
 @pytest.mark.timeout(300)
-async def test_kills_of_children_cost_nobody_else(tmp_path):
+async def test_kills_of_children_cost_nobody_else(tmp_path: Path) -> None:
     """SIGKILL at random, some of them during a load or with 50 MB under way: noticed, and nothing else is lost."""
     rng = luck_of("kills of children")
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2, max_attempts=10) as service:
@@ -167,7 +169,7 @@ async def test_kills_of_children_cost_nobody_else(tmp_path):
         assert (steady.status, steady.attempt) == (JobStatus.COMPLETE, 1)
 
 
-async def test_a_death_while_speakers_are_told_apart_has_one_more_attempt(tmp_path):
+async def test_a_death_while_speakers_are_told_apart_has_one_more_attempt(tmp_path: Path) -> None:
     """The engine then leaves speakers out; a job that dies elsewhere has no more attempts than before."""
     async with running_service(tmp_path, max_attempts=1) as service:
         dies = ["on_attempt", 1, ["signal", "SIGKILL"]]
@@ -180,7 +182,7 @@ async def test_a_death_while_speakers_are_told_apart_has_one_more_attempt(tmp_pa
         assert (twice.status, twice.attempt) == (JobStatus.FAILED, 2)
 
 
-async def test_a_gpu_that_breaks_after_the_words_costs_the_child_and_not_the_job(tmp_path):
+async def test_a_gpu_that_breaks_after_the_words_costs_the_child_and_not_the_job(tmp_path: Path) -> None:
     """The job is complete; the child gives way to a fresh one, and the next job has it."""
     async with running_service(tmp_path) as service:
         await eventually(lambda: service.workers()[0].ready)
@@ -193,7 +195,7 @@ async def test_a_gpu_that_breaks_after_the_words_costs_the_child_and_not_the_job
         assert not alive(pid)
 
 
-async def test_children_go_first_when_memory_ends(tmp_path):
+async def test_children_go_first_when_memory_ends(tmp_path: Path) -> None:
     """The kernel's out-of-memory killer is told to take a child before the service."""
     async with running_service(tmp_path) as service:
         await eventually(lambda: service.workers()[0].ready)
@@ -206,7 +208,7 @@ async def test_children_go_first_when_memory_ends(tmp_path):
 @pytest.mark.serial
 @pytest.mark.system("root", "memory cgroup")
 @pytest.mark.timeout(300)
-async def test_a_job_that_eats_all_memory_takes_only_its_child(tmp_path):
+async def test_a_job_that_eats_all_memory_takes_only_its_child(tmp_path: Path) -> None:
     """In a cgroup that is too small for the job, the kernel kills its child; the job fails, the service goes on."""
     with memory_group(limit_mb=400) as group:
         async with running_service(tmp_path, max_attempts=1) as service:

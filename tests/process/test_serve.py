@@ -3,6 +3,8 @@
 import json
 import signal
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from tests.slices import FULL, slice_of
 from tests.waiting import until
 
 
-def test_listens_while_the_child_loads(tmp_path):
+def test_listens_while_the_child_loads(tmp_path: Path) -> None:
     """Ping answers long before a slow model is there; ready says why not, and a job waits."""
     with serving(tmp_path, WORKER_MODEL="slow", WORKER_MODELS="slow") as server:
         status, ping = server.request("GET", "/v1/ping")
@@ -31,7 +33,7 @@ def test_listens_while_the_child_loads(tmp_path):
         assert stop(server) == 0
 
 
-def test_front_end_starts_quickly_and_holds_no_torch(tmp_path):
+def test_front_end_starts_quickly_and_holds_no_torch(tmp_path: Path) -> None:
     """It listens soon after its start (1.5 s by the benches; the deadline here is generous) and maps no torch."""
     start = time.monotonic()
     with serving(tmp_path) as server:
@@ -44,14 +46,14 @@ def test_front_end_starts_quickly_and_holds_no_torch(tmp_path):
 
 
 @pytest.mark.parametrize(("offline", "seen"), [("true", "1"), ("false", "")])
-def test_offline_binds_the_libraries_too(tmp_path, offline, seen):
+def test_offline_binds_the_libraries_too(tmp_path: Path, offline: Any, seen: Any) -> None:
     """What a child imports may ask the hub by itself: it is told not to before it is imported."""
     with serving(tmp_path, WORKER_OFFLINE=offline, HF_HUB_OFFLINE="") as server:
         until(lambda: server.request("GET", "/health/ready")[0] == 200)
         assert server.request("GET", "/v1/preflight")[1]["versions"]["HF_HUB_OFFLINE"] == seen
 
 
-def test_model_that_does_not_exist(tmp_path):
+def test_model_that_does_not_exist(tmp_path: Path) -> None:
     """Ping is 200 with a warning, ready 503 with the reason, preflight says error, and jobs are still accepted."""
     with serving(tmp_path, WORKER_MODEL="broken", WORKER_MODELS="broken") as server:
         ping = until(lambda: (now := server.request("GET", "/v1/ping")[1]) and "broken" in str(now["warnings"]) and now)
@@ -65,7 +67,7 @@ def test_model_that_does_not_exist(tmp_path):
         assert stop(server) == 0
 
 
-def test_sigterm_drains(tmp_path):
+def test_sigterm_drains(tmp_path: Path) -> None:
     """A running job gets its time and completes; exit 0; no process is left."""
     gate = tmp_path / "gate"
     with serving(tmp_path) as server:
@@ -87,7 +89,7 @@ def test_sigterm_drains(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["timeout", "second signal"])
-def test_what_is_not_done_after_the_drain_runs_again(tmp_path, how):
+def test_what_is_not_done_after_the_drain_runs_again(tmp_path: Path, how: str) -> None:
     """The job goes back to the queue, keeps its windows and its attempts, and completes after the next start."""
     gate = tmp_path / "gate"
     with serving(tmp_path, WORKER_DRAIN_SECONDS="0.2" if how == "timeout" else "600") as server:
@@ -103,7 +105,7 @@ def test_what_is_not_done_after_the_drain_runs_again(tmp_path, how):
         assert (job["status"], job["attempt"], job["progress"]["chunkIndex"]) == ("complete", 2, 3)
 
 
-def test_a_stop_is_clean_however_often_it_is_asked_for(tmp_path):
+def test_a_stop_is_clean_however_often_it_is_asked_for(tmp_path: Path) -> None:
     """SIGTERM again and again, until the process is gone: exit code 0, not -15."""
     with serving(tmp_path) as server:
         while server.process.poll() is None:
@@ -113,7 +115,7 @@ def test_a_stop_is_clean_however_often_it_is_asked_for(tmp_path):
         assert '"stopped"' in server.log.read_text()
 
 
-def test_kill_of_the_server_loses_nothing(tmp_path):
+def test_kill_of_the_server_loses_nothing(tmp_path: Path) -> None:
     """kill -9: no process is left over, and after a restart the queued and the running jobs complete."""
     gate = tmp_path / "gate"
     with serving(tmp_path, WORKER_KEEP_INPUTS="true") as server:
@@ -133,7 +135,7 @@ def test_kill_of_the_server_loses_nothing(tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_kill_of_the_server_during_its_start_leaves_no_process(tmp_path):
+def test_kill_of_the_server_during_its_start_leaves_no_process(tmp_path: Path) -> None:
     """Whenever in its first seconds the server is killed, its children go with it."""
     for number in slice_of(range(10), 3, "kills during the start"):
         with serving(tmp_path, wait=False) as server:
@@ -146,7 +148,7 @@ def test_kill_of_the_server_during_its_start_leaves_no_process(tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_kill_of_the_server_at_work_leaves_no_process(tmp_path):
+def test_kill_of_the_server_at_work_leaves_no_process(tmp_path: Path) -> None:
     """Whatever its children do (stuck in C, stopped, at work, idle), they go with a server that is killed -9."""
     steps = ["spin", 60], ["signal", "SIGSTOP"], ["sleep", 60], ["windows", 1]
     for number in range(20 if FULL else 4):
@@ -162,21 +164,21 @@ def test_kill_of_the_server_at_work_leaves_no_process(tmp_path):
             until(lambda: not any(alive(pid) for pid in family), within_s=10)  # noqa: B023
 
 
-def refused(tmp_path, **environment):
+def refused(tmp_path: Path, **environment: str) -> Any:
     """Exit code and last words of a server that does not start."""
     with serving(tmp_path, wait=False, **environment) as server:
         code = server.process.wait(60)
         return code, server.log.read_text()
 
 
-def test_wrong_settings_end_the_start(tmp_path):
+def test_wrong_settings_end_the_start(tmp_path: Path) -> None:
     """One message with all mistakes, exit code 64, no traceback."""
     code, words = refused(tmp_path, WORKER_PORT="eighty", WORKER_TOKEN="")
     assert code == EXIT_BAD_SETTINGS and "WORKER_PORT" in words and "WORKER_TOKEN" in words
     assert "Traceback" not in words
 
 
-def test_busy_port_ends_the_start(tmp_path):
+def test_busy_port_ends_the_start(tmp_path: Path) -> None:
     """The sentence names the address."""
     with busy_port() as taken:
         port = str(taken.getsockname()[1])
@@ -184,7 +186,7 @@ def test_busy_port_ends_the_start(tmp_path):
     assert code == EXIT_PORT and port in words and "Traceback" not in words
 
 
-def test_folder_in_use_ends_the_start(tmp_path):
+def test_folder_in_use_ends_the_start(tmp_path: Path) -> None:
     """Two servers never share a folder."""
     with serving(tmp_path):
         code, words = refused(tmp_path)
@@ -192,7 +194,7 @@ def test_folder_in_use_ends_the_start(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["WORKER_DATA_DIR", "WORKER_TMP_DIR"])
-def test_unusable_folder_ends_the_start(tmp_path, name):
+def test_unusable_folder_ends_the_start(tmp_path: Path, name: str) -> None:
     """The sentence says what to do. Nobody, root included, makes a folder in /proc, or below a file."""
     (tmp_path / "file").write_text("in the way")
     for folder in ("/proc/nowhere", str(tmp_path / "file" / "below")):
@@ -201,7 +203,7 @@ def test_unusable_folder_ends_the_start(tmp_path, name):
         assert "Traceback" not in words
 
 
-def test_database_that_cannot_be_opened_ends_the_start(tmp_path):
+def test_database_that_cannot_be_opened_ends_the_start(tmp_path: Path) -> None:
     """Not damaged, and not said to be: here a folder stands in its place."""
     (tmp_path / "data" / "jobs.sqlite3").mkdir(parents=True)
     code, words = refused(tmp_path)
@@ -210,7 +212,7 @@ def test_database_that_cannot_be_opened_ends_the_start(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xfe not a token"])
-def test_token_file_that_gives_no_token_ends_the_start(tmp_path, content):
+def test_token_file_that_gives_no_token_ends_the_start(tmp_path: Path, content: Any) -> None:
     """Missing, empty, or not a token: the file is named, what is in it is not."""
     tokens = tmp_path / "tokens"
     if content is not None:
@@ -237,7 +239,7 @@ def test_a_name_that_is_no_setting(tmp_path):
         assert [(line["level"], line["name"]) for line in lines] == [("warning", "WORKER_OF_SOMETHING_ELSE")]
 
 
-def test_damaged_database_ends_the_start(tmp_path):
+def test_damaged_database_ends_the_start(tmp_path: Path) -> None:
     """It is said, and kept."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "jobs.sqlite3").write_text("not a database, " * 500)
@@ -245,7 +247,7 @@ def test_damaged_database_ends_the_start(tmp_path):
     assert code == EXIT_DATABASE and "jobs.sqlite3" in words and "Traceback" not in words
 
 
-def test_a_new_job_table_costs_no_results(tmp_path):
+def test_a_new_job_table_costs_no_results(tmp_path: Path) -> None:
     """Where a damaged table was moved away, as its error says, the files of its jobs are kept beside the new ones."""
     with serving(tmp_path) as server:
         job_id = server.submit()
@@ -261,7 +263,7 @@ def test_a_new_job_table_costs_no_results(tmp_path):
         assert server.ended(server.submit())["status"] == "complete"
 
 
-def test_log_lines_are_json_and_hold_no_secret(tmp_path):
+def test_log_lines_are_json_and_hold_no_secret(tmp_path: Path) -> None:
     """One event is one line with ts, level, event and message, from parent and child; the token is in none."""
     with serving(tmp_path, WORKER_LOG_LEVEL="debug") as server:
         server.ended(server.submit(["raise", "boom"]))

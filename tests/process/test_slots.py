@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,7 @@ async def losses(service: JobService, job: Job) -> int:
     return await service._store.losses(job.id)
 
 
-async def test_jobs_at_once_in_one_child(tmp_path):
+async def test_jobs_at_once_in_one_child(tmp_path: Path) -> None:
     """As many as it has slots, in one process; the next one waits for a slot, and has it as soon as one is free."""
     async with running_service(tmp_path, max_concurrent_jobs=3) as service:
         gates = [tmp_path / str(n) for n in range(4)]
@@ -50,7 +52,7 @@ async def test_jobs_at_once_in_one_child(tmp_path):
         assert [result["text"] for result in results] == [gate.name for gate in gates]
 
 
-async def test_cancel_of_one_leaves_the_others(tmp_path):
+async def test_cancel_of_one_leaves_the_others(tmp_path: Path) -> None:
     """Its child and the jobs beside it go on."""
     async with running_service(tmp_path, max_concurrent_jobs=3) as service:
         gate = tmp_path / "gate"
@@ -65,7 +67,7 @@ async def test_cancel_of_one_leaves_the_others(tmp_path):
             assert (job.status, job.attempt, transcript(service, job)["pid"]) == (JobStatus.COMPLETE, 1, pid)
 
 
-async def test_cancel_that_needs_a_kill_costs_the_others_nothing(tmp_path):
+async def test_cancel_that_needs_a_kill_costs_the_others_nothing(tmp_path: Path) -> None:
     """A job that does not stop takes its child with it; the others start again, beside each other, and pay nothing."""
     async with running_service(tmp_path, max_concurrent_jobs=3, max_attempts=1) as service:
         gate = tmp_path / "gate"
@@ -84,7 +86,7 @@ async def test_cancel_that_needs_a_kill_costs_the_others_nothing(tmp_path):
             assert any("did not stop when it was canceled" in line.message for line in job.logs)
 
 
-async def test_a_poison_job_among_innocent_ones(tmp_path):
+async def test_a_poison_job_among_innocent_ones(tmp_path: Path) -> None:
     """It fails after its attempts alone. Each innocent one completes, alone, with one more attempt and no loss."""
     async with running_service(tmp_path, max_concurrent_jobs=6) as service:
         go, gate = tmp_path / "go", tmp_path / "gate"
@@ -107,7 +109,7 @@ async def test_a_poison_job_among_innocent_ones(tmp_path):
         assert dict(service.workers()[0].restarts) == {"worker_crash": 3}
 
 
-async def test_a_job_that_is_to_run_alone_is_not_overtaken_for_ever(tmp_path):
+async def test_a_job_that_is_to_run_alone_is_not_overtaken_for_ever(tmp_path: Path) -> None:
     """Once it is its turn, nothing that came later starts in its child, which is empty in the end."""
     async with running_service(tmp_path, max_concurrent_jobs=3) as service:
         first_gate, lone_gate, k1, k2 = (tmp_path / name for name in ("first", "lone", "k1", "k2"))
@@ -130,7 +132,7 @@ async def test_a_job_that_is_to_run_alone_is_not_overtaken_for_ever(tmp_path):
         assert (lone.status, late.status, late.attempt) == (JobStatus.COMPLETE, JobStatus.COMPLETE, 1)
 
 
-async def test_a_death_alone_is_charged_at_once(tmp_path):
+async def test_a_death_alone_is_charged_at_once(tmp_path: Path) -> None:
     """Slots that nobody uses make no company."""
     async with running_service(tmp_path, max_concurrent_jobs=4) as service:
         job = await ended(service, await submit(service, ["signal", "SIGKILL"]))
@@ -138,7 +140,7 @@ async def test_a_death_alone_is_charged_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("step", [["signal", "SIGSTOP"], ["wait_file", "never"]], ids=["all of it", "one job"])
-async def test_a_hung_job_among_healthy_ones(tmp_path, step):
+async def test_a_hung_job_among_healthy_ones(tmp_path: Path, step: list[Any]) -> None:
     """The silence of one is enough, however much the others say. It is TIMEOUT after its attempts alone."""
     async with running_service(tmp_path, max_concurrent_jobs=2, window_timeout_s=2) as service:
         healthy = await submit(service, *(["on_attempt", 1, ["sleep", 0.2]] for _ in range(200)))
@@ -152,7 +154,7 @@ async def test_a_hung_job_among_healthy_ones(tmp_path, step):
         assert (hung.status, hung.error.code, hung.attempt) == (JobStatus.FAILED, ErrorCode.TIMEOUT, 3)
 
 
-async def test_a_gpu_that_breaks_under_several_jobs(tmp_path):
+async def test_a_gpu_that_breaks_under_several_jobs(tmp_path: Path) -> None:
     """Whichever saw it first: all of them run again alone, and the one that breaks it alone fails with GPU_ERROR."""
     async with running_service(tmp_path, max_concurrent_jobs=3) as service:
         go, gate = tmp_path / "go", tmp_path / "gate"
@@ -170,7 +172,7 @@ async def test_a_gpu_that_breaks_under_several_jobs(tmp_path):
         assert not alive(pid)
 
 
-async def test_all_jobs_of_a_child_may_see_its_gpu_break(tmp_path):
+async def test_all_jobs_of_a_child_may_see_its_gpu_break(tmp_path: Path) -> None:
     """That is one failure of the GPU and not as many as jobs saw it: no rest for the GPU, no loss for the jobs."""
     async with running_service(tmp_path, max_concurrent_jobs=4) as service:
         go = tmp_path / "go"
@@ -183,7 +185,7 @@ async def test_all_jobs_of_a_child_may_see_its_gpu_break(tmp_path):
         assert dict(service.workers()[0].restarts) == {"gpu_error": 1}
 
 
-async def test_a_gpu_that_breaks_late_under_several_jobs(tmp_path):
+async def test_a_gpu_that_breaks_late_under_several_jobs(tmp_path: Path) -> None:
     """The job that has its words is complete, those beside it run again alone, without a loss."""
     async with running_service(tmp_path, max_concurrent_jobs=2) as service:
         go, gate = tmp_path / "go", tmp_path / "gate"
@@ -200,7 +202,7 @@ async def test_a_gpu_that_breaks_late_under_several_jobs(tmp_path):
         assert (other.status, other.attempt, await losses(service, other)) == (JobStatus.COMPLETE, 2, 0)
 
 
-async def test_a_library_that_ends_its_thread_ends_the_child(tmp_path):
+async def test_a_library_that_ends_its_thread_ends_the_child(tmp_path: Path) -> None:
     """sys.exit in a job's thread: nobody waits for a job that nobody works on."""
     async with running_service(tmp_path, max_concurrent_jobs=2) as service:
         job = await ended(service, await submit(service, ["windows", 1], ["on_attempt", 1, ["quit"]], ["windows", 2]))
@@ -208,7 +210,7 @@ async def test_a_library_that_ends_its_thread_ends_the_child(tmp_path):
         assert any("exited with status 1" in line.message for line in job.logs)
 
 
-async def test_a_worn_out_child_is_replaced_once_it_is_empty(tmp_path):
+async def test_a_worn_out_child_is_replaced_once_it_is_empty(tmp_path: Path) -> None:
     """It takes no more jobs; those in it come to their end, and the next one has a fresh child."""
     async with running_service(tmp_path, max_concurrent_jobs=3, recycle_jobs=2) as service:
         gate = tmp_path / "gate"
@@ -227,7 +229,7 @@ async def test_a_worn_out_child_is_replaced_once_it_is_empty(tmp_path):
         assert dict(service.workers()[0].restarts) == {"recycled": 1}
 
 
-async def test_jobs_of_one_child_want_one_model(tmp_path):
+async def test_jobs_of_one_child_want_one_model(tmp_path: Path) -> None:
     """A job for another model waits for an empty child, though there is a slot, and is not overtaken meanwhile."""
     async with running_service(tmp_path, max_concurrent_jobs=3) as service:
         gate, other_gate = tmp_path / "gate", tmp_path / "other"
@@ -244,7 +246,7 @@ async def test_jobs_of_one_child_want_one_model(tmp_path):
         assert {(await ended(service, job)).status for job in (first, beside, other, late)} == {JobStatus.COMPLETE}
 
 
-async def test_restart_with_several_at_work(tmp_path):
+async def test_restart_with_several_at_work(tmp_path: Path) -> None:
     """All of them go on from their last window, without a loss; one that is to run alone still is."""
     async with running_service(tmp_path, max_concurrent_jobs=3) as service:
         script = ["windows", 2], ["on_attempt", 1, ["wait_file", str(tmp_path / "never")]], ["windows", 3]
@@ -267,7 +269,7 @@ async def test_restart_with_several_at_work(tmp_path):
             assert (job.status, job.alone, await losses(service, job)) == (JobStatus.COMPLETE, True, 0)
 
 
-def test_sigterm_drains_several(tmp_path):
+def test_sigterm_drains_several(tmp_path: Path) -> None:
     """Those that end in time are complete; the others go back to the queue, at no cost, and the exit code is 0."""
     gate = tmp_path / "gate"
     with serving(tmp_path, WORKER_MAX_CONCURRENT_JOBS="3", WORKER_DRAIN_SECONDS="2") as server:
@@ -283,7 +285,7 @@ def test_sigterm_drains_several(tmp_path):
         assert (done["status"], done["attempt"]) == ("complete", 2)
 
 
-def test_every_line_of_a_child_names_its_job(tmp_path):
+def test_every_line_of_a_child_names_its_job(tmp_path: Path) -> None:
     """However many jobs speak at the same time."""
     gate = tmp_path / "gate"
     with serving(tmp_path, WORKER_MAX_CONCURRENT_JOBS="3") as server:

@@ -65,7 +65,7 @@ def watched(address: str) -> dict[str, str]:
     return {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": str(int(2 * BEAT_S * 1e6))}
 
 
-def test_ready_beats_and_stopping(tmp_path):
+def test_ready_beats_and_stopping(tmp_path: Path) -> None:
     """READY once it listens, WATCHDOG again and again, STOPPING with time for the drain when it is told to end."""
     address = str(tmp_path / "notify")
     with manager(address) as systemd, serving(tmp_path, **watched(address), WORKER_DRAIN_SECONDS="7") as server:
@@ -78,7 +78,7 @@ def test_ready_beats_and_stopping(tmp_path):
         assert server.process.wait(60) == 0
 
 
-def test_no_beat_while_the_loop_stands_still(tmp_path):
+def test_no_beat_while_the_loop_stands_still(tmp_path: Path) -> None:
     """A blocked event loop is a hung service, though its process lives: systemd hears nothing. Then it beats again."""
     address, release = str(tmp_path / "notify"), tmp_path / "go-on"
     program = (BLOCKABLE, str(release))
@@ -95,7 +95,7 @@ def test_no_beat_while_the_loop_stands_still(tmp_path):
         assert stop(server) == 0
 
 
-def test_abstract_socket_and_no_watchdog(tmp_path):
+def test_abstract_socket_and_no_watchdog(tmp_path: Path) -> None:
     """systemd may name an abstract socket; without WatchdogSec=, or with another process's, there is no beat."""
     address = f"@btworker-test-{tmp_path.name}"
     environment = {**watched(address), "WATCHDOG_PID": "1"}
@@ -105,7 +105,7 @@ def test_abstract_socket_and_no_watchdog(tmp_path):
         assert systemd.hear()[0] == "STOPPING=1"
 
 
-def test_a_failed_start_never_says_ready(tmp_path):
+def test_a_failed_start_never_says_ready(tmp_path: Path) -> None:
     """A busy port: the end, and no READY before it."""
     address = str(tmp_path / "notify")
     with manager(address) as systemd, busy_port() as taken:
@@ -116,7 +116,7 @@ def test_a_failed_start_never_says_ready(tmp_path):
             systemd.hear(within_s=0)
 
 
-def test_a_manager_that_is_gone_stops_nothing(tmp_path):
+def test_a_manager_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     """NOTIFY_SOCKET that leads nowhere."""
     with serving(tmp_path, **watched(str(tmp_path / "nobody"))) as server:
         assert stop(server) == 0
@@ -130,7 +130,7 @@ def installed(folder: Path) -> Path:
 
 
 @pytest.mark.system("systemd-analyze")
-def test_the_unit_is_clean(tmp_path):
+def test_the_unit_is_clean(tmp_path: Path) -> None:
     """systemd's own check has nothing to say."""
     checked = subprocess.run(
         ["systemd-analyze", "verify", installed(tmp_path)], capture_output=True, text=True, check=False
@@ -139,7 +139,7 @@ def test_the_unit_is_clean(tmp_path):
 
 
 @pytest.mark.system("systemd-analyze")
-def test_the_units_exposure_is_small():
+def test_the_units_exposure_is_small() -> None:
     """systemd's own judgement of the sandbox, on a scale of 10."""
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", UNIT]
     judged = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -148,7 +148,7 @@ def test_the_units_exposure_is_small():
     assert float(found[1]) <= MOST_EXPOSURE
 
 
-def test_the_unit_leaves_cuda_and_torch_alone():
+def test_the_unit_leaves_cuda_and_torch_alone() -> None:
     """What hides the GPU, or stops torch from making code, is not set; the drain has the time that it needs."""
     lines = UNIT.read_text().splitlines()
     settings = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
@@ -159,7 +159,7 @@ def test_the_unit_leaves_cuda_and_torch_alone():
     assert {"char-nvidiactl", "char-nvidia-caps", "char-nvidia-frontend", "char-nvidia-uvm"} <= devices
 
 
-def test_the_example_has_every_setting():
+def test_the_example_has_every_setting() -> None:
     """Each variable once, commented out, so that the file as it is changes nothing."""
     lines = (ROOT / "deploy" / "systemd" / "btworker.env.example").read_text().splitlines()
     assert all(not line or line.startswith("#") for line in lines)
@@ -168,7 +168,7 @@ def test_the_example_has_every_setting():
     assert offered == [field.validation_alias.choices[0] for field in fields]
 
 
-def test_the_installer_says_what_it_would_do():
+def test_the_installer_says_what_it_would_do() -> None:
     """--dry-run changes nothing, needs no root, and names the user, the locks' tool, the token and the unit."""
     script = ROOT / "deploy" / "systemd" / "install.sh"
     done = subprocess.run([script, "--dry-run", "--python", sys.executable], capture_output=True, text=True, check=True)

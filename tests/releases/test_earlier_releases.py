@@ -7,19 +7,21 @@ import tarfile
 import time
 import urllib.parse
 import urllib.request
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.process.server_of import TOKEN, serving, stop
+from tests.process.server_of import TOKEN, Server, serving, stop
 from tests.releases.__main__ import DEMO, RELEASES, SHORT
-from tests.releases.receiver import receiving
+from tests.releases.receiver import Receiver, receiving
 from tests.waiting import until
 
 PATIENT = {"WORKER_RETENTION_HOURS": "1000000", "WORKER_RESUMABLE_HOURS": "8760"}
 """Settings: the folder is older with each day that this test is run on."""
 
 
-def unpack(name, folder, receiver):
+def unpack(name: str, folder: Path, receiver: Receiver) -> dict[str, Any]:
     """The data folder, told where its receiver is by now; what was promised."""
     with tarfile.open(RELEASES / f"{name}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
@@ -32,7 +34,7 @@ def unpack(name, folder, receiver):
     return promised
 
 
-def get(server, path, method="GET", **headers):
+def get(server: Server, path: Path, method: str = "GET", **headers: object) -> tuple[int, Any, bytes]:
     """Status, headers and bytes."""
     request = urllib.request.Request(server.url + urllib.parse.quote(path, safe="/%?=&"), method=method)
     for name, value in {"Authorization": f"Bearer {TOKEN}", **headers}.items():
@@ -44,7 +46,7 @@ def get(server, path, method="GET", **headers):
         return error.code, error.headers, error.read()
 
 
-def check_results(server, jobs):
+def check_results(server: Server, jobs: dict[str, Any]) -> None:
     """Every output that was promised is there, byte for byte, and other formats are still made of it."""
     for job in jobs.values():
         for output in job["outputs"]:
@@ -54,7 +56,7 @@ def check_results(server, jobs):
     assert status == 200 and b"-->" in text
 
 
-def check_uploads(server, uploads):
+def check_uploads(server: Server, uploads: dict[str, Any]) -> None:
     """Unfinished ones are where they were, a finished one becomes a job, the others are known."""
     for name in ("half", "whole"):
         headers = get(server, f"/v1/uploads/{uploads[name]['id']}", "HEAD", **{"Tus-Resumable": "1.0.0"})[1]
@@ -69,7 +71,7 @@ def check_uploads(server, uploads):
 @pytest.mark.speech
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", sorted(path.name.removesuffix(".tar.gz") for path in RELEASES.glob("*.tar.gz")))
-def test_a_data_folder_of_an_earlier_release_is_taken_over(tmp_path, name):
+def test_a_data_folder_of_an_earlier_release_is_taken_over(tmp_path: Path, name: str) -> None:
     """Jobs keep their state and their results, waiting ones run, words that were owed are told, uploads go on; nothing
     is put aside. And once more on what this release has made of it."""
     with receiving(SHORT.read_bytes(), is_open=True) as receiver:

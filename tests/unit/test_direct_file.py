@@ -2,6 +2,7 @@
 
 import os
 import random
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from btworker.receiving.direct_file import ALIGNMENT, DirectFile
 SIZES = [1, ALIGNMENT - 1, ALIGNMENT, ALIGNMENT + 1, 65_536, 65_537, 200_000]
 
 
-def write(path, data, *, cuts, reserve_bytes=0):
+def write(path: Path, data: bytes, *, cuts: list[int], reserve_bytes: int = 0) -> None:
     """Write the data in pieces and publish it."""
     file = DirectFile(path.with_name("a.part"), buffer_bytes=65_536, reserve_bytes=reserve_bytes)
     try:
@@ -25,7 +26,7 @@ def write(path, data, *, cuts, reserve_bytes=0):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("where", ["disk", "memory"])
-def test_bytes_are_kept(tmp_path, where, size):
+def test_bytes_are_kept(tmp_path: Path, where: str, size: int) -> None:
     """On the disk, and on tmpfs, which may not know O_DIRECT."""
     folder = tmp_path if where == "disk" else direct_file.Path(f"/dev/shm/btworker-test-{os.getpid()}")
     folder.mkdir(exist_ok=True)
@@ -42,11 +43,11 @@ def test_bytes_are_kept(tmp_path, where, size):
             folder.rmdir()
 
 
-def test_disk_without_direct_writes(tmp_path, monkeypatch):
+def test_disk_without_direct_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that refuses O_DIRECT at open is written through the cache."""
     real = os.open
 
-    def refusing(path, flags, *rest):
+    def refusing(path: Path, flags: int, *rest: int) -> int:
         if flags & os.O_DIRECT:
             os.close(real(path, flags & ~os.O_DIRECT, *rest))  # the kernel makes the name before it refuses
             raise OSError(22, "Invalid argument")
@@ -57,7 +58,7 @@ def test_disk_without_direct_writes(tmp_path, monkeypatch):
     assert (tmp_path / "a").read_bytes() == b"x" * 100_000
 
 
-def test_stops_at_the_reserve(tmp_path, monkeypatch):
+def test_stops_at_the_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the disk falls below its reserve, writing ends with DISK_FULL."""
     monkeypatch.setattr(direct_file, "ROOM_CHECK_BYTES", 65_536)
     with pytest.raises(BtworkerError) as caught:
@@ -65,7 +66,7 @@ def test_stops_at_the_reserve(tmp_path, monkeypatch):
     assert caught.value.code is ErrorCode.DISK_FULL and not (tmp_path / "a").exists()
 
 
-def test_an_existing_name_is_never_overwritten(tmp_path):
+def test_an_existing_name_is_never_overwritten(tmp_path: Path) -> None:
     """Two uploads never share a file."""
     (tmp_path / "a.part").touch()
     with pytest.raises(FileExistsError):

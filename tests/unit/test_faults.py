@@ -32,7 +32,7 @@ NEITHER = ["The size of tensor a (3) must match the size of tensor b (4)", "expe
 
 
 @pytest.mark.parametrize("text", STICKY)
-def test_a_broken_context_is_a_gpu_error(text):
+def test_a_broken_context_is_a_gpu_error(text: str) -> None:
     """GPU_ERROR is what replaces the child (pool/child.py); the user's sentence holds nothing of torch's."""
     error = translate(RuntimeError(text))
     assert error is not None and error.code is ErrorCode.GPU_ERROR
@@ -40,14 +40,14 @@ def test_a_broken_context_is_a_gpu_error(text):
 
 
 @pytest.mark.parametrize("text", MEMORY)
-def test_no_memory_is_not_a_broken_context(text):
+def test_no_memory_is_not_a_broken_context(text: str) -> None:
     """The child goes on after OUT_OF_MEMORY."""
     error = translate(RuntimeError(text))
     assert error is not None and error.code is ErrorCode.OUT_OF_MEMORY
     assert ("GPU" in error.message) is ("CUDA" in text)
 
 
-def test_memory_and_disk_of_the_system():
+def test_memory_and_disk_of_the_system() -> None:
     """Python's own MemoryError, a full disk and a full quota have codes; other errors of the system do not."""
     assert translate(MemoryError()).code is ErrorCode.OUT_OF_MEMORY
     for number in (errno.ENOSPC, errno.EDQUOT):
@@ -56,6 +56,6 @@ def test_memory_and_disk_of_the_system():
 
 
 @pytest.mark.parametrize("text", NEITHER)
-def test_a_bug_is_not_the_gpus(text):
+def test_a_bug_is_not_the_gpus(text: str) -> None:
     """An error of our own keeps the child, and fails the job as PROCESSING_ERROR."""
     assert translate(RuntimeError(text)) is None

@@ -1,5 +1,7 @@
 """Which GPU, driver and torch go together, as a table: the fact, and the words that tell what to install."""
 
+from typing import Any
+
 import pytest
 
 from btworker.gpu_support import OLDEST_DRIVERS, STACKS, DriverFacts, TorchFacts, judge
@@ -48,7 +50,7 @@ def test_a_kernel_that_ran_settles_it(stack: tuple) -> None:
         (CU121, NEW, "MIG instance", None, NO_CODE, ["MIG instance", "no kernel image"]),
     ],
 )  # fmt: skip
-def test_what_to_install(stack, driver, gpu, capability, error, words) -> None:
+def test_what_to_install(stack: str, driver: Any, gpu: Any, capability: Any, error: Any, words: Any) -> None:
     """One row, one kind of machine."""
     problem = judge(TorchFacts(*stack, None, error), DriverFacts(driver, gpu, capability))
     assert problem is not None

@@ -6,6 +6,7 @@ import pickle
 import types
 import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from btworker.stems import unique_stems
 from tests.a_job import a_job
 
 
-def test_a_finished_job_never_changes_its_status():
+def test_a_finished_job_never_changes_its_status() -> None:
     """No transition leads out of complete, failed or canceled, and evolve refuses one."""
     for status in (JobStatus.COMPLETE, JobStatus.FAILED, JobStatus.CANCELED):
         assert status.finished
@@ -27,7 +28,7 @@ def test_a_finished_job_never_changes_its_status():
                 a_job(status=status).evolve(status=other)
 
 
-def test_every_status_can_be_reached():
+def test_every_status_can_be_reached() -> None:
     """From queued, following the table."""
     reached, todo = set(), [JobStatus.QUEUED]
     while todo:
@@ -38,7 +39,7 @@ def test_every_status_can_be_reached():
     assert reached == set(JobStatus)
 
 
-def test_logs_are_bounded_and_warnings_unique():
+def test_logs_are_bounded_and_warnings_unique() -> None:
     """Only the last 20 log lines are kept; a warning is kept once."""
     job = a_job()
     for n in range(30):
@@ -74,13 +75,13 @@ def test_logs_are_bounded_and_warnings_unique():
         (["resume.wav", "r\u00e9sum\u00e9.wav"], ["resume", "r\u00e9sum\u00e9"]),
     ],
 )
-def test_stems(names, stems):
+def test_stems(names: list[str], stems: list[str]) -> None:
     """Names of outputs come from the clients' names, and are safe and unique."""
     assert unique_stems(names) == stems
 
 
 @given(st.lists(st.text(max_size=300), min_size=1, max_size=8))
-def test_stems_are_always_file_names(names):
+def test_stems_are_always_file_names(names: list[str]) -> None:
     """Whatever the client sends: one path component, not hidden, short enough for any suffix, all different."""
     stems = unique_stems(names)
     assert len({stem.casefold() for stem in stems}) == len(names)
@@ -89,7 +90,7 @@ def test_stems_are_always_file_names(names):
         assert len(stem.encode()) <= 200
 
 
-def test_every_failure_code_has_a_reason():
+def test_every_failure_code_has_a_reason() -> None:
     """A code that a job can fail with maps to one of the closed list of reasons."""
     allowed = {
         "input",
@@ -106,7 +107,7 @@ def test_every_failure_code_has_a_reason():
     assert ErrorInfo(ErrorCode.OUT_OF_MEMORY, "x").retryable and not ErrorInfo(ErrorCode.NO_AUDIO, "x").retryable
 
 
-def message_types():
+def message_types() -> list[type[Any]]:
     """Every dataclass of messages.py."""
     return [
         item
@@ -116,14 +117,14 @@ def message_types():
 
 
 @pytest.mark.parametrize("kind", message_types(), ids=lambda kind: kind.__name__)
-def test_messages_are_frozen_and_plain(kind):
+def test_messages_are_frozen_and_plain(kind: type[Any]) -> None:
     """What crosses a process boundary is frozen, slotted, and made of plain values and other messages."""
     assert kind.__dataclass_params__.frozen and "__slots__" in vars(kind)
     for name, hint in typing.get_type_hints(kind).items():
         assert plain(hint), f"{kind.__name__}.{name}: {hint}"
 
 
-def plain(hint) -> bool:
+def plain(hint: Any) -> bool:
     """str, int, float, bool, None, Enum, Path, tuple, or a frozen dataclass of these."""
     if hint in (str, int, float, bool, type(None), Path, ...):
         return True
@@ -136,14 +137,14 @@ def plain(hint) -> bool:
     return isinstance(hint, type) and issubclass(hint, enum.Enum)
 
 
-def test_messages_survive_the_crossing():
+def test_messages_survive_the_crossing() -> None:
     """Pickled and read again they are equal."""
     task = messages.RunTask(new_job_id(), 1, Path("/data/x"), a_job().inputs, Options("tiny"))
     for message in (task, messages.Stop(), messages.Failed(task.job_id, 1, ErrorInfo(ErrorCode.NO_AUDIO, "x"))):
         assert pickle.loads(pickle.dumps(message)) == message
 
 
-def test_engine_settings_hide_the_token():
+def test_engine_settings_hide_the_token() -> None:
     """A settings record in a log line or traceback does not show the Hugging Face token."""
     settings = specs.EngineSettings("tiny", (), Path("/c"), Path("/s"), hf_token="hf_canary")
     assert "hf_canary" not in repr(settings)

@@ -2,23 +2,26 @@
 
 import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
 from btworker.jobs import JobId, new_job_id
 from btworker.leftovers import clear_up
-from btworker.storage import DataFolder
+from btworker.storage import DataFolder, JobFolder
 
 
 @pytest.fixture
-def data(tmp_path):
+def data(tmp_path: Path) -> Iterator[DataFolder]:
     """An open data folder."""
     opened = DataFolder.open(tmp_path / "data")
     yield opened
     opened.close()
 
 
-def uploading(data, *, whole=1, part=False):
+def uploading(data: DataFolder, *, whole: int = 1, part: bool = False) -> JobFolder:
     """The folder of an upload that nobody was answered yet."""
     folder = data.create(new_job_id())
     for number in range(whole):
@@ -28,14 +31,14 @@ def uploading(data, *, whole=1, part=False):
     return folder
 
 
-def accepted(data, **what):
+def accepted(data: DataFolder, **what: Any) -> JobFolder:
     """The folder of a job that waits."""
     folder = uploading(data, **what)
     data.accept(JobId(folder.path.name))
     return folder
 
 
-def ended(data, *, inputs=False):
+def ended(data: DataFolder, *, inputs: bool = False) -> JobFolder:
     """The folder of a job with results."""
     folder = accepted(data)
     folder.outputs.mkdir()
@@ -45,12 +48,12 @@ def ended(data, *, inputs=False):
     return folder
 
 
-def files(path):
+def files(path: Path) -> dict[Path, bytes]:
     """What is in a folder: names and contents."""
     return {file.relative_to(path): file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-def test_what_may_be_wanted_is_put_aside_whole(data):
+def test_what_may_be_wanted_is_put_aside_whole(data: DataFolder) -> None:
     """Results, and inputs that were accepted, wherever the row went; beside jobs/, under its own name."""
     folders = [accepted(data), accepted(data, whole=3), ended(data), ended(data, inputs=True)]
     folders.append(accepted(data, whole=1, part=True))  # fetched by URL: one is here, the other on its way
@@ -62,7 +65,7 @@ def test_what_may_be_wanted_is_put_aside_whole(data):
     assert list(data.names()) == []
 
 
-def test_what_nobody_was_promised_goes(data):
+def test_what_nobody_was_promised_goes(data: DataFolder) -> None:
     """Uploads that no client was answered, whole or not; the halves of fetched inputs; what was to be deleted."""
     uploading(data, whole=0)
     uploading(data, whole=2)
@@ -76,7 +79,7 @@ def test_what_nobody_was_promised_goes(data):
     assert list(data.names()) == [] and not list(data.root.glob("jobs.without*"))
 
 
-def test_jobs_and_strange_things_stay(data):
+def test_jobs_and_strange_things_stay(data: DataFolder) -> None:
     """A folder with a row, also one whose deletion is not at its end; whatever is not btworker's."""
     known = [uploading(data), accepted(data), ended(data)]
     data.doom(JobId(known[-1].path.name))
@@ -88,7 +91,7 @@ def test_jobs_and_strange_things_stay(data):
     assert files(data.root) == before
 
 
-def test_a_new_table_knows_nothing(data):
+def test_a_new_table_knows_nothing(data: DataFolder) -> None:
     """The whole folder is put aside; twice in a second as well."""
     kept = set()
     for _ in range(2):
@@ -103,11 +106,11 @@ def test_a_new_table_knows_nothing(data):
     assert clear_up(data, frozenset(), table_is_new=True).aside is None
 
 
-def test_what_cannot_be_moved_is_left(data, monkeypatch):
+def test_what_cannot_be_moved_is_left(data: DataFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk, or jobs/ on a disk of its own: nothing is deleted, and it is counted."""
     folder = accepted(data)
 
-    def refused(*_):
+    def refused(*_: object) -> NoReturn:
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "rename", refused)

@@ -1,6 +1,7 @@
 """Which job starts next, and where: pure rules over what workers vacancy and what jobs want."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from btworker.pool.placing import Vacancy, choose, place
 from btworker.service.waiting import WaitingJobs
 
 
-def job(name, model="a", *, alone=False, priority=5, created_at=0.0):
+def job(name: str, model: str = "a", *, alone: bool = False, priority: int = 5, created_at: float = 0.0) -> Job:
     """A waiting job."""
     options = Options(model=model, priority=priority)
     return Job(id=JobId(name), options=options, inputs=(), created_at=created_at, alone=alone)
@@ -35,7 +36,7 @@ def job(name, model="a", *, alone=False, priority=5, created_at=0.0):
     ],
     ids=["nobody", "full", "beside", "other model", "alone", "empty", "its model first", "few jobs first", "both"],
 )
-def test_place(vacancies, model, alone, worker):
+def test_place(vacancies: list[Vacancy], model: str, alone: bool, worker: int | None) -> None:
     """Where its model is rather than elsewhere, then where there are few; an empty one for another model, or alone."""
     assert place(vacancies, model=model, alone=alone) == worker
 
@@ -58,12 +59,12 @@ BUSY, BUSIER = Vacancy(0, "a", jobs=1, free=2), Vacancy(1, "a", jobs=2, free=1)
         ([job("x", "b"), job("y")], [Vacancy(0, "a", jobs=3, free=0)], (None, None)),
     ],
 )
-def test_choose(jobs, vacancies, expected):
+def test_choose(jobs: list[Job], vacancies: list[Vacancy], expected: Any) -> None:
     """The first that can start; the worker with the fewest jobs is kept for the first that cannot, and for it alone."""
     assert choose(jobs, vacancies) == expected
 
 
-def test_nobody_is_overtaken_for_ever():
+def test_nobody_is_overtaken_for_ever() -> None:
     """With jobs that never cease to come, two workers of three slots: the lone job starts once one has run empty."""
     lone, young = job("lone", alone=True), [job(f"new{n}") for n in range(10)]
     running, ends = {0: 3, 1: 3}, itertools.cycle((0, 1))
@@ -80,7 +81,7 @@ def test_nobody_is_overtaken_for_ever():
     assert found == lone.id and sorted(running.values()) == [0, 3]
 
 
-def test_waiting_jobs_are_in_order():
+def test_waiting_jobs_are_in_order() -> None:
     """Higher priority, then age, then arrival; a job can be taken out anywhere, and comes back to its place."""
     waiting = WaitingJobs()
     jobs = [job("c", created_at=2), job("b", created_at=1), job("d", created_at=2), job("a", created_at=9, priority=9)]

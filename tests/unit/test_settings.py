@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from btworker.specs import Device
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch, tmp_path):
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Only what the test sets."""
     for name in (
         "WORKER_TOKEN",
@@ -32,7 +33,7 @@ def clean_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKER_DATA_DIR", str(tmp_path))
 
 
-def test_defaults(monkeypatch):
+def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     """A token is enough."""
     monkeypatch.setenv("WORKER_TOKEN", "t0ken")
     settings = load_settings()
@@ -59,7 +60,7 @@ def test_defaults(monkeypatch):
         ("../m=base", None),
     ],
 )
-def test_alignment_heads_are_pairs_or_an_official_model(monkeypatch, text, heads):
+def test_alignment_heads_are_pairs_or_an_official_model(monkeypatch: pytest.MonkeyPatch, text: str, heads: Any) -> None:
     """Anything else ends the start."""
     monkeypatch.setenv("WORKER_ALIGNMENT_HEADS", text)
     if heads is not None:
@@ -69,7 +70,7 @@ def test_alignment_heads_are_pairs_or_an_official_model(monkeypatch, text, heads
         load_settings(WORKER_TOKEN="t")
 
 
-def test_every_mistake_is_reported_at_once_and_no_secret(monkeypatch):
+def test_every_mistake_is_reported_at_once_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """One start tells all; values are not repeated, since one may be a token."""
     monkeypatch.setenv("WORKER_TOKEN", "canary with spaces")
     monkeypatch.setenv("WORKER_PORT", "eighty")
@@ -98,7 +99,9 @@ def test_every_mistake_is_reported_at_once_and_no_secret(monkeypatch):
         ("WORKER_TOKEN_FILE", "/", "/ cannot be read: is a directory"),
     ],
 )
-def test_a_mistake_says_what_would_be_right(monkeypatch, name, value, sentence):
+def test_a_mistake_says_what_would_be_right(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
     """In our words, with the whole path."""
     monkeypatch.setenv("WORKER_TOKEN", "t")
     monkeypatch.setenv(name, value)
@@ -108,7 +111,7 @@ def test_a_mistake_says_what_would_be_right(monkeypatch, name, value, sentence):
     assert "input" not in caught.value.message.lower() and caught.value.exit_code == EXIT_BAD_SETTINGS
 
 
-def test_every_setting_has_words_for_what_it_takes():
+def test_every_setting_has_words_for_what_it_takes() -> None:
     """No type without them."""
     for group in (*GROUPS, ClientSettings):
         for field in group.model_fields.values():
@@ -131,7 +134,7 @@ def test_every_setting_has_words_for_what_it_takes():
     ],
 )
 @pytest.mark.parametrize("load", [load_settings, load_client_settings])
-def test_a_slip_in_a_name_is_an_error(monkeypatch, load, name, meant):
+def test_a_slip_in_a_name_is_an_error(monkeypatch: pytest.MonkeyPatch, load: Any, name: str, meant: str | None) -> None:
     """Within two letters of a setting, and whatever else is wrong; for a client's command as well as for a worker."""
     monkeypatch.setenv("WORKER_TOKEN", "t")
     monkeypatch.setenv(name, "whatever")
@@ -144,7 +147,7 @@ def test_a_slip_in_a_name_is_an_error(monkeypatch, load, name, meant):
     assert caught.value.exit_code == EXIT_BAD_SETTINGS
 
 
-def test_what_is_unknown_and_what_kubernetes_sets(monkeypatch):
+def test_what_is_unknown_and_what_kubernetes_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one is told, the other passed over: also as the port, which has its default then."""
     monkeypatch.setenv("WORKER_TOKEN", "t")
     monkeypatch.setenv("WORKER_SOMETHING_ELSE", "1")
@@ -175,7 +178,7 @@ def test_what_is_unknown_and_what_kubernetes_sets(monkeypatch):
         ("same", "same", 0),
     ],
 )
-def test_letters_between_words(one, other, letters):
+def test_letters_between_words(one: str, other: str, letters: Any) -> None:
     """In both directions."""
     assert letters_between(one, other) == letters_between(other, one) == letters
 
@@ -190,7 +193,7 @@ def test_letters_between_words(one, other, letters):
         ({"WORKER_MODEL": "fake", "WORKER_ENGINE": "tests.fake_engine:load"}, None),
     ],
 )
-def test_an_unknown_model_is_an_error(monkeypatch, settings, sentence):
+def test_an_unknown_model_is_an_error(monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], sentence: str) -> None:
     """Not a worker that never gets ready; one's own names, and those of another engine, are right."""
     monkeypatch.setenv("WORKER_TOKEN", "t")
     for name, value in settings.items():
@@ -203,13 +206,13 @@ def test_an_unknown_model_is_an_error(monkeypatch, settings, sentence):
     assert sentence in caught.value.message and caught.value.exit_code == EXIT_BAD_SETTINGS
 
 
-def test_token_is_required():
+def test_token_is_required() -> None:
     """No token, no start; the sentence names both ways to give one."""
     with pytest.raises(StartupError, match=r"WORKER_TOKEN is required \(or WORKER_TOKEN_FILE"):
         load_settings()
 
 
-def test_token_file_and_rotation(monkeypatch, tmp_path):
+def test_token_file_and_rotation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Several tokens are accepted at once; an unreadable or odd file is said."""
     file = tmp_path / "tokens"
     file.write_text("new\nold\n")
@@ -224,7 +227,7 @@ def test_token_file_and_rotation(monkeypatch, tmp_path):
         load_settings()
 
 
-def test_models(monkeypatch, tmp_path):
+def test_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Names with paths serve the operator's checkpoints; the default model must be among the names."""
     monkeypatch.setenv("WORKER_TOKEN", "t")
     monkeypatch.setenv("WORKER_MODELS", f"tiny, mine={tmp_path}/m.pt")
@@ -249,7 +252,7 @@ GPUS = tuple(Device("cuda", f"GPU-{n}a{n}b-ffff", "NVIDIA H200", n) for n in ran
         ("GPU", []),
     ],
 )
-def test_visible_gpus(selection, indices):
+def test_visible_gpus(selection: str | None, indices: list[int]) -> None:
     """CUDA_VISIBLE_DEVICES means what it means to CUDA."""
     assert [gpu.index for gpu in select(GPUS, selection)] == indices
 
@@ -271,21 +274,21 @@ def test_visible_gpus(selection, indices):
         ("cuda", (), 1, 1, [(Device("cuda"), 1)]),
     ],
 )
-def test_places(choice, gpus, slots, processes, expected):
+def test_places(choice: str, gpus: tuple[Device, ...], slots: int | str, processes: int, expected: Any) -> None:
     """Children and slots are spread over the GPUs; cuda without one is a child that will say why, not a silent CPU."""
     found = places(choice=choice, gpus=gpus, slots=slots, processes_per_device=processes)
     assert [(place.device, place.slots) for place in found] == expected
     assert slots == "auto" or sum(place.slots for place in found) == slots
 
 
-def test_labels_and_threads():
+def test_labels_and_threads() -> None:
     """A worker's label in metrics, and its share of the cores."""
     assert (CPU.label, GPUS[1].label, Device("cuda").label) == ("cpu", "1", "cuda")
     assert Device("cuda", "MIG-2", "MIG instance").label == "MIG-2"
     assert threads_per_child(wanted=3, children=8) == 3 and threads_per_child(wanted=0, children=1000) == 1
 
 
-def test_backoff_grows_and_starts_again():
+def test_backoff_grows_and_starts_again() -> None:
     """Deaths in a row wait longer, up to a bound; a finished job forgives."""
     backoff = Backoff()
     crashes = [backoff.after_death(loaded=True) for _ in range(15)]
@@ -305,12 +308,12 @@ def test_backoff_grows_and_starts_again():
         (-99, "was killed by signal 99"),
     ],
 )
-def test_exit_codes_are_sentences(code, sentence):
+def test_exit_codes_are_sentences(code: int | None, sentence: str) -> None:
     """A child's end is said in words."""
     assert Gone(code).sentence == sentence
 
 
-def test_configuration_page_is_current():
+def test_configuration_page_is_current() -> None:
     """docs/configuration.md is what the settings' own documentation says; every setting has some."""
     root = Path(__file__).resolve().parents[2]
     checked = subprocess.run([sys.executable, root / "tools" / "configuration_doc.py", "--check"], check=False)

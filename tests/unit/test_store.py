@@ -3,13 +3,15 @@
 import json
 import os
 import sqlite3
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, ErrorCode, ErrorInfo, StartupError
-from btworker.jobs import Delivery, JobStatus, LogLine, Output, OutputFormat, Stage
+from btworker.jobs import Delivery, Job, JobStatus, LogLine, Output, OutputFormat, Stage
 from btworker.storage import DataFolder
 from btworker.store import Store
 from btworker.store_file import APPLICATION_ID, MIGRATIONS
@@ -19,19 +21,19 @@ from tests.damage import damage_foreign, damage_newer, damage_text, damage_trunc
 
 
 @pytest.fixture
-async def store(tmp_path):
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
     """An open store on an empty folder."""
     opened = Store.open(tmp_path / "jobs.sqlite3")
     yield opened
     await opened.close()
 
 
-def running(job):
+def running(job: Job) -> Job:
     """The job in its next attempt."""
     return job.evolve(status=JobStatus.RUNNING, attempt=job.attempt + 1)
 
 
-async def test_a_job_comes_back_as_it_was(store):
+async def test_a_job_comes_back_as_it_was(store: Store) -> None:
     """Every field survives the row."""
     job = a_job(
         outputs=(Output("0", "talk_transcript.json", "json", 3, "ab"),),
@@ -47,7 +49,7 @@ async def test_a_job_comes_back_as_it_was(store):
     assert job.options.outputs == (OutputFormat.JSON, OutputFormat.MD)
 
 
-async def test_transitions_are_fenced_by_attempt(store):
+async def test_transitions_are_fenced_by_attempt(store: Store) -> None:
     """A late end of an attempt that is over changes nothing; only one end wins."""
     job, _ = await store.insert(a_job())
     first = running(job)
@@ -64,7 +66,7 @@ async def test_transitions_are_fenced_by_attempt(store):
     assert (stored.status, stored.attempt, await store.losses(job.id)) == (JobStatus.COMPLETE, 2, 1)
 
 
-async def test_idempotency_key(store):
+async def test_idempotency_key(store: Store) -> None:
     """The same key gives the same job; a failed or canceled one gives way to a new one."""
     first, created = await store.insert(a_job(idempotency_key="k"))
     assert created and await store.insert(a_job(idempotency_key="k")) == (first, False)
@@ -75,7 +77,7 @@ async def test_idempotency_key(store):
     assert created and second.id != first.id
 
 
-async def test_pages_go_from_new_to_old(store):
+async def test_pages_go_from_new_to_old(store: Store) -> None:
     """Every job once, newest first, over several pages; a status filters."""
     jobs = [(await store.insert(a_job()))[0] for _ in range(5)]
     seen, cursor = [], None
@@ -88,7 +90,7 @@ async def test_pages_go_from_new_to_old(store):
     assert (await store.page(status=JobStatus.RUNNING, limit=2, before=None)) == ([], None)
 
 
-async def test_unfinished_ids_expiry_and_delete(store):
+async def test_unfinished_ids_expiry_and_delete(store: Store) -> None:
     """What a start and the retention ask."""
     old = a_job()
     await store.insert(old)
@@ -102,7 +104,7 @@ async def test_unfinished_ids_expiry_and_delete(store):
     await store.check_writable()
 
 
-async def test_data_survives_a_reopen(tmp_path):
+async def test_data_survives_a_reopen(tmp_path: Path) -> None:
     """And an empty file is a new database."""
     path = tmp_path / "jobs.sqlite3"
     path.touch()
@@ -115,7 +117,7 @@ async def test_data_survives_a_reopen(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [damage_truncated, damage_zeroed, damage_text, damage_foreign, damage_newer])
-async def test_a_bad_database_is_said_and_kept(tmp_path, damage):
+async def test_a_bad_database_is_said_and_kept(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     """The start ends with one sentence and its exit code, and the file is left as it was."""
     path = tmp_path / "jobs.sqlite3"
     store = Store.open(path)
@@ -130,7 +132,7 @@ async def test_a_bad_database_is_said_and_kept(tmp_path, damage):
     assert path.read_bytes() == before
 
 
-async def test_second_server_on_one_folder(tmp_path):
+async def test_second_server_on_one_folder(tmp_path: Path) -> None:
     """The lock on the data folder keeps a second server out, and the database is exclusive as well."""
     data = DataFolder.open(tmp_path)
     with pytest.raises(StartupError, match="in use by another btworker") as caught:
@@ -144,23 +146,23 @@ async def test_second_server_on_one_folder(tmp_path):
     DataFolder.open(tmp_path).close()
 
 
-async def test_unusable_folder(tmp_path):
+async def test_unusable_folder(tmp_path: Path) -> None:
     """A file in the way of the data folder is said."""
     (tmp_path / "file").touch()
     with pytest.raises(StartupError, match="cannot be used"):
         DataFolder.open(tmp_path / "file" / "data")
 
 
-def left_nothing(path):
+def left_nothing(path: Path) -> None:
     """There is no file."""
 
 
-def left_empty(path):
+def left_empty(path: Path) -> None:
     """A file system forgot what was in it."""
     path.touch()
 
 
-def left_half_made(path):
+def left_half_made(path: Path) -> None:
     """The first start was killed before it had made the table."""
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA journal_mode = WAL").fetchall()
@@ -169,7 +171,7 @@ def left_half_made(path):
 
 
 @pytest.mark.parametrize("left", [left_nothing, left_empty, left_half_made])
-async def test_a_file_without_a_schema_is_a_new_table(tmp_path, left):
+async def test_a_file_without_a_schema_is_a_new_table(tmp_path: Path, left: Callable[[Path], None]) -> None:
     """And says so, once: the folders of earlier jobs are then forgotten ones."""
     path = tmp_path / "jobs.sqlite3"
     left(path)
@@ -179,7 +181,7 @@ async def test_a_file_without_a_schema_is_a_new_table(tmp_path, left):
         await store.close()
 
 
-async def test_the_log_of_a_lost_table_is_kept(tmp_path):
+async def test_the_log_of_a_lost_table_is_kept(tmp_path: Path) -> None:
     """It may hold rows that are nowhere else, and SQLite deletes it together with the first look at an empty file."""
     path, wal = tmp_path / "jobs.sqlite3", tmp_path / "jobs.sqlite3-wal"
     store = Store.open(path)
@@ -194,7 +196,7 @@ async def test_the_log_of_a_lost_table_is_kept(tmp_path):
     await store.close()
 
 
-async def test_a_table_of_the_first_schema_is_taken_over(tmp_path):
+async def test_a_table_of_the_first_schema_is_taken_over(tmp_path: Path) -> None:
     """With its jobs, whose rows know nothing of deliveries; a copy of the old file is kept."""
     path = tmp_path / "jobs.sqlite3"
     job = a_job()
@@ -215,14 +217,14 @@ async def test_a_table_of_the_first_schema_is_taken_over(tmp_path):
     assert len(list(tmp_path.glob("jobs.sqlite3.schema1.*"))) == 1
 
 
-def test_a_field_of_a_newer_release_is_passed_over():
+def test_a_field_of_a_newer_release_is_passed_over() -> None:
     """A downgrade within a schema reads what the newer one wrote."""
     job = a_job()
     newer = {**json.loads(job_to_json(job)), "invented_later": {"x": 1}}
     assert job_from_json(json.dumps(newer)) == job
 
 
-async def test_who_is_owed_a_word_is_found_and_kept(store):
+async def test_who_is_owed_a_word_is_found_and_kept(store: Store) -> None:
     """An ended job of which somebody is still to be told does not expire; once told, it does."""
     job = a_job(delivery=Delivery("https://example.org/hook"))
     await store.insert(job)
