@@ -240,9 +240,9 @@ async def test_an_unfinished_upload_expires(
 
         await eventually(answers, f"{status} after {hours} hours")
         hours += server.settings.resumable_hours + 1
+    await eventually(lambda: not list((server.settings.data_dir / "uploads").iterdir()), "its folder is deleted")
     sweep.cancel()
     await asyncio.gather(sweep, return_exceptions=True)
-    assert not list((server.settings.data_dir / "uploads").iterdir())
 
 
 @pytest.mark.parametrize(
