@@ -109,7 +109,7 @@ def fingerprint(lock_names: Sequence[str], venv: Path) -> str:
     digest = hashlib.sha256()
     digest.update("\n".join((sys.version, platform.machine(), str(venv), str(ROOT))).encode())
     locks = [f"locks/{name}.txt" for name in (*lock_names, "build-constraints", "uv")]
-    for name in (*locks, "pyproject.toml"):
+    for name in (*locks, "pyproject.toml", "btworker/__init__.py"):  # the last has the version
         digest.update((ROOT / name).read_bytes())
     return digest.hexdigest() + "\n"
 
