@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.clients import SLOW, body_of, descriptors, head, memory_mb, post
-from tests.process.server_of import Server, serving, stop, until
+from tests.process.server_of import Server, serving, stop
 from tests.slices import FULL
+from tests.waiting import until
 
 CLIENTS = 1000 if FULL else 300
 BUNDLE = "/docs/swagger-ui-bundle.js"
@@ -73,7 +74,7 @@ def test_an_answer_that_nobody_takes_ends(tmp_path: Path, token: bool) -> None:
         before = descriptors(server)
         with never_reading(server, 20, head("GET", BUNDLE, token=token) * 20):
             until(lambda: descriptors(server) >= before + 20)
-            until(lambda: descriptors(server) <= before, deadline_s=120)
+            until(lambda: descriptors(server) <= before, within_s=120)
 
 
 def test_a_slow_reader_gets_all_of_it(tmp_path: Path) -> None:

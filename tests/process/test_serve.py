@@ -222,7 +222,7 @@ def test_token_file_that_gives_no_token_ends_the_start(tmp_path: Path, content: 
     assert "Traceback" not in words and "not a token" not in words
 
 
-def test_a_short_token_is_a_warning(tmp_path):
+def test_a_short_token_is_a_warning(tmp_path: Path) -> None:
     """It can be guessed by trying: said at start, without the token."""
     with serving(tmp_path, WORKER_TOKEN="sesame") as server:
         assert stop(server) == 0
@@ -230,7 +230,7 @@ def test_a_short_token_is_a_warning(tmp_path):
     assert json.loads(line)["level"] == "warning" and "16 characters" in line and "sesame" not in line
 
 
-def test_a_name_that_is_no_setting(tmp_path):
+def test_a_name_that_is_no_setting(tmp_path: Path) -> None:
     """A slip ends the start, with the name that was meant; any other is a warning in the log."""
     code, words = refused(tmp_path, WORKER_MODLE="tiny")
     assert code == EXIT_BAD_SETTINGS and "WORKER_MODLE is no setting; WORKER_MODEL is" in words

@@ -15,7 +15,8 @@ import pytest
 
 from btworker.config import Settings
 from btworker.config.environment_file import UNIT as UNIT_ENVIRONMENT
-from tests.process.server_of import busy_port, serving, stop, until
+from tests.process.server_of import busy_port, serving, stop
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = ROOT / "deploy" / "systemd" / "btworker.service"
@@ -177,7 +178,7 @@ def test_the_installer_says_what_it_would_do() -> None:
     assert done.stderr == ""
 
 
-def test_devices_are_made_before_the_unit_that_may_not_make_them():
+def test_devices_are_made_before_the_unit_that_may_not_make_them() -> None:
     """In a unit of its own: within ours DevicePolicy= forbids it, and DeviceAllow= would look for what is not there."""
     text = UNIT.read_text()
     assert "nvidia-modprobe" not in text and "DevicePolicy=closed" in text
@@ -190,7 +191,7 @@ def test_devices_are_made_before_the_unit_that_may_not_make_them():
 
 @pytest.mark.system("systemd-analyze")
 @pytest.mark.parametrize("name", ["btworker.service", "btworker-gpu.service"])
-def test_systemd_reads_every_line_of_the_units(name):
+def test_systemd_reads_every_line_of_the_units(name: str) -> None:
     """Nothing that it does not know, or takes otherwise; the programs are not here."""
     command = ["systemd-analyze", "verify", "--man=no", str(UNIT.with_name(name))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -198,7 +199,7 @@ def test_systemd_reads_every_line_of_the_units(name):
     assert [line for line in lines if "is not executable" not in line] == []
 
 
-def test_the_installer_wants_a_running_systemd():
+def test_the_installer_wants_a_running_systemd() -> None:
     """Before it does anything: one sentence."""
     if Path("/run/systemd/system").is_dir():
         pytest.skip("systemd runs here, and the installer would install")
@@ -208,7 +209,7 @@ def test_the_installer_wants_a_running_systemd():
     assert done.stderr.startswith("install.sh: systemd does not run here") and done.stderr.count("\n") == 1
 
 
-def test_the_doctor_reads_what_the_unit_reads(tmp_path):
+def test_the_doctor_reads_what_the_unit_reads(tmp_path: Path) -> None:
     """--env-file: the operator's file over the unit's own lines, the token beside it, nothing of the shell's."""
     unit = dict(re.findall(r"(\w+)=(\S+)", " ".join(re.findall(r"^Environment=(.*)$", UNIT.read_text(), re.MULTILINE))))
     assert {name: value for name, value in unit.items() if name in UNIT_ENVIRONMENT} == UNIT_ENVIRONMENT
