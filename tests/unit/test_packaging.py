@@ -144,17 +144,22 @@ def test_a_python_without_such_a_stack_is_told_so_in_one_sentence(monkeypatch: p
         setup_env.check_python("cu121")
 
 
-def test_the_stamp_changes_with_the_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stamp_changes_with_the_locks_and_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A changed lock means a new set-up; an unchanged one costs nothing."""
     copy = tmp_path / "checkout"
     shutil.copytree(ROOT / "locks", copy / "locks")
     shutil.copy(ROOT / "pyproject.toml", copy)
+    (copy / "btworker").mkdir()
+    shutil.copy(ROOT / "btworker" / "__init__.py", copy / "btworker")
     monkeypatch.setattr(setup_env, "ROOT", copy)
     before = setup_env.fingerprint(["cu121", "dev"], tmp_path / ".venv")
     assert setup_env.fingerprint(["cu121", "dev"], tmp_path / ".venv") == before
     with (copy / "locks" / "cu121.txt").open("a") as lock:
         lock.write("# changed\n")
-    assert setup_env.fingerprint(["cu121", "dev"], tmp_path / ".venv") != before
+    changed = setup_env.fingerprint(["cu121", "dev"], tmp_path / ".venv")
+    assert changed != before
+    (copy / "btworker" / "__init__.py").write_text('__version__ = "9.9.9"\n')
+    assert setup_env.fingerprint(["cu121", "dev"], tmp_path / ".venv") not in (before, changed)
 
 
 def test_the_installed_metadata_is_this_version_and_command() -> None:
