@@ -29,8 +29,8 @@ demo: setup ## transcribe the sample recording with the embedded model, through 
 
 serve: setup ## run the worker on 127.0.0.1:8477; WORKER_MODEL=large-v3 for real speech (settings: docs/configuration.md)
 	@if [ -z "$$WORKER_TOKEN$$WORKER_TOKEN_FILE" ]; then \
-		WORKER_TOKEN=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(18))'); export WORKER_TOKEN; \
-		echo "WORKER_TOKEN is not set: for this run it is $$WORKER_TOKEN"; \
+		WORKER_TOKEN=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(16))'); export WORKER_TOKEN; \
+		echo "WORKER_TOKEN is not set: one was made for this run. In another terminal: export WORKER_TOKEN=$$WORKER_TOKEN"; \
 	fi; \
 	if [ -z "$$WORKER_MODEL$$WORKER_MODELS" ]; then \
 		export WORKER_MODEL=demo WORKER_MODELS=demo=$(DEMO_MODEL); \

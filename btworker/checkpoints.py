@@ -22,6 +22,8 @@ from typing import IO
 
 BLOCK_BYTES = 2**20
 NETWORK_TIMEOUT_S = 60.0
+MEGABYTES = {"tiny": 72, "base": 139, "small": 461, "medium": 1457, "large": 2944, "turbo": 1543}
+"""Sizes of OpenAI's checkpoints: two bytes for each weight."""
 MOST_TRIES = 100
 """Connections for one file, each of which has to bring something: 3 GB over a poor line are worth many."""
 Progress = Callable[[int, int | None], None]
@@ -47,6 +49,12 @@ class Official:
     def filename(self) -> str:
         """Its name in the cache; `large` is the file large-v3.pt."""
         return self.address.rsplit("/", 1)[-1]
+
+    @property
+    def size_bytes(self) -> int | None:
+        """What a download will bring, to the megabyte; None where it is not known."""
+        kind = "turbo" if "turbo" in self.filename else re.split(r"[-.]", self.filename)[0]
+        return MEGABYTES[kind] * 2**20 if kind in MEGABYTES else None
 
     @property
     def languages(self) -> int:

@@ -33,7 +33,11 @@ def describe(model: ModelFile, *, offline: bool) -> str:
         return f"{megabytes(model.size_bytes):>7}  {model.path}"
     if model.own:
         return f"is missing: {model.path}"
-    return "is not in the cache, and WORKER_OFFLINE is set" if offline else "is downloaded when first used"
+    size_bytes = model.official.size_bytes if model.official else None
+    size = f"{megabytes(size_bytes) if size_bytes else '':>7}"
+    return f"{size}  " + (
+        "is not in the cache, and WORKER_OFFLINE is set" if offline else "is downloaded when first used"
+    )
 
 
 def _look(settings: Settings, name: str, path: Path | None) -> ModelFile:

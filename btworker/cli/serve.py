@@ -33,6 +33,7 @@ from btworker.store import Store
 from btworker.web.app import Server, bind, build_app
 
 log = logs.get_logger()
+READY_POLL_S = 0.2
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -93,12 +94,22 @@ async def _serve(settings: Settings, ready_file: Path | None) -> None:
         log.info("listening", url=url, pid=os.getpid(), version=__version__, slots=service.slots)
         systemd.ready(url)
         _tell(ready_file, url)
+        ready = asyncio.create_task(_say_ready(service, url), name="say-ready")
         try:
             await _until_stopped(service, signals, settings, systemd)
         finally:  # also where a task of the service has failed: nobody is to be answered from a store that is closed
+            ready.cancel()
             await server.stop()
     log.info("stopped")
     _ignore_signals()
+
+
+async def _say_ready(service: JobService, url: str) -> None:
+    """One sentence for whoever started us by hand, once jobs would start: where to send them, and how."""
+    while not any(worker.ready for worker in service.workers()):  # noqa: ASYNC110 - the pool has one listener, and it is not this
+        await asyncio.sleep(READY_POLL_S)
+    request = f'curl -H "Authorization: Bearer $WORKER_TOKEN" -F file=@talk.m4a {url}/v1/jobs'
+    log.info("ready", message=f"ready; send a recording with: {request}")
 
 
 def _tell(ready_file: Path | None, url: str) -> None:

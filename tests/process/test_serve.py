@@ -1,7 +1,9 @@
 """The real server process: start, signals, kill -9, and what a start does when something is wrong."""
 
 import json
+import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from btworker.errors import EXIT_BAD_SETTINGS, EXIT_DATA_FOLDER, EXIT_DATABASE, EXIT_PORT
 from tests.process.pool_of import alive
-from tests.process.server_of import busy_port, serving, stop
+from tests.process.server_of import TOKEN, busy_port, serving, stop
 from tests.slices import FULL, slice_of
 from tests.waiting import until
 
@@ -220,6 +222,24 @@ def test_token_file_that_gives_no_token_ends_the_start(tmp_path: Path, content: 
     code, words = refused(tmp_path, WORKER_TOKEN="", WORKER_TOKEN_FILE=str(tokens))
     assert code == EXIT_BAD_SETTINGS and ("WORKER_TOKEN_FILE" if content == b"" else str(tokens)) in words
     assert "Traceback" not in words and "not a token" not in words
+
+
+@pytest.mark.system("curl")
+def test_ready_comes_with_a_line_to_copy(tmp_path: Path) -> None:
+    """Once jobs would start, and not before; the line works in a shell that has the token."""
+    with serving(tmp_path, WORKER_MODEL="slow", WORKER_MODELS="slow") as server:
+        server.request("GET", "/v1/ping")
+        assert '"ready"' not in server.log.read_text()
+        (tmp_path / "data" / "scratch" / "go").touch()
+        until(lambda: '"ready"' in server.log.read_text())
+        [line] = [line for line in server.log.read_text().splitlines() if '"event": "ready"' in line]
+        command = json.loads(line)["message"].partition(": ")[2]
+        (tmp_path / "talk.m4a").write_bytes(b"hello")
+        environment = {**os.environ, "WORKER_TOKEN": TOKEN}
+        sent = subprocess.run(
+            ["sh", "-c", f"{command} -sS"], cwd=tmp_path, env=environment, capture_output=True, check=True
+        )
+        assert server.ended(json.loads(sent.stdout)["workerJobId"])["status"] == "complete"
 
 
 def test_a_short_token_is_a_warning(tmp_path: Path) -> None:

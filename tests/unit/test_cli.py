@@ -182,7 +182,8 @@ def test_models_are_found(tmp_path: Path) -> None:
     cached = Settings(WORKER_TOKEN="t", WORKER_MODEL_CACHE=str(tmp_path), WORKER_MODEL="large")
     found = {model.name: describe(model, offline=False) for model in model_files(cached)}
     assert found["large"].strip() == found["large-v3"].strip() == f"1.0 MB  {tmp_path / 'large-v3.pt'}"
-    assert found["tiny"] == "is downloaded when first used"
+    assert found["tiny"] == "  72 MB  is downloaded when first used"
+    assert found["medium.en"].split()[:2] == ["1.4", "GB"] and found["base.en"].split()[:2] == ["139", "MB"]
     own = Settings(WORKER_TOKEN="t", WORKER_MODELS="mine=/no/such.pt", WORKER_MODEL="mine")
     assert [describe(model, offline=False) for model in model_files(own)] == ["is missing: /no/such.pt"]
 
