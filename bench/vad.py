@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from silero_vad import get_speech_timestamps, load_silero_vad
 from support import ROOT, memory_mb, report, spread, workplace
 
-from btworker.engine.sound.ffmpeg import Limits, decode
+from btworker.engine.sound.decoding import decode
+from btworker.engine.sound.ffmpeg import Limits
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.engine.vad.packing import pack
 from btworker.engine.vad.spans import SpeechThresholds, spans_of

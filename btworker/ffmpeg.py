@@ -7,19 +7,24 @@ imageio-ffmpeg package carries. engine/sound/ffmpeg.py runs it, inside engine/so
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 SAMPLE_RATE = 16_000
 """Samples a second of decoded audio; the rate that whisper, silero-vad and pyannote take."""
 
 DEMUXERS = (
-    # what the containers that people upload are called in ffmpeg; a name covers its group (mov: mp4, m4a, 3gp, …)
-    "wav", "w64", "aiff", "au", "caf", "voc", "sox", "nistsphere",
-    "mp3", "aac", "loas", "ac3", "eac3", "dts", "amr", "amrnb", "amrwb", "flac", "wv", "ape", "tta", "mpc", "mpc8",
-    "tak", "ogg", "mov", "matroska", "asf", "avi", "flv", "mpeg", "mpegts", "mpegvideo", "mxf", "rm", "dsf", "gsm",
-    "qcp",
+    # ffmpeg's names of the containers that people upload; a name covers its group (mov: mp4, m4a, 3gp, …)
+    "wav", "w64", "aiff", "au", "caf", "voc", "sox", "nistsphere", "ircam", "pvf", "sds",
+    "mp3", "aac", "loas", "ac3", "eac3", "dts", "dtshd", "mlp", "truehd", "spdif", "flac", "wv", "ape", "tta", "mpc",
+    "mpc8", "tak", "shn", "ogg", "dsf", "iff", "vqf", "xwma", "mmf",
+    "mov", "matroska", "asf", "avi", "flv", "swf", "nut", "nsv", "smjpeg", "rm", "mpeg", "mpegts", "mpegvideo",
+    "mxf", "gxf", "lxf",
+    "dss", "act", "amr", "amrnb", "amrwb", "gsm", "qcp", "oma", "aea",  # dictation machines, telephones
+    "dv", "dhav", "wtv", "ty", "nuv", "pva",  # cameras, television
 )  # fmt: skip
-"""Containers that are accepted. None can name another file or an address (no hls, dash, concat, sdp, image2)."""
+"""Containers that are accepted. None can name another file or an address (no hls, dash, concat, sdp, image2, mlv): the
+sources of ffmpeg 5.1.9's demuxers with these names open nothing. docs/formats.md has the list for users."""
 
 
 def find_ffmpeg() -> Path | None:
@@ -45,16 +50,50 @@ def ffmpeg_version(ffmpeg: Path) -> str:
     return found[1] if found else ""
 
 
-def decode_command(ffmpeg: Path, source: Path, *, ignore_wav_length: bool = False) -> list[str]:
-    """Decode the first audio track of a local file to 16 kHz mono s16le on standard output.
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What of a local file is decoded."""
 
-    The conversion is openai-whisper's own (`load_audio`), so that the samples are the same.
+    source: Path
+    span: tuple[int, int] | None = None
+    """From which byte to which; None: all of it."""
+    ignore_wav_length: bool = False
+    """Its size field is wrong: the sound goes to the end."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """ffmpeg's, as an input."""
+        url, protocols = f"file:{self.source.absolute()}", "file"
+        if self.span:
+            start, end = self.span
+            url, protocols = f"subfile,,start,{start},end,{end},,:{url}", "file,subfile"
+        lies = ("-ignore_length", "1", "-f", "wav") if self.ignore_wav_length else ()
+        return ["-protocol_whitelist", protocols, "-format_whitelist", ",".join(DEMUXERS), *lies, "-i", url]
+
+
+def decode_command(ffmpeg: Path, clip: Clip, *, track: int = 0, mix: str | None = None) -> list[str]:
+    """Decode an audio track to 16 kHz s16le on standard output, in packets that tell their time.
+
+    The conversion is openai-whisper's own (`load_audio`), so that the samples are the same; `mix` is a filter graph
+    from [in] to [out] in place of its `-ac 1`. Times are the file's own time stamps.
     """
+    mono = ["-map", f"0:a:{track}", "-ac", "1", "-ar", str(SAMPLE_RATE)]
+    mixed = ["-filter_complex", f"{mix}".replace("[in]", f"[0:a:{track}]"), "-map", "[out]"]
     return [
-        str(ffmpeg), "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-threads", "1",
-        "-protocol_whitelist", "file", "-format_whitelist", ",".join(DEMUXERS),
-        *(("-ignore_length", "1", "-f", "wav") if ignore_wav_length else ()),
-        "-i", f"file:{source.absolute()}",
-        "-map", "0:a:0", "-vn", "-sn", "-dn", "-map_metadata", "-1",
-        "-f", "s16le", "-ac", "1", "-acodec", "pcm_s16le", "-ar", str(SAMPLE_RATE), "pipe:1",
+        *_start(ffmpeg), "-copyts", *clip.arguments,
+        *(mono if mix is None else mixed), "-vn", "-sn", "-dn", "-map_metadata", "-1",
+        "-acodec", "pcm_s16le", "-avoid_negative_ts", "disabled", "-f", "smjpeg", "pipe:1",
     ]  # fmt: skip
+
+
+def tail_command(ffmpeg: Path, clip: Clip, *, from_s: float, track: int) -> list[str]:
+    """List the packets after `from_s` seconds, but for those of one audio track, without decoding any."""
+    return [
+        *_start(ffmpeg), "-ss", f"{from_s:.3f}", *clip.arguments,
+        "-map", "0:v?", "-map", "0:a?", "-map", "0:s?", "-map", f"-0:a:{track}",
+        "-c", "copy", "-f", "framecrc", "pipe:1",
+    ]  # fmt: skip
+
+
+def _start(ffmpeg: Path) -> list[str]:
+    return [str(ffmpeg), "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-threads", "1"]

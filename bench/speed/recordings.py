@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.speed.shapes import SEED
-from btworker.engine.sound.ffmpeg import Limits, decode
+from btworker.engine.sound.decoding import decode
+from btworker.engine.sound.ffmpeg import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = 16_000

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from btworker.engine.sound.ffmpeg import Limits, decode
+from btworker.engine.sound.decoding import decode
+from btworker.engine.sound.ffmpeg import Limits
 from btworker.engine.vad.network import SpeechNetwork
 from btworker.engine.vad.spans import spans_of
 from tests.speech.conftest import noise_of

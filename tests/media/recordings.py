@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from btworker.engine.sound.ffmpeg import Audio, Limits, decode
+from btworker.engine.sound.decoding import decode
+from btworker.engine.sound.ffmpeg import Audio, Limits
 from btworker.ffmpeg import SAMPLE_RATE, find_ffmpeg
 
 Make = Callable[..., Path]

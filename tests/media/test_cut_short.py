@@ -1,4 +1,4 @@
-"""R26: an ffmpeg that this machine cuts short (the out-of-memory killer, a limit, a crash, a failing disk) never ends
+"""R30: an ffmpeg that this machine cuts short (the out-of-memory killer, a limit, a crash, a failing disk) never ends
 in a transcript of the part that it had decoded."""
 
 import os
@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from btworker.engine.sound import ffmpeg as sound_ffmpeg
-from btworker.engine.sound.ffmpeg import Audio, Limits, decode
+from btworker.engine.sound import decoding
+from btworker.engine.sound.decoding import decode
+from btworker.engine.sound.ffmpeg import Audio, Limits
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import find_ffmpeg
 from tests.media.recordings import SAMPLE, Decoded, programs_using
@@ -56,7 +57,7 @@ def copied(recording: Path, folder: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the runs."""
-    monkeypatch.setattr(sound_ffmpeg, "RETRY_AFTER_S", (0.0, 0.0))
+    monkeypatch.setattr(decoding, "RETRY_AFTER_S", (0.0, 0.0))
 
 
 class Killer:
@@ -191,12 +192,13 @@ def test_other_ends_that_no_file_brings_about(
 DECODE = """
 import sys
 from pathlib import Path
-from btworker.engine.sound import ffmpeg
+from btworker.engine.sound import decoding
+from btworker.engine.sound.ffmpeg import Limits
 from btworker.errors import BtworkerError
-ffmpeg.RETRY_AFTER_S = ()
+decoding.RETRY_AFTER_S = ()
 source = Path(sys.argv[1])
 try:
-    list(ffmpeg.decode(source, source.with_name("x.s16"), limits=ffmpeg.Limits(3600), canceled=lambda: False))
+    list(decoding.decode(source, source.with_name("x.s16"), limits=Limits(3600), canceled=lambda: False))
 except BtworkerError as error:
     print(error.code.value, error.message)
 """
@@ -213,7 +215,7 @@ def test_a_disk_that_does_not_give_the_file_is_no_damage_of_it(first: int, recor
 
 
 @pytest.mark.system("strace")
-def test_reads_that_fail_for_ffmpeg_alone_are_said(
+def test_reads_that_fail_for_ffmpeg_alone_are_found(
     recording: Path, decoded: Decoded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the disk gives the file to us afterwards, as it is with one that is cut off: with the warning for those."""

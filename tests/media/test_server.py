@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -22,6 +23,7 @@ SETTINGS = {
     "WORKER_ENGINE": "btworker.engine.engine:load",
     "WORKER_MODEL": "demo",
     "WORKER_MODELS": f"demo={ROOT / 'btworker' / 'demo' / 'whisper-tiny-words.pt'}",
+    "WORKER_DIARIZATION_PIPELINE": str(ROOT / "btworker" / "demo" / "diarization"),
     "WORKER_OFFLINE": "true",
     "WORKER_CPU_THREADS": "1",
     "WORKER_BATCH_SIZE": "4",
@@ -42,6 +44,12 @@ def recording(ffmpeg: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = ["-stream_loop", "-1", "-i", str(SAMPLE), "-t", "300"]
     command = [str(ffmpeg), "-nostdin", "-v", "error", *source, "-c:a", "aac", "-live", "1", str(path)]
     subprocess.run(command, check=True)
+    return path
+
+
+def made(ffmpeg: Path, path: Path, *arguments: object) -> Path:
+    """A file that ffmpeg makes."""
+    subprocess.run([str(ffmpeg), "-nostdin", "-v", "error", *map(str, arguments), str(path)], check=True)
     return path
 
 
@@ -112,7 +120,7 @@ def undisturbed(worker: Server, recording: Path) -> list[tuple[float, float, str
 def test_a_job_whose_ffmpeg_was_killed_has_the_whole_transcript(
     number: signal.Signals, worker: Server, recording: Path, undisturbed: list[tuple[float, float, str]]
 ) -> None:
-    """R26: with the same segments, and without a warning."""
+    """R30: with the same segments, and without a warning."""
     killer = Killer(worker, number, times=1)
     with killer.at_work():
         job = worker.ended(worker.upload("live.mkv", recording.read_bytes(), language="en"))
@@ -130,7 +138,7 @@ def test_a_job_whose_ffmpeg_was_killed_has_the_whole_transcript(
 def test_a_job_whose_ffmpeg_is_killed_each_time_fails(
     number: signal.Signals, code: str, worker: Server, recording: Path
 ) -> None:
-    """R26: with the worker's fault in a sentence; nothing of its sound stays, and the worker goes on."""
+    """R30: with the worker's fault in a sentence; nothing of its sound stays, and the worker goes on."""
     killer = Killer(worker, number, times=99)
     with killer.at_work():
         job = worker.ended(worker.upload("live.mkv", recording.read_bytes(), language="en"))
@@ -139,3 +147,40 @@ def test_a_job_whose_ffmpeg_is_killed_each_time_fails(
     assert job["error"]["message"].startswith("ffmpeg was ")
     assert not list((worker.log.parent / "data").rglob("*.s16"))
     assert worker.ended(worker.upload("sample.flac", SAMPLE.read_bytes()))["status"] == "complete"
+
+
+STAMP = re.compile(r"(?:(\d\d):)?(\d\d):(\d\d)[,.](\d{3})")
+
+
+def times_in(worker: Server, job: Any, kind: str) -> list[float]:
+    """Every time in an output, in its order, in seconds."""
+    (name,) = [one["filename"] for one in job["outputs"] if one["filename"].endswith(kind)]
+    text = worker.output(job["workerJobId"], name)
+    if kind in ("srt", "vtt"):
+        return [int(h or 0) * 3600 + int(m) * 60 + int(s) + int(ms) / 1000 for h, m, s, ms in STAMP.findall(text)]
+    if kind == "tsv":
+        return [int(one) / 1000 for line in text.splitlines()[1:] for one in line.split("\t")[:2]]
+    if kind == "rttm":
+        return [float(line.split()[3]) for line in text.splitlines()]
+    segments = json.loads(text) if kind == "_diarization.json" else json.loads(text)["segments"]
+    words = [word for segment in segments for word in segment.get("words", ())]
+    return [one[end] for one in [*segments, *words] for end in ("start", "end")]
+
+
+def test_every_output_has_the_times_of_the_film(worker: Server, ffmpeg: Path, tmp_path: Path) -> None:
+    """R31: where the sound begins four seconds after the picture, all times are four seconds later, speakers' too."""
+    talk = made(ffmpeg, tmp_path / "talk.wav", "-i", SAMPLE, "-t", "20")
+    pictures = ("-f", "lavfi", "-i", "testsrc=duration=24:size=64x64:rate=10")
+    codecs = ("-map", "0:v", "-map", "1:a", "-c:v", "mpeg4", "-c:a", "flac")
+    film = made(ffmpeg, tmp_path / "late.mkv", *pictures, "-itsoffset", "4", "-i", talk, *codecs)
+    options = {"language": "en", "outputs": "json,srt,vtt,tsv,rttm", "diarizationEnabled": "true"}
+    jobs = [worker.ended(worker.upload(path.name, path.read_bytes(), **options)) for path in (talk, film)]
+    assert [job["status"] for job in jobs] == ["complete", "complete"]
+    assert jobs[1]["warnings"] == jobs[0]["warnings"]
+    for kind in ("_transcript.json", "srt", "vtt", "tsv", "rttm", "_diarization.json"):
+        plain, late = (times_in(worker, job, kind) for job in jobs)
+        if kind in ("rttm", "_diarization.json"):  # other windows of the segmentation: a turn more or less at the end
+            assert abs(len(plain) - len(late)) <= 2, kind
+            plain, late = plain[:5], late[:5]
+        assert len(plain) == len(late) > 1, kind
+        assert late == pytest.approx([time + 4 for time in plain], abs=0.25), kind

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from btworker.engine.sound import process
-from btworker.engine.sound.ffmpeg import Audio, Limits, decode
+from btworker.engine.sound.decoding import decode
+from btworker.engine.sound.ffmpeg import Audio, Limits
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.ffmpeg import decode_command, find_ffmpeg
+from btworker.ffmpeg import Clip, decode_command, find_ffmpeg
 from tests.security.hostile_media import hostile_files
 from tests.security.secrets_of_test import SECRETS
 from tests.security.wire import Memory
@@ -136,7 +137,7 @@ def test_hostile_files_are_refused_and_reach_nothing(
             assert outcome.code in REFUSALS, name
             assert str(tmp_path) not in outcome.message
         if not name.startswith(("magic", "zip", "gzip", "png", "mov compressed")):
-            plain = subprocess.run(decode_command(ffmpeg, path), capture_output=True, timeout=60, check=False)
+            plain = subprocess.run(decode_command(ffmpeg, Clip(path)), capture_output=True, timeout=60, check=False)
             assert len(plain.stdout) < (OWN_BYTES if name.startswith("mov ") else 1), name
         assert not watch.touched(), name
         assert not called(), name
@@ -153,7 +154,7 @@ def test_ffmpeg_knows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     os.mkfifo(fifo)
     ffmpeg = find_ffmpeg()
     assert ffmpeg is not None
-    program = process.start(decode_command(ffmpeg, fifo), cpu_s=60)
+    program = process.start(decode_command(ffmpeg, Clip(fifo)), cpu_s=60)
     try:
         end = time.monotonic() + 60
         while ffmpeg.name not in str(Path(f"/proc/{program.pid}/exe").readlink()):

@@ -17,7 +17,8 @@ from btworker.engine.cooperate.side_by_side import Piece
 from btworker.engine.cooperate.ticket import checkpoint
 from btworker.engine.engine import WhisperEngine, load
 from btworker.engine.sound import pool as sound_pool
-from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits, decode
+from btworker.engine.sound.decoding import decode
+from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits
 from btworker.engine.sound.recording import Samples
 from btworker.engine.vad import detector as vad
 from btworker.engine.vad.detector import SpeechDetector

@@ -15,9 +15,8 @@ import pytest
 
 from btworker.engine.asr.decoding.places import Places
 from btworker.engine.engine import WhisperEngine, load
-from btworker.engine.sound import ffmpeg as media
+from btworker.engine.sound import decoding, process
 from btworker.engine.sound import pool as sound_pool
-from btworker.engine.sound import process
 from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options, Stage
@@ -138,7 +137,7 @@ def test_as_many_ffmpegs_as_the_operator_allows(
     engine: WhisperEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Are at work at once, and not one more, whatever the number of inputs."""
-    decode, lock, full = media.decode, threading.Lock(), threading.Event()
+    decode, lock, full = decoding.decode, threading.Lock(), threading.Event()
     at_work, most = 0, 0
 
     def counted(

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from btworker.engine.sound.ffmpeg import Audio, Limits, decode
+from btworker.engine.sound.decoding import decode
+from btworker.engine.sound.ffmpeg import Audio, Limits
 from btworker.errors import BtworkerError, ErrorCode
 from tests.media.recordings import programs_using
 from tests.slices import FULL
@@ -158,7 +159,7 @@ def test_ffmpeg_dies_with_its_parent(tmp_path: Path, ffmpeg: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from btworker.engine.sound import process; from btworker.ffmpeg import *\n"
-        "process.start(decode_command(find_ffmpeg(), Path(sys.argv[1])), cpu_s=60).wait()"
+        "process.start(decode_command(find_ffmpeg(), Clip(Path(sys.argv[1]))), cpu_s=60).wait()"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(fifo)])
     try:

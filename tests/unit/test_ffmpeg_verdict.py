@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from btworker.engine.sound.clock import Gap
 from btworker.engine.sound.containers import Findings
 from btworker.engine.sound.ffmpeg_log import read_report
-from btworker.engine.sound.verdict import disk_fault, machine_fault, warnings
+from btworker.engine.sound.verdict import Outcome, disk_fault, machine_fault, warnings
 from btworker.errors import ErrorCode
 
 OPENED = "[info] Input #0, wav, from 'file:/x/0':\n[info]   Stream #0:0: Audio: pcm_s16le, 16000 Hz, mono, s16\n"
@@ -60,7 +61,7 @@ M, P = ErrorCode.OUT_OF_MEMORY, ErrorCode.PROCESSING_ERROR
 )  # fmt: skip
 def test_the_file_or_the_machine(status: int, log: str, has_sound: bool, code: ErrorCode | None) -> None:
     """A file makes ffmpeg exit with some statuses and say some things; anything else is the machine's doing."""
-    fault = machine_fault(status, read_report(log), has_sound=has_sound)
+    fault = machine_fault(status, read_report(log), has_sound=has_sound, is_complete=True)
     assert (fault and fault.code) == code
 
 
@@ -71,8 +72,20 @@ def test_what_could_not_be_read_is_the_files_only_where_the_disk_gives_it(log: s
     whole.write_bytes(bytes(100))
     report = read_report(log)
     assert disk_fault(whole, report, has_sound=True, check=lambda: None) is None
-    assert "cut off" in next(warnings(report, Findings(), decoded_s=3.0))
+    assert "cut off" in next(warnings(Outcome(report, 3.0), Findings(), is_cut_off=False))
     fault = disk_fault(tmp_path, report, has_sound=True, check=lambda: None)  # a folder cannot be read, either
     assert fault is not None
     assert fault.code is P
     assert disk_fault(tmp_path, read_report(OPENED), has_sound=True, check=lambda: None) is None, "no need to look"
+
+
+def test_gaps_are_named_and_a_clock_that_drifts_is_none() -> None:
+    """The first five with place and length; steps of a tenth of a second are how a drift is followed."""
+    report = read_report(OPENED)
+    drift = [Gap(60.0 * n, 0.12) for n in range(100)]
+    assert list(warnings(Outcome(report, 6000.0, gaps=drift), Findings(), is_cut_off=False)) == []
+    gaps = [*drift, *(Gap(100.0 * n, 2.5) for n in range(1, 8))]
+    (warning,) = warnings(Outcome(report, 6000.0, begins_s=30.0, gaps=gaps), Findings(), is_cut_off=False)
+    assert "2.5 s from 130.0 s on" in warning
+    assert "2.5 s from 530.0 s on, and 2 more" in warning
+    assert "630.0" not in warning

@@ -5,8 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from btworker.engine.sound.containers import Findings, examine
+from btworker.engine.sound import containers
+from btworker.engine.sound.beginnings import W64_RIFF
+from btworker.engine.sound.containers import Findings
 from btworker.engine.sound.ffmpeg_log import HEAD_BYTES, TAIL_BYTES, BoundedLog, read_report
+from btworker.engine.sound.parts import parts_of
+from btworker.engine.sound.reader import Reader
+
+
+def examine(path: Path) -> Findings:
+    """The only recording of a file."""
+    with path.open("rb") as file:
+        reader = Reader(file, lambda: None)
+        (part,) = parts_of(reader)
+        return containers.examine(reader, part)
+
 
 RIGHT = Findings()
 TO_THE_END = Findings(ignore_wav_length=True)
@@ -81,7 +94,7 @@ LOG = """[info] Input #0, mov,mp4,m4a,3gp,3g2,mj2, from 'file:/x/0':
 def test_tracks_and_duration_are_read() -> None:
     """Of the input, not of the output, and not of a title that looks like a track."""
     report = read_report(LOG)
-    assert (report.opened, report.audio_tracks, report.video_tracks) == (True, 1, 1)
+    assert (report.opened, len(report.audio), report.video_tracks) == (True, 1, 1)
     assert report.duration_s == 3723.5
     assert not (report.damaged or report.cut_off or report.guessed or report.undecodable)
 
@@ -106,3 +119,20 @@ def test_a_log_is_bounded_and_keeps_both_ends() -> None:
     assert log.text.startswith("first line")
     assert log.text.endswith("last line")
     assert len(log.text) <= HEAD_BYTES + TAIL_BYTES + 1
+
+
+@pytest.mark.parametrize(("missing", "cut_off"), [(0, False), (8, False), (5000, True), (None, False)])
+@pytest.mark.parametrize(
+    ("head", "form"),
+    [(b"RIFF%bAVI ", "<I"), (b"FORM%bAIFF", ">I"), (W64_RIFF + b"%b", "<Q"), (b"caff\0\1\0\0data%b", ">q")],
+    ids=["avi", "aiff", "w64", "caf"],
+)
+def test_a_header_that_promises_more_is_noticed(
+    head: bytes, form: str, missing: int | None, cut_off: bool, tmp_path: Path
+) -> None:
+    """By more than a writer's slip; a size that was never set promises nothing."""
+    unset = {"<Q": 2**64 - 1, ">q": -1}.get(form, 2**32 - 1)
+    size = 8000 if missing is None else 8000 - len(head) - 8 + missing
+    path = tmp_path / "0"
+    path.write_bytes((head % struct.pack(form, unset if missing is None else size)).ljust(8000, b"\x81"))
+    assert examine(path).cut_off is cut_off

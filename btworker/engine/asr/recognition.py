@@ -34,8 +34,8 @@ from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
-REVISION = 4
-"""Revision of our own decoding: an attempt does not go on with windows of an earlier one."""
+REVISION = 5
+"""Revision of our own decoding, of sound and of text: an attempt does not go on with windows of an earlier one."""
 NOT_OF_THE_TEXT = frozenset(
     {
         "model",  # its hash counts

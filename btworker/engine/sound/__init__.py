@@ -2,9 +2,13 @@
 
     pool.py         some ffmpegs at once, and the sound of a file while one is at it
     recording.py    what the recognition asks of a sound
-    ffmpeg.py       one ffmpeg and its limits
+    decoding.py     a file: the runs of ffmpeg that it needs
+    ffmpeg.py       one run and its limits
+    process.py      how ffmpeg is started and ended
+    sink.py         its packets (packets.py) -> samples where they belong (clock.py), of one channel (mix.py)
+    parts.py        recordings one behind the other in a file: beginnings.py, walks.py, reader.py
     verdict.py      what its end means: the file's doing, or this machine's
-    process.py      how it is started and ended
+    ending.py       whether a file reaches the end that it promises
     containers.py   headers that lie
     ffmpeg_log.py   what ffmpeg wrote about the file
     sandbox.py      the little that ffmpeg may do

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from btworker.engine.cooperate.ticket import Condition
-from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits, decode
+from btworker.engine.sound.decoding import decode
+from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits
 from btworker.engine.sound.recording import Samples
 
 
