@@ -72,6 +72,7 @@ class Settings(SpeechSettings, DeliverySettings, WorkSettings, ServerSettings):
             problems.append("WORKER_MODEL must be a model's name; serve a file with WORKER_MODELS=name=/path")
         else:
             problems += self.unknown_models()
+        problems += self.wrong_aliases()
         if problems:
             raise ValueError("; ".join(problems))
         return self

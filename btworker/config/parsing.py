@@ -18,6 +18,7 @@ FROM_ENVIRONMENT = SettingsConfigDict(
     frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, populate_by_name=True
 )
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,63}")
 HEADS = re.compile(r"\d{1,3}:\d{1,3}( \d{1,3}:\d{1,3})*")
 HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
@@ -61,6 +62,14 @@ def parse_model(item: str) -> tuple[str, Path | None]:
     if not MODEL_NAME.fullmatch(name):
         raise ValueError(f"{name[:64]!r} is no model name (letters, digits, '.', '_' and '-')")
     return name, Path(os.path.abspath(Path(path).expanduser())) if path else None
+
+
+def parse_alias(item: str) -> tuple[str, str]:
+    """`name=model`; the name as other programs write it, with a slash in it or a colon."""
+    name, _, model = item.partition("=")
+    if not ALIAS.fullmatch(name) or not MODEL_NAME.fullmatch(model):
+        raise ValueError(f"{item[:64]!r} is not name=model")
+    return name, model
 
 
 def parse_heads(item: str) -> tuple[str, str]:

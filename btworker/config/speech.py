@@ -13,6 +13,7 @@ from btworker.config.parsing import (
     FROM_ENVIRONMENT,
     cache_folder,
     env,
+    parse_alias,
     parse_heads,
     parse_model,
     read_tokens,
@@ -31,6 +32,11 @@ class SpeechSettings(BaseSettings):
     models: Annotated[tuple[tuple[str, Path | None], ...], NoDecode] = Field((), validation_alias=env("WORKER_MODELS"))
     """Comma-separated names that a job may ask for; `name=path` serves a checkpoint of yours under that name.
     Default: every official name of the installed openai-whisper."""
+    model_aliases: Annotated[tuple[tuple[str, str], ...], NoDecode] = Field(
+        (), validation_alias=env("WORKER_MODEL_ALIASES")
+    )
+    """Comma-separated `name=model`: other names for models that are offered, for programs that have a name built in
+    (`Systran/faster-whisper-large-v3=large-v3`). OpenAI's own names mean WORKER_MODEL on its routes without this."""
     alignment_heads: Annotated[tuple[tuple[str, str], ...], NoDecode] = Field(
         (), validation_alias=env("WORKER_ALIGNMENT_HEADS")
     )
@@ -89,6 +95,13 @@ class SpeechSettings(BaseSettings):
         names = [name for name, path in self.models if path is None] if self.models else [self.model]
         return [_unknown_model(name, known) for name in names if name not in known]
 
+    @field_validator("model_aliases", mode="before")
+    @classmethod
+    def _split_aliases(cls, raw: object) -> object:
+        if not isinstance(raw, str):
+            return raw
+        return tuple(parse_alias(item.strip()) for item in raw.split(",") if item.strip())
+
     @field_validator("alignment_heads", mode="before")
     @classmethod
     def _split_heads(cls, raw: object) -> object:
@@ -102,6 +115,24 @@ class SpeechSettings(BaseSettings):
         if self.hf_token:
             return self.hf_token.get_secret_value()
         return next(iter(read_tokens(self.hf_token_file)), None)
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Other names of models: name -> model."""
+        return dict(self.model_aliases)
+
+    def wrong_aliases(self) -> list[str]:
+        """A sentence for each other name whose model is not offered, or that is a model's already."""
+        offered = self.model_paths
+        if not offered:
+            return []
+        missing = [
+            f"{name}={model}: the model {model} is not offered"
+            for name, model in self.model_aliases
+            if model not in offered
+        ]
+        taken = [f"{name} is the name of a model" for name in self.aliases if name in offered]
+        return [f"WORKER_MODEL_ALIASES: {sentence}" for sentence in missing + taken]
 
     @property
     def model_paths(self) -> dict[str, Path | None]:

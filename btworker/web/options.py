@@ -181,7 +181,8 @@ def _shown(name: str) -> str:
 
 
 def _checked(form: OptionsForm, settings: Settings) -> Options:
-    model = form.model or settings.model
+    asked = form.model or settings.model
+    model = settings.aliases.get(asked, asked)
     if model not in (allowed := settings.model_paths):
         message = f"the model {_shown(model)!r} is not offered here; there are {', '.join(allowed)}"
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param="model")

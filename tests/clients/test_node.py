@@ -13,6 +13,7 @@ import pytest
 
 import btworker
 from btworker.cli.wer import word_errors
+from btworker.web.openai.names import NAMES
 from tests.acceptance.conftest import Worker
 from tests.process.server_of import TOKEN
 from tests.waiting import until
@@ -90,7 +91,7 @@ def test_the_openai_package_for_node(worker: Worker, tmp_path: Path) -> None:
     assert found["words"] > 10
     assert found["segments"] >= 1
     assert "-->" in found["srt"]
-    assert set(found["models"]) == {"demo", "whisper-1"}
+    assert set(found["models"]) == {"demo", *NAMES}
     assert found["errors"] == {
         "format": {"status": 400, "code": "BAD_OPTION", "param": "response_format"},
         "model": {"status": 400, "code": "BAD_OPTION", "param": "model"},

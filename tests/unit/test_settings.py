@@ -318,3 +318,26 @@ def test_configuration_page_is_current() -> None:
     root = Path(__file__).resolve().parents[2]
     checked = subprocess.run([sys.executable, root / "tools" / "configuration_doc.py", "--check"], check=False)
     assert checked.returncode == 0, "run python tools/configuration_doc.py"
+
+
+@pytest.mark.parametrize(
+    ("aliases", "sentence"),
+    [
+        ("a/b=tiny,c=large-v3", ""),
+        ("whisper-1", "is not name=model"),
+        ("a b=tiny", "is not name=model"),
+        ("mine=tinny", "mine=tinny: the model tinny is not offered"),
+        ("tiny=large-v3", "tiny is the name of a model"),
+    ],
+)
+def test_other_names_of_models(monkeypatch: pytest.MonkeyPatch, aliases: str, sentence: str) -> None:
+    """They stand for a model that is offered, and for no other one's name."""
+    monkeypatch.setenv("WORKER_TOKEN", "t")
+    monkeypatch.setenv("WORKER_MODELS", "tiny,large-v3")
+    monkeypatch.setenv("WORKER_MODEL", "tiny")
+    monkeypatch.setenv("WORKER_MODEL_ALIASES", aliases)
+    if not sentence:
+        assert load_settings().aliases == {"a/b": "tiny", "c": "large-v3"}
+        return
+    with pytest.raises(StartupError, match=sentence):
+        load_settings()

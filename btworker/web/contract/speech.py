@@ -29,8 +29,16 @@ _SPOKEN: Content = {
     **events("message"),
 }
 _AGAIN = Header("x-should-retry", "whether OpenAI's clients send it once more", {"enum": ["true", "false"]})
+_COUNT: Schema = {"type": "string", "pattern": "^[0-9]+$"}
+_ROOM = (
+    Header("x-ratelimit-limit-requests", "jobs that may wait", _COUNT, required=True),
+    Header("x-ratelimit-remaining-requests", "how many more may wait now", _COUNT, required=True),
+    Header(
+        "x-ratelimit-reset-requests", "when to try again", {"type": "string", "pattern": "^[0-9]+s$"}, required=True
+    ),
+)
 _ANSWERS = {
-    200: Answer("what was said, as response_format and stream ask", _SPOKEN),
+    200: Answer("what was said, as response_format and stream ask", _SPOKEN, _ROOM),
     400: refused("the request is refused, or the sound cannot be understood", _AGAIN),
     409: refused("the job was canceled: CANCELED", _AGAIN),
     500: refused("the job failed, with the code of its failure; INTERNAL", _AGAIN),
@@ -42,8 +50,12 @@ def _form(formats: tuple[str, ...]) -> Content:
     """What OpenAI's clients send, as far as it has a meaning here."""
     fields: Schema = {
         "file": BINARY,
-        "model": {"type": "string", "description": "a name of /v1/models"},
+        "model": {
+            "type": "string",
+            "description": "a name of /v1/models, or any of OpenAI's transcription models: WORKER_MODEL",
+        },
         "language": TEXT,
+        "languages[]": {"type": "array", "items": TEXT, "maxItems": 1},
         "prompt": TEXT,
         "temperature": {"type": "number", "minimum": 0, "maximum": 1},
         "response_format": {"enum": list(formats), "default": formats[0]},

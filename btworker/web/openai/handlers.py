@@ -8,35 +8,37 @@ not stop it.
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Input, Job, Options, OutputFormat
+from btworker.jobs import Input, Job, JobStatus, Options, OutputFormat
 from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Transcript
 from btworker.web.context import Context, context_of
 from btworker.web.jobs.uploads import Form, accept
+from btworker.web.middlewares import RETRY_AFTER_S
+from btworker.web.openai.names import NAMES, means_default, tells_speakers
 from btworker.web.openai.results import from_transcript, refusal
 from btworker.web.openai.shapes import Diarized, Models, Plain, Verbose, diarized, model, plain, verbose
 from btworker.web.openai.stream import stream
 from btworker.web.options import Fields, is_empty
 
-ALIASES = ("whisper-1",)
-"""Names of OpenAI's models that mean WORKER_MODEL here."""
 RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 TRANSLATION_FORMATS = RESPONSE_FORMATS[:5]
+WITH_SPEAKERS = frozenset({"diarized_json", "srt", "vtt"})
+"""Formats that show who speaks, where a model that tells speakers apart is asked for."""
 PLAIN_TEXT = {"text": OutputFormat.TXT, "srt": OutputFormat.SRT, "vtt": OutputFormat.VTT}
 """Formats that are no JSON, and what they are among our own."""
 GRANULARITIES = frozenset({"word", "segment"})
 KNOWN = (
     *("model", "language", "prompt", "temperature", "response_format"),
-    *("timestamp_granularities", "stream", "include", "chunking_strategy"),
+    *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages"),
 )
-REPEATABLE = frozenset({"timestamp_granularities", "include"})
+REPEATABLE = frozenset({"timestamp_granularities", "include", "languages"})
 FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
 """OpenAI's 0 lets the temperature rise where a window fails, which is what ours does without one."""
 
@@ -46,6 +48,8 @@ class Asked:
     """What of a request is not an option of the job."""
 
     task: str
+    own_models: frozenset[str] = frozenset()
+    """Names that the operator gave, which go before OpenAI's."""
     response_format: str = "json"
     granularities: frozenset[str] = frozenset({"segment"})
     stream: bool = False
@@ -64,12 +68,17 @@ class Asked:
         self._read(values)
         kept = ((name, values[name][-1]) for name in ("language", "prompt", "temperature") if name in values)
         ours: list[tuple[str, str]] = [pair for pair in kept if pair not in FALLBACK]
-        model = values.get("model", [""])[-1]
-        if model and model not in ALIASES:
-            ours.append(("model", model))
-        if self.response_format == "diarized_json":
-            ours.append(("diarizationEnabled", "true"))
+        ours += self._of_model(values.get("model", [""])[-1])
         return [*ours, ("task", self.task), ("outputs", OutputFormat.JSON.value)]
+
+    def _of_model(self, name: str) -> Iterator[tuple[str, str]]:
+        """What the model's name and the format say: which of ours, and whether speakers are told apart."""
+        of_openai = means_default(name, own=self.own_models)
+        speakers = of_openai and tells_speakers(name) and self.response_format in WITH_SPEAKERS
+        if speakers or self.response_format == "diarized_json":
+            yield "diarizationEnabled", "true"
+        if name and not of_openai:
+            yield "model", name
 
     def _read(self, values: dict[str, list[str]]) -> None:
         formats = RESPONSE_FORMATS if self.task == "transcribe" else TRANSLATION_FORMATS
@@ -84,10 +93,21 @@ class Asked:
                 raise _bad("timestamp_granularities", "timestamp_granularities need response_format verbose_json")
         if "include" in values:
             raise _bad("include", "include is not supported here: there are no logprobs of tokens")
+        self._read_languages(values)
         stream = values.get("stream", ["false"])[-1].lower()
         if stream not in ("true", "false", "1", "0"):
             raise _bad("stream", "stream must be true or false")
         self.stream = stream in ("true", "1")
+
+    @staticmethod
+    def _read_languages(values: dict[str, list[str]]) -> None:
+        """A list with one language is that language; of several, the model is not told which to choose from."""
+        languages = set(values.pop("languages", ()))
+        if not languages:
+            return
+        if len(languages) > 1 or "language" in values:
+            raise _bad("languages", "languages with more than one language is not supported here: give one, or none")
+        values["language"] = list(languages)
 
     def key(self, _request: web.Request, options: Options, inputs: tuple[Input, ...]) -> str:
         """The same bytes with the same options are the same job, whatever shape its answer is asked in."""
@@ -112,13 +132,28 @@ async def translations(request: web.Request) -> web.StreamResponse:
 
 async def _speech(request: web.Request, asked: Asked) -> web.StreamResponse:
     context = context_of(request)
+    asked.own_models = frozenset(_own_models(context))
     job, _ = await accept(request, context, Form(asked.understand, asked.key, is_known))
     if asked.stream:
-        return await stream(request, context, job, speakers=asked.response_format == "diarized_json")
+        shows_speakers = asked.response_format == "diarized_json"
+        return await stream(request, context, job, speakers=shows_speakers, headers=rate_limit(context))
     ended = await _ended(request, context, job)
     if ended is None:
         return web.Response(status=499)  # nobody is there to read it; the job goes on
-    return await _answer(context, ended, asked)
+    response = await _answer(context, ended, asked)
+    response.headers.update(rate_limit(context))
+    return response
+
+
+def rate_limit(context: Context) -> dict[str, str]:
+    """How many more requests may wait, as OpenAI's clients read it; where none may, the next is refused with 429."""
+    limit, waiting = context.settings.queue_limit, context.service.count(JobStatus.QUEUED)
+    reset_s = 0 if waiting < limit else RETRY_AFTER_S[429]
+    return {
+        "x-ratelimit-limit-requests": str(limit),
+        "x-ratelimit-remaining-requests": str(max(limit - waiting, 0)),
+        "x-ratelimit-reset-requests": f"{reset_s}s",
+    }
 
 
 async def _ended(request: web.Request, context: Context, job: Job) -> Job | None:
@@ -171,7 +206,11 @@ async def get_model(request: web.Request) -> web.StreamResponse:
 
 
 def _models(context: Context) -> Sequence[str]:
-    return (*context.settings.model_paths, *ALIASES)
+    return tuple(dict.fromkeys((*_own_models(context), *NAMES)))
+
+
+def _own_models(context: Context) -> Sequence[str]:
+    return (*context.settings.model_paths, *context.settings.aliases)
 
 
 def _bad(param: str, message: str) -> BtworkerError:

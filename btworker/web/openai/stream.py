@@ -74,9 +74,11 @@ class GrowingText:
         return piece
 
 
-async def stream(request: web.Request, context: Context, job: Job, *, speakers: bool) -> web.StreamResponse:
+async def stream(
+    request: web.Request, context: Context, job: Job, *, speakers: bool, headers: Mapping[str, str]
+) -> web.StreamResponse:
     """The answer to a request with stream=true, up to the job's end; comments where there is nothing to say."""
-    response = web.StreamResponse(headers=STREAM_HEADERS)
+    response = web.StreamResponse(headers={**STREAM_HEADERS, **headers})
     await response.prepare(request)
     text, seen, now = GrowingText(), 0, job
     feeds = context.feeds.listen(job)
