@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check image-test locks check-locks clean
+.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check image-test locks check-locks audit clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -113,7 +113,10 @@ locks: setup ## resolve locks/*.in again and write locks/*.txt
 check-locks: setup ## check that every lock is current, and installs on every platform it is for
 	@$(BIN)/python tools/locks.py check
 
+audit: setup ## known vulnerabilities of both stacks' pinned packages, and what each means here
+	@$(BIN)/python tools/audit.py --venv "$(VENV)-audit"
+
 clean: ## remove environments, caches and outputs
-	rm -rf .venv .venv-cu121 .venv-cu130 .venv*-bench build dist *.egg-info .coverage .coverage.* demo-output bench-output
+	rm -rf .venv .venv-cu121 .venv-cu130 .venv*-bench .venv*-audit build dist *.egg-info .coverage .coverage.* demo-output bench-output
 	rm -rf tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

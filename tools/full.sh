@@ -19,6 +19,7 @@ part() {
 
 part "Lint" make lint STACK=cu121
 part "Locks, for every architecture and Python version" make check-locks STACK=cu121
+part "Known vulnerabilities of the pinned packages" make audit STACK=cu121
 part "Tests, stack cu121" make test STACK=cu121
 part "Real clients from npm" make test-clients STACK=cu121
 part "Fuzzing" make fuzz STACK=cu121

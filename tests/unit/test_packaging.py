@@ -21,7 +21,7 @@ import setup_cause
 import setup_env
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCK_NAMES = ("cu121", "cu130", "dev", "bench", "uv")
+LOCK_NAMES = ("cu121", "cu130", "dev", "bench", "uv", "audit")
 MATCHED_SETS = {
     "cu121": {"torch": "2.2.2", "torchaudio": "2.2.2", "openai-whisper": "20231117", "pyannote-audio": "3.1.1"},
     "cu130": {"torch": "2.11.0", "torchaudio": "2.11.0", "openai-whisper": "20250625", "pyannote-audio": "4.0.7"},
