@@ -26,7 +26,7 @@ from btworker.engine.vad.detector import SpeechDetector
 from btworker.engine.vad.packing import pack
 from btworker.engine.vad.spans import SpeechThresholds, spans_of
 
-SILEROS = SpeechThresholds(min_speech_ms=250, min_silence_ms=100, pad_ms=30)
+SILEROS = SpeechThresholds(fresh_threshold=None, min_speech_ms=250, min_silence_ms=100, pad_ms=30)
 RATE = 16_000
 SEED = 7
 LONG_HOURS = 10

@@ -68,7 +68,7 @@ def recordings(folder: Path) -> list[Recording]:
 
 def _recording(folder: Path, entry: dict[str, Any], detector: SpeechDetector) -> Recording:
     path = folder / entry["file"]
-    samples = _decoded(path)
+    samples = decoded(path)
     return Recording(
         entry["name"],
         path,
@@ -81,7 +81,7 @@ def _recording(folder: Path, entry: dict[str, Any], detector: SpeechDetector) ->
     )
 
 
-def _decoded(path: Path) -> NDArray[np.int16]:
+def decoded(path: Path) -> NDArray[np.int16]:
     ffmpeg = find_ffmpeg()
     assert ffmpeg is not None, "imageio-ffmpeg is among the development tools"
     raw = subprocess.run(decode_command(ffmpeg, path), capture_output=True, check=True).stdout

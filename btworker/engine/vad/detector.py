@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from btworker.engine.vad.network import SpeechNetwork
+from btworker.engine.vad.network import Part, SpeechNetwork
 from btworker.engine.vad.packing import pack
 from btworker.engine.vad.spans import FRAME, Span, SpeechThresholds, voiced, with_room
 
@@ -44,7 +44,7 @@ class Detection:
     soon, then each is as long as all before it, up to an hour.
     """
 
-    def __init__(self, network: SpeechNetwork, rules: SpeechThresholds | None) -> None:
+    def __init__(self, network: SpeechNetwork, rules: SpeechThresholds) -> None:
         self._network = network
         self._rules = rules
         self._state = network.initial_state()
@@ -65,9 +65,9 @@ class Detection:
         is_last = is_whole and len(samples) < self.next_chapter_end
         frames = -(-total // FRAME)
         parts = [known]
-        for part, state in self._network.stretch(samples, len(known), frames, state=self._state):
-            parts.append(part)
-            self._state = state
+        for part in self._network.stretch(samples, len(known), frames, state=self._state):
+            parts.append(together(part, self._rules))
+            self._state = part.state
             yield
         probabilities = np.concatenate(parts)
         found = voiced(probabilities, total, self._rules)
@@ -80,7 +80,7 @@ class SpeechDetector:
 
     def __init__(self, device: torch.device, rules: SpeechThresholds | None = None) -> None:
         self._network = SpeechNetwork(device)
-        self._rules = rules
+        self._rules = rules or SpeechThresholds()
 
     def begin(self) -> Detection:
         """Begin the detection in a recording."""
@@ -93,3 +93,10 @@ class SpeechDetector:
             for _ in detection.feed(samples, is_whole=True):
                 pass
         return detection.speech
+
+
+def together(part: Part, rules: SpeechThresholds) -> npt.NDArray[np.float32]:
+    """Combine both chances of speech to one that is compared with the thresholds for the first."""
+    if rules.fresh_threshold is None:
+        return part.carried
+    return np.maximum(part.carried, part.fresh * np.float32(rules.threshold / rules.fresh_threshold))

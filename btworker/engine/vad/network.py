@@ -9,10 +9,15 @@ The LSTM remembers long: of half an hour cut into strips of 16 s that each warm 
 off by more than 1e-3 and 75 frames changed sides; after 64 s of warming up it was still 4. So a GPU, which wants strips
 side by side, goes over them again, each from the state in which the strip before it ended, until no such state changes
 any more: what comes out is the whole's.
+
+And it remembers noise: behind a minute of noise that is louder than the voice, much of the speech is missed
+(docs/quality.md). So the LSTM is also run afresh over pieces of 4 s, one from every second on, and the mean chance of
+the four in which a frame lies is given beside its own. One of them takes music for speech now and then; four do not.
 """
 
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,8 +37,26 @@ SETTLED = 1e-3
 """Largest change of an LSTM state that no longer matters: states reach 60, and 1e-3 of one moved no probability by more
 than 4e-5 on half an hour of speech and noise."""
 
+PIECE_FRAMES, HOP_FRAMES = 128, 32
+"""A piece (4 s) begins afresh every 32 frames (1 s): of hops of 1 to 4 s and 4 to 8 pieces, what finds most speech
+behind noise without more false speech (bench/real/noise.py)."""
+OVERLAP_FRAMES = PIECE_FRAMES - HOP_FRAMES
+"""How far before a frame's hop the first of its pieces begins."""
+
 State = tuple[torch.Tensor, torch.Tensor]
 """The LSTM's hidden and cell state, each (1, lanes, 128)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Chances of speech in some frames, from 0 to 1."""
+
+    carried: npt.NDArray[np.float32]
+    """silero's own: its memory goes through the whole recording."""
+    fresh: npt.NDArray[np.float32]
+    """The mean of pieces that remember the last seconds only."""
+    state: State
+    """After the last of these frames."""
 
 
 class SpeechNetwork:
@@ -58,31 +81,31 @@ class SpeechNetwork:
         self._hann = torch.hann_window(_FFT, device=device)
 
     def probabilities(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-        """Compute the chance of speech in each frame of 512 samples, from 0 to 1; zeros fill up the last frame.
+        """Compute silero's chance of speech in each frame of 512 samples, from 0 to 1; zeros follow the last sample.
 
         `samples` are 16 kHz mono and may be a memory map.
         """
         parts = self.stretch(samples, 0, -(-len(samples) // FRAME), state=self.initial_state())
-        return np.concatenate([np.empty(0, dtype=np.float32), *(part for part, _ in parts)])
+        return np.concatenate([np.empty(0, dtype=np.float32), *(part.carried for part in parts)])
 
-    def stretch(
-        self, samples: npt.NDArray[np.int16], start: int, stop: int, *, state: State
-    ) -> Generator[tuple[npt.NDArray[np.float32], State], None, None]:
-        """Compute the same of frames `start` to `stop`, from the state after the frame before, in parts (an hour on a
-        GPU, two minutes on a CPU), and the state after each."""
+    def stretch(self, samples: npt.NDArray[np.int16], start: int, stop: int, *, state: State) -> Iterator[Part]:
+        """Compute the chances of frames `start` to `stop`, from the state after the frame before, in parts of about an
+        hour (GPU) or two minutes (CPU)."""
         step = self._lanes * self._lane_frames
         for first in range(start, stop, step):
-            part, state = self._part(samples, first, min(first + step, stop), state)
-            yield part, state
+            part = self._part(samples, first, min(first + step, stop), state)
+            yield part
+            state = part.state
 
     @torch.inference_mode()
-    def _part(
-        self, samples: npt.NDArray[np.int16], start: int, stop: int, state: State
-    ) -> tuple[npt.NDArray[np.float32], State]:
+    def _part(self, samples: npt.NDArray[np.int16], start: int, stop: int, state: State) -> Part:
+        before = start % HOP_FRAMES + OVERLAP_FRAMES
         # cuDNN would round to TF32's ten bits where it is allowed to
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            probabilities, state = self._recur(self._features(samples, start, stop), state)
-            return probabilities.cpu().numpy(), state
+            features = self._features(samples, start - before, stop)
+            carried, state = self._recur(features[before:], state)
+            fresh = self._afresh(features)[start % HOP_FRAMES :]
+        return Part(carried.cpu().numpy(), fresh.cpu().numpy(), state)
 
     def initial_state(self) -> State:
         """Before the first frame."""
@@ -127,9 +150,22 @@ class SpeechNetwork:
                 break
             starts = following
             hidden, ends = self._lstm(strips, starts)
+        return self._chances(hidden).T.reshape(-1)[:count], (ends[0][:, -1:], ends[1][:, -1:])
+
+    def _afresh(self, features: torch.Tensor) -> torch.Tensor:
+        """Run the LSTM over overlapping pieces, each from the first state: the mean chance of the pieces in which a
+        frame lies. `features` begin with a hop, and with OVERLAP_FRAMES more than there are values to return."""
+        total = torch.zeros(len(features) - OVERLAP_FRAMES, device=self._device)
+        for first in range(0, PIECE_FRAMES, HOP_FRAMES):  # these pieces follow each other
+            count = len(features) - first
+            pieces = F.pad(features[first:], (0, 0, 0, -count % PIECE_FRAMES)).view(-1, PIECE_FRAMES, _UNITS)
+            hidden, _ = self._lstm(pieces.transpose(0, 1), self._still(len(pieces)))
+            total += self._chances(hidden).T.reshape(-1)[OVERLAP_FRAMES - first : count]
+        return total / (PIECE_FRAMES // HOP_FRAMES)
+
+    def _chances(self, hidden: torch.Tensor) -> torch.Tensor:
         weight, bias = self._last
-        probabilities = torch.sigmoid(hidden.relu() @ weight + bias)
-        return probabilities.T.reshape(-1)[:count], (ends[0][:, -1:], ends[1][:, -1:])
+        return torch.sigmoid(hidden.relu() @ weight + bias)
 
     def _still(self, lanes: int) -> State:
         nothing = torch.zeros(1, lanes, _UNITS, device=self._device)

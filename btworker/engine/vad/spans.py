@@ -38,6 +38,10 @@ class SpeechThresholds:
     """silero's own."""
     threshold_to_end: float = 0.35
     """silero's own: 0.15 below."""
+    fresh_threshold: float | None = 0.85
+    """Mean chance of speech from which on a network that remembers only seconds is believed where the other, which
+    remembers minutes of noise, hears none; None: it is not asked, as in silero. From 0.8 down, music is taken for
+    speech (bench/real/noise.py)."""
     min_speech_ms: int = 100
     """silero drops what is not longer than 250 ms; a short "yes" or "ja" is not."""
     min_silence_ms: int = 200
