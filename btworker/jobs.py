@@ -71,13 +71,17 @@ class OutputFormat(str, Enum):
 DEFAULT_OUTPUTS = (OutputFormat.JSON, OutputFormat.MD)
 
 
+EACH_WINDOW = "auto-each"
+"""In place of a language: that of each window of up to 30 s, for recordings in several languages."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a client asked for, after validation; defaults as documented in docs/api.md."""
 
     model: str
     language: str = ""
-    """"" = detect."""
+    """"" = detect; EACH_WINDOW = detect in each window."""
     task: str = "transcribe"
     prompt: str = ""
     temperature: float | None = None

@@ -81,9 +81,11 @@ class Segment:
     """True of all its words."""
     hallucination: Hallucination | None = None
     """None: nobody looked, or nothing speaks for it."""
+    language: str = ""
+    """Of its text, where each window has a language of its own."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Whisper's shape; `words`, `speaker` and `hallucination` where there are any."""
+        """Whisper's shape; `words`, `language`, `speaker` and `hallucination` where there are any."""
         shape: dict[str, Any] = {
             "id": self.id,
             "seek": self.seek,
@@ -96,6 +98,8 @@ class Segment:
             "compression_ratio": self.compression_ratio,
             "no_speech_prob": self.no_speech_prob,
         }
+        if self.language:
+            shape["language"] = self.language
         if self.words:
             shape["words"] = [word.to_dict() for word in self.words]
         if self.hallucination:
@@ -123,6 +127,7 @@ class Segment:
             speaker=raw.get("speaker"),
             speaker_inferred=raw.get("speaker_inferred", False),
             hallucination=Hallucination.from_dict(doubt) if doubt else None,
+            language=raw.get("language", ""),
         )
 
 

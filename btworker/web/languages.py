@@ -8,6 +8,8 @@ import re
 
 import langcodes
 
+from btworker.jobs import EACH_WINDOW
+
 _TABLE = """
 en english, zh chinese, de german, es spanish, ru russian, ko korean, fr french, ja japanese, pt portuguese, tr
 turkish, pl polish, ca catalan, nl dutch, ar arabic, sv swedish, it italian, id indonesian, hi hindi, fi
@@ -53,11 +55,13 @@ _SEPARATORS = re.compile(r"[-_\s]+")
 
 
 def language_code(name: str) -> str | None:
-    """The code for a code or an English name in any case; "" (detect) for "" and "auto"; None: unknown.
+    """The code for a code or an English name in any case; "" (detect) for "" and "auto", EACH_WINDOW; None: unknown.
 
     A tag stands for its language, whatever region or script is behind it (en-US, es_419, sr-Latn); old codes and those
     of three letters (iw, fra, fil) for the one that Whisper has.
     """
+    if name.strip().lower() == EACH_WINDOW:
+        return EACH_WINDOW
     plain = _AFTER_A_NAME.sub("", name.lower()).strip()
     if plain in ("", "auto"):
         return "" if name.strip().lower() in ("", "auto") else None

@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from btworker.checkpoints import official
 from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode, lacks_language
-from btworker.jobs import DEFAULT_OUTPUTS, Options, OutputFormat
+from btworker.jobs import DEFAULT_OUTPUTS, EACH_WINDOW, Options, OutputFormat
 from btworker.web.languages import LANGUAGES, language_code, nearest_code
 from btworker.web.mistakes import first_mistake
 
@@ -48,7 +48,9 @@ class OptionsForm(BaseModel):
     )
 
     model: str | None = Field(None, max_length=64, description="the name of a model")
-    language: str = Field("", max_length=40, description="a language's code or English name, or empty to detect it")
+    language: str = Field(
+        "", max_length=40, description="a language's code or English name, auto-each, or empty to detect it"
+    )
     task: Literal["transcribe", "translate"] = Field("transcribe", description="transcribe or translate")
     prompt: str = Field("", max_length=4000, description="text of at most 4000 characters")
     temperature: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
@@ -186,10 +188,13 @@ def _checked(form: OptionsForm, settings: Settings) -> Options:
     if model not in (allowed := settings.model_paths):
         message = f"the model {_shown(model)!r} is not offered here; there are {', '.join(allowed)}"
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param="model")
+    decode = form.decode or settings.decode
     language = _language(form.language, model, settings)
+    if language == EACH_WINDOW and decode == "exact":
+        message = "language=auto-each needs decode=fast: exact is openai-whisper's loop, which has one language"
+        raise BtworkerError(ErrorCode.BAD_OPTION, message, param="language")
     _check_speakers(form)
     plain = form.model_dump(exclude={"model", "language", "decode", "outputs"})
-    decode = form.decode or settings.decode
     outputs = tuple(dict.fromkeys(form.outputs))
     return Options(model=model, language=language, decode=decode, outputs=outputs, **plain)
 
@@ -204,7 +209,7 @@ def _language(asked: str, model: str, settings: Settings) -> str:
             ErrorCode.BAD_OPTION, f"{message}; the nearest is {near} ({LANGUAGES[near]})", param="language"
         )
     known = official(model) if settings.model_paths[model] is None else None
-    if language and known is not None and language not in list(LANGUAGES)[: known.languages]:
+    if language in LANGUAGES and known is not None and language not in list(LANGUAGES)[: known.languages]:
         raise BtworkerError(ErrorCode.BAD_OPTION, lacks_language(model, LANGUAGES[language]), param="language")
     return language
 

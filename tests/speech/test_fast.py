@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from btworker.cli.wer import word_errors
+from btworker.engine.asr import language
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import Recognition, recognize, run_name
@@ -24,7 +25,7 @@ from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.sound.ffmpeg import Audio
 from btworker.engine.sound.recording import Recording, Whole
 from btworker.ffmpeg import SAMPLE_RATE
-from btworker.jobs import Options
+from btworker.jobs import EACH_WINDOW, Options
 from btworker.specs import EngineSettings
 from btworker.transcript import Segment
 from tests.slices import FULL
@@ -211,3 +212,37 @@ def test_the_language_is_that_of_most_windows(
     """English speech after a long noise is English."""
     samples = np.concatenate([noise(45, loudness=300, seed=3), decoded(HELD_OUT[12]).samples])
     assert hear(samples).language == "en"
+
+
+def test_each_window_may_have_a_language_of_its_own(
+    demo_model: Model, hear: Callable[..., Recognition], decoded: Callable[..., Audio]
+) -> None:
+    """Where all of them have the same, the text is the same, and every segment says which it is."""
+    samples = np.concatenate([decoded(path).samples for path in HELD_OUT[8:11]])
+    one, each = hear(samples), hear(samples, replace(FAST, language=EACH_WINDOW))
+    assert each.text == one.text
+    assert {segment.language for segment in one.segments} == {""}
+    assert {segment.language for segment in each.segments} == {each.language} == {"en"}
+    translated = hear(samples, replace(FAST, language=EACH_WINDOW, task="translate"))
+    assert {segment.language for segment in translated.segments} == {""}
+
+
+def test_languages_of_windows_do_not_depend_on_a_crash(
+    demo_model: Model, decoded: Callable[..., Audio], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the model is unsure of is that of the window before, also where an attempt goes on behind it."""
+    monkeypatch.setattr(language, "SURE", 0.999)
+    parts = [np.concatenate([noise(25, loudness=300, seed=seed), decoded(HELD_OUT[seed]).samples]) for seed in range(5)]
+    samples, options = np.concatenate(parts), replace(FAST, language=EACH_WINDOW)
+    path = tmp_path / "whole.jsonl"
+    whole = ours(demo_model, samples, options, path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) > 4
+    for count in (1, 3):
+        again = tmp_path / f"{count}.jsonl"
+        again.write_bytes(b"".join(lines[:count]))
+        resumed = ours(demo_model, samples, options, again)
+        assert [(one.text, one.language) for one in resumed.segments] == [
+            (one.text, one.language) for one in whole.segments
+        ]
+        assert resumed.language == whole.language

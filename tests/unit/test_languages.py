@@ -4,6 +4,7 @@ import pytest
 
 from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import EACH_WINDOW
 from btworker.web.languages import LANGUAGES, language_code, nearest_code
 from btworker.web.options import lenient_options, parse_options
 
@@ -106,3 +107,16 @@ def test_a_language_that_a_model_lacks_is_the_clients_mistake(model: str, langua
     options, warnings = lenient_options(dict(fields), SETTINGS)
     assert (options.model, options.language) == (model, "")
     assert "was left out" in warnings[0]
+
+
+def test_a_language_for_each_window_is_for_fast_mode() -> None:
+    """In any case; exact is refused, and the controller's job is warned and detects one language."""
+    for written in ("auto-each", " AUTO-EACH "):
+        assert parse_options([("language", written), ("decode", "fast")], SETTINGS).language == EACH_WINDOW
+    fields = [("language", "auto-each"), ("decode", "exact")]
+    with pytest.raises(BtworkerError, match="decode=fast") as caught:
+        parse_options(fields, SETTINGS)
+    assert (caught.value.code, caught.value.param) == (ErrorCode.BAD_OPTION, "language")
+    options, warnings = lenient_options(dict(fields), SETTINGS)
+    assert (options.decode, options.language) == ("exact", "")
+    assert "language" in warnings[0]

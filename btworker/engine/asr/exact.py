@@ -12,9 +12,9 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 
 from btworker.engine.asr.decoding.requests import Decoded
 from btworker.engine.asr.journal import Entry, LoopState
-from btworker.engine.asr.language import Language
+from btworker.engine.asr.language import Languages
 from btworker.engine.asr.mel import LogMel
-from btworker.engine.asr.revision import Revision
+from btworker.engine.asr.revision import Revision, installed_revision
 from btworker.engine.asr.segments import clear_empty, segment
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Cut, Window
 from btworker.engine.asr.transcriber import Transcriber
@@ -36,9 +36,7 @@ class ExactLoop:
         model: Model,
         mel: LogMel,
         options: Options,
-        *,
         transcriber: Transcriber,
-        revision: Revision,
         plan: WindowPlan,
     ) -> None:
         """`plan` is of the whole recording: it knows where text is missing."""
@@ -46,28 +44,30 @@ class ExactLoop:
         self._mel = mel
         self._word_timestamps = options.word_timestamps
         self._transcriber = transcriber
-        self._revision = revision
+        self._revision = installed_revision()
         self._plan = plan
         self._initial_state = LoopState(prompt=transcriber.prompt(options.prompt))
 
-    async def run(self, done: list[Entry], *, language: Language, finish: Callable[[Entry], Awaitable[None]]) -> None:
+    async def run(self, done: list[Entry], *, languages: Languages, finish: Callable[[Entry], Awaitable[None]]) -> None:
         """Decode the windows after those that are done, and `finish` each."""
         state = done[-1].state if done else self._initial_state
         index = len(done)
         while state.seek < self._mel.content_frames:
             start_s = state.seek / FRAMES_PER_SECOND
-            segments, state = await self._window(state, language)
+            segments, state = await self._window(state, languages)
             end_s = min(state.seek, self._mel.content_frames) / FRAMES_PER_SECOND
             missing = uncovered(self._plan.speech_between(start_s, end_s), segments)
-            await finish(Entry(index, language.code, self._mel.peak, start_s, end_s, segments, state, missing))
+            await finish(
+                Entry(index, self._transcriber.language, self._mel.peak, start_s, end_s, segments, state, missing)
+            )
             index += 1
 
-    async def _window(self, state: LoopState, language: Language) -> tuple[tuple[Segment, ...], LoopState]:
+    async def _window(self, state: LoopState, languages: Languages) -> tuple[tuple[Segment, ...], LoopState]:
         """Decode the window at the state's seek: its segments, and the state after it."""
         window = Window(state.seek, min(WINDOW_FRAMES, self._mel.content_frames - state.seek))
         # its spectrogram is the one in which the language was detected, but where a release pads it otherwise
         same = self._revision.pads_with_silence or window.size == WINDOW_FRAMES
-        features = language.encoded.pop(window.seek, None) if same else None
+        features = languages.encoded.pop(window.seek, None) if same else None
         sound = self._input(window) if features is None else features
         decoded = await self._transcriber.submit(sound, window, is_encoded=features is not None, prompt=state.prompt)
         if self._transcriber.is_silence(decoded):

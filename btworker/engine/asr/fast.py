@@ -8,14 +8,15 @@ words (sentences.py). Speech that gives no text is decoded once more, by itself.
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import count
 
 from torch import Tensor
 
 from btworker.engine.asr.decoding.requests import Decoded
 from btworker.engine.asr.journal import Entry, LoopState
-from btworker.engine.asr.language import Language
+from btworker.engine.asr.language import Languages
 from btworker.engine.asr.segments import clear_empty, segment
 from btworker.engine.asr.sentences import fit_to_speech
 from btworker.engine.asr.spread.shares import PART, RemoteWindow, Shares
@@ -26,15 +27,13 @@ from btworker.engine.asr.window_plan import WindowPlan
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.quality.coverage import Interval, uncovered
 from btworker.engine.sound.recording import Sound
-from btworker.jobs import Options
+from btworker.jobs import EACH_WINDOW, Options
 from btworker.transcript import Segment
 
 AHEAD = 2
 """Windows in the decoder, times its batch: enough that no place stays empty, and no recording fills the memory."""
 Offer = Callable[[tuple[Window, ...], int], Shares | None]
 """(all windows, how many of them were asked for here) -> what is shared; None where no other process is to help."""
-Requests = deque[tuple[Window, Ticket[Decoded]]]
-"""Windows on their way, in their order."""
 DECODED_AGAIN_S = 1.0
 """Seconds of speech without text that are decoded once more, by themselves. Of less, a decoder makes up words."""
 MOST_OF_IT = 0.9
@@ -47,13 +46,8 @@ class WindowRequester:
     def __init__(self, model: Model, sound: Sound, options: Options, transcriber: Transcriber) -> None:
         self._model = model
         self._sound = sound
-        self._transcriber = transcriber
+        self.transcriber = transcriber
         self._prompt = transcriber.prompt(options.prompt)
-
-    @property
-    def ahead(self) -> int:
-        """Windows to submit before the first one is answered."""
-        return AHEAD * self._model.decoder.batch_size
 
     def submit(self, window: Window, features: Tensor | None = None) -> Ticket[Decoded]:
         """Ask for a window's text. `features` is Encoded.features, where the window is encoded already."""
@@ -61,7 +55,18 @@ class WindowRequester:
         sound = features
         if sound is None:
             sound = self._model.log_mel(self._sound.samples).stretch(window.seek, window.size, size=WINDOW_FRAMES)
-        return self._transcriber.submit(sound, window, is_encoded=is_encoded, prompt=self._prompt)
+        return self.transcriber.submit(sound, window, is_encoded=is_encoded, prompt=self._prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A window on its way."""
+
+    window: Window
+    language: str
+    requester: WindowRequester
+    """For this language."""
+    ticket: Ticket[Decoded]
 
 
 class FastLoop:
@@ -72,55 +77,57 @@ class FastLoop:
 
     def __init__(
         self,
-        requester: WindowRequester,
+        model: Model,
+        sound: Sound,
         options: Options,
-        transcriber: Transcriber,
+        transcriber_for: Callable[[str], Transcriber],
         plan: WindowPlan,
         offer: Offer | None = None,
     ) -> None:
-        self._requester = requester
-        self._word_timestamps = options.word_timestamps
-        self._transcriber = transcriber
+        """`transcriber_for` makes that of a language."""
+        self._model = model
+        self._requester_for = cache(lambda code: WindowRequester(model, sound, options, transcriber_for(code)))
+        self._options = options
         self._plan = plan
         self._offer = offer
         self._shares: Shares | None = None
 
-    async def run(self, done: list[Entry], *, language: Language, finish: Callable[[Entry], Awaitable[None]]) -> None:
+    async def run(self, done: list[Entry], *, languages: Languages, finish: Callable[[Entry], Awaitable[None]]) -> None:
         """Decode the windows after those that are done, and `finish` each in their order."""
-        asked: Requests = deque()
+        asked: deque[Request] = deque()
         state = done[-1].state if done else LoopState()
         try:
             for index in count(len(done)):
-                await self._request_ahead(index, asked, language)
+                await self._request_ahead(index, asked, languages)
                 if not asked:
                     return
-                window, ticket = asked[0]
-                segments = await self._transcribe(window, ticket, state)
-                asked.popleft()
+                segments = await self._transcribe(asked[0], state)
+                request = asked.popleft()
+                window = request.window
                 begin, end = (frame / FRAMES_PER_SECOND for frame in (window.seek, window.seek + window.size))
                 state = _after(state, window, segments)
                 missing = self._missing(window, segments)
-                await finish(Entry(index, language.code, None, begin, end, self._shown(segments), state, missing))
+                await finish(Entry(index, request.language, None, begin, end, self._shown(segments), state, missing))
         finally:
-            for _, ticket in asked:
-                ticket.cancel()
+            for request in asked:
+                request.ticket.cancel()
             if self._shares is not None:
                 self._shares.remove()
 
-    async def _request_ahead(self, index: int, asked: Requests, language: Language) -> None:
+    async def _request_ahead(self, index: int, asked: deque[Request], languages: Languages) -> None:
         """Submit window `index` and those after it, as far as they are known. Wait for sound only where nothing else is
         to be done."""
         plan = self._plan
         if self._offer is not None and plan.sound_is_whole:  # others can help only once all windows are known
             while not plan.is_whole:
                 await plan.extend()
-        while len(asked) < self._requester.ahead:
+        while len(asked) < windows_ahead(self._model):
             number = index + len(asked)
             if plan.is_whole:
                 self._share(number)
             if number < len(plan.windows):
-                window = plan.windows[number]
-                asked.append((window, self._request(number, window, language)))
+                language = await languages.of(plan.windows, number)
+                asked.append(self._request(number, language, languages))
             elif plan.is_whole or (asked and plan.waits_for_sound):
                 return
             else:
@@ -131,23 +138,28 @@ class FastLoop:
         if self._offer is not None:
             self._shares, self._offer = self._offer(self._plan.windows, number), None
 
-    def _request(self, index: int, window: Window, language: Language) -> Ticket[Decoded]:
+    def _request(self, index: int, language: str, languages: Languages) -> Request:
         """Submit a window here, unless a helper has it."""
-        features = language.encoded.pop(window.seek, None)
+        window, requester = self._plan.windows[index], self._requester_for(language)
+        features = languages.encoded.pop(window.seek, None)
         if self._shares is None or self._shares.claim(index // PART):
-            return self._requester.submit(window, features)
-        return RemoteWindow(self._shares, index, lambda: self._requester.submit(window))
+            ticket = requester.submit(window, features)
+        else:
+            ticket = RemoteWindow(self._shares, index, lambda: requester.submit(window))
+        return Request(window, language, requester, ticket)
 
-    async def _transcribe(self, window: Window, ticket: Ticket[Decoded], state: LoopState) -> tuple[Segment, ...]:
+    async def _transcribe(self, request: Request, state: LoopState) -> tuple[Segment, ...]:
         """Make a window's segments; speech in it that gave no text is decoded once more."""
-        decoded = await ticket
-        segments = self._segments(window, decoded, state)
+        window, requester = request.window, request.requester
+        segments = self._segments(window, await request.ticket, requester.transcriber, state)
         for gap in self._gaps(window, segments):
-            decoded = await self._requester.submit(gap)
-            if not self._transcriber.is_unacceptable(decoded):  # else it is a cough or a laugh, and stays without text
-                segments += self._segments(gap, decoded, state)
+            decoded = await requester.submit(gap)
+            if not requester.transcriber.is_unacceptable(decoded):  # else it is a cough, and stays without text
+                segments += self._segments(gap, decoded, requester.transcriber, state)
         in_order = sorted(segments, key=lambda one: one.start)
-        return tuple(replace(one, id=state.segment_count + n) for n, one in enumerate(in_order))
+        own = self._options.language == EACH_WINDOW and self._options.task != "translate"
+        language = request.language if own else ""
+        return tuple(replace(one, id=state.segment_count + n, language=language) for n, one in enumerate(in_order))
 
     def _missing(self, window: Window, segments: Sequence[Segment]) -> tuple[Interval, ...]:
         """Find stretches of speech in the window that have no text."""
@@ -163,19 +175,26 @@ class FastLoop:
 
     def _shown(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
         """Drop the words where the job wants none: segments are made of them all the same."""
-        return segments if self._word_timestamps else tuple(replace(one, words=()) for one in segments)
+        return segments if self._options.word_timestamps else tuple(replace(one, words=()) for one in segments)
 
-    def _segments(self, window: Window, decoded: Decoded, state: LoopState) -> tuple[Segment, ...]:
+    def _segments(
+        self, window: Window, decoded: Decoded, transcriber: Transcriber, state: LoopState
+    ) -> tuple[Segment, ...]:
         """Make sentences of the window's text, by the times of its words."""
-        if self._transcriber.is_silence(decoded):
+        if transcriber.is_silence(decoded):
             return ()
         spoken = self._plan.speech_between(window.offset_s, window.end_s)
         speech = [(start - window.offset_s, end - window.offset_s) for start, end in spoken]
-        words = fit_to_speech(self._transcriber.words(decoded), speech)
-        raw = self._transcriber.sentences(words, window, decoded)
-        self._transcriber.add_words(raw, words, last_speech_s=state.last_speech_s)
+        words = fit_to_speech(transcriber.words(decoded), speech)
+        raw = transcriber.sentences(words, window, decoded)
+        transcriber.add_words(raw, words, last_speech_s=state.last_speech_s)
         clear_empty(raw)
         return tuple(segment(shape, 0) for shape in raw if shape["text"])
+
+
+def windows_ahead(model: Model) -> int:
+    """Tell how many windows to submit before the first one is answered."""
+    return AHEAD * model.decoder.batch_size
 
 
 def _after(state: LoopState, window: Window, segments: Sequence[Segment]) -> LoopState:

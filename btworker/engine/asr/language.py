@@ -1,31 +1,78 @@
-"""Which language a recording is in: the one asked for, or the likeliest. Runs in the child."""
+"""Which language a recording is in, or each of its windows: the one asked for, or the likeliest. Runs in the child."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor
 from whisper.tokenizer import LANGUAGES
 
-from btworker.engine.asr.decoding.requests import LanguageRequest
+from btworker.engine.asr.decoding.requests import Encoded, LanguageRequest
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.timeline import WINDOW_FRAMES, Window
 from btworker.engine.asr.weights import Model
+from btworker.engine.asr.window_plan import WindowPlan
 from btworker.engine.cooperate.ticket import answers
+from btworker.engine.sound.recording import Sound
 from btworker.errors import BtworkerError, ErrorCode, lacks_language
 
 MOST_WINDOWS = 5
 """Windows that vote for the language: music or silence at the beginning has none."""
+SURE = 0.6
+"""Probability from which on a window has another language than the one before it: a name or a laugh is in any."""
+
+
+class Languages(Protocol):
+    """What the windows of a recording ask."""
+
+    @property
+    def encoded(self) -> dict[int, Tensor]:
+        """Encoded.features of the windows in which a language was detected, by the frame at which each begins; whoever
+        decodes one takes it out."""
+
+    async def of(self, windows: Sequence[Window], index: int) -> str:
+        """Tell the language of window `index`; they are asked for in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """The language of a recording."""
+    """One language for all of a recording."""
 
     code: str
     encoded: dict[int, Tensor] = field(default_factory=dict)
-    """Encoded.features of the windows in which it was detected, by the frame at which each begins; whoever decodes one
-    takes it out."""
+    """See Languages."""
+
+    async def of(self, _windows: Sequence[Window], _index: int) -> str:
+        """See Languages."""
+        return self.code
+
+
+class WindowLanguages:
+    """The language of each window, detected in it alone, some windows at a time."""
+
+    def __init__(self, model: Model, sound: Sound, *, before: str) -> None:
+        """`before` is the language of the window before the first one that is asked for; empty where there is none."""
+        self._model = model
+        self._sound = sound
+        self._last = before
+        self._probable: dict[int, dict[str, float]] = {}
+        self.encoded: dict[int, Tensor] = {}
+        """See Languages."""
+
+    async def of(self, windows: Sequence[Window], index: int) -> str:
+        """See Languages. What is detected depends on the windows, never on how many of them are known."""
+        window = windows[index]
+        if window.seek not in self._probable:
+            some = windows[index : index + self._model.decoder.encode_batch]
+            found = await encode(self._model, self._model.log_mel(self._sound.samples), some)
+            self._probable |= {one.seek: encoded.languages for one, encoded in zip(some, found, strict=True)}
+            self.encoded |= {one.seek: encoded.features for one, encoded in zip(some, found, strict=True)}
+        probable = self._probable.pop(window.seek)
+        best = max(probable, key=lambda code: probable[code])
+        if not self._last or probable[best] >= SURE:
+            self._last = best
+        return self._last
 
 
 def windows_needed(model: Model, wanted: str) -> int:
@@ -33,8 +80,9 @@ def windows_needed(model: Model, wanted: str) -> int:
     return 1 if wanted or not model.network.is_multilingual else MOST_WINDOWS
 
 
-async def find_language(model: Model, mel: LogMel, wanted: str, windows: Sequence[Window]) -> Language:
-    """Check the wanted language, or detect it where none is wanted, in several of the windows or in the first 30 s.
+async def find_language(model: Model, mel: LogMel, wanted: str, plan: WindowPlan | None) -> Language:
+    """Check the wanted language, or detect it where none is wanted: in several of the plan's windows, or, without a
+    plan or windows, in the first 30 s.
 
     Raises BAD_OPTION where the model does not know the language.
     """
@@ -44,18 +92,27 @@ async def find_language(model: Model, mel: LogMel, wanted: str, windows: Sequenc
         raise BtworkerError(ErrorCode.BAD_OPTION, lacks_language(model.name, language), param="language")
     if wanted or not model.network.is_multilingual:
         return Language(wanted or "en")
-    return await _detect(model, mel, windows)
+    if plan is not None and plan.windows:
+        return await _vote(model, mel, plan)
+    encoded = await model.decoder.detect_language(LanguageRequest(mel.frames(0, WINDOW_FRAMES)))
+    return Language(max(encoded.languages, key=lambda code: encoded.languages[code]), {0: encoded.features})
 
 
-async def _detect(model: Model, mel: LogMel, windows: Sequence[Window]) -> Language:
-    """Find the language that is likeliest in some windows together, spread over those that are known."""
-    count = min(MOST_WINDOWS, len(windows))
-    some = [windows[place * len(windows) // count] for place in range(count)]
-    sounds = {one.seek: mel.stretch(one.seek, one.size, size=WINDOW_FRAMES) for one in some}
-    sounds = sounds or {0: mel.frames(0, WINDOW_FRAMES)}
-    found = await answers([model.decoder.detect_language(LanguageRequest(sound)) for sound in sounds.values()])
+async def _vote(model: Model, mel: LogMel, plan: WindowPlan) -> Language:
+    """Find the language that is likeliest in some windows together, spread over those that are known; each counts as
+    much as is spoken in it, since music is in none."""
+    count = min(MOST_WINDOWS, len(plan.windows))
+    some = [plan.windows[place * len(plan.windows) // count] for place in range(count)]
+    found = await encode(model, mel, some)
     likely: Counter[str] = Counter()
-    for window in found:
-        likely.update(window.languages)
-    features = {seek: window.features for seek, window in zip(sounds, found, strict=True)}
+    for window, encoded in zip(some, found, strict=True):
+        spoken_s = sum(end - start for start, end in plan.speech_between(window.offset_s, window.end_s))
+        likely.update({code: probability * spoken_s for code, probability in encoded.languages.items()})
+    features = {window.seek: encoded.features for window, encoded in zip(some, found, strict=True)}
     return Language(likely.most_common(1)[0][0], features)
+
+
+async def encode(model: Model, mel: LogMel, windows: Sequence[Window]) -> list[Encoded]:
+    """Encode windows, and find how probable each language is in them."""
+    sounds = [mel.stretch(one.seek, one.size, size=WINDOW_FRAMES) for one in windows]
+    return await answers([model.decoder.detect_language(LanguageRequest(sound)) for sound in sounds])

@@ -7,16 +7,16 @@ of any length in the same memory. Runs in the child; engine/cooperate/side_by_si
 
 import hashlib
 import json
-from collections import deque
-from collections.abc import Callable, Generator
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 
 from btworker.engine.asr.exact import ExactLoop
-from btworker.engine.asr.fast import FastLoop, WindowRequester
+from btworker.engine.asr.fast import FastLoop
 from btworker.engine.asr.journal import Entry, Journal
-from btworker.engine.asr.language import find_language, windows_needed
+from btworker.engine.asr.language import Languages, WindowLanguages, find_language, windows_needed
 from btworker.engine.asr.mel import find_peak
 from btworker.engine.asr.revision import installed_revision
 from btworker.engine.asr.spread.shares import Shares
@@ -31,10 +31,10 @@ from btworker.engine.quality.tidy import tidy
 from btworker.engine.sound.recording import Recording
 from btworker.engine.vad.detector import Speech
 from btworker.ffmpeg import SAMPLE_RATE
-from btworker.jobs import Options
+from btworker.jobs import EACH_WINDOW, Options
 from btworker.transcript import Segment
 
-REVISION = 5
+REVISION = 6
 """Revision of our own decoding, of sound and of text: an attempt does not go on with windows of an earlier one."""
 NOT_OF_THE_TEXT = frozenset(
     {
@@ -109,7 +109,8 @@ async def recognize(
     """
     done, fast = journal.resume(), options.decode == "fast"
     plan = WindowPlan(recording.sound, model.detector)
-    wanted = done[-1].language if done else options.language
+    each = options.language == EACH_WINDOW
+    wanted = "" if each else done[-1].language if done else options.language
     needed = windows_needed(model, wanted)
     while not plan.is_whole and not (fast and len(plan.windows) >= needed):
         await plan.extend()
@@ -120,15 +121,12 @@ async def recognize(
     if peak is None and not fast:
         peak = await find_peak(samples, n_mels=model.network.dims.n_mels, device=model.device)
     mel = model.log_mel(samples, peak=peak)
-    language = await find_language(model, mel, wanted, plan.windows if fast else ())
-    transcriber = transcriber_of(model, options, language.code, recording.sha256)
-    loop: FastLoop | ExactLoop
-    if fast:
-        requester = WindowRequester(model, recording.sound, options, transcriber)
-        loop = FastLoop(requester, options, transcriber, plan, offer and partial(offer, language.code))
-    else:
-        revision = installed_revision()
-        loop = ExactLoop(model, mel, options, transcriber=transcriber, revision=revision, plan=plan)
+    language = await find_language(model, mel, wanted, plan if fast else None)
+    languages: Languages = language
+    if each and fast and model.network.is_multilingual:
+        before = done[-1].language if done else language.code
+        languages, offer = WindowLanguages(model, recording.sound, before=before), None
+    transcriber_for = partial(transcriber_of, model, options, recording.sha256)
     entries = list(done)
 
     async def finish(entry: Entry) -> None:
@@ -137,18 +135,31 @@ async def recognize(
         tell(Step(entry.index, entry.end, recording.sound.expected_s))
         await checkpoint()  # the next window may be there already
 
-    await loop.run(done, language=language, finish=finish)
-    segments = tuple(segment for entry in entries for segment in entry.segments)
-    # decoded in one piece: a sign may begin in one segment and end in the next
-    text = str(transcriber.tokenizer.decode([token for segment in segments for token in segment.tokens]))
-    missing = tuple(stretch for entry in entries for stretch in entry.missing)
-    return _judged(Recognition(text, language.code, segments, missing), plan.speech, options)
+    loop = (
+        FastLoop(model, recording.sound, options, transcriber_for, plan, offer and partial(offer, language.code))
+        if fast
+        else ExactLoop(model, mel, options, transcriber_for(language.code), plan)
+    )
+    await loop.run(done, languages=languages, finish=finish)
+    return _judged(_whole(entries, transcriber_for(language.code), language.code), plan.speech, options)
 
 
-def transcriber_of(model: Model, options: Options, language: str, sha256: str) -> Transcriber:
+def transcriber_of(model: Model, options: Options, sha256: str, language: str) -> Transcriber:
     """Make one for all windows of the recording in that file, in any process: samples are drawn by the file's hash."""
     rules = WindowOptions.of(options)
     return Transcriber(model.decoder, rules, language=language, revision=installed_revision(), seed=sha256)
+
+
+def _whole(entries: Sequence[Entry], transcriber: Transcriber, language: str) -> Recognition:
+    """Put the windows together. The language is the one of most of them by their length; `language` without any."""
+    segments = tuple(segment for entry in entries for segment in entry.segments)
+    # decoded in one piece: a sign may begin in one segment and end in the next
+    text = str(transcriber.tokenizer.decode([token for segment in segments for token in segment.tokens]))
+    seconds: defaultdict[str, float] = defaultdict(float, {language: 0.0})
+    for entry in entries:
+        seconds[entry.language] += entry.end - entry.start
+    missing = tuple(stretch for entry in entries for stretch in entry.missing)
+    return Recognition(text, max(seconds, key=lambda code: seconds[code]), segments, missing)
 
 
 def _judged(found: Recognition, speech: Speech, options: Options) -> Recognition:

@@ -67,6 +67,8 @@ class Transcriber:
         self._options = options
         self._revision = revision
         self._seed = seed
+        self.language = language
+        """Code of what is spoken."""
         self.tokenizer: Any = get_tokenizer(
             decoder.is_multilingual, num_languages=decoder.num_languages, language=language, task=options.task
         )

@@ -46,14 +46,17 @@ def threshold(sensitivity: int) -> float:
 def assess(
     segments: Sequence[Segment], *, language: str, sensitivity: int, no_speech_threshold: float = 0.6
 ) -> tuple[Segment, ...]:
-    """Give each segment its `hallucination` where there is a reason. `language` is a code, that of the text.
+    """Give each segment its `hallucination` where there is a reason. `language` is the code of the text's, where a
+    segment has none of its own.
 
     A translation's text is English. A language that is not known has no foreign characters.
     """
     plain = [normalized(segment.text) for segment in segments]
     repeated = _repeated(plain)
     return tuple(
-        _assessed(segment, [*_doubts(segment, text, language, no_speech_threshold), *again], sensitivity)
+        _assessed(
+            segment, [*_doubts(segment, text, segment.language or language, no_speech_threshold), *again], sensitivity
+        )
         for segment, text, again in zip(segments, plain, repeated, strict=True)
     )
 

@@ -56,6 +56,11 @@ class Decoder:
         return self._batch_size
 
     @property
+    def encode_batch(self) -> int:
+        """Windows that are encoded in one pass."""
+        return ENCODE_BATCH[self._network.device.type]
+
+    @property
     def is_multilingual(self) -> bool:
         """Whether the model knows other languages than English."""
         return self._network.is_multilingual
@@ -157,7 +162,7 @@ class Decoder:
 
     def _encode_next(self) -> None:
         """Encode windows for their languages, and the next ones for texts where none is ready for a free place."""
-        at_once = ENCODE_BATCH[self._network.device.type]
+        at_once = self.encode_batch
         while self._language_queue:
             asked = [self._language_queue.popleft() for _ in range(min(at_once, len(self._language_queue)))]
             features = self._encode([entry.task.mel for entry in asked])
@@ -178,7 +183,7 @@ class Decoder:
         """Seat encoded windows, in the order in which they came, until a lane is full."""
         while self._text_queue and self._text_queue[0].is_encoded:
             places = self._places(self._text_queue[0].beams)
-            group = self._next_of(places, min(places.free, ENCODE_BATCH[self._network.device.type]))
+            group = self._next_of(places, min(places.free, self.encode_batch))
             if not group:
                 return
             places.seat(group)

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from btworker.engine.asr.fast import WindowRequester
+from btworker.engine.asr.fast import WindowRequester, windows_ahead
 from btworker.engine.asr.recognition import run_name, transcriber_of
 from btworker.engine.asr.spread.shares import PART, Shares
 from btworker.engine.asr.weights import Model
@@ -27,7 +27,7 @@ def help_with(model: Model, shares: Shares, options: Options, sha256: str) -> Ge
     if plan.run != run_name(model, sha256, options):
         return 0  # other versions, or another model: it would not be the same text
     sound = Whole(np.memmap(plan.sound, dtype="<i2", mode="r", shape=(plan.samples,)))
-    requester = WindowRequester(model, sound, options, transcriber_of(model, options, plan.language, sha256))
+    requester = WindowRequester(model, sound, options, transcriber_of(model, options, sha256, plan.language))
     going: set[int] = set()
 
     async def part(number: int) -> int:
@@ -42,7 +42,7 @@ def help_with(model: Model, shares: Shares, options: Options, sha256: str) -> Ge
     counts = yield from side_by_side(
         [partial(part, number) for number in reversed(range(plan.parts))],
         driver=model.decoder,
-        may_begin=lambda: len(going) * PART < requester.ahead,
+        may_begin=lambda: len(going) * PART < windows_ahead(model),
     )
     log.info("help_finished", windows=sum(counts))
     return sum(counts)
