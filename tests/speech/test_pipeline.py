@@ -6,6 +6,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from btworker import checkpoints
@@ -17,6 +19,7 @@ from btworker.outputs import Presentation, render
 from btworker.specs import Device
 from btworker.storage import JobFolder
 from btworker.transcript import Transcript
+from tests.media.recordings import write_wav
 from tests.speech.jobs import OPTIONS, run, spec_for, task_for
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
@@ -72,6 +75,24 @@ def test_the_json_says_where_it_came_from(
     assert {"torch", "openai-whisper", "ffmpeg", "btworker"} <= set(provenance["versions"])
     assert set(provenance["timings"]) == {"decode", "transcribe"}
     assert Transcript.from_dict(shape).duration_s == 12.0
+
+
+def test_words_lie_in_their_segments(engine: WhisperEngine, noise: npt.NDArray[np.int16], tmp_path: Path) -> None:
+    """Also in exact mode, where openai-whisper's, which the journal keeps, do not."""
+    write_wav(tmp_path / "noise.wav", noise)
+    run(engine, task_for(tmp_path / "job", tmp_path / "noise.wav", options=replace(OPTIONS, word_timestamps=True)))
+    windows = (tmp_path / "job" / "windows" / "0.jsonl").read_text().splitlines()
+    theirs = [segment for window in windows for segment in json.loads(window).get("segments", ())]
+    ours = json.loads((tmp_path / "job" / "out" / "talk-0_transcript.json").read_text())["segments"]
+    outside = [
+        sum(word["start"] < one["start"] or word["end"] > one["end"] for one in some for word in one.get("words", ()))
+        for some in (theirs, ours)
+    ]
+    assert outside[0] > 0
+    assert outside[1] == 0
+    assert [(one["start"], one["end"], one["text"]) for one in ours] == [
+        (one["start"], one["end"], one["text"]) for one in theirs
+    ]
 
 
 def test_a_second_attempt_repeats_no_window(engine: WhisperEngine, original: Path, tmp_path: Path) -> None:

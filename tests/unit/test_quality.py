@@ -14,7 +14,7 @@ from btworker.engine.quality.hallucinations import assess, threshold
 from btworker.engine.quality.loops import is_looping, is_looping_tokens
 from btworker.engine.quality.phrases import CLOSINGS, CREDITS, OPENINGS, SHORT_CLOSINGS, doubt_of, normalized
 from btworker.engine.quality.scripts import foreign_share
-from btworker.engine.quality.tidy import tidy
+from btworker.engine.quality.tidy import tidy, words_inside
 from btworker.transcript import Hallucination, Segment, Transcript, Word
 
 REASONS = {
@@ -309,6 +309,19 @@ def test_tidied_times_are_monotonic_and_inside_and_nothing_is_dropped(
         assert all(one.start <= word.start <= word.end <= one.end for word in one.words)
         assert all(word.end <= other.start for word, other in pairwise(one.words))
     assert tidy(tidied, duration_s) == tidied
+
+
+@given(segments=untidy())
+def test_words_are_moved_into_their_segments(segments: list[Segment]) -> None:
+    """And segments stay as they are: in exact mode they are openai-whisper's."""
+    moved = words_inside(segments)
+    assert [replace(one, words=()) for one in moved] == [replace(one, words=()) for one in segments]
+    for before, after in zip(segments, moved, strict=True):
+        assert [word.word for word in after.words] == [word.word for word in before.words]
+        if before.start <= before.end:
+            assert all(before.start <= word.start <= word.end <= before.end for word in after.words)
+    (long,) = words_inside([Segment(0, 0, 1.0, 3.0, " x", words=(Word(" x", 0.5, 25.0, 0.5),))])
+    assert [(word.start, word.end) for word in long.words] == [(1.0, 3.0)]
 
 
 @given(st.lists(st.floats(0, 10), min_size=2, max_size=20))

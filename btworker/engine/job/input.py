@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from btworker.engine.job.equipment import Equipment
 from btworker.engine.job.events import EventFactory
 from btworker.engine.job.results import StageClock, camel_case
 from btworker.engine.job.speaker_stage import Named, SpeakerStage
+from btworker.engine.quality.tidy import words_inside
 from btworker.engine.sound.ffmpeg import DecodeProgress, Limits
 from btworker.engine.sound.pool import GrowingSound
 from btworker.engine.sound.recording import Recording
@@ -128,7 +129,7 @@ class InputRun:
         self._folder.windows_complete_mark(self._index).touch()
         log.info("transcribe_finished", **self._about(), segmentCount=len(recognition.segments))
         self._warn_of_what_is_missing(recognition)
-        return recognition
+        return replace(recognition, segments=words_inside(recognition.segments))
 
     def _window_done(self, step: Step) -> None:
         self._done_s = step.seconds_done

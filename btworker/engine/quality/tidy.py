@@ -21,6 +21,14 @@ def tidy(segments: Sequence[Segment], duration_s: float) -> tuple[Segment, ...]:
     )
 
 
+def words_inside(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Return the segments as they are, with the times of their words moved into them.
+
+    openai-whisper ends a segment before its last word where that is too long, and begins one after its first word.
+    """
+    return tuple(replace(one, words=_tidy_words(one.words, one.start, one.end)) for one in segments)
+
+
 def _tidy_words(words: Sequence[Word], low: float, high: float) -> tuple[Word, ...]:
     times = _ordered([(word.start, word.end) for word in words], low, high)
     return tuple(replace(word, start=start, end=end) for word, (start, end) in zip(words, times, strict=True))
