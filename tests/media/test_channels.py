@@ -1,4 +1,4 @@
-"""R33: any number of channels is heard, in whichever of them the voice is, and also where they cancel each other."""
+"""R33: any number of channels is decoded, in whichever of them the voice is, and also where they cancel each other."""
 
 import struct
 import wave

@@ -128,7 +128,7 @@ def test_a_clock_that_wraps_is_no_gap(first_s: float, make: Make, decoded: Decod
 
 
 def test_recordings_one_behind_the_other_have_no_gap(make: Make, decoded: Decoded, tmp_path: Path) -> None:
-    """A broadcast whose clock begins anew is heard as a whole, and its later gaps are found."""
+    """A broadcast whose clock begins anew is decoded as a whole, and its later gaps are found."""
     first = make("first.ts", "-i", SAMPLE, "-t", "10", "-c:a", "aac")
     second = make("second.ts", "-i", SAMPLE, "-t", "25", "-c:a", "aac")
     gappy = without(make, second, "gap.ts", 18, 21)

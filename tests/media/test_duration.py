@@ -35,7 +35,7 @@ def film(make: Make, kind: str, talk: Path) -> Path:
 
 @pytest.mark.parametrize("kind", FILMS)
 def test_a_film_longer_than_its_sound_is_whole(kind: str, make: Make, talk: Path, decoded: Decoded) -> None:
-    """Nothing is said of it."""
+    """There is no warning."""
     audio = decoded(film(make, kind, talk))
     assert audio.duration_s == pytest.approx(10, abs=0.3)
     assert audio.warnings == ()

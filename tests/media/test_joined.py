@@ -1,4 +1,4 @@
-"""R34: recordings one behind the other in one file are all heard, or what was not is said in bytes."""
+"""R34: recordings one behind the other in one file are all decoded, or what was not is counted in bytes."""
 
 import struct
 import subprocess
@@ -157,7 +157,7 @@ def test_recordings_of_another_form_are_decoded(
 def test_recordings_of_two_kinds_are_decoded(
     first: str, second: str, ffmpeg: Path, decoded: Decoded, tmp_path: Path
 ) -> None:
-    """In one file, whether the first says how long it is or not."""
+    """In one file, whether the first has its length or not."""
     files = [recorded(ffmpeg, tmp_path, number, kind, KINDS[kind]) for number, kind in enumerate((first, second))]
     assert_all(decoded, tmp_path, files)
 
@@ -209,12 +209,14 @@ def test_a_first_that_was_cut_off_is_called_so(ffmpeg: Path, decoded: Decoded, t
     assert "cut off" in audio.warnings[0]
 
 
-@pytest.mark.parametrize("rest", [b"LIST" + struct.pack("<I", 4) + b"INFO", bytes(20_000), b"TAG" + bytes(125)])
+@pytest.mark.parametrize(
+    "rest", [b"LIST" + struct.pack("<I", 4) + b"INFO", bytes(20_000), bytes(500_000), b"TAG" + bytes(125)]
+)
 @pytest.mark.parametrize("kind", ["wav", "m4a", "mkv", "aiff"])
 def test_tags_and_padding_are_no_recording(
     kind: str, rest: bytes, ffmpeg: Path, decoded: Decoded, tmp_path: Path
 ) -> None:
-    """Nothing is heard of them, and nothing is said."""
+    """There is no sound of them, and no warning."""
     (tmp_path / "0").write_bytes(recorded(ffmpeg, tmp_path, 0, kind, KINDS[kind]) + rest)
     audio = decoded(tmp_path / "0")
     assert audio.duration_s == pytest.approx(SECONDS[0], abs=0.1)

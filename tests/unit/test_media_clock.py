@@ -105,7 +105,7 @@ def test_the_pace_of_counted_stamps_says_nothing() -> None:
 
 
 def test_a_gap_ends_before_the_recording_does() -> None:
-    """Where its container says how long it is."""
+    """Where its container has its length."""
     times = stamps((0, 5), (300, 5))
     assert placed(times, promised_s=305)[1] == [Gap(5, pytest.approx(295))]
     assert placed(times, promised_s=20) == (pytest.approx(stamps((0, 10))), [])

@@ -105,8 +105,10 @@ def test_what_is_too_little_for_a_recording_is_none(kind: str, rest: bytes, tmp_
 
 @pytest.mark.parametrize("kind", ["wav", "mp4", "matroska", "aiff", "au", "caf"])
 def test_much_that_is_not_known_is_given_to_ffmpeg(kind: str, tmp_path: Path) -> None:
-    """A recording of a kind that is not known here, say."""
-    data, rest = WHOLE[kind], b"\x7f" * 100_000
+    """A recording of a kind that is not known here, say; but no padding, of which there may be any amount."""
+    data, rest = WHOLE[kind], b"\x7f\x7e" * 50_000
+    for padding in (bytes(300_000), b"\xff" * 300_000):
+        assert parts(data + padding, tmp_path) == [Part(0, len(data) + len(padding))]
     assert parts(data + rest, tmp_path) == [Part(0, len(data)), Part(len(data), len(data) + len(rest))]
 
 

@@ -53,4 +53,4 @@ def _next_start(reader: Reader, start: int) -> int | None:
         return end if rest >= LEAST_PART_BYTES else None
     # a recording that was cut off may promise as much as lies before the middle of the next one
     inside = next_beginning(reader, start)
-    return inside or (end if rest >= LEAST_REST_BYTES else None)
+    return inside or (end if rest >= LEAST_REST_BYTES and not reader.is_padding(end) else None)

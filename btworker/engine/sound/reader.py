@@ -33,6 +33,12 @@ class Reader:
         data = self.at(position, struct.calcsize(form))
         return int(struct.unpack(form, data)[0]) if len(data) == struct.calcsize(form) else -1
 
+    def is_padding(self, position: int) -> bool:
+        """Whether one and the same byte lies from a place to the end."""
+        first = self.at(position, 1)
+        blocks = (self.at(place, BLOCK_BYTES) for place in range(position, self.size, BLOCK_BYTES))
+        return all(block.count(first) == len(block) for block in blocks)
+
     def all(self, needles: Sequence[bytes], position: int) -> Iterator[tuple[int, bytes]]:
         """Yield (place, needle) for all that lie from a place on, in order."""
         beyond = max(map(len, needles)) - 1
