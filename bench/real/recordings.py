@@ -8,7 +8,7 @@ is compared by eye. `language` is null where there is none.
 
 import hashlib
 import json
-import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.speed.recordings import decoded as worker_samples
 from btworker.engine.vad.detector import SpeechDetector
-from btworker.ffmpeg import SAMPLE_RATE, decode_command, find_ffmpeg
+from btworker.ffmpeg import SAMPLE_RATE
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = ROOT / "tests" / "data" / "real"
@@ -82,7 +83,6 @@ def _recording(folder: Path, entry: dict[str, Any], detector: SpeechDetector) ->
 
 
 def decoded(path: Path) -> NDArray[np.int16]:
-    ffmpeg = find_ffmpeg()
-    assert ffmpeg is not None, "imageio-ffmpeg is among the development tools"
-    raw = subprocess.run(decode_command(ffmpeg, path), capture_output=True, check=True).stdout
-    return np.frombuffer(raw, "<i2")
+    """The sound of a file, as the worker decodes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        return np.array(worker_samples(path, Path(folder) / "sound.s16"))
