@@ -84,6 +84,32 @@ def test_one_damaged_stamp_is_no_gap(wrong_s: float, as_ffmpeg_writes_it: bool) 
         assert [round(gap.length_s) for gap in gaps] == [3]
 
 
+@pytest.mark.parametrize("wrong_s", [500.0, 2e6])
+def test_a_damaged_stamp_after_a_gap_is_no_gap(wrong_s: float) -> None:
+    """While the gap is not yet confirmed: each jump has to be."""
+    times = stamps((0, 5), (7, 0.5), (wrong_s, 0.1), (7.6, 10))
+    starts, gaps = placed(times)
+    assert starts == pytest.approx(stamps((0, 5), (7, 10.6)), abs=0.11)
+    assert [round(gap.length_s) for gap in gaps] == [2]
+
+
+def test_thousands_of_tiny_packets_that_all_jump_are_placed() -> None:
+    """One by one, without a stack that grows with them."""
+    clock, count = MediaClock(None), 0
+    for n in range(5000):
+        count += sum(len(packet.data) // 2 for packet in clock.place(n * 0.2, bytes(2)))
+    count += sum(len(packet.data) // 2 for packet in clock.place(5000 * 0.2, bytes(200_000)))
+    assert count + sum(len(packet.data) // 2 for packet in clock.finish()) == 105_000
+
+
+def test_a_damaged_last_stamp_is_no_gap() -> None:
+    """Nothing comes after it that could confirm it; where a header has the whole duration, that does."""
+    times = [*stamps((0, 5)), 700.0]
+    assert placed(times)[1] == []
+    assert placed(times, promised_s=700.1, is_measured=True)[1] == []
+    assert [round(gap.length_s) for gap in placed(times, promised_s=700.1)[1]] == [695]
+
+
 def test_jitter_and_drift_stay_below_a_tenth_of_a_second() -> None:
     """Stamps that are rounded, and a clock that runs faster than the sound: its lag is made good now and then."""
     times = stamps((0, 600))

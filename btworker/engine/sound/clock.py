@@ -5,6 +5,7 @@ times are those of the recording. Nothing is ever dropped: where the stamps go b
 other, or jump further than can be, the sound goes on where it is, and the clock is set anew.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
 from btworker.ffmpeg import SAMPLE_RATE
@@ -13,8 +14,12 @@ TOLERANCE_S = 0.1
 """Deviation of a stamp that moves nothing: stamps are rounded and jitter, and aresample=async=1 lets as much pass."""
 CONFIRM_S = 2.0
 """Length of the sound after a jump in which the stamps have to go on from there: one damaged stamp is no gap."""
+MOST_HELD = 500
+"""Most packets that are held for that, however small."""
 LONGEST_GAP_S = 3600.0
 """Longest jump that is a gap where no header has the whole duration; a longer one is another recording's clock."""
+LONGEST_UNCONFIRMED_S = 10.0
+"""Longest gap before the very last packet, where no header confirms it."""
 PRIMING_S = 0.2
 """Sound before a first gap that an encoder needs to begin: what follows is late, and no gap."""
 PROMISE_TOLERANCE = 0.02
@@ -58,6 +63,8 @@ class MediaClock:
         self._held: list[tuple[float, bytes]] = []
         """Packets after a jump that is not confirmed yet."""
         self._held_count = 0
+        self._coming: deque[tuple[float, bytes]] = deque()
+        """Packets that are to be placed next."""
         self._astray: tuple[float, int] | None = None
         """(seconds by which impossible stamps are ahead, sample since which they are)."""
         self.gaps: list[Gap] = []
@@ -67,6 +74,13 @@ class MediaClock:
 
     def place(self, time_s: float, data: bytes) -> list[Packet]:
         """Take in the samples with the stamp `time_s`; return the packets that can be placed by now."""
+        placed: list[Packet] = []
+        self._coming.append((time_s, data))
+        while self._coming:
+            placed += self._place(*self._coming.popleft())
+        return placed
+
+    def _place(self, time_s: float, data: bytes) -> list[Packet]:
         if self._held:
             return self._decide(time_s, data)
         ahead_s = self._ahead_s(time_s)
@@ -79,7 +93,10 @@ class MediaClock:
 
     def finish(self) -> list[Packet]:
         """Place what is still held, at the end of the stream."""
-        return self._with_gaps() if self._goes_on else self._without_gap()
+        placed: list[Packet] = []
+        while self._held or self._coming:
+            placed += self._place(*self._coming.popleft()) if self._coming else self._judged()
+        return placed
 
     def _ahead_s(self, time_s: float) -> float:
         return time_s - self._base_s - self._position / SAMPLE_RATE
@@ -111,17 +128,21 @@ class MediaClock:
         """Confirm or reject the jump before the held packets, by the stamp of one more."""
         came_back = abs(self._ahead_s(time_s) - self._held_count / SAMPLE_RATE) <= TOLERANCE_S
         came_back |= time_s < self._held[0][0]
-        confirmed = self._held_count >= CONFIRM_S * SAMPLE_RATE
+        confirmed = self._held_count >= CONFIRM_S * SAMPLE_RATE or len(self._held) >= MOST_HELD
         self._hold(time_s, data)
         if came_back:
             return self._without_gap()
-        return self.finish() if confirmed else []
+        return self._judged() if confirmed else []
+
+    def _judged(self) -> list[Packet]:
+        return self._with_gap() if self._goes_on else self._without_gap()
 
     @property
     def _goes_on(self) -> bool:
         """Whether stamps advance with the sound: after one that was too large, ffmpeg repeats it for a while."""
         if len(self._held) < 2:
-            return True
+            has_promise = self._promised_s is not None and not self._is_measured
+            return has_promise or self._ahead_s(self._held[0][0]) <= LONGEST_UNCONFIRMED_S
         last_count = len(self._held[-1][1]) // self._frame_bytes
         advanced_s = self._held[-1][0] - self._held[0][0]
         return advanced_s >= (self._held_count - last_count) / SAMPLE_RATE / 2
@@ -129,12 +150,12 @@ class MediaClock:
     def _without_gap(self) -> list[Packet]:
         return [self._placed(data) for _, data in self._released()]
 
-    def _with_gaps(self) -> list[Packet]:
-        placed = []
-        for time_s, data in self._released():
-            ahead_s = self._ahead_s(time_s)
-            placed.append(self._placed(data, silence_s=ahead_s if ahead_s > TOLERANCE_S else 0.0))
-        return placed
+    def _with_gap(self) -> list[Packet]:
+        """Place the first of the held packets behind its gap, and let the others come anew: each later jump among them
+        has to be confirmed as well."""
+        (time_s, data), *others = self._released()
+        self._coming.extendleft(reversed(others))
+        return [self._placed(data, silence_s=self._ahead_s(time_s))]
 
     def _released(self) -> list[tuple[float, bytes]]:
         held, self._held, self._held_count = self._held, [], 0
