@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from btworker.web.parts import PartHead, decoded
 
@@ -27,6 +27,11 @@ def _decode(charset: str, text: str) -> str:
     run long, or raise as they like."""
     raw = unquote_to_bytes(text)
     return raw.decode("latin-1") if charset.lower() == "iso-8859-1" else decoded(raw)
+
+
+def name_in_url(url: str) -> str:
+    """The last component of a URL's path, as a name."""
+    return clean_filename(decoded(unquote_to_bytes(urlsplit(url).path)))
 
 
 def clean_filename(raw: str) -> str:

@@ -23,6 +23,8 @@ JSON_FIELD = "options"
 REPEATABLE = "outputs"
 CALLBACK = "callbackUrl"
 """Stands among the options, but says nothing of the work."""
+SOURCE = "url"
+"""The same: where the recording is, in place of a file."""
 FOLLOWED = frozenset(
     {
         "includeSegments", "includeFull", "includeTimestamps",  # every result has these
@@ -80,7 +82,7 @@ class OptionsForm(BaseModel):
 
 def is_option(name: str) -> bool:
     """Whether a form's field of this name says something of the job."""
-    return name in WIRE_NAMES or name in (JSON_FIELD, CALLBACK)
+    return name in WIRE_NAMES or name in (JSON_FIELD, CALLBACK, SOURCE)
 
 
 WIRE_NAMES = {field.alias or name: name for name, field in OptionsForm.model_fields.items()}
@@ -90,7 +92,8 @@ WIRE_NAMES = {field.alias or name: name for name, field in OptionsForm.model_fie
 def parse_options(fields: Fields, settings: Settings) -> Options:
     """The options of an upload. Raises BAD_OPTION, with the option's name as `param`."""
     values = _collect(fields)
-    values.pop(CALLBACK, None)
+    for name in (CALLBACK, SOURCE):
+        values.pop(name, None)
     try:
         form = OptionsForm.model_validate(values)
     except ValidationError as error:
@@ -98,11 +101,11 @@ def parse_options(fields: Fields, settings: Settings) -> Options:
     return _checked(form, settings)
 
 
-def callback_url(fields: Fields) -> str | None:
-    """Where the end of an upload's job is to be told. Raises BAD_OPTION."""
-    url = _collect(fields).get(CALLBACK)
+def url_option(fields: Fields, name: str) -> str | None:
+    """CALLBACK, where the end of the job is to be told, or SOURCE, where its recording is. Raises BAD_OPTION."""
+    url = _collect(fields).get(name)
     if url is not None and not isinstance(url, str):
-        raise BtworkerError(ErrorCode.BAD_OPTION, f"{CALLBACK} must be a URL", param=CALLBACK)
+        raise BtworkerError(ErrorCode.BAD_OPTION, f"{name} must be a URL", param=name)
     return url
 
 

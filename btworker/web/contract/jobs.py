@@ -29,7 +29,7 @@ from btworker.web.jobs.controller import DispatchForm
 from btworker.web.jobs.handlers import DEFAULT_LIMIT, MAX_LIMIT
 from btworker.web.jobs.json_jobs import UploadsForm
 from btworker.web.jobs.transcripts import Wanted
-from btworker.web.options import CALLBACK, JSON_FIELD, OptionsForm
+from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, OptionsForm
 from btworker.web.schemas import CancelWire, JobListWire, JobWire, OutputListWire
 
 TAG = "jobs"
@@ -57,9 +57,10 @@ _FIELDS: Schema = {
         "type": "array",
         "items": BINARY,
         "minItems": 1,
-        "description": "parts with a file name, whatever theirs is",
+        "description": "parts with a file name, whatever theirs is; needed unless there is a url",
     },
     JSON_FIELD: {"type": "object", "description": "options as one JSON object, instead of fields"},
+    SOURCE: {"type": "string", "description": "where the recording is, in place of a file"},
     CALLBACK: {"type": "string", "description": "a URL that is told of the job's end"},
 }
 
@@ -76,7 +77,7 @@ CREATE = Operation(
     "field `options`. As JSON: the job of a Bulk Transcribe controller, or one of finished resumable uploads.",
     headers=(_KEY,),
     body={
-        FORM: Form(_FIELDS, ("file",), OptionsForm),
+        FORM: Form(_FIELDS, (), OptionsForm),
         JSON: Shape(DispatchForm | UploadsForm, sent=True),
     },
 )

@@ -50,6 +50,7 @@ def _form(formats: tuple[str, ...]) -> Content:
     """What OpenAI's clients send, as far as it has a meaning here."""
     fields: Schema = {
         "file": BINARY,
+        "url": {"type": "string", "description": "where the recording is, in place of a file"},
         "model": {
             "type": "string",
             "description": "a name of /v1/models, or any of OpenAI's transcription models: WORKER_MODEL",
@@ -64,7 +65,7 @@ def _form(formats: tuple[str, ...]) -> Content:
         "include": {"const": "", "description": "not supported: there are no logprobs"},
         "chunking_strategy": {"type": "string", "description": "accepted, without effect"},
     }
-    return {FORM: Form(fields, ("file",))}
+    return {FORM: Form(fields, ())}
 
 
 TRANSCRIBE = Operation(

@@ -20,12 +20,12 @@ from btworker.stems import unique_stems
 from btworker.storage import sync_folder
 from btworker.web.context import Context, context_of
 from btworker.web.fields import Field, is_file_without_name, no_filename
-from btworker.web.filenames import NAMELESS, sent_filename
+from btworker.web.filenames import NAMELESS, name_in_url, sent_filename
 from btworker.web.jobs import admission, json_jobs
 from btworker.web.jobs.admission import idempotency_key
 from btworker.web.jobs.handlers import json_answer, to_wire
 from btworker.web.middlewares import request_id_of
-from btworker.web.options import CALLBACK, JSON_FIELD, Fields, callback_url, is_option, parse_options
+from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, is_option, parse_options, url_option
 from btworker.web.parts import Body, PartHead, PartParser, boundary_of
 
 log = get_logger()
@@ -200,10 +200,12 @@ class Upload:
         self._part = None
 
     async def submit(self) -> tuple[Job, bool]:
-        """Make the job. Raises NO_FILE, BAD_OPTION, and what service.submit raises."""
-        if not self._files:
-            raise BtworkerError(ErrorCode.NO_FILE, "the upload has no file: send at least one part with a filename")
+        """Make the job. Raises NO_FILE, BAD_OPTION, URL_REFUSED, and what service.submit raises."""
         fields = self._form.understand(self._fields)
+        sources = self._sources(fields)
+        if not self._files:
+            message = "the upload has no file: send at least one part with a filename, or a url in place of it"
+            raise BtworkerError(ErrorCode.NO_FILE, message)
         options = parse_options(fields, self._context.settings)
         stems = unique_stems([item.filename for item in self._files])
         inputs = tuple(
@@ -212,22 +214,35 @@ class Upload:
         )
         largest_bytes = max(item.size_bytes for item in inputs)
         await admission.check_room(self._context, incoming_bytes=0, largest_bytes=largest_bytes)
-        await self._data.run(self._sync_folders)
+        if not sources:
+            await self._data.run(self._sync_folders)
         new = NewJob(
             id=self._job_id,
             options=options,
             inputs=inputs,
             idempotency_key=self._form.key(self._request, options, inputs),
             request_id=request_id_of(self._request),
+            sources=sources,
             delivery=self._delivery(fields),
         )
         self._submitting = asyncio.create_task(self._context.service.submit(new), name="upload-submit")
         await asyncio.wait({self._submitting})
         return self._submitting.result()
 
+    def _sources(self, fields: Fields) -> tuple[str, ...]:
+        """Where the job's input is fetched, which is then its only one. Raises BAD_OPTION, URL_REFUSED."""
+        url = url_option(fields, SOURCE)
+        if url is None:
+            return ()
+        if self._files:
+            raise BtworkerError(ErrorCode.BAD_OPTION, "send a file or a url, not both", param=SOURCE)
+        self._context.guard.checked(url, what=SOURCE)
+        self._files.append(Input("0", name_in_url(url), "", 0, ""))
+        return (url,)
+
     def _delivery(self, fields: Fields) -> Delivery | None:
         """The webhook that the upload asks for. Raises BAD_OPTION, URL_REFUSED."""
-        url = callback_url(fields)
+        url = url_option(fields, CALLBACK)
         if url is None:
             return None
         self._context.guard.checked(url, what=CALLBACK)

@@ -36,7 +36,7 @@ PLAIN_TEXT = {"text": OutputFormat.TXT, "srt": OutputFormat.SRT, "vtt": OutputFo
 GRANULARITIES = frozenset({"word", "segment"})
 KNOWN = (
     *("model", "language", "prompt", "temperature", "response_format"),
-    *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages"),
+    *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages", "url"),
 )
 REPEATABLE = frozenset({"timestamp_granularities", "include", "languages"})
 FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
@@ -66,7 +66,7 @@ class Asked:
             if name not in REPEATABLE and len(set(given)) > 1:
                 raise _bad(name, f"{name} is given twice")
         self._read(values)
-        kept = ((name, values[name][-1]) for name in ("language", "prompt", "temperature") if name in values)
+        kept = ((name, values[name][-1]) for name in ("language", "prompt", "temperature", "url") if name in values)
         ours: list[tuple[str, str]] = [pair for pair in kept if pair not in FALLBACK]
         ours += self._of_model(values.get("model", [""])[-1])
         return [*ours, ("task", self.task), ("outputs", OutputFormat.JSON.value)]
@@ -109,8 +109,11 @@ class Asked:
             raise _bad("languages", "languages with more than one language is not supported here: give one, or none")
         values["language"] = list(languages)
 
-    def key(self, _request: web.Request, options: Options, inputs: tuple[Input, ...]) -> str:
-        """The same bytes with the same options are the same job, whatever shape its answer is asked in."""
+    def key(self, _request: web.Request, options: Options, inputs: tuple[Input, ...]) -> str | None:
+        """The same bytes with the same options are the same job, whatever shape its answer is asked in; those of a URL
+        are not known yet."""
+        if not all(item.sha256 for item in inputs):
+            return None
         facts = [repr(options), *(item.sha256 for item in inputs)]
         return "openai:" + hashlib.sha256("\n".join(facts).encode()).hexdigest()
 
