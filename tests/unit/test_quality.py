@@ -105,6 +105,31 @@ def test_of_the_models_own_numbers_it_takes_two() -> None:
     assert both.reasons == ("high_no_speech_prob", "low_avg_logprob")
 
 
+def test_reasons_weigh_more_the_farther_a_number_is() -> None:
+    """One number alone is enough where it is far from its threshold; the chance of silence never is."""
+    confidences = []
+    for numbers in ({"avg_logprob": -1.01}, {"avg_logprob": -1.5}, {"avg_logprob": -2.0}, {"avg_logprob": -4.6}):
+        doubt = found(said("Money needed from them.", **numbers))
+        assert doubt is not None
+        confidences.append((doubt.confidence, doubt.flagged))
+    assert confidences == sorted(confidences)
+    assert [flagged for _, flagged in confidences] == [False, False, True, True]
+    silence = found(said("I see the house.", no_speech_prob=1.0))
+    assert silence is not None
+    assert not silence.flagged
+
+
+def test_what_no_temperature_made_believable_is_flagged() -> None:
+    """Not where the job itself asks for one temperature."""
+    segment = replace(said("Your heavy club.", avg_logprob=-1.1), temperature=1.0)
+    for last, flagged in ((1.0, True), (None, False)):
+        (assessed,) = assess([segment], language="en", sensitivity=50, last_temperature=last)
+        assert assessed.hallucination is not None
+        assert assessed.hallucination.flagged is flagged
+    (believed,) = assess([replace(segment, avg_logprob=-0.9)], language="en", sensitivity=50, last_temperature=1.0)
+    assert believed.hallucination is None
+
+
 def test_a_thank_you_into_silence_is_flagged() -> None:
     """But not one that was heard, and a music note only where nobody spoke."""
     for text in ("Thank you.", "♪"):

@@ -21,7 +21,7 @@ from btworker.engine.asr.mel import find_peak
 from btworker.engine.asr.revision import installed_revision
 from btworker.engine.asr.spread.shares import Shares
 from btworker.engine.asr.timeline import Window
-from btworker.engine.asr.transcriber import Transcriber, WindowOptions
+from btworker.engine.asr.transcriber import FALLBACK_TEMPERATURES, Transcriber, WindowOptions
 from btworker.engine.asr.weights import Model
 from btworker.engine.asr.window_plan import WindowPlan
 from btworker.engine.cooperate.side_by_side import emitting, side_by_side
@@ -173,6 +173,7 @@ def _judged(found: Recognition, speech: Speech, options: Options) -> Recognition
             language="en" if options.task == "translate" else found.language,
             sensitivity=options.hallucination_sensitivity,
             no_speech_threshold=options.no_speech_threshold,
+            last_temperature=FALLBACK_TEMPERATURES[-1] if options.temperature is None else None,
         )
         # openai-whisper keeps segments that it emptied; they claim nothing
         segments = tuple(one if one.text.strip() else replace(one, hallucination=None) for one in assessed)

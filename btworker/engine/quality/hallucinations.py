@@ -3,7 +3,7 @@
 Each reason alone says how likely an invention is (its weight); together they say 1 - (1 - a)(1 - b)…, as if they were
 independent. A segment is flagged from 0.9 - sensitivity/100 x 0.6 on: 0.6 at 50, the default. The weights are chosen
 by hand, so that at 50 one strong reason is enough, and of the weak ones (the model's own numbers, which hold for a
-whole window) it takes two.
+whole window) it takes two, or a log-probability that is far from its threshold.
 """
 
 import unicodedata
@@ -17,6 +17,8 @@ from btworker.engine.quality.scripts import foreign_share, is_dense
 from btworker.transcript import Hallucination, Segment
 
 STRONG, MEDIUM, WEAK = 0.9, 0.65, 0.4
+GROWTH = 0.35
+"""How much a weight grows with each unit between a number and its threshold, up to STRONG."""
 LOGPROB_THRESHOLD = -1.0
 """Mean log-probability of the tokens below which openai-whisper does not believe a text."""
 COMPRESSION_RATIO_THRESHOLD = 2.4
@@ -44,21 +46,25 @@ def threshold(sensitivity: int) -> float:
 
 
 def assess(
-    segments: Sequence[Segment], *, language: str, sensitivity: int, no_speech_threshold: float = 0.6
+    segments: Sequence[Segment],
+    *,
+    language: str,
+    sensitivity: int,
+    no_speech_threshold: float = 0.6,
+    last_temperature: float | None = None,
 ) -> tuple[Segment, ...]:
     """Give each segment its `hallucination` where there is a reason. `language` is the code of the text's, where a
-    segment has none of its own.
+    segment has none of its own; `last_temperature` the one after which the decoder gives up, where it tries several.
 
     A translation's text is English. A language that is not known has no foreign characters.
     """
     plain = [normalized(segment.text) for segment in segments]
-    repeated = _repeated(plain)
-    return tuple(
-        _assessed(
-            segment, [*_doubts(segment, text, segment.language or language, no_speech_threshold), *again], sensitivity
-        )
-        for segment, text, again in zip(segments, plain, repeated, strict=True)
-    )
+    assessed = []
+    for segment, text, repeated in zip(segments, plain, _repeated(plain), strict=True):
+        doubts = [*_doubts_of_text(segment, text, segment.language or language), *repeated]
+        doubts += _doubts_of_numbers(segment, no_speech_threshold, last_temperature)
+        assessed.append(_assessed(segment, doubts, sensitivity))
+    return tuple(assessed)
 
 
 def _assessed(segment: Segment, doubts: list[Doubt], sensitivity: int) -> Segment:
@@ -72,7 +78,7 @@ def _assessed(segment: Segment, doubts: list[Doubt], sensitivity: int) -> Segmen
     return replace(segment, hallucination=Hallucination(confidence, tuple(weights), flagged))
 
 
-def _doubts(segment: Segment, plain: str, language: str, no_speech_threshold: float) -> Iterator[Doubt]:
+def _doubts_of_text(segment: Segment, plain: str, language: str) -> Iterator[Doubt]:
     emptiness = _emptiness(segment.text)
     if emptiness:
         yield Doubt("empty_or_very_short", emptiness)
@@ -81,16 +87,27 @@ def _doubts(segment: Segment, plain: str, language: str, no_speech_threshold: fl
         yield Doubt("known_hallucination_phrase", known)
     if foreign_share(segment.text, language) >= FOREIGN_SHARE:
         yield Doubt("foreign_characters", MEDIUM)
-    if segment.no_speech_prob > no_speech_threshold:
-        yield Doubt("high_no_speech_prob", WEAK)
-    if segment.avg_logprob < LOGPROB_THRESHOLD:
-        yield Doubt("low_avg_logprob", WEAK)
-    if segment.compression_ratio > COMPRESSION_RATIO_THRESHOLD:
-        yield Doubt("high_compression_ratio", MEDIUM)
-    if _too_much(plain, segment.end - segment.start):
-        yield Doubt("too_much_text_for_duration", MEDIUM)
+    pace = _letters_per_s(plain, segment.end - segment.start)
+    if pace > MAX_LETTERS_PER_S:
+        yield Doubt("too_much_text_for_duration", _grown(MEDIUM, pace / MAX_LETTERS_PER_S - 1))
     if is_looping(segment.text):
         yield Doubt("repetition", STRONG)
+
+
+def _doubts_of_numbers(segment: Segment, no_speech_threshold: float, last_temperature: float | None) -> Iterator[Doubt]:
+    if segment.no_speech_prob > no_speech_threshold:
+        yield Doubt("high_no_speech_prob", _grown(WEAK, segment.no_speech_prob - no_speech_threshold))
+    if segment.avg_logprob < LOGPROB_THRESHOLD:
+        # after the last temperature the decoder has no better text, and does not believe this one
+        weight = WEAK if last_temperature is None or segment.temperature < last_temperature else MEDIUM
+        yield Doubt("low_avg_logprob", _grown(weight, LOGPROB_THRESHOLD - segment.avg_logprob))
+    if segment.compression_ratio > COMPRESSION_RATIO_THRESHOLD:
+        yield Doubt("high_compression_ratio", _grown(MEDIUM, segment.compression_ratio - COMPRESSION_RATIO_THRESHOLD))
+
+
+def _grown(weight: float, distance: float) -> float:
+    """Raise a weight with the distance of a number from its threshold."""
+    return min(weight + GROWTH * distance, STRONG)
 
 
 def _emptiness(text: str) -> float:
@@ -105,9 +122,10 @@ def _emptiness(text: str) -> float:
     return WEAK if one_letter else 0.0
 
 
-def _too_much(plain: str, duration_s: float) -> bool:
+def _letters_per_s(plain: str, duration_s: float) -> float:
+    """Compute the pace of a text; 0 where it is too short to have one."""
     length = sum(DENSE_LETTER if is_dense(sign) else 1.0 for sign in plain)
-    return length > SHORT_TEXT and length > MAX_LETTERS_PER_S * max(duration_s, LEAST_S)
+    return length / max(duration_s, LEAST_S) if length > SHORT_TEXT else 0.0
 
 
 def _repeated(texts: Sequence[str]) -> list[list[Doubt]]:
