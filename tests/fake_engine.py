@@ -256,7 +256,7 @@ class _Run:
     def _start_tool(self, seconds: float) -> "subprocess.Popen[bytes]":
         self.scratch.write_bytes(b"sound" * 1000)
         sleep = shutil.which("sleep") or "/bin/sleep"
-        sandbox = [sys.executable, "-I", "-S", str(SANDBOX), str(os.getpid()), str(2**30), "60"]
+        sandbox = [sys.executable, "-I", "-S", str(SANDBOX), str(os.getpid()), str(2**30), "60", ""]
         return subprocess.Popen([*sandbox, sleep, str(seconds)], start_new_session=True)
 
     def finished(self) -> Finished:

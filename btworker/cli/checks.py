@@ -1,14 +1,18 @@
 """The doctor's checks that need no GPU: packages, ffmpeg, model, disk, file system, port."""
 
 import http.client
+import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+import btworker
 from btworker.cli.model_files import describe, model_files
 from btworker.cli.version import installed
 from btworker.cli.wording import megabytes
@@ -30,6 +34,11 @@ NETWORK_FILE_SYSTEMS = frozenset(
 """SQLite's write-ahead log needs memory shared between processes, which these do not have."""
 FOREIGN_FILE_SYSTEMS = frozenset({"9p", "virtiofs", "vboxsf", "drvfs", "fuseblk"})
 """A host's folder in a virtual machine: works as far as is known, but slowly, and fsync may promise too much."""
+
+
+SANDBOX = Path(btworker.__file__).parent / "engine" / "sound" / "sandbox.py"
+WHOLE_LANDLOCK = 6
+"""The version from which on it holds all that docs/security.md says."""
 
 
 class Verdict(str, Enum):
@@ -58,6 +67,7 @@ def package_checks() -> Iterator[Check]:
     """The speech stack and ffmpeg."""
     yield stack_check({name: installed(name) for name in STACKS["cu121"]})
     yield _ffmpeg()
+    yield _sandbox()
 
 
 def box_checks(settings: Settings) -> Iterator[Check]:
@@ -87,6 +97,18 @@ def _ffmpeg() -> Check:
         found = f"{path} does not run" if path else "there is none"
         return Check("ffmpeg", Verdict.FAIL, found, "apt-get install ffmpeg, or pip install imageio-ffmpeg")
     return Check("ffmpeg", Verdict.OK, f"{version}, {path}")
+
+
+def _sandbox() -> Check:
+    """How closely this kernel can hold ffmpeg; the script is asked, since no module of the engine is loaded here."""
+    asked = subprocess.run([sys.executable, "-I", "-S", SANDBOX, "--about"], capture_output=True, check=False)
+    about = json.loads(asked.stdout or "{}")
+    landlock, seccomp = int(about.get("landlock", 0)), bool(about.get("seccomp"))
+    found = f"Landlock {landlock or 'missing'}, seccomp {'yes' if seccomp else 'missing'}"
+    if landlock >= WHOLE_LANDLOCK and seccomp:
+        return Check("sandbox", Verdict.OK, f"{found}: ffmpeg reads its input alone and starts nothing")
+    mend = "Linux 6.12 or newer holds it closest; docs/security.md tells what is missing here"
+    return Check("sandbox", Verdict.WARN, f"{found}: ffmpeg is held less closely than it could be", mend)
 
 
 def _model(settings: Settings) -> Check:

@@ -20,7 +20,7 @@ from tempfile import TemporaryFile
 from btworker import __version__, control, logs
 from btworker.cli.checks import Verdict, file_system_check
 from btworker.cli.notify import Notifier
-from btworker.config import Settings, child_environment, load_settings, unknown_names
+from btworker.config import Settings, child_environment, forget_credentials, load_settings, unknown_names
 from btworker.config.server import NEW_TOKEN, SHORT_TOKEN
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.metrics import Metrics
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if args.with_parent is not None:
         _end_with(args.with_parent)
     settings = load_settings()
+    forget_credentials()
     logs.set_up(LogSettings(settings.log_level, json=logs.wants_json(settings.log_format)))
     for name in unknown_names():
         log.warning("unknown_setting", name=name, message=f"{name} is no setting of btworker: it has no effect")

@@ -29,6 +29,7 @@ __all__ = [
     "Settings",
     "child_environment",
     "data_dir",
+    "forget_credentials",
     "load_client_settings",
     "load_settings",
     "unknown_names",
@@ -112,6 +113,12 @@ def load_client_settings(**overrides: Any) -> ClientSettings:
 def unknown_names() -> tuple[str, ...]:
     """Variables that begin with WORKER_ and are no settings, nor slips of one; what Kubernetes sets is passed over."""
     return strays(os.environ, _fields()).unknown
+
+
+def forget_credentials() -> None:
+    """Take what only this process needs out of its environment: the children are started with the rest of it."""
+    for name in ("WORKER_TOKEN", "WORKER_WEBHOOK_SECRET"):
+        os.environ.pop(name, None)
 
 
 def _slips() -> list[str]:

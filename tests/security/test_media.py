@@ -154,7 +154,7 @@ def test_ffmpeg_knows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     os.mkfifo(fifo)
     ffmpeg = find_ffmpeg()
     assert ffmpeg is not None
-    program = process.start(decode_command(ffmpeg, Clip(fifo)), cpu_s=60)
+    program = process.start(decode_command(ffmpeg, Clip(fifo)), cpu_s=60, source=fifo)
     try:
         end = time.monotonic() + 60
         while ffmpeg.name not in str(Path(f"/proc/{program.pid}/exe").readlink()):

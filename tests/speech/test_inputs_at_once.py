@@ -71,9 +71,9 @@ class Ffmpegs:
         self._source = f"file:{source}"
         self._start = process.start
 
-    def start(self, command: list[str], *, cpu_s: float) -> subprocess.Popen[bytes]:
+    def start(self, command: list[str], *, cpu_s: float, source: Path) -> subprocess.Popen[bytes]:
         """As process.start."""
-        program = self._start(command, cpu_s=cpu_s)
+        program = self._start(command, cpu_s=cpu_s, source=source)
         self.started.append(program)
         if self._source in command:
             os.kill(program.pid, signal.SIGSTOP)

@@ -159,7 +159,8 @@ def test_ffmpeg_dies_with_its_parent(tmp_path: Path, ffmpeg: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from btworker.engine.sound import process; from btworker.ffmpeg import *\n"
-        "process.start(decode_command(find_ffmpeg(), Clip(Path(sys.argv[1]))), cpu_s=60).wait()"
+        "path = Path(sys.argv[1]); command = decode_command(find_ffmpeg(), Clip(path))\n"
+        "process.start(command, cpu_s=60, source=path).wait()"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(fifo)])
     try:

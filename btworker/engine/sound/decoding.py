@@ -180,7 +180,7 @@ class PartDecoding:
         pauses_s, reached = iter(RETRY_AFTER_S), self._at
         command = decode_command(self._place.ffmpeg, self._clip, track=self._plan.track, mix=self._plan.mix)
         while True:
-            run = FfmpegRun(command, self._new_sink, self._place.budget, suits=suits)
+            run = FfmpegRun(command, self._clip.source, self._new_sink, self._place.budget, suits=suits)
             with contextlib.closing(run.steps()) as steps:
                 for step in steps:
                     reached = max(reached, step.sample_count)

@@ -30,7 +30,8 @@ def tolerance_s(promised_s: float) -> float:
 def reaches_its_end(ffmpeg: Path, clip: Clip, promised_s: float, *, track: int) -> bool:
     """Whether pictures, subtitles or another audio track than number `track` go on until then."""
     from_s = max(promised_s - BEFORE_END_S, 0.0)
-    program = process.start(tail_command(ffmpeg, clip, from_s=from_s, track=track), cpu_s=WALL_S)
+    command = tail_command(ffmpeg, clip, from_s=from_s, track=track)
+    program = process.start(command, cpu_s=WALL_S, source=clip.source)
     try:
         packets, _ = program.communicate(timeout=WALL_S)
     except subprocess.TimeoutExpired:

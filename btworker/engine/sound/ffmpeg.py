@@ -127,14 +127,17 @@ class FfmpegRun:
     def __init__(
         self,
         command: list[str],
+        source: Path,
         new_sink: Callable[[Callable[[], Report]], SampleSink],
         budget: Budget,
         *,
         suits: Callable[[Report], bool] = lambda _: True,
     ) -> None:
-        """Prepare a run. `new_sink` gets a function that returns the report so far, and makes the sink of the samples.
-        A run whose report `suits` refuses is stopped at its first sample, when the log has listed the tracks."""
+        """Prepare a run, which may read `source`. `new_sink` gets a function that returns the report so far, and makes
+        the sink of the samples. A run whose report `suits` refuses is stopped at its first sample, when the log has
+        listed the tracks."""
         self._command = command
+        self._source = source
         self._sink = new_sink(lambda: self.report)
         self._budget = budget
         self._suits = suits
@@ -165,7 +168,7 @@ class FfmpegRun:
 
     def steps(self) -> Generator[DecodeProgress, None, None]:
         """Run ffmpeg to its end, or kill it. Raises TIMEOUT, and what the budget and the sink raise."""
-        program = process.start(self._command, cpu_s=self._budget.limits.wall_s)
+        program = process.start(self._command, cpu_s=self._budget.limits.wall_s, source=self._source)
         try:
             yield from self._pump(program)
             if not self.is_unsuited:

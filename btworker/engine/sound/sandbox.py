@@ -1,38 +1,101 @@
-"""Becomes a program that may do very little: limits, no network, and death with its parent. Run as a script.
+"""Becomes a program that may do very little: it reads one file and the system's libraries, writes to what it was
+handed, and starts nothing; it has limits, no network, and dies with its parent. Run as a script.
 
-    python -I -S sandbox.py <parent pid> <memory bytes> <cpu seconds> <program> [argument …]
+    python -I -S sandbox.py <parent pid> <memory bytes> <cpu seconds> <input> <program> [argument …]
+    python -I -S sandbox.py --about      # what this kernel can hold a program to, as JSON
 
-engine/sound/ffmpeg.py starts ffmpeg through this file instead of a preexec_fn: Python code between fork and exec can
-deadlock in a process as full of threads as one with torch. Standard library only.
+The input may be empty, for none, or "*": then there are only the limits, and no network.
+
+engine/sound/process.py starts ffmpeg through this file instead of a preexec_fn: Python code between fork and exec can
+deadlock in a process as full of threads as one with torch. Standard library only. What holds where: docs/security.md.
 """
 
 import ctypes
 import os
 import resource
 import signal
+import struct
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
+SECCOMP_MODE_FILTER = 2
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+CLONE_THREAD = 0x00010000
+ANY = "*"
 OPEN_FILES = 64
 KILL_AFTER_S = 10
 """Of CPU time, after SIGXCPU: SIGKILL at once would look as if memory had run out."""
 
+LANDLOCK_CREATE, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT = 444, 445, 446
+EXECUTE, READ_FILE, READ_DIR = 1 << 0, 1 << 2, 1 << 3
+FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
+"""Landlock's version -> how many rights to files it knows; 16 from version 5 on."""
+LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/snap", "/etc/ld.so.cache")
+"""What the dynamic loader reads; there is no secret of the worker there."""
+
+EPERM, ENOSYS = 1, 38
+ALLOW, REFUSE = 0x7FFF0000, 0x00050000
+MACHINES = {
+    "x86_64": (
+        0xC000003E,
+        {"clone": 56, "clone3": 435},
+        (
+            # fork vfork execveat kill tkill pidfd_send_signal
+            *(57, 58, 322, 62, 200, 424),
+            # ptrace process_vm_readv process_vm_writev socket socketpair io_uring_setup
+            *(101, 310, 311, 41, 53, 425),
+            # mount umount2 swapon swapoff reboot sethostname setdomainname iopl ioperm acct
+            *(165, 166, 167, 168, 169, 170, 171, 172, 173, 163),
+            # init_module delete_module finit_module settimeofday clock_settime kexec_load kexec_file_load bpf
+            *(175, 176, 313, 164, 227, 246, 320, 321),
+            # perf_event_open unshare setns keyctl userfaultfd
+            *(298, 272, 308, 250, 323),
+        ),
+    ),
+    "aarch64": (  # the same, which has no fork, vfork, iopl and ioperm
+        0xC00000B7,
+        {"clone": 220, "clone3": 435},
+        (
+            *(281, 129, 130, 424),
+            *(117, 270, 271, 198, 199, 425),
+            *(40, 39, 224, 225, 142, 161, 162, 89),
+            *(105, 106, 273, 170, 112, 104, 294, 280),
+            *(241, 97, 268, 219, 282),
+        ),
+    ),
+}
+"""Machine -> its name for seccomp, the calls that may make threads, and those that are refused: they start or signal
+processes, look into others, or are root's alone."""
+
 
 def main(arguments: list[str]) -> None:
     """Restrict this process and become the program."""
-    parent_pid, memory_bytes, cpu_s = (int(number) for number in arguments[:3])
-    program = arguments[3:]
     libc = ctypes.CDLL(None, use_errno=True)
+    if arguments == ["--about"]:
+        has_seccomp = str(os.uname().machine in MACHINES).lower()
+        sys.stdout.write(f'{{"landlock": {landlock_version(libc)}, "seccomp": {has_seccomp}}}\n')
+        return
+    parent_pid, memory_bytes, cpu_s = (int(number) for number in arguments[:3])
+    source, program = arguments[3], arguments[4:]
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent_pid:  # it died before the line above could help
         sys.exit(1)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _leave_network(libc)
     _limit(memory_bytes=memory_bytes, cpu_s=cpu_s)
+    if source != ANY:
+        _see_only(libc, source, program[0])
+        _start_nothing(libc)
     os.execv(program[0], program)  # noqa: S606 - this is the point
+
+
+def landlock_version(libc: ctypes.CDLL) -> int:
+    """Ask which version of Landlock the kernel has; 0: none."""
+    return max(int(libc.syscall(LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)), 0)
 
 
 def _leave_network(libc: ctypes.CDLL) -> None:
@@ -55,6 +118,61 @@ def _limit(*, memory_bytes: int, cpu_s: int) -> None:
         most = resource.getrlimit(kind)[1]
         values = wanted if most == resource.RLIM_INFINITY else (min(wanted[0], most), min(wanted[1], most))
         resource.setrlimit(kind, values)
+
+
+def _see_only(libc: ctypes.CDLL, source: str, program: str) -> None:
+    """Give up every right to files but to read the input, the program and the libraries; with newer versions of
+    Landlock TCP (4), and other processes' abstract sockets and signals to them (6) as well."""
+    version = landlock_version(libc)
+    if not version:
+        return
+    rights = (1 << FILE_RIGHTS.get(version, 16)) - 1
+    attributes = struct.pack("=QQQ", rights, 0b11 if version >= 4 else 0, 0b11 if version >= 6 else 0)
+    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    rules = libc.syscall(LANDLOCK_CREATE, attributes, ctypes.c_size_t(size), 0)
+    binary = Path(program).resolve()
+    _allow(libc, rules, str(binary), READ_FILE | EXECUTE)
+    beside = binary.parent.parent / "lib"  # of one that was unpacked somewhere
+    for path in (*LIBRARIES, str(beside)):
+        _allow(libc, rules, path, READ_FILE | READ_DIR | EXECUTE)
+    if source:
+        _allow(libc, rules, source, READ_FILE)
+    if libc.syscall(LANDLOCK_RESTRICT, rules, 0) != 0:
+        sys.exit(f"sandbox: landlock_restrict_self: {os.strerror(ctypes.get_errno())}")
+    os.close(rules)
+
+
+def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:  # not on this system
+        return
+    if not Path(path).is_dir():
+        rights &= ~READ_DIR
+    libc.syscall(LANDLOCK_ADD_RULE, rules, 1, struct.pack("=Qi", rights, place), 0)
+    os.close(place)
+
+
+def _start_nothing(libc: ctypes.CDLL) -> None:
+    """Have seccomp refuse new processes (threads may be) and the calls in MACHINES, for root as well."""
+    machine = os.uname().machine
+    if machine not in MACHINES:
+        return
+    architecture, calls, refused = MACHINES[machine]
+    load, equal, at_least, has_bits, give = 0x20, 0x15, 0x35, 0x45, 0x06
+    code = [(load, 0, 0, 4), (equal, 1, 0, architecture), (give, 0, 0, REFUSE | EPERM), (load, 0, 0, 0)]
+    code += [(at_least, 0, 1, 0x40000000), (give, 0, 0, REFUSE | EPERM)]  # x86's second table of calls
+    for number in refused:
+        code += [(equal, 0, 1, number), (give, 0, 0, REFUSE | EPERM)]
+    # glibc tries clone3, whose flags a filter cannot see, and falls back to clone where the kernel has none
+    code += [(equal, 0, 1, calls["clone3"]), (give, 0, 0, REFUSE | ENOSYS)]
+    code += [(equal, 0, 3, calls["clone"]), (load, 0, 0, 16), (has_bits, 1, 0, CLONE_THREAD)]
+    code += [(give, 0, 0, REFUSE | EPERM), (give, 0, 0, ALLOW)]
+    filters = b"".join(struct.pack("=HBBI", *one) for one in code)
+    buffer = ctypes.create_string_buffer(filters, len(filters))
+    program = struct.pack("@HP", len(code), ctypes.addressof(buffer))
+    if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0) != 0:
+        sys.exit(f"sandbox: seccomp: {os.strerror(ctypes.get_errno())}")
 
 
 if __name__ == "__main__":
