@@ -78,7 +78,7 @@ def _kept(checkpoint: Checkpoint, name: str, run: Transcribe) -> Transcribe:
     """The same, but recordings that are in the cache are not transcribed again."""
 
     def kept(some: Sequence[Recording]) -> Iterator[Heard]:
-        release = version("openai-whisper") if name.startswith("openai") else _lock_hash()
+        release = version("openai-whisper") if name.startswith("openai") else _pinned(name)
         paths = [_place(checkpoint.sha256, name, release, one.sha256) for one in some]
         missing = [one for one, path in zip(some, paths, strict=True) if not path.exists()]
         if missing:
@@ -98,8 +98,11 @@ def _place(*facts: str) -> Path:
     return cache_folder() / "transcripts" / f"{name}.json"
 
 
-def _lock_hash() -> str:
-    return hashlib.sha256((HERE.parents[1] / "locks" / "bench.txt").read_bytes()).hexdigest()
+def _pinned(name: str) -> str:
+    """The releases that a peer's text depends on, as locks/bench.txt pins them."""
+    packages = ("pocketsphinx==",) if name == FORCED else ("faster-whisper==", "ctranslate2==")
+    lines = (HERE.parents[1] / "locks" / "bench.txt").read_text().splitlines()
+    return " ".join(line.split()[0] for line in lines if line.startswith(packages))
 
 
 def _openai(checkpoint: Checkpoint, some: Sequence[Recording]) -> Iterator[Heard]:
