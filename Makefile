@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check image-test locks check-locks audit clean
+.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check image-test unit-test locks check-locks audit clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -67,6 +67,9 @@ chaos: setup ## faults of every kind under load, then a look at what was lost (M
 
 soak: setup ## modest load with 1 % faults for HOURS=1; memory and descriptors of the server
 	@$(BIN)/python -m tests.chaos --soak-hours $(or $(HOURS),1) --jobs-per-second 1.5 $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
+
+unit-test: ## install the systemd unit under a real systemd in namespaces, and live through its life (root; 10 GB of memory)
+	@tools/unit_test.sh
 
 image-test: setup ## build worker/Dockerfile without a registry and run it (root; 40 GB of disk; IMAGE_TEST_ARGS)
 	@$(BIN)/python tools/image_test.py --stack $(STACK) $(IMAGE_TEST_ARGS)

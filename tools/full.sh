@@ -23,6 +23,7 @@ part "Known vulnerabilities of the pinned packages" make audit STACK=cu121
 part "Tests, stack cu121" make test STACK=cu121
 part "Real clients from npm" make test-clients STACK=cu121
 part "Fuzzing" make fuzz STACK=cu121
+part "The unit under systemd" make unit-test
 part "Chaos" make chaos STACK=cu121
 part "Speech tests, stack cu130" make test-speech STACK=cu130
 part "Real voices" make real-check STACK=cu121
