@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from btworker import checkpoints
 from btworker.engine.engine import WhisperEngine, load
