@@ -126,7 +126,7 @@ def test_a_manager_that_is_gone_stops_nothing(tmp_path: Path) -> None:
 def installed(folder: Path) -> Path:
     """The unit as on a machine where its program is installed: verify wants to find that."""
     path = folder / "btworker.service"
-    path.write_text(UNIT.read_text().replace("/opt/btworker/venv/bin/python", sys.executable))
+    path.write_text(UNIT.read_text().replace("/opt/btworker/venv/bin/python", f'"{sys.executable}"'))
     return path
 
 
