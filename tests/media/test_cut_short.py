@@ -2,6 +2,7 @@
 in a transcript of the part that it had decoded."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -146,7 +147,7 @@ def program(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     true = find_ffmpeg()
     path = folder / "bin" / "ffmpeg"
     path.parent.mkdir()
-    path.write_text(f"#!/bin/sh\nFFMPEG={true}\n{script}\n")
+    path.write_text(f"#!/bin/sh\nFFMPEG={shlex.quote(str(true))}\n{script}\n")
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
 
