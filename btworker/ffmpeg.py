@@ -77,11 +77,12 @@ def decode_command(ffmpeg: Path, clip: Clip, *, track: int = 0, mix: str | None 
     The conversion is openai-whisper's own (`load_audio`), so that the samples are the same; `mix` is a filter graph
     from [in] to [out] in place of its `-ac 1`. Times are the file's own time stamps.
     """
-    mono = ["-map", f"0:a:{track}", "-ac", "1", "-ar", str(SAMPLE_RATE)]
-    mixed = ["-filter_complex", f"{mix}".replace("[in]", f"[0:a:{track}]"), "-map", "[out]"]
+    if mix is None:
+        mono = ["-map", f"0:a:{track}", "-ac", "1", "-ar", str(SAMPLE_RATE)]
+    else:
+        mono = ["-filter_complex", mix.replace("[in]", f"[0:a:{track}]"), "-map", "[out]"]
     return [
-        *_start(ffmpeg), "-copyts", *clip.arguments,
-        *(mono if mix is None else mixed), "-vn", "-sn", "-dn", "-map_metadata", "-1",
+        *_start(ffmpeg), "-copyts", *clip.arguments, *mono, "-vn", "-sn", "-dn", "-map_metadata", "-1",
         "-acodec", "pcm_s16le", "-avoid_negative_ts", "disabled", "-f", "smjpeg", "pipe:1",
     ]  # fmt: skip
 

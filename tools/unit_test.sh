@@ -76,7 +76,6 @@ INIT
 }
 
 install_unit() {
-    mkdir -p "$root/etc/btworker"
     inside install -d -m 0750 /etc/btworker
     inside bash -c "cat >/etc/btworker/btworker.env" <<SETTINGS
 WORKER_MODEL=demo

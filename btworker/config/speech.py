@@ -1,9 +1,10 @@
 """Settings of speech: which models and devices the children use."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from btworker.checkpoints import official_names
@@ -20,6 +21,12 @@ from btworker.config.parsing import (
 )
 
 ENGINE = "btworker.engine.engine:load"
+LISTS: dict[str, Callable[[str], object]] = {
+    "models": parse_model,
+    "model_aliases": parse_alias,
+    "alignment_heads": parse_heads,
+}
+"""Comma-separated settings -> how an item of each is read."""
 
 
 class SpeechSettings(BaseSettings):
@@ -79,12 +86,12 @@ class SpeechSettings(BaseSettings):
     engine: str = Field(ENGINE, validation_alias=env("WORKER_ENGINE"))
     """Import string of the engine that children load; tests name a scripted one."""
 
-    @field_validator("models", mode="before")
+    @field_validator(*LISTS, mode="before")
     @classmethod
-    def _split_models(cls, raw: object) -> object:
+    def _split(cls, raw: object, info: ValidationInfo) -> object:
         if not isinstance(raw, str):
             return raw
-        return tuple(parse_model(item.strip()) for item in raw.split(",") if item.strip())
+        return tuple(LISTS[str(info.field_name)](item.strip()) for item in raw.split(",") if item.strip())
 
     def unknown_models(self) -> list[str]:
         """A sentence for each name without a checkpoint of the operator's behind it that openai-whisper does not know;
@@ -94,20 +101,6 @@ class SpeechSettings(BaseSettings):
             return []
         names = [name for name, path in self.models if path is None] if self.models else [self.model]
         return [_unknown_model(name, known) for name in names if name not in known]
-
-    @field_validator("model_aliases", mode="before")
-    @classmethod
-    def _split_aliases(cls, raw: object) -> object:
-        if not isinstance(raw, str):
-            return raw
-        return tuple(parse_alias(item.strip()) for item in raw.split(",") if item.strip())
-
-    @field_validator("alignment_heads", mode="before")
-    @classmethod
-    def _split_heads(cls, raw: object) -> object:
-        if not isinstance(raw, str):
-            return raw
-        return tuple(parse_heads(item.strip()) for item in raw.split(",") if item.strip())
 
     @property
     def huggingface_token(self) -> str | None:

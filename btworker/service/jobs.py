@@ -13,7 +13,7 @@ from btworker.jobs import Job, JobId, JobStatus, Progress, Stage
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.attempts import Attempts
-from btworker.service.awaited import as_seen, awaited
+from btworker.service.awaited import awaited
 from btworker.service.counters import JobCounters
 from btworker.service.live import Feeds
 from btworker.service.outbound import Outbound
@@ -83,7 +83,7 @@ class JobService:
     def begin_drain(self) -> None:
         """Accept and start nothing more; what runs goes on."""
         if not self.draining:
-            log.info("drain_started", running=len(self._table.running()), queued=len(self._table.waiting))
+            log.info("drain_started", running=len(self._table.running()), queued=self.waiting())
         self._attempts.draining = True
         self._attempts.wake()
 
@@ -131,7 +131,7 @@ class JobService:
         """Raise DRAINING or QUEUE_FULL when a new job would be refused: for a look before the body is read."""
         if self.draining:
             raise BtworkerError(ErrorCode.DRAINING, "the worker is shutting down; try again in a minute, or elsewhere")
-        if (waiting := len(self._table.waiting)) >= self.settings.queue_limit:
+        if (waiting := self.waiting()) >= self.settings.queue_limit:
             message = f"{waiting} jobs are waiting already (WORKER_QUEUE_LIMIT); try again later"
             raise BtworkerError(ErrorCode.QUEUE_FULL, message)
 
@@ -237,10 +237,6 @@ class JobService:
         """What a job waits for beside the jobs before it; empty where that is all."""
         return awaited(job, self._pool.workers())
 
-    def as_seen(self, job: Job) -> Job:
-        """The job as its clients see it, with what keeps it from its start."""
-        return as_seen(job, self._pool.workers())
-
     def _live(self, job: Job) -> Job:
         return self._table.live.get(job.id, job)
 
@@ -285,6 +281,10 @@ class JobService:
     def outbound_pending(self) -> dict[str, int]:
         """How many jobs have inputs to fetch, or words to tell."""
         return self._outbound.pending()
+
+    def waiting(self) -> int:
+        """Jobs that wait for their turn: those that WORKER_QUEUE_LIMIT bounds."""
+        return len(self._table.waiting)
 
     def count(self, status: JobStatus) -> int:
         """Jobs that wait (queued), or that a worker has (running)."""

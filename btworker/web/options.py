@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 
 from btworker.checkpoints import official
 from btworker.config import Settings
+from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode, lacks_language
 from btworker.jobs import DEFAULT_OUTPUTS, EACH_WINDOW, Options, OutputFormat
 from btworker.web.languages import LANGUAGES, language_code, nearest_code
@@ -106,6 +107,14 @@ def url_option(fields: Fields, name: str) -> str | None:
     url = _collect(fields).get(name)
     if url is not None and not isinstance(url, str):
         raise BtworkerError(ErrorCode.BAD_OPTION, f"{name} must be a URL", param=name)
+    return url
+
+
+def allowed_url(fields: Fields, name: str, guard: Guard) -> str | None:
+    """The same, where the worker may go there. Raises BAD_OPTION, URL_REFUSED."""
+    url = url_option(fields, name)
+    if url is not None:
+        guard.checked(url, what=name)
     return url
 
 

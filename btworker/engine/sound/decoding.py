@@ -201,7 +201,7 @@ class PartDecoding:
         return SampleSink(self._place.out, at=self._at, channels=self._plan.channels, report=report)
 
     def _fault(self, run: FfmpegRun) -> BtworkerError | None:
-        has_sound, check = run.sound.has_sound, self._place.budget.check_canceled
+        report, has_sound, check = run.report, run.sound.has_sound, self._place.budget.check_canceled
         is_complete = run.sound.is_complete
-        fault = verdict.machine_fault(run.status, run.report, has_sound=has_sound, is_complete=is_complete)
-        return fault or verdict.disk_fault(self._clip.source, run.report, has_sound=has_sound, check=check)
+        fault = verdict.machine_fault(run.status, report, has_sound=has_sound, is_complete=is_complete)
+        return fault or verdict.disk_fault(self._clip.source, report, has_sound=has_sound, check=check)

@@ -25,7 +25,7 @@ from btworker.web.jobs import admission, json_jobs
 from btworker.web.jobs.admission import idempotency_key
 from btworker.web.jobs.handlers import json_answer, to_wire
 from btworker.web.middlewares import request_id_of
-from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, is_option, parse_options, url_option
+from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url, is_option, parse_options
 from btworker.web.parts import Body, PartHead, PartParser, boundary_of
 
 log = get_logger()
@@ -202,7 +202,9 @@ class Upload:
     async def submit(self) -> tuple[Job, bool]:
         """Make the job. Raises NO_FILE, BAD_OPTION, URL_REFUSED, and what service.submit raises."""
         fields = self._form.understand(self._fields)
-        sources = self._sources(fields)
+        source = self._source(fields)
+        if source is not None:
+            self._files.append(Input("0", name_in_url(source), "", 0, ""))
         if not self._files:
             message = "the upload has no file: send at least one part with a filename, or a url in place of it"
             raise BtworkerError(ErrorCode.NO_FILE, message)
@@ -214,7 +216,7 @@ class Upload:
         )
         largest_bytes = max(item.size_bytes for item in inputs)
         await admission.check_room(self._context, incoming_bytes=0, largest_bytes=largest_bytes)
-        if not sources:
+        if source is None:
             await self._data.run(self._sync_folders)
         new = NewJob(
             id=self._job_id,
@@ -222,31 +224,24 @@ class Upload:
             inputs=inputs,
             idempotency_key=self._form.key(self._request, options, inputs),
             request_id=request_id_of(self._request),
-            sources=sources,
+            sources=() if source is None else (source,),
             delivery=self._delivery(fields),
         )
         self._submitting = asyncio.create_task(self._context.service.submit(new), name="upload-submit")
         await asyncio.wait({self._submitting})
         return self._submitting.result()
 
-    def _sources(self, fields: Fields) -> tuple[str, ...]:
-        """Where the job's input is fetched, which is then its only one. Raises BAD_OPTION, URL_REFUSED."""
-        url = url_option(fields, SOURCE)
-        if url is None:
-            return ()
-        if self._files:
+    def _source(self, fields: Fields) -> str | None:
+        """Where the job's only input is fetched; None where files came. Raises BAD_OPTION, URL_REFUSED."""
+        url = allowed_url(fields, SOURCE, self._context.guard)
+        if url is not None and self._files:
             raise BtworkerError(ErrorCode.BAD_OPTION, "send a file or a url, not both", param=SOURCE)
-        self._context.guard.checked(url, what=SOURCE)
-        self._files.append(Input("0", name_in_url(url), "", 0, ""))
-        return (url,)
+        return url
 
     def _delivery(self, fields: Fields) -> Delivery | None:
         """The webhook that the upload asks for. Raises BAD_OPTION, URL_REFUSED."""
-        url = url_option(fields, CALLBACK)
-        if url is None:
-            return None
-        self._context.guard.checked(url, what=CALLBACK)
-        return Delivery(url)
+        url = allowed_url(fields, CALLBACK, self._context.guard)
+        return None if url is None else Delivery(url)
 
     def _sync_folders(self) -> None:
         """Blocking: the new folders' own names are durable before the row is."""

@@ -15,7 +15,7 @@ from functools import partial
 from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Input, Job, JobStatus, Options, OutputFormat
+from btworker.jobs import Input, Job, Options, OutputFormat
 from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Transcript
 from btworker.web.context import Context, context_of
@@ -150,7 +150,7 @@ async def _speech(request: web.Request, asked: Asked) -> web.StreamResponse:
 
 def rate_limit(context: Context) -> dict[str, str]:
     """How many more requests may wait, as OpenAI's clients read it; where none may, the next is refused with 429."""
-    limit, waiting = context.settings.queue_limit, context.service.count(JobStatus.QUEUED)
+    limit, waiting = context.settings.queue_limit, context.service.waiting()
     reset_s = 0 if waiting < limit else RETRY_AFTER_S[429]
     return {
         "x-ratelimit-limit-requests": str(limit),

@@ -15,7 +15,7 @@ from btworker.storage import sync_folder
 from btworker.web.context import Context
 from btworker.web.filenames import clean_filename
 from btworker.web.jobs import admission
-from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, parse_options, url_option
+from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url, parse_options, url_option
 from btworker.web.parts import decoded
 
 
@@ -80,11 +80,10 @@ async def _submitted(
     if key is not None and (known := await service.by_key(key)) is not None:
         return known, False
     records = [_complete(context, upload_id) for upload_id in upload_ids]
-    parsed, callback = parse_options(options, settings), url_option(options, CALLBACK)
+    parsed = parse_options(options, settings)
     if url_option(options, SOURCE) is not None:
         raise BtworkerError(ErrorCode.BAD_OPTION, "send an upload or a url, not both", param=SOURCE)
-    if callback is not None:
-        context.guard.checked(callback, what=CALLBACK)
+    callback = allowed_url(options, CALLBACK, context.guard)
     service.check_accepts()
     largest_bytes = max(record.length or 0 for record in records)
     await admission.check_room(context, incoming_bytes=0, largest_bytes=largest_bytes)
