@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
+from tests.demo_worker import DEMO_WORKER
+
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"
 
 
 HELD_OUT = ROOT / "tests" / "data" / "heldout"
 SETTINGS = {
-    "WORKER_ENGINE": "btworker.engine.engine:load",
-    "WORKER_MODEL": "demo",
+    **DEMO_WORKER,
     "WORKER_MODELS": f"demo={MODEL},other={MODEL}",
-    "WORKER_DIARIZATION_PIPELINE": str(ROOT / "btworker" / "demo" / "diarization"),
-    "WORKER_OFFLINE": "true",
     "WORKER_CPU_THREADS": "1",
     "WORKER_MAX_CONCURRENT_JOBS": "4",
     "WORKER_BATCH_SIZE": "4",

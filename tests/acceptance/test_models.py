@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.conftest import DEADLINE_S, Cli
 from tests.model_server import ModelServer, model_server, whisper_that_knows
-from tests.process.server_of import ROOT, plain_environment, serving, stop
+from tests.process.server_of import ROOT, plain_environment, serving
 from tests.waiting import until
 
 CONTENT = bytes(range(256)) * 4096
@@ -178,9 +178,9 @@ def test_a_worker_downloads_once_and_then_needs_no_network(tmp_path: Path) -> No
         }  # fmt: skip
         with serving(tmp_path, **environment) as worker:
             until(lambda: worker.request("GET", "/health/ready")[0] == 200)
-            assert stop(worker) == 0
+            assert worker.stop() == 0
         assert "model_download_finished" in worker.log.read_text()
         assert len(server.asked) == 1
     with serving(tmp_path, **environment, WORKER_OFFLINE="true") as worker:
         until(lambda: worker.request("GET", "/health/ready")[0] == 200)
-        assert stop(worker) == 0
+        assert worker.stop() == 0

@@ -12,6 +12,7 @@ import btworker
 from btworker.cli.wer import word_errors
 from btworker.web.openai.names import NAMES
 from tests.acceptance.conftest import Worker
+from tests.demo_worker import DEMO_WORKER
 from tests.process.server_of import TOKEN
 
 openai = pytest.importorskip("openai", reason="the pinned one needs Python 3.11")
@@ -29,11 +30,7 @@ REFERENCE = json.loads(TALK.with_suffix(".json").read_text())["text"]
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """Serves the demo's model."""
     settings = {
-        "WORKER_ENGINE": "btworker.engine.engine:load",
-        "WORKER_MODEL": "demo",
-        "WORKER_MODELS": f"demo={DEMO / 'whisper-tiny-words.pt'}",
-        "WORKER_DIARIZATION_PIPELINE": str(DEMO / "diarization"),
-        "WORKER_OFFLINE": "true",
+        **DEMO_WORKER,
         "WORKER_BATCH_SIZE": "1",  # windows end one after the other: a stream has something to say before the end
     }
     worker = Worker(tmp_path_factory.mktemp("worker"), settings).start()

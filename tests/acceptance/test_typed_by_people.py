@@ -12,6 +12,7 @@ import pytest
 
 import btworker
 from tests.acceptance.conftest import Worker
+from tests.demo_worker import DEMO_WORKER
 from tests.process.server_of import TOKEN
 from tests.waiting import until
 
@@ -26,14 +27,7 @@ BOUNDARY = "XX"
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Of a worker that serves the demo's model."""
-    settings = {
-        "WORKER_ENGINE": "btworker.engine.engine:load",
-        "WORKER_MODEL": "demo",
-        "WORKER_MODELS": f"demo={DEMO / 'whisper-tiny-words.pt'}",
-        "WORKER_DIARIZATION_PIPELINE": str(DEMO / "diarization"),
-        "WORKER_OFFLINE": "true",
-    }
-    worker = Worker(tmp_path_factory.mktemp("worker"), settings).start()
+    worker = Worker(tmp_path_factory.mktemp("worker"), DEMO_WORKER).start()
     yield int(worker.url.rpartition(":")[2])
     assert worker.stop() == 0, worker.log.read_text()[-3000:]
 

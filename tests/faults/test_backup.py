@@ -13,7 +13,7 @@ import pytest
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE
 from tests.faults.clients import SLOW, jobs_of, let_go
 from tests.faults.leftovers import files_of, warnings_of
-from tests.process.server_of import Server, serving, stop
+from tests.process.server_of import Server, serving
 from tests.waiting import until
 
 
@@ -48,7 +48,7 @@ def test_a_lost_disk_is_restored(tmp_path: Path, while_running: bool) -> None:
         waiting = [server.submit(["wait_file", str(gate)]) for _ in range(2)]
         until(lambda: server.job(waiting[0])["status"] == "running")
         if not while_running:
-            assert stop(server) == 0
+            assert server.stop() == 0
         assert "6 jobs" in command(tmp_path, "backup", tmp_path / "backup")
         server.process.kill()
         server.process.wait()
@@ -72,7 +72,7 @@ def test_a_restore_deletes_nothing(tmp_path: Path) -> None:
         younger = server.submit()
         for job_id in (old, younger):
             assert server.ended(job_id)["status"] == "complete"
-        assert stop(server) == 0
+        assert server.stop() == 0
     before = files_of(tmp_path, "out")
     assert {job_id for job_id, _ in before} == {old, younger}
     words = command(tmp_path, "restore", tmp_path / "backup")
@@ -82,7 +82,7 @@ def test_a_restore_deletes_nothing(tmp_path: Path) -> None:
         assert server.ended(old)["status"] == "complete" and server.request("GET", f"/v1/jobs/{younger}")[0] == 404
         assert files_of(tmp_path, "out").keys() >= before.keys()
         assert warnings_of(server, "jobs_without_row")[0]["jobs"] == 1
-        assert stop(server) == 0
+        assert server.stop() == 0
     [earlier] = (tmp_path / "data").glob("jobs.sqlite3.before-restore.*")
     for path in (tmp_path / "data").glob("jobs.sqlite3*"):
         if path != earlier:
@@ -101,7 +101,7 @@ def test_jobs_that_end_meanwhile_are_whole_in_the_backup(tmp_path: Path) -> None
             command(tmp_path, "backup", tmp_path / "backup")
         until(lambda: all(job["status"] == "complete" for job in jobs_of(server)))
         ids = [job["workerJobId"] for job in jobs_of(server)]
-        assert stop(server) == 0
+        assert server.stop() == 0
     made = sorted((tmp_path / "backup").iterdir())
     assert len(made) == 4
     shutil.rmtree(tmp_path / "data")
@@ -123,7 +123,7 @@ def test_a_second_backup_takes_no_room_for_what_the_first_has(tmp_path: Path) ->
         assert len(results) >= 2
         assert all((one / path).samefile(other / path) for path in results)
         command(tmp_path, "backup", tmp_path / "backup", "--keep", "1")
-        assert stop(server) == 0
+        assert server.stop() == 0
     [kept] = (tmp_path / "backup").iterdir()
     assert kept not in (one, other)
     shutil.rmtree(tmp_path / "data")
@@ -142,7 +142,7 @@ def test_what_cannot_be_backed_up_or_restored_is_said(tmp_path: Path) -> None:
         command(tmp_path, "backup", tmp_path / "backup")
         assert "in use" in command(tmp_path, "restore", tmp_path / "backup", code=EXIT_DATA_FOLDER)
         assert len(jobs_of(server)) == 1
-        assert stop(server) == 0
+        assert server.stop() == 0
     before = files_of(tmp_path, "out")
     table = (tmp_path / "data" / "jobs.sqlite3").read_bytes()
     assert "no backup" in command(tmp_path, "restore", tmp_path / "elsewhere", code=EXIT_DATA_FOLDER)
@@ -169,7 +169,7 @@ def test_a_full_disk_ends_a_backup_without_a_trace(tmp_path: Path) -> None:
             words = command(tmp_path, "backup", disk / "backup", code=EXIT_DATA_FOLDER)
             assert "no space left" in words and "no backup was made" in words
             assert sorted(disk.rglob("*")) == before
-            assert stop(server) == 0
+            assert server.stop() == 0
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
@@ -178,8 +178,8 @@ def test_the_copy_that_nobody_fetched_goes_with_the_next_start(tmp_path: Path) -
     """A backup that was killed between the worker's copy and its own leaves nothing for long."""
     with serving(tmp_path) as server:
         (tmp_path / "data" / "backup.0123456789abcdef.sqlite3").write_text("x")
-        assert stop(server) == 0
+        assert server.stop() == 0
     with serving(tmp_path) as server:
         assert not list((tmp_path / "data").glob("backup.*"))
-        assert stop(server) == 0
+        assert server.stop() == 0
     assert not (tmp_path / "data" / "control").exists()

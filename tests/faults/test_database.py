@@ -14,7 +14,7 @@ import pytest
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE
 from tests.damage import damage_foreign, damage_newer, damage_text, damage_truncated, damage_zeroed
 from tests.faults.clients import SLOW, body_of, jobs_of, post
-from tests.process.server_of import serving, stop
+from tests.process.server_of import serving
 from tests.slices import slice_of
 from tests.waiting import until
 
@@ -39,7 +39,7 @@ def test_damage_ends_the_start_and_the_file_is_kept(tmp_path: Path) -> None:
         with serving(tmp_path, wait=False, **SLOW) as second:
             assert second.process.wait(120) == EXIT_DATA_FOLDER
         assert len(jobs_of(server)) == 30
-        assert stop(server) == 0
+        assert server.stop() == 0
     good = path.read_bytes()
     for damage in DAMAGES:
         path.write_bytes(good)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.clients import KEEP, SLOW, body_of, folders_of, jobs_of, open_files, post
 from tests.faults.strace import Call, injected, recorded
-from tests.process.server_of import Server, serving, stop
+from tests.process.server_of import Server, serving
 from tests.slices import FULL, slice_of
 from tests.waiting import until
 
@@ -122,7 +122,7 @@ def test_the_end_of_a_job_waits_for_a_disk_that_takes_it(tmp_path: Path, error: 
             until(lambda: server.request("GET", "/health/ready")[0] == 503)
         assert injection.fired
         assert server.ended(job_id)["status"] == "complete"
-        assert stop(server) == 0
+        assert server.stop() == 0
 
 
 @pytest.mark.serial

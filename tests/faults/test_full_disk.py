@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.clients import BOUNDARY, KIND, SLOW, body_of, folders_of, jobs_of, open_files, post
 from tests.faults.disks import MIB, fill, small_disk, use_up_inodes
-from tests.process.server_of import TOKEN, Server, serving, stop
+from tests.process.server_of import TOKEN, Server, serving
 from tests.waiting import until
 
 pytestmark = [pytest.mark.serial, pytest.mark.system("root", "mount"), pytest.mark.timeout(300)]
@@ -123,7 +123,7 @@ def test_a_start_on_a_full_disk_answers(tmp_path: Path) -> None:
             job = server.ended(running)
             assert (job["status"], job["attempt"]) == ("complete", 2)
             fill(disk)
-            assert stop(server) == 0
+            assert server.stop() == 0
 
 
 def test_no_upload_is_accepted_that_could_not_be_decoded(tmp_path: Path) -> None:

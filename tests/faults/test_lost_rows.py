@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.clients import SLOW, body_of, folders_of, let_go, post
 from tests.faults.leftovers import files_of, warnings_of
-from tests.process.server_of import serving, stop
+from tests.process.server_of import serving
 from tests.waiting import until
 
 JOBS = 4
@@ -42,7 +42,7 @@ def without_rows(path: Path) -> None:
     other.mkdir()
     with serving(other) as server:
         server.ended(server.submit())
-        assert stop(server) == 0
+        assert server.stop() == 0
     shutil.copy(other / "data" / "jobs.sqlite3", path)
 
 
@@ -61,7 +61,7 @@ def test_a_table_without_the_rows_costs_no_file(tmp_path: Path, lose: Callable[[
         assert warning["level"] == "warning" and warning["jobs"] == JOBS + 1
         [aside] = (tmp_path / "data").glob("jobs.without-*")
         assert str(aside) in warning["message"] and len(list(aside.iterdir())) == JOBS + 1
-        assert stop(server) == 0
+        assert server.stop() == 0
     with serving(tmp_path) as server:
         assert len(warnings_of(server, event)) == 1, "said once"
         assert results.items() <= files_of(tmp_path, "out").items()
@@ -73,7 +73,7 @@ def test_an_older_table_costs_no_file(tmp_path: Path) -> None:
     database = tmp_path / "data" / "jobs.sqlite3"
     with serving(tmp_path, **SLOW) as server:
         old = server.submit()
-        assert stop(server) == 0
+        assert server.stop() == 0
     shutil.copy(database, tmp_path / "backup")
     with serving(tmp_path, **SLOW) as server:
         let_go(tmp_path)
@@ -97,7 +97,7 @@ def test_an_older_table_costs_no_file(tmp_path: Path) -> None:
         assert inputs.items() - files_of(tmp_path, "in").items() == {((half.name, "0.part"), b"half")}
         assert warnings_of(server, "jobs_without_row")[0]["jobs"] == JOBS + 1
         assert warnings_of(server, "results_without_row")[0]["jobs"] == 1
-        assert stop(server) == 0
+        assert server.stop() == 0
 
 
 def test_a_deletion_that_was_cut_short_is_finished(tmp_path: Path) -> None:
@@ -129,4 +129,4 @@ def test_an_upload_that_was_not_answered_is_not_put_aside(tmp_path: Path) -> Non
     with serving(tmp_path, **SLOW) as server:
         assert folders_of(tmp_path) == {job["workerJobId"]}
         assert not list((tmp_path / "data").glob("jobs.without*"))
-        assert stop(server) == 0
+        assert server.stop() == 0

@@ -13,7 +13,7 @@ from btworker.store import Store
 from btworker.store_rows import job_to_json
 from tests.a_job import a_job
 from tests.faults.clients import SLOW, body_of, folders_of, jobs_of, let_go, post
-from tests.process.server_of import serving, stop
+from tests.process.server_of import serving
 from tests.slices import FULL
 from tests.waiting import until
 
@@ -83,7 +83,7 @@ def test_restart_with_much_to_take_up(tmp_path: Path) -> None:
             job = server.ended(job_id)
             assert (job["status"], job["attempt"]) == ("complete", 2)
             until(lambda: not (jobs / job_id / "in").exists())  # noqa: B023 - called at once
-        assert stop(server) == 0
+        assert server.stop() == 0
 
 
 def test_keys_inputs_and_results_over_restarts(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_keys_inputs_and_results_over_restarts(tmp_path: Path) -> None:
         gate.touch()
         assert server.ended(running["workerJobId"])["status"] == "complete"
         assert folders_of(tmp_path) == {running["workerJobId"]}
-        assert stop(server) == 0
+        assert server.stop() == 0
 
 
 def test_a_job_without_its_files_fails_and_gives_its_key_up(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.clients import SLOW, body_of, descriptors, head, memory_mb, post
-from tests.process.server_of import Server, serving, stop
+from tests.process.server_of import Server, serving
 from tests.slices import FULL
 from tests.waiting import until
 
@@ -61,7 +61,7 @@ def test_answers_that_strangers_do_not_read_take_nothing_from_others(tmp_path: P
             assert descriptors(server) <= before + 256 + 8
             assert post(server, body_of(b"a normal one"))[0] == 201
             began = time.monotonic()
-            assert stop(server) == 0
+            assert server.stop() == 0
             assert time.monotonic() - began < 20
 
 

@@ -20,7 +20,7 @@ from btworker.store import Store
 from btworker.web.app import Server, bind, build_app
 from btworker.web.context import CONTEXT, Context
 from tests.http.pools import LocalPool
-from tests.waiting import eventually
+from tests.waiting import WITHIN_S, eventually
 
 TOKEN = "test-token-0123456789"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -114,13 +114,25 @@ def _drop(server: Server) -> None:
 
 async def finished(client: aiohttp.ClientSession, job_id: str) -> dict[str, Any]:
     """The job, once it has ended."""
+    return await _once(client, job_id, "complete", "failed", "canceled")
+
+
+async def until_running(client: aiohttp.ClientSession, job_id: str) -> None:
+    """Wait until the job is at work."""
+    await _once(client, job_id, "running", within_s=5.0)
+
+
+async def _once(
+    client: aiohttp.ClientSession, job_id: str, *statuses: str, within_s: float = WITHIN_S
+) -> dict[str, Any]:
+    """The job, once it has one of these statuses."""
 
     async def look() -> dict[str, Any] | None:
         async with client.get(f"/v1/jobs/{job_id}") as response:
             job: dict[str, Any] = await response.json()
-        return job if job["status"] in ("complete", "failed", "canceled") else None
+        return job if job["status"] in statuses else None
 
-    job: dict[str, Any] = await eventually(look, f"{job_id} has ended")
+    job: dict[str, Any] = await eventually(look, f"{job_id} is {' or '.join(statuses)}", within_s=within_s)
     return job
 
 

@@ -1,6 +1,5 @@
 """The routes of jobs: look, list, cancel, delete, and the files that came out."""
 
-import asyncio
 import hashlib
 from urllib.parse import quote
 
@@ -8,7 +7,7 @@ import aiohttp
 import pytest
 
 from tests.http.pools import ODD_NAMES
-from tests.http.server import Running, field, file, finished, upload
+from tests.http.server import Running, field, file, finished, until_running, upload
 
 HOLD = field("prompt", "hold")
 
@@ -19,19 +18,10 @@ async def make(client: aiohttp.ClientSession, *parts: bytes) -> str:
     return str(job["workerJobId"])
 
 
-async def running(client: aiohttp.ClientSession, job_id: str) -> None:
-    async with asyncio.timeout(5):
-        while True:
-            async with client.get(f"/v1/jobs/{job_id}") as response:
-                if (await response.json())["status"] == "running":
-                    return
-            await asyncio.sleep(0.01)
-
-
 async def test_a_job_is_told_from_queue_to_end(client: aiohttp.ClientSession, server: Running) -> None:
     """Running, waiting with its place in the queue, then complete with outputs, timings and durations."""
     first = await make(client, HOLD)
-    await running(client, first)
+    await until_running(client, first)
     second, third = await make(client), await make(client)
     for job_id, place in ((first, None), (second, 0), (third, 1)):
         async with client.get(f"/v1/jobs/{job_id}") as response:
@@ -69,7 +59,7 @@ async def test_pages_go_through_all_jobs_newest_first(client: aiohttp.ClientSess
 async def test_lists_can_be_narrowed_to_a_status(client: aiohttp.ClientSession) -> None:
     done = await make(client)
     await finished(client, done)
-    await running(client, held := await make(client, HOLD))
+    await until_running(client, held := await make(client, HOLD))
     for status, ids in (("complete", [done]), ("running", [held]), ("failed", [])):
         async with client.get("/v1/jobs", params={"status": status}) as response:
             assert [job["workerJobId"] for job in (await response.json())["jobs"]] == ids

@@ -1,6 +1,5 @@
 """Every refusal of an upload: its status, its code, a sentence, and nothing left on the disk."""
 
-import asyncio
 import errno
 import io
 import json
@@ -21,6 +20,7 @@ from tests.http.server import (
     open_descriptors,
     part,
     request_head,
+    until_running,
     upload,
 )
 
@@ -184,7 +184,7 @@ async def test_a_full_queue_is_429_with_retry_after(client: aiohttp.ClientSessio
     """One job runs, one waits, the third is refused before its body is read."""
     hold = field("prompt", "hold")
     _, first = await upload(client, file(b"abc"), hold)
-    await _until_running(client, first["workerJobId"])
+    await until_running(client, first["workerJobId"])
     assert (await upload(client, file(b"abc"), hold))[0] == 201
     before = server.files()
     async with client.post("/v1/jobs", data=form(file(b"abc")), headers=FORM) as response:
@@ -192,16 +192,6 @@ async def test_a_full_queue_is_429_with_retry_after(client: aiohttp.ClientSessio
         assert (await response.json())["error"]["code"] == "QUEUE_FULL"
         assert int(response.headers["Retry-After"]) > 0
     assert server.files() == before
-
-
-async def _until_running(client: aiohttp.ClientSession, job_id: str) -> None:
-    deadline = asyncio.get_running_loop().time() + 5
-    while asyncio.get_running_loop().time() < deadline:
-        async with client.get(f"/v1/jobs/{job_id}") as response:
-            if (await response.json())["status"] == "running":
-                return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the job did not start")
 
 
 async def test_a_draining_worker_is_503_with_retry_after(client: aiohttp.ClientSession, server: Running) -> None:

@@ -80,10 +80,12 @@ async def submitted(client: aiohttp.ClientSession, sink: Sink, prompt: str = "")
 
 async def delivered(client: aiohttp.ClientSession, job_id: str) -> dict[str, Any]:
     """The job, once its webhook was taken."""
-    end = time.monotonic() + 30
-    while (job := await finished(client, job_id))["delivery"]["state"] != "delivered":
-        assert time.monotonic() < end, job
-        await asyncio.sleep(0.02)
+
+    async def look() -> dict[str, Any] | None:
+        job = await finished(client, job_id)
+        return job if job["delivery"]["state"] == "delivered" else None
+
+    job: dict[str, Any] = await eventually(look, "its webhook was taken", within_s=30)
     return job
 
 

@@ -5,6 +5,7 @@ import subprocess
 import wave
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,16 +56,23 @@ def make(ffmpeg: Path, tmp_path: Path) -> Make:
 def decoded(tmp_path: Path) -> Decoded:
     """Decode a file to the end; the scratch file goes with the test's folder."""
 
-    def run(source: Path, *, max_audio_s: float = 3600.0, canceled: Callable[[], bool] = lambda: False) -> Audio:
-        steps = decode(source, tmp_path / "scratch" / "x.s16", limits=Limits(max_audio_s), canceled=canceled)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                audio: Audio = end.value
-                return audio
+    def run(source: Path, **options: Any) -> Audio:
+        return decode_whole(source, tmp_path / "scratch" / "x.s16", **options)
 
     return run
+
+
+def decode_whole(
+    source: Path, target: Path, *, max_audio_s: float = 3600.0, canceled: Callable[[], bool] = lambda: False
+) -> Audio:
+    """Decode a file to the end, into `target`."""
+    steps = decode(source, target, limits=Limits(max_audio_s), canceled=canceled)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            audio: Audio = end.value
+            return audio
 
 
 def write_wav(path: Path, samples: npt.NDArray[np.int16]) -> Path:

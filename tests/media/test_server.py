@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.demo_worker import DEMO_WORKER
 from tests.media.recordings import SAMPLE
 from tests.process.server_of import Server, serving
 
@@ -20,11 +21,7 @@ pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
-    "WORKER_ENGINE": "btworker.engine.engine:load",
-    "WORKER_MODEL": "demo",
-    "WORKER_MODELS": f"demo={ROOT / 'btworker' / 'demo' / 'whisper-tiny-words.pt'}",
-    "WORKER_DIARIZATION_PIPELINE": str(ROOT / "btworker" / "demo" / "diarization"),
-    "WORKER_OFFLINE": "true",
+    **DEMO_WORKER,
     "WORKER_CPU_THREADS": "1",
     "WORKER_BATCH_SIZE": "4",
 }

@@ -14,7 +14,6 @@ from btworker.storage import DataFolder
 from btworker.store import Store
 from tests.waiting import WITHIN_S, eventually
 
-DEADLINE_S = 60.0
 FAKE_ENGINE = "tests.fake_engine:load"
 
 

@@ -162,11 +162,6 @@ def serving(
             server.process.wait()
 
 
-def stop(server: Server, number: signal.Signals = signal.SIGTERM) -> int:
-    """Send a signal and wait for the exit code."""
-    return server.stop(number)
-
-
 def descendants(pid: int) -> list[int]:
     """All processes below one, from /proc."""
     parents: dict[int, list[int]] = {}

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.process.server_of import TOKEN, Server, serving, stop
+from tests.process.server_of import TOKEN, Server, serving
 
 CANARIES = {
     name: f"canary-{name.lower().replace('_', '-')}-5c1f" for name in ("FILE", "HF_TOKEN", "WRONG", "QUERY", "BASIC")
@@ -26,7 +26,7 @@ def test_every_event_can_be_traced(tmp_path: Path) -> None:
         job_id = server.submit(["windows", 2], *steps)
         assert server.ended(job_id)["status"] == "failed"
         child = next(event["childPid"] for event in events_of(server) if event["event"] == "child_started")
-        assert stop(server) == 0
+        assert server.stop() == 0
         events = events_of(server)
     found = {event["event"]: event for event in events}
     accepted, started = found["job_accepted"], found["job_started"]
@@ -53,7 +53,7 @@ def test_names_of_strangers_make_no_lines(tmp_path: Path) -> None:
         server.ended(server.submit(["raise", "x" * 3500]))
         server.ended(server.submit(["warn", "y" * 3500]))
         assert server.request("GET", "/" + "z" * 2**20)[0] in (400, 414)
-        assert stop(server) == 0
+        assert server.stop() == 0
         events = events_of(server)
         assert "forged" not in {event["event"] for event in events}
         assert max(map(len, server.log.read_text().splitlines())) < 2**17
@@ -75,7 +75,7 @@ def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
         said += [str(server.request("GET", path)[1]) for path in ("/v1/ping", "/v1/preflight", "/v1/jobs")]
         family = [server.process.pid, *server.children()]
         said += [Path(f"/proc/{pid}/cmdline").read_text() for pid in family]
-        assert stop(server) == 0
+        assert server.stop() == 0
         said += [str(ended), server.log.read_text()]
     files = [path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()]
     assert len(said) > 8 and files

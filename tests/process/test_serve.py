@@ -12,7 +12,7 @@ import pytest
 
 from btworker.errors import EXIT_BAD_SETTINGS, EXIT_DATA_FOLDER, EXIT_DATABASE, EXIT_PORT
 from tests.process.pool_of import alive
-from tests.process.server_of import TOKEN, busy_port, serving, stop
+from tests.process.server_of import TOKEN, busy_port, serving
 from tests.slices import FULL, slice_of
 from tests.waiting import until
 
@@ -32,7 +32,7 @@ def test_listens_while_the_child_loads(tmp_path: Path) -> None:
         done = server.ended(job_id)
         assert (done["status"], done["waitingFor"]) == ("complete", None)
         assert server.request("GET", "/health/ready")[0] == 200
-        assert stop(server) == 0
+        assert server.stop() == 0
 
 
 def test_front_end_starts_quickly_and_holds_no_torch(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_model_that_does_not_exist(tmp_path: Path) -> None:
         job = server.job(server.submit())
         assert (job["status"], job["waitingFor"]) == ("queued", "cannot load: the model broken is not in the cache")
         assert job["warnings"] == [job["waitingFor"]]
-        assert stop(server) == 0
+        assert server.stop() == 0
 
 
 def test_sigterm_drains(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_ready_comes_with_a_line_to_copy(tmp_path: Path) -> None:
 def test_a_short_token_is_a_warning(tmp_path: Path) -> None:
     """It can be guessed by trying: said at start, without the token."""
     with serving(tmp_path, WORKER_TOKEN="sesame") as server:
-        assert stop(server) == 0
+        assert server.stop() == 0
     [line] = [line for line in server.log.read_text().splitlines() if "short_token" in line]
     assert json.loads(line)["level"] == "warning" and "16 characters" in line and "sesame" not in line
 
@@ -272,7 +272,7 @@ def test_a_new_job_table_costs_no_results(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         job_id = server.submit()
         server.ended(job_id)
-        assert stop(server) == 0
+        assert server.stop() == 0
     (tmp_path / "data" / "jobs.sqlite3").unlink()
     with serving(tmp_path) as server:
         assert server.request("GET", f"/v1/jobs/{job_id}")[0] == 404
@@ -288,7 +288,7 @@ def test_log_lines_are_json_and_hold_no_secret(tmp_path: Path) -> None:
     with serving(tmp_path, WORKER_LOG_LEVEL="debug") as server:
         server.ended(server.submit(["raise", "boom"]))
         server.request("GET", "/nothing")
-        stop(server)
+        server.stop()
         lines = [json.loads(line) for line in server.log.read_text().splitlines()]
         events = {line["event"] for line in lines}
         assert {

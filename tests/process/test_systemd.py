@@ -15,7 +15,7 @@ import pytest
 
 from btworker.config import Settings
 from btworker.config.environment_file import UNIT as UNIT_ENVIRONMENT
-from tests.process.server_of import busy_port, serving, stop
+from tests.process.server_of import busy_port, serving
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +93,7 @@ def test_no_beat_while_the_loop_stands_still(tmp_path: Path) -> None:
         assert server.process.poll() is None
         release.touch()
         assert systemd.hear() == ["WATCHDOG=1"]
-        assert stop(server) == 0
+        assert server.stop() == 0
 
 
 def test_abstract_socket_and_no_watchdog(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_failed_start_never_says_ready(tmp_path: Path) -> None:
 def test_a_manager_that_is_gone_stops_nothing(tmp_path: Path) -> None:
     """NOTIFY_SOCKET that leads nowhere."""
     with serving(tmp_path, **watched(str(tmp_path / "nobody"))) as server:
-        assert stop(server) == 0
+        assert server.stop() == 0
 
 
 def installed(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from btworker import __version__
-from btworker.config import Settings
+from tests.demo_worker import DEMO_WORKER
 from tests.process.server_of import TOKEN, Server, serving
 from tests.releases.receiver import Receiver, receiving
 from tests.waiting import until
@@ -27,11 +27,7 @@ RELEASES = ROOT / "tests" / "data" / "releases"
 SHORT = ROOT / "tests" / "data" / "heldout" / "01.opus"
 LONG = ROOT / "tests" / "data" / "dialogues" / "03.opus"
 DEMO = {
-    "WORKER_ENGINE": Settings.model_fields["engine"].default,
-    "WORKER_MODEL": "demo",
-    "WORKER_MODELS": f"demo={ROOT}/btworker/demo/whisper-tiny-words.pt",
-    "WORKER_DIARIZATION_PIPELINE": f"{ROOT}/btworker/demo/diarization",
-    "WORKER_OFFLINE": "true",
+    **DEMO_WORKER,
     "WORKER_CPU_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.server_of import TOKEN, Server, serving, stop
+from tests.process.server_of import TOKEN, Server, serving
 from tests.releases.__main__ import DEMO, RELEASES, SHORT
 from tests.releases.receiver import Receiver, receiving
 from tests.waiting import until
@@ -94,7 +94,7 @@ def test_a_data_folder_of_an_earlier_release_is_taken_over(tmp_path: Path, name:
             assert not any(ids[name].encode() in told for name in ("told", "pushed")), "these had been told"
             check_results(server, {name: job for name, job in jobs.items() if job["status"] == "complete"})
             check_uploads(server, promised["uploads"])
-            assert stop(server) == 0
+            assert server.stop() == 0
         assert not list((tmp_path / "data").glob("jobs.without*"))
         with serving(tmp_path, **settings) as server:
             check_results(server, jobs)

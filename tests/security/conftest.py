@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.server_of import Server, serving, stop
+from tests.process.server_of import Server, serving
 from tests.security.records import assert_no_secret, log_records
 from tests.security.secrets_of_test import ENVIRONMENT, SECOND_TOKEN, THIRD_TOKEN
 
@@ -23,7 +23,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(folder, WORKER_TOKEN_FILE=str(tokens), **ENVIRONMENT) as server:
         yield server
         assert server.process.poll() is None, "the server died"
-        assert stop(server) == 0
+        assert server.stop() == 0
         assert log_records(server.log)
         assert_no_secret(server.log)
         assert_no_secret(folder / "data")

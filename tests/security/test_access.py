@@ -8,7 +8,7 @@ import pytest
 
 from btworker.config import Settings
 from btworker.web.routes import ROUTES, open_paths
-from tests.process.server_of import TOKEN, Server, serving, stop
+from tests.process.server_of import TOKEN, Server, serving
 from tests.security.secrets_of_test import SECOND_TOKEN, THIRD_TOKEN
 from tests.security.wire import exchange, form, head
 from tests.slices import FULL
@@ -100,7 +100,7 @@ def test_a_token_is_changed_without_a_moment_in_which_no_token_is_good(tmp_path:
             port = int(server.url.rsplit(":", 1)[1])
             answers = [exchange(port, [ping(f"Bearer {one}-token".encode(), last=True)]) for one in ("old", "new")]
             accepted.append([answer.status for answer in answers])
-            assert stop(server) == 0
+            assert server.stop() == 0
     assert accepted == [[200, 200], [401, 200]]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.process.server_of import Server, serving, stop
+from tests.process.server_of import Server, serving
 from tests.slices import FULL, seed_of
 
 pytest.importorskip("schemathesis", reason="the pinned one needs Python 3.11")
@@ -20,7 +20,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One of its own: some cases wait for a job, and none may find the queue full."""
     with serving(tmp_path_factory.mktemp("contract"), **ENVIRONMENT) as server:
         yield server
-        assert stop(server) == 0
+        assert server.stop() == 0
 
 
 @pytest.mark.timeout(600)

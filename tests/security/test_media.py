@@ -19,6 +19,7 @@ from btworker.engine.sound.decoding import decode
 from btworker.engine.sound.ffmpeg import Audio, Limits
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import Clip, decode_command, find_ffmpeg
+from tests.media.recordings import decode_whole
 from tests.security.hostile_media import hostile_files
 from tests.security.secrets_of_test import SECRETS
 from tests.security.wire import Memory
@@ -65,19 +66,9 @@ class Watch:
             return False
 
 
-def run(source: Path, target: Path, *, max_audio_s: float = 600.0) -> Audio:
-    steps = decode(source, target, limits=Limits(max_audio_s), canceled=lambda: False)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            audio: Audio = end.value
-            return audio
-
-
 def attempt(source: Path, target: Path) -> Audio | BtworkerError:
     try:
-        return run(source, target)
+        return decode_whole(source, target, max_audio_s=600.0)
     except BtworkerError as error:
         return error
 

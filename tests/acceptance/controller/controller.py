@@ -235,15 +235,13 @@ async def look(session: aiohttp.ClientSession, record: Record) -> dict[str, Any]
         return job
 
 
-async def until_job(
-    session: aiohttp.ClientSession, record: Record, true: Callable[[dict[str, Any]], bool], *, within_s: float = 60.0
-) -> dict[str, Any]:
-    """The job, once something is so of it."""
-    end = time.monotonic() + within_s
-    while not true(job := await look(session, record)):
-        assert time.monotonic() < end, job
-        await asyncio.sleep(0.01)
-    return job
+async def until_job(session: aiohttp.ClientSession, record: Record, true: Callable[[dict[str, Any]], bool]) -> None:
+    """Wait until something is so of the job."""
+
+    async def is_so() -> bool:
+        return true(await look(session, record))
+
+    await eventually(is_so, "what is wanted of the job", within_s=60)
 
 
 def _sign(job_id: str, input_id: str, expires: float) -> str:

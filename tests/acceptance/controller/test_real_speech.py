@@ -10,6 +10,7 @@ import btworker
 from tests.acceptance.conftest import Worker
 from tests.acceptance.controller.controller import Record, controlling
 from tests.acceptance.controller.dispatching import ALL_OPTIONS, PROGRESS
+from tests.demo_worker import DEMO_WORKER
 from tests.process.server_of import TOKEN
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
@@ -30,11 +31,9 @@ async def test_three_recordings_with_speakers(tmp_path: Path) -> None:
         worker = Worker(
             tmp_path,
             {
-                "WORKER_ENGINE": "btworker.engine.engine:load",
+                **DEMO_WORKER,
                 "WORKER_MODEL": "large-v3",
                 "WORKER_MODELS": f"large-v3={DEMO / 'whisper-tiny-words.pt'}",
-                "WORKER_DIARIZATION_PIPELINE": str(DEMO / "diarization"),
-                "WORKER_OFFLINE": "true",
                 "WORKER_ALLOWED_HOSTS": f"127.0.0.1:{controller.port}",
             },
         ).start()
