@@ -80,9 +80,10 @@ class Killer:
             self._thread.join()
 
     def _work(self) -> None:
-        scratch = self._worker.log.parent / "data"
+        data = self._worker.log.parent / "data"
         while not self._over.wait(0.002) and len(self.killed) < self._times:
-            if not any(size_of(path) > 2**20 for path in scratch.rglob("*.s16")):
+            found = (Path(at, name) for at, _, names in os.walk(data) for name in names)  # folders may go meanwhile
+            if not any(path.suffix == ".s16" and size_of(path) > 2**20 for path in found):
                 continue
             for pid in self._worker.children():
                 if pid not in self.killed and "ffmpeg" in program_of(pid):
