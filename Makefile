@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check image-test unit-test locks check-locks audit clean
+.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check speakers-folder image-test unit-test locks check-locks audit clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -100,6 +100,9 @@ bench-peers: setup ## faster-whisper and transformers for `make bench BENCH=engi
 
 real: setup bench-peers ## word errors of real speech with OpenAI's weights, ours beside the others (RECORDINGS=DIR, REAL_ARGS="--model tiny.en")
 	@PYTHONPATH=tools $(BIN)/python -W ignore -m bench.real $(if $(RECORDINGS),--recordings $(RECORDINGS)) $(REAL_ARGS)
+
+speakers-folder: setup ## a pyannote pipeline that knows people's voices, without an account: FOLDER=DIR (fetches 81 MB once)
+	@PYTHONPATH=tools $(BIN)/python -W ignore -m bench.real.pipeline_folder $(FOLDER)
 
 real-check: setup ## OpenAI's weights on a minute and a half of people's voices, held to kept texts (fetches 133 MB once)
 	@BTWORKER_REAL=1 $(BIN)/python -m pytest tests/real $(PYTEST_ARGS)

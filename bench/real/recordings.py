@@ -3,7 +3,7 @@
     [{"name": "jfk", "file": "jfk.flac", "language": "en", "reference": "And so …", "reference_kind": "human"}, …]
 
 `reference_kind` is "human" where people wrote the text, "no speech" where nobody speaks, else anything: then the text
-is compared by eye. `language` is null where there is none.
+is compared by eye. `language` is null where there is none. `rttm` may name a file with who speaks when.
 """
 
 import hashlib
@@ -40,6 +40,8 @@ class Recording:
     """16 kHz mono, as the worker decodes it."""
     voiced: tuple[tuple[float, float], ...]
     """Where the worker's detector hears speech: (start, end) in seconds."""
+    rttm: Path | None = None
+    """Who speaks when, where people wrote it down."""
 
     @property
     def seconds(self) -> float:
@@ -79,6 +81,7 @@ def _recording(folder: Path, entry: dict[str, Any], detector: SpeechDetector) ->
         hashlib.sha256(path.read_bytes()).hexdigest(),
         samples,
         tuple(span.seconds for span in detector.speech(samples).voiced),
+        folder / entry["rttm"] if "rttm" in entry else None,
     )
 
 

@@ -20,6 +20,7 @@ from bench.real.scoring import (
     only_in,
     time_differences,
 )
+from bench.real.speakers import SpeakerErrors
 from bench.real.transcripts import Heard
 from bench.speed.figures import text_table
 
@@ -46,6 +47,8 @@ class Findings:
     heard: dict[str, dict[str, Heard]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     """Engine -> why."""
+    speakers: list[SpeakerErrors] = field(default_factory=list)
+    """Of each recording that has a reference."""
 
     def of(self, one: Recording) -> Iterator[tuple[str, Heard]]:
         """Engines and what they made of a recording they know the language of."""
@@ -85,6 +88,7 @@ def print_report(found: Findings) -> None:
         ("Words invented, three or more in a row, or where nobody speaks", _invented(found)),
         ("In exact and for the detector, not in fast, half a second or more", _only_in_exact(found)),
         ("Beginnings of the same words, seconds apart", _word_times(found)),
+        ("Speakers", [str(one) for one in found.speakers]),
     ):
         print(f"\n{title}")
         print("\n".join(f"  {line}" for line in lines) or "  none")
@@ -216,7 +220,7 @@ def result_line(found: Findings) -> str:
         "invention_recall": f"{flagged / len(places):.3f}" if places else "-",
         "real_segments": len(real),
         "false_flag_share": f"{sum(real) / len(real):.4f}" if real else "-",
-        "der": "-",
+        "der": _error_rate(found.speakers),
     }
     return "RESULT " + " ".join(f"{name}={value}" for name, value in values.items())
 
@@ -225,6 +229,12 @@ def _unlisted(found: Findings) -> int:
     """Stretches that exact mode has, that fast has not, and that fast does not list either."""
     heard = found.heard["fast"]
     return sum(not is_listed(place, heard[one.name]) for one in found.measured for place in _only_in(found, one))
+
+
+def _error_rate(speakers: Sequence[SpeakerErrors]) -> str:
+    """Over all recordings, as a fraction of what is spoken."""
+    speech_s = sum(one.speech_s for one in speakers)
+    return f"{sum(one.rate * one.speech_s for one in speakers) / speech_s:.4f}" if speech_s else "-"
 
 
 def _percent(found: Findings, engine: str) -> str:

