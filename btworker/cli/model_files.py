@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from btworker.checkpoints import Official, official
-from btworker.cli.wording import megabytes
+from btworker.checkpoints import HubModel, NotWhisperError, Official, forbids_commerce, look_into, official
+from btworker.cli.wording import megabytes, printable
 from btworker.config import Settings
 
 
@@ -14,25 +14,42 @@ class ModelFile:
 
     name: str
     path: Path
+    """A file, or a folder as Hugging Face and CTranslate2 write it."""
     size_bytes: int | None
-    """None where the file is not there."""
+    """None where it is not there."""
     own: bool
     """The operator's own checkpoint: never downloaded."""
     official: Official | None
     """Where it comes from, and its hash; None for one's own, and for a name that whisper does not know."""
+    hub: HubModel | None = None
+    """The repository that it is fetched from."""
 
 
 def model_files(settings: Settings) -> list[ModelFile]:
     """Every allowed model with its file."""
-    return [_look(settings, name, path) for name, path in settings.model_paths.items()]
+    hub = {name: source for name, source in settings.models if isinstance(source, HubModel)}
+    return [
+        hub_file(settings, name, hub[name]) if name in hub else _look(settings, name, path)
+        for name, path in settings.model_paths.items()
+    ]
+
+
+def hub_file(settings: Settings, name: str, model: HubModel) -> ModelFile:
+    """A model of Hugging Face's."""
+    folder = model.folder(settings.model_cache)
+    return ModelFile(name, folder, _size_bytes(folder), own=False, official=None, hub=model)
 
 
 def describe(model: ModelFile, *, offline: bool) -> str:
     """Where the model is, in a few words."""
     if model.size_bytes is not None:
-        return f"{megabytes(model.size_bytes):>7}  {model.path}"
+        licence = forbids_commerce(model.path)
+        note = f" (no commercial use: {printable(licence)})" if licence else ""
+        return f"{megabytes(model.size_bytes):>7}  {model.path}{note}"
     if model.own:
         return f"is missing: {model.path}"
+    if model.hub:
+        return f"has not been fetched: btworker models fetch {model.name}"
     size_bytes = model.official.size_bytes if model.official else None
     size = f"{megabytes(size_bytes) if size_bytes else '':>7}"
     return f"{size}  " + (
@@ -43,5 +60,14 @@ def describe(model: ModelFile, *, offline: bool) -> str:
 def _look(settings: Settings, name: str, path: Path | None) -> ModelFile:
     source = None if path is not None else official(name)
     file = path or settings.model_cache / (f"{name}.pt" if source is None else source.filename)
-    size_bytes = file.stat().st_size if file.is_file() else None
-    return ModelFile(name, file, size_bytes, own=path is not None, official=source)
+    return ModelFile(name, file, _size_bytes(file), own=path is not None, official=source)
+
+
+def _size_bytes(path: Path) -> int | None:
+    """Of a file, or of a folder's files that count; 0 for a folder without a model."""
+    if not path.exists():
+        return None
+    try:
+        return path.stat().st_size if path.is_file() else look_into(path).size_bytes
+    except (NotWhisperError, OSError):
+        return 0

@@ -1,6 +1,6 @@
 """`btworker models list | fetch | verify`: which models jobs may ask for, and the files behind them.
 
-After `fetch` and `verify` a worker starts without a network. Nothing here needs a token, and nothing loads a model.
+After `fetch` and `verify` a worker starts without a network. Nothing here loads a model.
 """
 
 import argparse
@@ -21,9 +21,21 @@ from rich.progress import (
 )
 
 from btworker import checkpoints
-from btworker.checkpoints import FetchError, WrongContentError, file_sha256
+from btworker.checkpoints import (
+    FetchError,
+    Hub,
+    HubModel,
+    NotWhisperError,
+    WrongContentError,
+    damaged,
+    file_hashes,
+    file_sha256,
+    forbids_commerce,
+    look_into,
+    sha256_of_all,
+)
 from btworker.cli.connection import EXIT_SERVER, EXIT_USAGE, add_server_arguments, names_server, say, with_client
-from btworker.cli.model_files import ModelFile, describe, model_files
+from btworker.cli.model_files import ModelFile, describe, hub_file, model_files
 from btworker.cli.wording import megabytes, printable
 from btworker.client import Client
 from btworker.config import Settings, load_settings
@@ -51,7 +63,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "fetch",
         help="download models into the cache",
         description="Download models into the cache and check their SHA-256. What was interrupted goes on where it "
-        "ended. Exit code 3 when a model cannot be had.",
+        "ended. hf:owner/name, or hf:owner/name@revision, is a Whisper of Hugging Face's; HF_TOKEN is for those with "
+        "conditions. Exit code 3 when a model cannot be had.",
     )
     fetching.set_defaults(run=run_fetch)
     verifying = actions.add_parser(
@@ -62,7 +75,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     verifying.set_defaults(run=run_verify)
     for action in (fetching, verifying):
-        action.add_argument("models", nargs="*", metavar="MODEL", help="names of models (WORKER_MODEL)")
+        action.add_argument(
+            "models", nargs="*", metavar="MODEL", help="names of models (WORKER_MODEL), or hf:owner/name"
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,6 +127,12 @@ def _chosen(settings: Settings, names: list[str]) -> list[ModelFile] | None:
     """The models with these names; None, and a sentence, where one is none of ours."""
     known = {model.name: model for model in model_files(settings)}
     for name in names:
+        if name.startswith("hf:"):
+            try:
+                known[name] = hub_file(settings, name, HubModel.parse(name))
+            except ValueError as error:
+                say(str(error))
+                return None
         if name not in known:
             say(f"no model named {printable(name)!r} is allowed here; `btworker models list` shows those that are")
             return None
@@ -122,15 +143,22 @@ def _fetch(model: ModelFile, settings: Settings) -> int:
     if model.own:
         return EXIT_SERVER if _verify(model) else 0
     try:
-        print(fetch(model, settings))
+        path = fetch(model, settings)
     except FetchError as error:
         say(str(error))
         return EXIT_SERVER
+    print(path)
+    if licence := forbids_commerce(path):
+        say(f"{model.name} may not be used commercially: its licence is {printable(licence)}")
+    if model.hub and model.name == str(model.hub):
+        say(f"serve it with WORKER_MODELS=NAME={model.hub}")
     return 0
 
 
 def fetch(model: ModelFile, settings: Settings) -> Path:
     """Download an official model with a bar. Raises FetchError with a sentence that says what to do."""
+    if model.hub:
+        return _fetch_from_hub(model.hub, model.name, settings)
     if model.official is None:
         raise WrongContentError(f"{model.name}: the installed openai-whisper does not know where it is")
     try:
@@ -141,16 +169,41 @@ def fetch(model: ModelFile, settings: Settings) -> Path:
         raise type(error)(f"{model.name} could not be fetched: {error}; {advice}") from error
 
 
+def _fetch_from_hub(model: HubModel, name: str, settings: Settings) -> Path:
+    try:
+        with _bar(name) as progress:
+            return Hub(settings.hub_url.rstrip("/"), settings.huggingface_token).fetch(
+                model, settings.model_cache, progress
+            )
+    except (FetchError, OSError) as error:
+        raise FetchError(f"{printable(str(model))} could not be fetched: {printable(str(error))}") from error
+
+
 def _verify(model: ModelFile) -> int:
     """One line: the verdict, the model, its hash, its file."""
     if model.size_bytes is None:
         print(f"missing  {model.name:<16} {model.path}")
         return EXIT_WRONG
+    if model.path.is_dir():
+        return _verify_folder(model)
     sha256 = file_sha256(model.path)
     wrong = model.official is not None and sha256 != model.official.sha256
     unknown = model.official is None and not model.own
     verdict = "damaged" if wrong else "unknown" if unknown else "own" if model.own else "ok"
     print(f"{verdict:<8} {model.name:<16} {sha256}  {model.path}")
+    return EXIT_WRONG if wrong else 0
+
+
+def _verify_folder(model: ModelFile) -> int:
+    """The same of a folder; the files of one that was fetched are held to the hashes that they came with."""
+    try:
+        sha256 = sha256_of_all(file_hashes(look_into(model.path)))
+    except (NotWhisperError, OSError) as error:
+        print(f"refused  {model.name:<16} {model.path} {printable(str(error))}")
+        return EXIT_WRONG
+    wrong = damaged(model.path)
+    verdict = "damaged" if wrong else "own" if model.own else "ok"
+    print(f"{verdict:<8} {model.name:<16} {sha256}  {model.path / wrong}")
     return EXIT_WRONG if wrong else 0
 
 

@@ -11,7 +11,7 @@ from pydantic import AliasChoices, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsConfigDict
 
-from btworker.checkpoints import official_names
+from btworker.checkpoints import HubModel, official_names
 
 MIB = 2**20
 FROM_ENVIRONMENT = SettingsConfigDict(
@@ -56,11 +56,13 @@ def names_of(field: FieldInfo) -> tuple[str, ...]:
     return tuple(map(str, choices.choices)) if isinstance(choices, AliasChoices) else ()
 
 
-def parse_model(item: str) -> tuple[str, Path | None]:
-    """`name` or `name=path`."""
+def parse_model(item: str) -> tuple[str, Path | HubModel | None]:
+    """`name`, `name=path` or `name=hf:owner/name@revision`."""
     name, _, path = item.partition("=")
     if not MODEL_NAME.fullmatch(name):
         raise ValueError(f"{name[:64]!r} is no model name (letters, digits, '.', '_' and '-')")
+    if path.startswith("hf:"):
+        return name, HubModel.parse(path)
     return name, Path(os.path.abspath(Path(path).expanduser())) if path else None
 
 

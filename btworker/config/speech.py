@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from btworker.checkpoints import official_names
+from btworker.checkpoints import HubModel, official_names
+from btworker.checkpoints.hub import HUB
 from btworker.config.names import closest
 from btworker.config.parsing import (
     ANY_CASE,
@@ -36,9 +37,12 @@ class SpeechSettings(BaseSettings):
 
     model: str = Field("large-v3", validation_alias=env("WORKER_MODEL"))
     """The model that a job gets when it names none, and that children load at start."""
-    models: Annotated[tuple[tuple[str, Path | None], ...], NoDecode] = Field((), validation_alias=env("WORKER_MODELS"))
-    """Comma-separated names that a job may ask for; `name=path` serves a checkpoint of yours under that name.
-    Default: every official name of the installed openai-whisper."""
+    models: Annotated[tuple[tuple[str, Path | HubModel | None], ...], NoDecode] = Field(
+        (), validation_alias=env("WORKER_MODELS")
+    )
+    """Comma-separated names that a job may ask for; `name=path` serves a checkpoint of yours under that name (a file,
+    or a folder as Hugging Face or CTranslate2 write it), `name=hf:owner/name@revision` one that `btworker models fetch`
+    has brought from Hugging Face. Default: every official name of the installed openai-whisper."""
     model_aliases: Annotated[tuple[tuple[str, str], ...], NoDecode] = Field(
         (), validation_alias=env("WORKER_MODEL_ALIASES")
     )
@@ -64,9 +68,11 @@ class SpeechSettings(BaseSettings):
     """Windows of up to 30 s that a child decodes at once; 0 = as many as its memory has room for, 64 on a GPU and 16 on
     a CPU at most. It is halved by itself when a GPU's memory runs out."""
     hf_token: SecretStr | None = Field(None, validation_alias=env("HF_TOKEN", "HUGGINGFACE_TOKEN"))
-    """Hugging Face token for gated models (diarization)."""
+    """Hugging Face token for gated models (diarization, `btworker models fetch`)."""
     hf_token_file: Path | None = Field(None, validation_alias=env("HF_TOKEN_FILE"))
     """A file that holds the Hugging Face token."""
+    hub_url: str = Field(HUB, pattern=r"^https?://[^/?#@\s]+[^?#\s]*$", validation_alias=env("HF_ENDPOINT"))
+    """Where `hf:` models are fetched from, for a mirror of Hugging Face. HF_TOKEN goes there, with https alone."""
     diarization_device: Annotated[Literal["auto", "cuda", "cpu"], ANY_CASE] = Field(
         "auto", validation_alias=env("DIARIZATION_DEVICE")
     )
@@ -131,7 +137,8 @@ class SpeechSettings(BaseSettings):
     def model_paths(self) -> dict[str, Path | None]:
         """Every name that a job may ask for, and the operator's checkpoint behind it (None: an official model)."""
         if self.models:
-            return dict(self.models)
+            cache = self.model_cache
+            return {name: one.folder(cache) if isinstance(one, HubModel) else one for name, one in self.models}
         return dict.fromkeys(official_names())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import DEADLINE_S, Cli
+from tests.hub_server import COMMIT, hub_server
 from tests.model_server import ModelServer, model_server, whisper_that_knows
 from tests.process.server_of import ROOT, plain_environment, serving
 from tests.waiting import until
@@ -184,3 +185,50 @@ def test_a_worker_downloads_once_and_then_needs_no_network(tmp_path: Path) -> No
     with serving(tmp_path, **environment, WORKER_OFFLINE="true") as worker:
         until(lambda: worker.request("GET", "/health/ready")[0] == 200)
         assert worker.stop() == 0
+
+
+def test_a_whisper_of_the_hub(models: Models, cache: Path) -> None:
+    """Fetched with the token of the settings, which is told to nobody; listed and verified by name, without a network
+    from then on; its licence is named."""
+    name, config = "hf:someone/whisper-tuned", b'{"model_type": "whisper"}'
+    card = b"---\nlicense: cc-by-nc-4.0\n---\n"
+    with hub_server({"README.md": card, "config.json": config, "model.safetensors": CONTENT}) as hub:
+        hub.gated = True
+        settings = {"HF_ENDPOINT": hub.address, "WORKER_MODELS": f"tuned={name}", "WORKER_MODEL": "tuned"}
+        code, out, err = models("list", **settings)
+        assert "has not been fetched: btworker models fetch tuned" in out
+        code, _, err = models("fetch", **settings)
+        assert code == 3 and "accept the conditions" in err and len(err.splitlines()) == 1
+        code, out, err = models("fetch", "tuned", HF_TOKEN="hf_right", **settings)
+        folder = cache / "hf" / "someone--whisper-tuned" / COMMIT
+        assert (code, out.strip()) == (0, str(folder))
+        assert "may not be used commercially: its licence is cc-by-nc-4.0" in err
+        assert "hf_right" not in out + err
+        code, _, err = models("fetch", name, HF_TOKEN="hf_right", HF_ENDPOINT=hub.address)
+        assert code == 0 and f"WORKER_MODELS=NAME={name}" in err
+    settings["WORKER_OFFLINE"] = "true"
+    _, out, _ = models("list", **settings)
+    assert str(folder) in out and "no commercial use: cc-by-nc-4.0" in out and "1.0 MB" in out
+    code, out, _ = models("verify", **settings)
+    assert code == 0 and out.startswith("ok ")
+    (folder / "model.safetensors").write_bytes(CONTENT[:-1] + b"!")
+    code, out, _ = models("verify", **settings)
+    assert code == 1 and out.startswith("damaged") and out.strip().endswith("model.safetensors")
+
+
+@pytest.mark.parametrize("name", ["hf:owner", "hf:../x", "hf:a/b@../c"])
+def test_a_name_that_is_no_repository(models: Models, name: str) -> None:
+    """Two words and a revision, in the command and in the settings."""
+    code, _, err = models("fetch", name)
+    assert code == 2 and "hf:owner/name" in err
+    code, _, err = models("list", WORKER_MODELS=f"mine={name}", WORKER_MODEL="mine")
+    assert code == 64 and "WORKER_MODELS" in err
+
+
+def test_a_folder_that_is_no_whisper(models: Models, tmp_path: Path) -> None:
+    """It is listed as nothing, and verify says what it is."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "config.json").write_text('{"model_type": "wav2vec2"}')
+    (tmp_path / "own" / "model.safetensors").write_bytes(CONTENT)
+    code, out, _ = models("verify", WORKER_MODELS=f"mine={tmp_path / 'own'}", WORKER_MODEL="mine")
+    assert code == 1 and out.startswith("refused") and "wav2vec2" in out

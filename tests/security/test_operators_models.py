@@ -27,7 +27,7 @@ def settings_with(own: Path, cache: Path) -> EngineSettings:
 @pytest.mark.filterwarnings("ignore:.*jit.*:DeprecationWarning")
 @pytest.mark.parametrize("kind", ["pickle", "torch", "dictionary", "script"])
 def test_a_pickle_among_the_models_is_refused_and_not_run(tmp_path: Path, kind: str) -> None:
-    """Under an operator's own name, and in the cache under an official one."""
+    """Under an operator's own name, as a file and in a folder, and in the cache under an official one."""
     raw, sprung = planted(tmp_path)
     path = tmp_path / "tiny.pt"
     if kind == "pickle":
@@ -36,6 +36,12 @@ def test_a_pickle_among_the_models_is_refused_and_not_run(tmp_path: Path, kind: 
         torch.jit.script(torch.nn.Identity()).save(str(path))
     else:
         torch.save({"dims": Canary(sprung), "model_state_dict": {}} if kind == "dictionary" else Canary(sprung), path)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "whisper"}')
+    (folder / "pytorch_model.bin").write_bytes(path.read_bytes())
+    with pytest.raises(BtworkerError, match="cannot be loaded"):
+        load_model("own", settings_with(folder, tmp_path), torch.device("cpu"))
     for name in ("own", "tiny"):
         with pytest.raises(BtworkerError) as caught:
             load_model(name, settings_with(path, tmp_path), torch.device("cpu"))

@@ -41,6 +41,7 @@ def _torch_and_whisper() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         get_tokenizer(multilingual=True)
+        get_tokenizer(multilingual=True, num_languages=100)
         get_tokenizer(multilingual=False)
 
 

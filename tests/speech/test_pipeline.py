@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from btworker import checkpoints
+from btworker.checkpoints import openai
 from btworker.engine.engine import WhisperEngine, load
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import OutputFormat, Stage
@@ -188,7 +188,7 @@ def test_a_failing_download_is_a_sentence(
     random_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing half-done stays in the cache."""
-    monkeypatch.setitem(checkpoints._table(), "tiny", f"file://{random_checkpoint.parent}/{'0' * 64}/tiny.pt")
+    monkeypatch.setitem(openai._table(), "tiny", f"file://{random_checkpoint.parent}/{'0' * 64}/tiny.pt")
     engine = load(spec_for(random_checkpoint, tmp_path, default_model="tiny", offline=False))
     with pytest.raises(BtworkerError) as caught:
         engine.open()
@@ -207,7 +207,7 @@ def test_a_model_is_downloaded_at_first_use(
     served = tmp_path / "www" / sha256
     served.mkdir(parents=True)
     shutil.copy(random_checkpoint, served / "tiny.pt")
-    monkeypatch.setitem(checkpoints._table(), "tiny", f"file://{served}/tiny.pt")
+    monkeypatch.setitem(openai._table(), "tiny", f"file://{served}/tiny.pt")
     monkeypatch.setitem(whisper._ALIGNMENT_HEADS, "tiny", whisper._ALIGNMENT_HEADS["tiny"])
     monkeypatch.delitem(whisper._ALIGNMENT_HEADS, "tiny")  # they are those of another shape
     for offline in (False, True):

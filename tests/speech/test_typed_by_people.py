@@ -45,7 +45,14 @@ PROMPTS = [
 def transcriber(random_model: Model) -> Transcriber:
     """Of the random model."""
     options = WindowOptions.of(OPTIONS)
-    return Transcriber(random_model.decoder, options, language="en", revision=installed_revision(), seed="x")
+    return Transcriber(
+        random_model.decoder,
+        options,
+        tokenizer=random_model.tokens.tokenizer("en", "transcribe"),
+        language="en",
+        revision=installed_revision(),
+        seed="x",
+    )
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=range(len(PROMPTS)))

@@ -23,6 +23,7 @@ from whisper.model import ModelDimensions
 
 from btworker.checkpoints import official
 from btworker.engine.asr.checkpoint_file import CheckpointError, read_checkpoint
+from btworker.engine.asr.formats.checkpoint import Checkpoint
 
 Pairs = tuple[tuple[int, int], ...]
 """(layer, head) of each."""
@@ -56,13 +57,12 @@ class HeadsError(ValueError):
 
 
 def find_heads(
-    checkpoint: Mapping[str, Any], path: Path, dims: ModelDimensions, *, sha256: str, setting: str, model_cache: Path
+    checkpoint: Checkpoint, path: Path, dims: ModelDimensions, *, sha256: str, setting: str, model_cache: Path
 ) -> AlignmentHeads:
     """Find the heads of the checkpoint in `path`. `setting` is the operator's, or empty. Raises HeadsError."""
     if setting:
         return _of_setting(setting, dims)
-    own = _fitting(checkpoint.get("alignment_heads"), dims)
-    own = own or _fitting(checkpoint["model_state_dict"].get("alignment_heads"), dims)
+    own = _fitting(checkpoint.alignment_heads, dims)
     if own:
         return AlignmentHeads("checkpoint", own)
     for name in _official_names(dims):
@@ -71,7 +71,7 @@ def find_heads(
     beside = _beside(path, dims)
     if beside:
         return AlignmentHeads("file", beside)
-    return _by_weights(checkpoint["model_state_dict"], dims, model_cache) or _default(dims)
+    return _by_weights(checkpoint.state, dims, model_cache) or _default(dims)
 
 
 def official_heads(name: str, dims: ModelDimensions) -> Pairs:
@@ -131,12 +131,15 @@ def _is_head(pair: tuple[Any, ...], dims: ModelDimensions) -> bool:
 
 
 def _beside(path: Path, dims: ModelDimensions) -> Pairs | None:
-    """Read a JSON file beside the checkpoint: one of its name, or the model's configuration as Hugging Face and
-    CTranslate2 write it, where no other checkpoint lies in the folder."""
-    names = [f"{path.stem}.json"]
-    if len(list(path.parent.glob(f"*{path.suffix}"))) == 1:
-        names += ["generation_config.json", "config.json"]
-    return next(filter(None, (_fitting(_field(path.parent / name), dims) for name in names)), None)
+    """Read a JSON file of the folder, or one beside the checkpoint: one of its name, or the model's configuration as
+    Hugging Face and CTranslate2 write it, where no other checkpoint lies there."""
+    configurations = ["generation_config.json", "config.json"]
+    if path.is_dir():
+        places = [path / name for name in configurations]
+    else:
+        alone = len(list(path.parent.glob(f"*{path.suffix}"))) == 1
+        places = [path.parent / name for name in (f"{path.stem}.json", *(configurations if alone else ()))]
+    return next(filter(None, (_fitting(_field(place), dims) for place in places)), None)
 
 
 def _field(path: Path) -> object:

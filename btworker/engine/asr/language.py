@@ -77,7 +77,7 @@ class WindowLanguages:
 
 def windows_needed(model: Model, wanted: str) -> int:
     """Number of windows that have to be known before the language can be found; the first of a recording will do."""
-    return 1 if wanted or not model.network.is_multilingual else MOST_WINDOWS
+    return 1 if wanted or not model.tokens.is_multilingual else MOST_WINDOWS
 
 
 async def find_language(model: Model, mel: LogMel, wanted: str, plan: WindowPlan | None) -> Language:
@@ -86,11 +86,11 @@ async def find_language(model: Model, mel: LogMel, wanted: str, plan: WindowPlan
 
     Raises BAD_OPTION where the model does not know the language.
     """
-    known = list(LANGUAGES)[: model.network.num_languages] if model.network.is_multilingual else ["en"]
+    known = list(LANGUAGES)[: model.tokens.num_languages] if model.tokens.is_multilingual else ["en"]
     if wanted and wanted not in known:
         language = LANGUAGES.get(wanted, wanted)
         raise BtworkerError(ErrorCode.BAD_OPTION, lacks_language(model.name, language), param="language")
-    if wanted or not model.network.is_multilingual:
+    if wanted or not model.tokens.is_multilingual:
         return Language(wanted or "en")
     if plan is not None and plan.windows:
         return await _vote(model, mel, plan)

@@ -15,6 +15,7 @@ from importlib.metadata import version
 
 from btworker.engine.asr.exact import ExactLoop
 from btworker.engine.asr.fast import FastLoop
+from btworker.engine.asr.formats.tokens import Tokens
 from btworker.engine.asr.journal import Entry, Journal
 from btworker.engine.asr.language import Languages, WindowLanguages, find_language, windows_needed
 from btworker.engine.asr.mel import find_peak
@@ -123,7 +124,7 @@ async def recognize(
     mel = model.log_mel(samples, peak=peak)
     language = await find_language(model, mel, wanted, plan if fast else None)
     languages: Languages = language
-    if each and fast and model.network.is_multilingual:
+    if each and fast and model.tokens.is_multilingual:
         before = done[-1].language if done else language.code
         languages, offer = WindowLanguages(model, recording.sound, before=before), None
     transcriber_for = partial(transcriber_of, model, options, recording.sha256)
@@ -141,13 +142,16 @@ async def recognize(
         else ExactLoop(model, mel, options, transcriber_for(language.code), plan)
     )
     await loop.run(done, languages=languages, finish=finish)
-    return _judged(_whole(entries, transcriber_for(language.code), language.code), plan.speech, options)
+    found = _judged(_whole(entries, transcriber_for(language.code), language.code), plan.speech, options)
+    return replace(found, segments=_numbered(found.segments, model.tokens))
 
 
 def transcriber_of(model: Model, options: Options, sha256: str, language: str) -> Transcriber:
     """Make one for all windows of the recording in that file, in any process: samples are drawn by the file's hash."""
     rules = WindowOptions.of(options)
-    return Transcriber(model.decoder, rules, language=language, revision=installed_revision(), seed=sha256)
+    tokenizer = model.tokens.tokenizer(language, options.task)
+    revision = installed_revision()
+    return Transcriber(model.decoder, rules, tokenizer=tokenizer, language=language, revision=revision, seed=sha256)
 
 
 def _whole(entries: Sequence[Entry], transcriber: Transcriber, language: str) -> Recognition:
@@ -160,6 +164,13 @@ def _whole(entries: Sequence[Entry], transcriber: Transcriber, language: str) ->
         seconds[entry.language] += entry.end - entry.start
     missing = tuple(stretch for entry in entries for stretch in entry.missing)
     return Recognition(text, max(seconds, key=lambda code: seconds[code]), segments, missing)
+
+
+def _numbered(segments: tuple[Segment, ...], tokens: Tokens) -> tuple[Segment, ...]:
+    """Give the tokens the numbers that they have in the checkpoint."""
+    if not tokens.added:
+        return segments
+    return tuple(replace(segment, tokens=tokens.own_numbers(segment.tokens)) for segment in segments)
 
 
 def _judged(found: Recognition, speech: Speech, options: Options) -> Recognition:

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 from whisper import timing
-from whisper.tokenizer import get_tokenizer
 
 from btworker.engine.asr.decoding.alignment import Text, words
 from btworker.engine.asr.decoding.decoder import Decoder
@@ -61,17 +60,17 @@ class Transcriber:
     """One model, one language and one set of options, for all windows of a recording."""
 
     def __init__(
-        self, decoder: Decoder, options: WindowOptions, *, language: str, revision: Revision, seed: str
+        self, decoder: Decoder, options: WindowOptions, *, tokenizer: Any, language: str, revision: Revision, seed: str
     ) -> None:
+        """`tokenizer` is openai-whisper's, for the language and the task."""
         self._decoder = decoder
         self._options = options
         self._revision = revision
         self._seed = seed
         self.language = language
         """Code of what is spoken."""
-        self.tokenizer: Any = get_tokenizer(
-            decoder.is_multilingual, num_languages=decoder.num_languages, language=language, task=options.task
-        )
+        self.tokenizer: Any = tokenizer
+        """openai-whisper's, for the checkpoint's tokens."""
         self.longest_prompt = decoder.text_positions // 2 - 1
         """Tokens of a prompt; of a longer one, the end counts."""
         self._sot_sequence: tuple[int, ...] = tuple(self.tokenizer.sot_sequence)

@@ -7,20 +7,34 @@ is checked against the hash in its address, so that half a download is never loa
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import whisper
 from whisper.model import ModelDimensions
-from whisper.tokenizer import get_tokenizer
 
-from btworker.checkpoints import FetchError, fetch, file_sha256, official
+from btworker.checkpoints import (
+    FOLDER,
+    FetchError,
+    NotWhisperError,
+    fetch,
+    fetched_hashes,
+    file_hashes,
+    file_sha256,
+    forbids_commerce,
+    look_into,
+    official,
+    sha256_of_all,
+)
 from btworker.engine.asr.alignment_heads import AlignmentHeads, HeadsError, find_heads
-from btworker.engine.asr.checkpoint_file import CheckpointError, read_checkpoint
+from btworker.engine.asr.checkpoint_file import CheckpointError
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.network import MisfitError, Network
+from btworker.engine.asr.decoding.rules import Vocabulary
+from btworker.engine.asr.formats.checkpoint import Checkpoint
+from btworker.engine.asr.formats.reading import read_any
+from btworker.engine.asr.formats.tokens import Tokens
 from btworker.engine.asr.loading import LoadingReport, Tell
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.vad.detector import SpeechDetector
@@ -48,6 +62,7 @@ class Model:
     decoder: Decoder
     detector: SpeechDetector
     alignment_heads: AlignmentHeads
+    tokens: Tokens
 
     @property
     def device(self) -> torch.device:
@@ -74,14 +89,15 @@ def load_model(name: str, settings: EngineSettings, device: torch.device, tell: 
         )
     own = models[name]
     path = own if own is not None else _official(name, settings, report)
-    if not path.is_file():
-        raise _unavailable(f"the checkpoint of model {name!r} ({path.name}) is missing; see WORKER_MODELS")
-    sha256 = file_sha256(path, report.step("checking"))
+    if not path.exists():
+        raise _unavailable(_missing(name, path, settings.model_cache))
+    sha256 = _hash(name, path, report)
     report.step("loading")
     checkpoint, network = _read_checkpoint(name, path, device)
     heads = _find_heads(name, checkpoint, path, settings, sha256=sha256, dims=network.dims)
     network.align_by(heads.pairs)
-    tokenizer = get_tokenizer(network.is_multilingual, num_languages=network.num_languages)
+    tokens = checkpoint.tokens
+    tokenizer = tokens.tokenizer()
     batch_size = settings.batch_size or _fitting_batch_size(network)
     log.info(
         "model_loaded",
@@ -90,17 +106,44 @@ def load_model(name: str, settings: EngineSettings, device: torch.device, tell: 
         batchSize=batch_size,
         alignmentHeads=heads.to_dict(),
     )
-    decoder = Decoder(network, tokenizer, batch_size=batch_size)
-    return Model(name, sha256, network, decoder, SpeechDetector(device), heads)
+    if path.is_dir() and (licence := forbids_commerce(path)):
+        log.warning("model_forbids_commercial_use", model=name, licence=licence)
+    vocabulary = Vocabulary.of(tokenizer, suppressed=tokens.suppressed, blank=tokens.blank, unnamed=tokens.unnamed)
+    decoder = Decoder(network, tokenizer, batch_size=batch_size, vocabulary=vocabulary)
+    return Model(name, sha256, network, decoder, SpeechDetector(device), heads, tokens)
 
 
-def _read_checkpoint(name: str, path: Path, device: torch.device) -> tuple[dict[str, Any], Network]:
+def _missing(name: str, path: Path, cache: Path) -> str:
+    if path.is_relative_to(cache / FOLDER):
+        return f"model {name!r} has not been fetched: `btworker models fetch {name}`, and start the worker again"
+    return f"the checkpoint of model {name!r} ({path.name}) is missing; see WORKER_MODELS"
+
+
+def _hash(name: str, path: Path, report: LoadingReport) -> str:
+    """Hash the checkpoint: a file, or all the files of a folder that count."""
+    try:
+        progress = report.step("checking")
+        if path.is_file():
+            return file_sha256(path, progress)
+        hashes = file_hashes(look_into(path), progress)
+    except NotWhisperError as error:
+        raise _unavailable(f"{path.name} {error}; model {name!r} cannot be loaded") from error
+    except OSError as error:
+        raise _unavailable(f"{path.name} cannot be read ({error.strerror}); model {name!r} cannot be loaded") from error
+    wrong = [file for file, sha256 in fetched_hashes(path).items() if hashes.get(file, sha256) != sha256]
+    if wrong:
+        raise _unavailable(
+            f"{wrong[0]} of model {name!r} is not the file that was fetched; `btworker models fetch {name}`"
+        )
+    return sha256_of_all(hashes)
+
+
+def _read_checkpoint(name: str, path: Path, device: torch.device) -> tuple[Checkpoint, Network]:
     misfit = f"the checkpoint of model {name!r} does not fit its own dimensions or is damaged"
     try:
-        checkpoint = read_checkpoint(path)
-        dims = ModelDimensions(**checkpoint["dims"])
+        checkpoint = read_any(path)
         dtype = torch.float16 if device.type == "cuda" else torch.float32
-        return checkpoint, Network(checkpoint["model_state_dict"], dims, device=device, dtype=dtype)
+        return checkpoint, Network(checkpoint.state, checkpoint.dims, device=device, dtype=dtype)
     except MisfitError as error:
         raise _unavailable(misfit) from error
     except CheckpointError as error:
@@ -114,7 +157,7 @@ def _read_checkpoint(name: str, path: Path, device: torch.device) -> tuple[dict[
 
 
 def _find_heads(
-    name: str, checkpoint: dict[str, Any], path: Path, settings: EngineSettings, *, sha256: str, dims: ModelDimensions
+    name: str, checkpoint: Checkpoint, path: Path, settings: EngineSettings, *, sha256: str, dims: ModelDimensions
 ) -> AlignmentHeads:
     """Find the heads that word times come from. Raises BtworkerError MODEL_UNAVAILABLE where the setting is wrong."""
     wanted = dict(settings.alignment_heads).get(name, "")

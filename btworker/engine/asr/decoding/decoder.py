@@ -40,10 +40,13 @@ IDLE_S = 0.005
 class Decoder:
     """Decodes windows of one model, at most `batch_size` at once."""
 
-    def __init__(self, network: Network, tokenizer: Any, *, batch_size: int) -> None:
+    def __init__(
+        self, network: Network, tokenizer: Any, *, batch_size: int, vocabulary: Vocabulary | None = None
+    ) -> None:
+        """`vocabulary` is that of a checkpoint with lists of its own; None: the tokenizer's."""
         self._network = network
         self._tokenizer = tokenizer
-        self._rules = TokenRules(Vocabulary.of(tokenizer), network.dims.n_vocab, network.device)
+        self._rules = TokenRules(vocabulary or Vocabulary.of(tokenizer), network.dims.n_vocab, network.device)
         self._batch_size = batch_size
         self._turn = threading.Lock()
         self._language_queue: deque[LanguageEntry] = deque()
@@ -61,19 +64,9 @@ class Decoder:
         return ENCODE_BATCH[self._network.device.type]
 
     @property
-    def is_multilingual(self) -> bool:
-        """Whether the model knows other languages than English."""
-        return self._network.is_multilingual
-
-    @property
     def text_positions(self) -> int:
         """Most tokens of a prompt and a text together."""
         return int(self._network.dims.n_text_ctx)
-
-    @property
-    def num_languages(self) -> int:
-        """Languages that the model knows."""
-        return self._network.num_languages
 
     def detect_language(self, task: LanguageRequest) -> Ticket[Encoded]:
         """Queue a window whose language is to be detected."""
@@ -275,7 +268,7 @@ def _drop_canceled(queue: "deque[LanguageEntry] | deque[TextEntry]") -> None:
 
 def _language_probabilities(network: Network, tokenizer: Any, features: Tensor) -> list[dict[str, float]]:
     """Detect languages as openai-whisper does, for each window; `features` has shape (n, 1500, size)."""
-    if not network.is_multilingual:
+    if tokenizer.language is None:  # of a model that is told no language
         return [{} for _ in features]
     sot = torch.full((len(features), 1), tokenizer.sot, device=features.device)
     hidden, _ = network.read(sot, network.cross_keys_values(features))

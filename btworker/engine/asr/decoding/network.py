@@ -1,6 +1,6 @@
 """Whisper's encoder and decoder as functions over preallocated tensors, for many windows at a time.
 
-The weights are taken once from openai-whisper's checkpoint into the run's dtype: query, key and value as one matrix,
+The weights are taken once, by openai-whisper's names, into the run's dtype: query, key and value as one matrix,
 the attention's scale folded into the query's rows, layer norms in float32. Nothing here reads the device's memory, so
 that a step can be captured as a CUDA graph.
 """
@@ -175,16 +175,6 @@ class Network:
         self._aligning = [[] for _ in range(self.dims.n_text_layer)]
         for layer, head in sorted(heads):
             self._aligning[layer].append(head)
-
-    @property
-    def is_multilingual(self) -> bool:
-        """Whether it knows other languages than English; openai-whisper's rule."""
-        return bool(self.dims.n_vocab >= 51865)
-
-    @property
-    def num_languages(self) -> int:
-        """How many languages it knows; openai-whisper's rule."""
-        return int(self.dims.n_vocab) - 51765 - int(self.is_multilingual)
 
     def encode(self, mel: Tensor) -> Tensor:
         """Encode windows; (n, n_mels, 3000) -> (n, 1500, size)."""

@@ -6,6 +6,7 @@ parts of it or timestamps below a floor, so that parts are compared instead of m
 step.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +33,26 @@ class Vocabulary:
     """No text begins later than this timestamp: one second."""
 
     @classmethod
-    def of(cls, tokenizer: Any) -> "Vocabulary":
-        """Read that of openai-whisper's tokenizer, with its default options."""
+    def of(
+        cls,
+        tokenizer: Any,
+        *,
+        suppressed: Iterable[int] | None = None,
+        blank: Iterable[int] | None = None,
+        unnamed: Iterable[int] = (),
+    ) -> "Vocabulary":
+        """Read that of openai-whisper's tokenizer, with its default options where a checkpoint has no lists of its own.
+        `unnamed` are numbers without a token."""
         special = (tokenizer.transcribe, tokenizer.translate, tokenizer.sot, tokenizer.sot_prev, tokenizer.sot_lm)
+        space = tokenizer.encode(" ")
+        # where a space is a token by itself, it is the first of " -" and would be taken for a dash
+        words = set(tokenizer.non_speech_tokens).difference(space) if suppressed is None else suppressed
         return cls(
             end=tokenizer.eot,
             timestamps=tokenizer.timestamp_begin,
             no_timestamps=tokenizer.no_timestamps,
-            blank=tuple(tokenizer.encode(" ")),
-            suppressed=tuple(sorted({*tokenizer.non_speech_tokens, *special, tokenizer.no_speech})),
+            blank=tuple(space if blank is None else blank),
+            suppressed=tuple(sorted({*words, *unnamed, *special, tokenizer.no_speech} - {tokenizer.eot})),
         )
 
 
