@@ -364,7 +364,7 @@ def test_no_number_is_read_from_elsewhere(header: bytes, tmp_path: Path) -> None
 
 
 @pytest.mark.full
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_the_kept_tokens_are_those_of_transformers(tmp_path: Path) -> None:
     """Made once more by the release that is pinned."""
     assert dict(of_transformers(tmp_path)) == KEPT_TOKENS
