@@ -3,6 +3,7 @@
     <folder>/<time>/jobs.sqlite3        one file, by SQLite's own backup
                     jobs/<job id>/in    inputs of jobs that wait or run
                                   out   results
+           voices/              stored voices
 
 Each backup is whole by itself; a file that the one before has as well is a second name of it and takes no room. The
 worker works on meanwhile: the table is copied first, then the files; where a job came to its end between the two, and
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from btworker.jobs import Job
 from btworker.leftovers import free_name, put_aside
-from btworker.storage import DataFolder, JobFolder, publish, sync_folder
+from btworker.storage import VOICES, DataFolder, JobFolder, publish, sync_folder, write_durably
 from btworker.store_file import copy_table, looking_at
 from btworker.store_rows import job_from_json
 
@@ -95,6 +96,7 @@ def restore(backup: Path, data: DataFolder) -> Restored:
     mistaken = [job.id for job in jobs if not _is_whole(job, here := data.folder(job.id)) and here.path.exists()]
     aside = put_aside(data, mistaken).aside
     incomplete = _copy_files(jobs, backup / "jobs", data.jobs)
+    _copy_voices(backup / VOICES, data.root / VOICES)
     earlier = _put_table_aside(data)
     publish(part, data.database)
     return Restored(len(jobs), incomplete, earlier, aside)
@@ -140,6 +142,7 @@ def _fill(
         incomplete = _copy_files(jobs, source / "jobs", part / "jobs", earlier=earlier and earlier / "jobs")
         if not incomplete:
             break
+    _copy_voices(source / VOICES, part / VOICES)
     sync_folder(part)
     return len(jobs), incomplete
 
@@ -154,9 +157,24 @@ def _files(job: Job, folder: JobFolder) -> list[Path]:
     """What the row speaks of: the results once there are any, until then the inputs."""
     if job.outputs:
         return [folder.outputs / output.filename for output in job.outputs]
-    if job.status.finished or job.sources:  # a failure has no files; what is fetched by URL is fetched again
+    if job.status.finished:  # a failure has no files
         return []
-    return [folder.input(index) for index in range(len(job.inputs))]
+    stored = [(folder.reference(n), folder.reference(n, stored=True)) for n in range(len(job.options.known_speakers))]
+    voices = [copy if copy.exists() else clip for clip, copy in stored]
+    if job.sources:  # what is fetched by URL is fetched again
+        return voices
+    return [*(folder.input(index) for index in range(len(job.inputs))), *voices]
+
+
+def _copy_voices(source: Path, target: Path) -> None:
+    """Copy the stored voices that the target lacks, a file of a few KB each."""
+    for path in sorted(source.glob("vo_*.json")):
+        if not (target / path.name).exists():
+            target.mkdir(exist_ok=True, mode=0o750)
+            with suppress(FileNotFoundError):  # it was deleted meanwhile
+                write_durably(target / path.name, path.read_bytes())
+    if target.exists():
+        sync_folder(target)
 
 
 def _is_whole(job: Job, folder: JobFolder) -> bool:

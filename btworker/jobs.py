@@ -71,8 +71,19 @@ class OutputFormat(str, Enum):
 DEFAULT_OUTPUTS = (OutputFormat.JSON, OutputFormat.MD)
 
 
+ENROLL = "enroll"
+"""Task of a job that makes a voice of its one input, and no transcript."""
 EACH_WINDOW = "auto-each"
 """In place of a language: that of each window of up to 30 s, for recordings in several languages."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSpeaker:
+    """Somebody whose voice came with the job, as a recording or as a stored voice."""
+
+    name: str
+    sha256: str = ""
+    """Of what came; empty until it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,7 @@ class Options:
     language: str = ""
     """"" = detect; EACH_WINDOW = detect in each window."""
     task: str = "transcribe"
+    """transcribe, translate, or ENROLL."""
     prompt: str = ""
     temperature: float | None = None
     """None = 0.0 with fallback to 0.2 … 1.0, as openai-whisper does."""
@@ -98,6 +110,8 @@ class Options:
     num_speakers: int | None = None
     min_speakers: int | None = None
     max_speakers: int | None = None
+    known_speakers: tuple[KnownSpeaker, ...] = ()
+    """Their voices lie in the job's folder, in this order."""
     outputs: tuple[OutputFormat, ...] = DEFAULT_OUTPUTS
     priority: int = 5
     """0-9, higher runs first."""

@@ -51,6 +51,12 @@ class EngineSettings:
     diarization_block_s: float = 3600.0
     """A longer recording is diarized in blocks of this length."""
     diarization_overlap_s: float = 60.0
+    reference_min_s: float = 2.0
+    """Seconds of the shortest reference of a known speaker."""
+    reference_max_s: float = 30.0
+    voice_score: float = 0.5
+    """Cosine of embeddings from which on a speaker is taken for a known one."""
+    voice_margin: float = 0.05
     hf_token: str | None = None
     alignment_heads: tuple[tuple[str, str], ...] = ()
     """Model -> the heads that word times come from, as WORKER_ALIGNMENT_HEADS has them."""
@@ -74,6 +80,10 @@ class EngineSettings:
             diarization_pipeline=settings.diarization_pipeline,
             diarization_block_s=settings.diarization_block_minutes * 60,
             diarization_overlap_s=settings.diarization_overlap_s,
+            reference_min_s=settings.reference_min_s,
+            reference_max_s=settings.reference_max_s,
+            voice_score=settings.voice_score,
+            voice_margin=settings.voice_margin,
             hf_token=settings.huggingface_token,
             alignment_heads=settings.alignment_heads,
         )

@@ -3,6 +3,7 @@
     <data>/lock  jobs.sqlite3  scratch/
     <data>/jobs/<job id>/receiving         there until the job is accepted: before, nobody was promised anything
                          in/<n>            inputs, "<n>.part" while they arrive
+                         in/voice.<n>      reference of known speaker n; "voice.<n>.json" where it is a stored voice
                          windows/<n>.jsonl finished windows of input n, so that a second attempt goes on from there
                          windows/<n>.done  there once these are all
                          shares/<n>/       parts of input n that several processes decode (engine/asr/spread/shares.py)
@@ -31,6 +32,8 @@ from btworker.jobs import Job, JobId
 
 P = ParamSpec("P")
 T = TypeVar("T")
+VOICES = "voices"
+"""Folder of the stored voices in the data folder."""
 DELETED = ".deleted"
 """Ends the name of a job's folder once its deletion is certain."""
 
@@ -78,6 +81,10 @@ class JobFolder:
     def input(self, index: int) -> Path:
         """The file of input number `index`."""
         return self.inputs / str(index)
+
+    def reference(self, index: int, *, stored: bool = False) -> Path:
+        """The voice of known speaker number `index`: a recording, or the copy of a stored voice."""
+        return self.inputs / f"voice.{index}{'.json' if stored else ''}"
 
     def windows_complete_mark(self, index: int) -> Path:
         """Empty file that is there once all windows of input number `index` are."""

@@ -152,6 +152,32 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownVoice:
+    """Somebody who was known before, and the speaker of the recording who is most like them."""
+
+    name: str
+    speaker: str | None
+    """Name that the speaker got in order of appearance; None: nobody is like them."""
+    score: float | None
+    """Cosine of both voices' embeddings, -1 to 1; None where there was nothing to compare."""
+    margin: float | None = None
+    """By how much the score is higher than that of the next best pair of either; None where there is none."""
+    matched: bool = False
+    """The speaker has their name in the transcript."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A shape for JSON, numbers to four digits."""
+        numbers = {"score": self.score, "margin": self.margin}
+        rounded = {name: None if value is None else round(value, 4) for name, value in numbers.items()}
+        return {"name": self.name, "matched": self.matched, "speaker": self.speaker, **rounded}
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> "KnownVoice":
+        """The inverse of to_dict."""
+        return cls(raw["name"], raw["speaker"], raw["score"], raw["margin"], raw["matched"])
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """Everything the engine found in one input."""
 
@@ -166,6 +192,8 @@ class Transcript:
     """(start, end) of stretches in which speech was heard and no text came out."""
     no_speakers: str = ""
     """Why there are no turns, as a sentence without its full stop, where they were asked for; empty otherwise."""
+    known_speakers: tuple[KnownVoice, ...] = ()
+    """Those whose voices came with the job, in its order."""
 
     def to_dict(self) -> dict[str, Any]:
         """Whisper's result shape with what we add to it."""
@@ -177,6 +205,8 @@ class Transcript:
         }
         if self.turns:
             shape["turns"] = [turn.to_dict() for turn in self.turns]
+        if self.known_speakers:
+            shape["known_speakers"] = [one.to_dict() for one in self.known_speakers]
         if self.no_speakers:
             shape["no_speakers"] = self.no_speakers
         if self.missing_speech:
@@ -195,5 +225,6 @@ class Transcript:
             turns=tuple(Turn(**turn) for turn in raw.get("turns", ())),
             provenance=tuple(raw.get("provenance", {}).items()),
             no_speakers=raw.get("no_speakers", ""),
+            known_speakers=tuple(map(KnownVoice.from_dict, raw.get("known_speakers", ()))),
             missing_speech=tuple((span["start"], span["end"]) for span in raw.get("missing_speech", ())),
         )

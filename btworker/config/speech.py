@@ -87,6 +87,21 @@ class SpeechSettings(BaseSettings):
     has a bound."""
     diarization_overlap_s: float = Field(60.0, ge=0, le=600, validation_alias=env("WORKER_DIARIZATION_OVERLAP_SECONDS"))
     """Seconds that two such blocks share; they are cut in its middle."""
+    known_speakers: int = Field(20, ge=1, le=50, validation_alias=env("WORKER_KNOWN_SPEAKERS"))
+    """Known speakers that a job may name; more voices are more ways to take one for another."""
+    reference_min_s: float = Field(2.0, ge=0.5, le=60, validation_alias=env("WORKER_REFERENCE_MIN_SECONDS"))
+    """Seconds that the reference of a known speaker has to be long; half of that has to be speech."""
+    reference_max_s: float = Field(30.0, ge=1, le=600, validation_alias=env("WORKER_REFERENCE_MAX_SECONDS"))
+    """Seconds that it may be long: more speech makes a voice hardly better known."""
+    reference_max_mb: int = Field(10, ge=1, le=1024, validation_alias=env("WORKER_REFERENCE_MAX_MB"))
+    """MB that it may be large: 30 s of uncompressed studio sound have 9."""
+    voice_score: float = Field(0.5, ge=0, le=1, validation_alias=env("WORKER_VOICE_SCORE"))
+    """Likeness (cosine of two embeddings) from which on a speaker gets the name of a known one. It depends on the
+    pipeline's embedding: docs/diarization.md has what was measured."""
+    voice_margin: float = Field(0.05, ge=0, le=1, validation_alias=env("WORKER_VOICE_MARGIN"))
+    """By how much every other known voice of the job has to be less like that speaker."""
+    voices_limit: int = Field(1000, ge=0, le=100_000, validation_alias=env("WORKER_VOICES_LIMIT"))
+    """Voices that may be stored; each takes 4 KB."""
     cuda_visible_devices: str | None = Field(None, validation_alias=env("CUDA_VISIBLE_DEVICES"))
     """NVIDIA's own variable: which GPUs to use, by index or UUID."""
     engine: str = Field(ENGINE, validation_alias=env("WORKER_ENGINE"))
@@ -107,6 +122,11 @@ class SpeechSettings(BaseSettings):
             return []
         names = [name for name, path in self.models if path is None] if self.models else [self.model]
         return [_unknown_model(name, known) for name in names if name not in known]
+
+    @property
+    def reference_max_bytes(self) -> int:
+        """WORKER_REFERENCE_MAX_MB in bytes."""
+        return self.reference_max_mb * 2**20
 
     @property
     def huggingface_token(self) -> str | None:

@@ -1,6 +1,7 @@
 """What a job with diarization gives besides the formats that it asked for: the turns, and who said what."""
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ REPEAT_LENGTH = 20
 """Characters."""
 REPEAT_S = 2.0
 MERGE_GAP_S = 1.0
+_OURS = re.compile(r"SPEAKER_\d+")
 
 
 @dataclass(slots=True)
@@ -39,10 +41,15 @@ def write_speaker_markdown(transcript: Transcript, presentation: Presentation) -
     if transcript.no_speakers:
         blocks.append(f"*No speakers: {plain(one_line(transcript.no_speakers))}*")
     if lines := _merged(_without_repeats(_spoken(transcript.segments))):
-        blocks += [f"**[{stamp(line.start)}] {line.speaker}:** {plain(line.text)}" for line in lines]
+        blocks += [f"**[{stamp(line.start)}] {_shown(line.speaker)}:** {plain(line.text)}" for line in lines]
     else:
         blocks += [plain(_text_of(one)) for one in transcript.segments if is_visible(one.text)]
     return "".join(f"{block}\n\n" for block in blocks)
+
+
+def _shown(speaker: str) -> str:
+    """A client's name as text; ours as it is, since a Bulk Transcribe controller looks for it."""
+    return speaker if _OURS.fullmatch(speaker) else plain(one_line(speaker))
 
 
 def _spoken(segments: Iterable[Segment]) -> list[_Line]:

@@ -18,6 +18,7 @@ from btworker.metrics import Metrics
 from btworker.pool.devices import find_gpus
 from btworker.pool.gpu_watch import GpuWatch
 from btworker.service import JobService
+from btworker.service.voices import Voices
 from btworker.web import middlewares
 from btworker.web.connection import Connection
 from btworker.web.context import CONTEXT, Context
@@ -49,6 +50,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         service,
         data=service.data,
         resumable=service.resumable,
+        voices=Voices(service.data, settings),
         feeds=service.feeds,
         guard=service.guard,
         metrics=metrics,

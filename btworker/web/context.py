@@ -13,6 +13,7 @@ from btworker.pool.gpu_watch import GpuWatch
 from btworker.service import JobService
 from btworker.service.live import Feeds
 from btworker.service.resumable import ResumableUploads
+from btworker.service.voices import Voices
 from btworker.specs import Device
 from btworker.storage import DataFolder
 from btworker.web.system.static import Static
@@ -53,6 +54,8 @@ class Context:
     """The files of jobs and uploads."""
     resumable: ResumableUploads
     """Uploads that survive their connection."""
+    voices: Voices
+    """Stored voices of people whom jobs may know."""
     feeds: Feeds
     """Live events of jobs."""
     guard: Guard

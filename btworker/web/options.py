@@ -17,11 +17,13 @@ from btworker.errors import BtworkerError, ErrorCode, lacks_language
 from btworker.jobs import DEFAULT_OUTPUTS, EACH_WINDOW, Options, OutputFormat
 from btworker.web.languages import LANGUAGES, language_code, nearest_code
 from btworker.web.mistakes import first_mistake
+from btworker.web.speaker_names import known_speakers
 
 Fields = Sequence[tuple[str, str]]
 """Form fields in the order in which they came."""
 JSON_FIELD = "options"
-REPEATABLE = "outputs"
+SPEAKER_NAMES = "knownSpeakerNames"
+REPEATABLE = ("outputs", SPEAKER_NAMES)
 CALLBACK = "callbackUrl"
 """Stands among the options, but says nothing of the work."""
 SOURCE = "url"
@@ -68,10 +70,18 @@ class OptionsForm(BaseModel):
     num_speakers: int | None = Field(None, ge=1, le=50, description=_SPEAKERS)
     min_speakers: int | None = Field(None, ge=1, le=50, description=_SPEAKERS)
     max_speakers: int | None = Field(None, ge=1, le=50, description=_SPEAKERS)
+    known_speaker_names: tuple[str, ...] = Field(
+        (), max_length=50, description="names of at most 100 characters, one for each reference"
+    )
     outputs: tuple[OutputFormat, ...] = Field(
         DEFAULT_OUTPUTS, min_length=1, max_length=50, description=f"one or more of {_FORMATS}"
     )
     priority: int = Field(5, ge=0, le=9, description="a whole number from 0 (last) to 9 (first)")
+
+    @field_validator("known_speaker_names", mode="before")
+    @classmethod
+    def _listed(cls, raw: object) -> object:
+        return [raw] if isinstance(raw, str) else raw
 
     @field_validator("outputs", mode="before")
     @classmethod
@@ -83,9 +93,11 @@ class OptionsForm(BaseModel):
 
 def is_option(name: str) -> bool:
     """Whether a form's field of this name says something of the job."""
-    return name in WIRE_NAMES or name in (JSON_FIELD, CALLBACK, SOURCE)
+    return name in WIRE_NAMES or name in (JSON_FIELD, CALLBACK, SOURCE) or name.removesuffix("[]") in NAME_FIELDS
 
 
+NAME_FIELDS = frozenset({"known_speaker_names", SPEAKER_NAMES})
+"""How OpenAI's clients spell it, and ours."""
 WIRE_NAMES = {field.alias or name: name for name, field in OptionsForm.model_fields.items()}
 """Wire name -> field name."""
 
@@ -121,7 +133,8 @@ def allowed_url(fields: Fields, name: str, guard: Guard) -> str | None:
 def lenient_options(wanted: dict[str, Any], settings: Settings) -> tuple[Options, tuple[str, ...]]:
     """The options of a controller's job, and what of them was not followed. Raises BAD_OPTION for the model alone: a
     transcript of another model is not what was asked for."""
-    values = {name: value for name, value in wanted.items() if name in WIRE_NAMES and not is_empty(value)}
+    ours = WIRE_NAMES.keys() - {SPEAKER_NAMES}  # a controller sends no voices
+    values = {name: value for name, value in wanted.items() if name in ours and not is_empty(value)}
     unknown = [_shown(name) for name in sorted(wanted) if _has_no_effect(name, wanted)]
     warnings = [f"options without effect here: {', '.join(unknown[:MOST_NAMED])}"] if unknown else []
     while True:
@@ -136,7 +149,12 @@ def lenient_options(wanted: dict[str, Any], settings: Settings) -> tuple[Options
 
 def _has_no_effect(name: str, wanted: dict[str, Any]) -> bool:
     """Whether a controller's option asks for something that is not done."""
-    if name in WIRE_NAMES or name in FOLLOWED or is_empty(wanted[name]) or wanted[name] == DEFAULTS.get(name):
+    if (
+        (name in WIRE_NAMES and name != SPEAKER_NAMES)
+        or name in FOLLOWED
+        or is_empty(wanted[name])
+        or wanted[name] == DEFAULTS.get(name)
+    ):
         return False
     return not name.startswith("diarization") or bool(wanted.get("diarizationEnabled"))
 
@@ -145,12 +163,13 @@ def _collect(fields: Fields) -> dict[str, Any]:
     """One value for each option, from form fields and from the JSON object; twice the same one is an error. An empty
     one is not given."""
     values: dict[str, Any] = {}
-    for name, text in fields:
+    for raw, text in fields:
+        name = SPEAKER_NAMES if raw.removesuffix("[]") in NAME_FIELDS else raw
         pairs = _json_object(text).items() if name == JSON_FIELD else [(name, text)]
         for key, value in pairs:
             if is_empty(value):
                 continue
-            if key == REPEATABLE and key in values:
+            if key in REPEATABLE and key in values:
                 values[key] = [*_as_list(values[key]), *_as_list(value)]
                 continue
             if key in values:
@@ -206,9 +225,19 @@ def _checked(form: OptionsForm, settings: Settings) -> Options:
         message = "language=auto-each needs decode=fast: exact is openai-whisper's loop, which has one language"
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param="language")
     _check_speakers(form)
-    plain = form.model_dump(exclude={"model", "language", "decode", "outputs"})
-    outputs = tuple(dict.fromkeys(form.outputs))
-    return Options(model=model, language=language, decode=decode, outputs=outputs, **plain)
+    known = known_speakers(form.known_speaker_names, settings)
+    plain = form.model_dump(
+        exclude={"model", "language", "decode", "outputs", "known_speaker_names", "diarization_enabled"}
+    )
+    return Options(
+        model=model,
+        language=language,
+        decode=decode,
+        outputs=tuple(dict.fromkeys(form.outputs)),
+        known_speakers=known,
+        diarization_enabled=form.diarization_enabled or bool(known),
+        **plain,
+    )
 
 
 def _language(asked: str, model: str, settings: Settings) -> str:

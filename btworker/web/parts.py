@@ -25,6 +25,7 @@ MAX_BOUNDARY_CHARS = 70
 _BOUNDARY_PARAMETER = re.compile(r';\s*boundary\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))', re.IGNORECASE)
 _FORBIDDEN_IN_BOUNDARY = re.compile(r"[^0-9A-Za-z'()+_,./:=? -]")
 """What RFC 2046 does not allow in one."""
+_AS_IT_IS = ("", "binary", "8bit", "7bit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +168,13 @@ def _head(segment: Any) -> PartHead:
 
 def _plain(error: Exception) -> str:
     return str(error.args[0]).lower() if error.args else "malformed"
+
+
+def check_part_encoding(head: PartHead) -> None:
+    """A part's bytes are the file's bytes: no transfer encoding, no compression, no parts inside a part."""
+    if head.headers.get("Content-Transfer-Encoding", "").strip().lower() not in _AS_IT_IS:
+        raise BtworkerError(ErrorCode.BAD_MULTIPART, "send parts as they are, without a Content-Transfer-Encoding")
+    if head.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, "send parts without a Content-Encoding")
+    if head.headers.get("Content-Type", "").lower().startswith("multipart/"):
+        raise BtworkerError(ErrorCode.BAD_MULTIPART, "a part must not be multipart itself: send each file as a part")

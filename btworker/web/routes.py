@@ -10,11 +10,12 @@ from enum import Enum
 from aiohttp import web
 
 from btworker.config import Settings
-from btworker.web import fallback
+from btworker.web import fallback, voices
 from btworker.web.contract import jobs as about_jobs
 from btworker.web.contract import speech as about_speech
 from btworker.web.contract import system as about_system
 from btworker.web.contract import uploads as about_uploads
+from btworker.web.contract import voices as about_voices
 from btworker.web.contract.operation import Operation
 from btworker.web.jobs import events, transcripts, uploads
 from btworker.web.jobs import handlers as jobs
@@ -67,6 +68,9 @@ ROUTES = (
     Route("GET", "/v1/jobs/{job_id}/outputs/{name:[^/]+}", jobs.get_output, about_jobs.OUTPUT),
     Route("POST", "/v1/audio/transcriptions", openai.transcriptions, about_speech.TRANSCRIBE),
     Route("POST", "/v1/audio/translations", openai.translations, about_speech.TRANSLATE),
+    Route("POST", "/v1/voices", voices.create, about_voices.CREATE),
+    Route("GET", "/v1/voices", voices.list_all, about_voices.LIST),
+    Route("DELETE", "/v1/voices/{voice_id}", voices.delete, about_voices.DELETE),
     Route("GET", "/v1/models", openai.list_models, about_speech.MODELS),
     Route("GET", "/v1/models/{model}", openai.get_model, about_speech.MODEL),
     Route("OPTIONS", "/v1/uploads", tus.options, about_uploads.OPTIONS),

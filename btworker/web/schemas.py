@@ -39,6 +39,13 @@ class ProgressWire(Wire):
     audio_seconds_total: float
 
 
+class KnownSpeakerWire(Wire):
+    """Somebody whom a job may know; the hash is that of what came for them."""
+
+    name: str
+    sha256: str
+
+
 class OptionsWire(Wire):
     """The options as they were understood."""
 
@@ -58,6 +65,7 @@ class OptionsWire(Wire):
     num_speakers: int | None
     min_speakers: int | None
     max_speakers: int | None
+    known_speakers: tuple[KnownSpeakerWire, ...]
     outputs: tuple[OutputFormat, ...]
     priority: int
 
@@ -237,7 +245,9 @@ def _progress(progress: Progress) -> ProgressWire:
 
 
 def _options(options: Options) -> OptionsWire:
-    return OptionsWire(**{name: getattr(options, name) for name in OptionsWire.model_fields})
+    known = tuple(KnownSpeakerWire(name=one.name, sha256=one.sha256) for one in options.known_speakers)
+    plain = {name: getattr(options, name) for name in OptionsWire.model_fields}
+    return OptionsWire(**{**plain, "known_speakers": known})
 
 
 def _delivery(delivery: Delivery) -> DeliveryWire:

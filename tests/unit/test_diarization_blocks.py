@@ -87,7 +87,8 @@ def test_turns_are_cut_in_the_middle_of_the_overlap_and_joined_again() -> None:
         BlockTurns(heard[0], heard[0], ("a", "b"), voices(0, 1)),
         BlockTurns(heard[1], heard[1], ("x", "y"), voices(0, 1, seed=1)),
     ]
-    turns, exclusive = merged(blocks, found, threshold=FAR, lowest=1, highest=9)
+    turns, exclusive, people = merged(blocks, found, threshold=FAR, lowest=1, highest=9)
     assert turns == exclusive
     assert [(turn.start, turn.end) for turn in turns] == [(20.0, 30.0), (50.0, 58.0), (70.0, 80.0)]
     assert turns[0].speaker == turns[2].speaker != turns[1].speaker
+    assert people.keys() == {turn.speaker for turn in turns}

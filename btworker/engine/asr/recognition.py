@@ -47,6 +47,7 @@ NOT_OF_THE_TEXT = frozenset(
         "num_speakers",
         "min_speakers",
         "max_speakers",
+        "known_speakers",
         "outputs",
         "priority",
     }

@@ -43,6 +43,12 @@ class BlockTurns:
     centroids: npt.NDArray[Any]
     """(speakers, dimension)."""
 
+    @property
+    def voices(self) -> dict[str, npt.NDArray[Any]]:
+        """Embedding of each speaker that has one: of too little speech there are no numbers."""
+        rows = zip(self.speakers, self.centroids, strict=True)
+        return {speaker: row for speaker, row in rows if len(row) > 1 and np.isfinite(row).all()}
+
 
 def plan(duration_s: float, *, block_s: float, overlap_s: float) -> tuple[Block, ...]:
     """Blocks of equal length, `block_s` at most, that overlap by `overlap_s`; a short recording is one block."""
@@ -61,8 +67,8 @@ def plan(duration_s: float, *, block_s: float, overlap_s: float) -> tuple[Block,
 
 def merged(
     blocks: Sequence[Block], found: Sequence[BlockTurns], *, threshold: float, lowest: int, highest: int
-) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:
-    """(turns, exclusive turns) of the recording; speakers keep their names across blocks.
+) -> tuple[tuple[Turn, ...], tuple[Turn, ...], dict[str, npt.NDArray[Any]]]:
+    """(turns, exclusive turns, embeddings by speaker) of the recording; speakers keep their names across blocks.
 
     `threshold` is the distance of unit centroids up to which two are one person; the number of people lies between
     `lowest` and `highest` where the blocks allow it.
@@ -70,11 +76,15 @@ def merged(
     names = same_people([one.centroids for one in found], threshold=threshold, lowest=lowest, highest=highest)
     turns: list[Turn] = []
     exclusive: list[Turn] = []
+    voices: dict[str, list[npt.NDArray[Any]]] = {}
     for block, one, people in zip(blocks, found, names, strict=True):
         of_all = {speaker: f"person {person}" for speaker, person in zip(one.speakers, people, strict=True)}
         turns += _kept(one.turns, block, of_all)
         exclusive += _kept(one.exclusive, block, of_all)
-    return _seamless(turns), _seamless(exclusive)
+        for speaker, voice in one.voices.items():
+            voices.setdefault(of_all[speaker], []).append(voice / np.maximum(np.linalg.norm(voice), 1e-9))
+    means = {name: np.mean(rows, axis=0) for name, rows in voices.items()}
+    return _seamless(turns), _seamless(exclusive), means
 
 
 def same_people(

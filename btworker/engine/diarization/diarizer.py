@@ -3,10 +3,11 @@
 import queue
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from pyannote.core import Annotation
 from btworker.engine.cooperate.ticket import checkpoint
 from btworker.engine.diarization.blocks import Block, BlockTurns, merged, plan
 from btworker.engine.diarization.loading import load_pipeline
-from btworker.engine.diarization.pipeline import accelerated, annotations
+from btworker.engine.diarization.pipeline import accelerated, annotations, embedding_id
 from btworker.engine.diarization.source import batch_sizes, diarization_device
-from btworker.engine.diarization.speakers import in_order_of_appearance, renamed_alike
+from btworker.engine.diarization.speakers import in_order_of_appearance, names_by_appearance, renamed_alike
 from btworker.engine.stack.faults import translate
 from btworker.errors import ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
@@ -51,6 +52,8 @@ class Diarization:
     turns: tuple[Turn, ...]
     exclusive: tuple[Turn, ...]
     block_count: int
+    voices: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """Speaker -> embedding, (dimension,), where the pipeline gives any."""
 
     @property
     def speaker_count(self) -> int:
@@ -102,14 +105,33 @@ class Diarizer:
 
     def _together(self, blocks: tuple[Block, ...], found: list[BlockTurns], options: Options) -> Diarization:
         if len(blocks) == 1:
-            turns, exclusive = found[0].turns, found[0].exclusive
+            turns, exclusive, voices = found[0].turns, found[0].exclusive, found[0].voices
         else:
             lowest, highest = options.num_speakers or options.min_speakers, options.num_speakers or options.max_speakers
-            turns, exclusive = merged(
+            turns, exclusive, voices = merged(
                 blocks, found, threshold=self._threshold, lowest=lowest or 1, highest=highest or len(blocks) * 100
             )
         ordered = in_order_of_appearance(turns)
-        return Diarization(ordered, renamed_alike(exclusive, turns), len(blocks))
+        names = names_by_appearance(turns)
+        by_name = {names[speaker]: voice for speaker, voice in voices.items() if speaker in names}
+        return Diarization(ordered, renamed_alike(exclusive, turns), len(blocks), by_name)
+
+    async def voice(self, samples: npt.NDArray[np.int16]) -> npt.NDArray[Any] | None:
+        """Embed what the one person of 16 kHz samples says, as a speaker of a recording is; (dimension,), or None where
+        there is no speech, or too little."""
+        seconds = len(samples) / SAMPLE_RATE
+        while not self._turn.acquire(timeout=TURN_POLL_S):
+            await checkpoint()
+        try:
+            found = await self._patiently(samples, Block(0.0, seconds, 0.0, seconds), {"num_speakers": 1}, _ignore)
+        finally:
+            self._turn.release()
+        return next(iter(found.voices.values()), None)
+
+    @cached_property
+    def voice_model(self) -> str:
+        """Which embedding makes the voices, as 16 hex digits: voices of another one cannot be compared with them."""
+        return embedding_id(self.pipeline)
 
     @property
     def _threshold(self) -> float:
@@ -193,6 +215,10 @@ def _share_of(block: Block, total_s: float, tell: Callable[[DiarizationProgress]
     """Make a function that tells the share of a block that is done, 0 to 1, as progress through the recording."""
     length_s = block.keep_to - block.keep_from
     return lambda share: tell(DiarizationProgress(block.keep_from + share * length_s, total_s))
+
+
+def _ignore(_share: float) -> None:
+    """Tell nobody: a reference is short."""
 
 
 def _limits(options: Options, *, alone: bool) -> dict[str, int]:

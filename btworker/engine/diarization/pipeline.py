@@ -5,6 +5,7 @@ at the pooling at its end. Here all speakers of a chunk share one pass, and chun
 Works with pyannote.audio 3.1.1 and 4.0.7.
 """
 
+import hashlib
 import math
 import warnings
 from collections.abc import Callable
@@ -147,6 +148,17 @@ def silent_embedding(pipeline: SpeakerDiarization) -> Floats | None:
         return None
     silent: Floats = apart[0, 2]
     return silent
+
+
+def embedding_id(pipeline: Pipeline) -> str:
+    """Name the embedding of a pipeline by its weights, in 16 hex digits; by its class and size where it shows none."""
+    embedding = getattr(pipeline, "_embedding", None)
+    digest = hashlib.sha256(f"{type(embedding).__name__} {getattr(embedding, 'dimension', 0)}".encode())
+    network = getattr(embedding, "model_", None)
+    if isinstance(network, torch.nn.Module):
+        for name, value in sorted(network.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _embed(embedding: Any, waveforms: torch.Tensor, masks: torch.Tensor) -> Floats:

@@ -21,10 +21,16 @@ def in_order_of_appearance(turns: Iterable[Turn]) -> tuple[Turn, ...]:
 
 def renamed_alike(turns: Iterable[Turn], others: Iterable[Turn]) -> tuple[Turn, ...]:
     """Sort turns by time, under the names that the speakers of `others` get in order of appearance."""
-    names: dict[str, str] = {}
-    for turn in sorted(others, key=_when):
-        names.setdefault(turn.speaker, f"SPEAKER_{len(names):02d}")
+    names = names_by_appearance(others)
     return tuple(replace(turn, speaker=names[turn.speaker]) for turn in sorted(turns, key=_when))
+
+
+def names_by_appearance(turns: Iterable[Turn]) -> dict[str, str]:
+    """Find the names that speakers get: who speaks first is SPEAKER_00."""
+    names: dict[str, str] = {}
+    for turn in sorted(turns, key=_when):
+        names.setdefault(turn.speaker, f"SPEAKER_{len(names):02d}")
+    return names
 
 
 def _when(turn: Turn) -> tuple[float, float, str]:

@@ -18,14 +18,17 @@ from btworker.engine.asr.fast import AHEAD
 from btworker.engine.asr.timeline import WINDOW_S
 from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.side_by_side import emitting, side_by_side
+from btworker.engine.job.enrolment import Enrolment
 from btworker.engine.job.equipment import Equipment
 from btworker.engine.job.events import EventFactory
 from btworker.engine.job.input import InputRun, Shared
+from btworker.engine.job.known_speakers import KnownSpeakers
+from btworker.engine.job.references import Reference, ReferenceReader
 from btworker.engine.job.results import StageClock, write_outputs
 from btworker.engine.job.speaker_stage import SpeakerStage
 from btworker.engine.sound.ffmpeg import room_bytes
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Stage
+from btworker.jobs import ENROLL, Stage
 from btworker.logs import get_logger
 from btworker.messages import Alive, Finished, JobEvent, ModelLoaded, RunTask
 from btworker.storage import JobFolder, remove_scratch
@@ -51,7 +54,7 @@ class Attempt:
         self._told: deque[JobEvent] = deque()
         """Events that were not sent yet."""
         self._told_at = time.monotonic()
-        self._speakers = SpeakerStage(equipment.speakers, task, self._tell)
+        self._speakers = self._speaker_stage(())
 
     def run(self) -> Iterator[JobEvent]:
         """Run all inputs, write all files, then yield Finished."""
@@ -63,12 +66,35 @@ class Attempt:
             if task.options.vad_enabled and task.options.decode == "exact":
                 yield self._events.warned(NO_VAD)
             model = yield from self._borrow_model(cleanup)
+            if task.options.task == ENROLL:
+                yield from self._enroll(model)
+                return
+            self._speakers = self._speaker_stage(self._references(model))
             transcripts = yield from self._transcribe(model)
         with self._clock.stage("write"):
             outputs = write_outputs(self._folder, task.options, task.inputs, transcripts)
         durations_s = tuple(transcript.duration_s for transcript in transcripts)
         timings, broke = self._clock.timings, self._speakers.gpu_broke
         yield Finished(task.job_id, task.attempt, outputs, durations_s, timings, fatal=broke)
+
+    def _speaker_stage(self, references: Sequence[Reference]) -> SpeakerStage:
+        known = KnownSpeakers(self._settings, references)
+        return SpeakerStage(self._equipment.speakers, self._task, self._tell, known)
+
+    def _references(self, model: Model) -> list[Reference]:
+        """Read the voices of known speakers. Raises BAD_OPTION."""
+        reader = ReferenceReader(self._settings, self._folder, model.detector)
+        known = self._task.options.known_speakers
+        return [reader.read(index, one.name, self._canceled) for index, one in enumerate(known)]
+
+    def _enroll(self, model: Model) -> Iterator[JobEvent]:
+        """Make a voice of the only input, then yield Finished. Raises BAD_OPTION, MODEL_UNAVAILABLE."""
+        task = self._task
+        enrolment = Enrolment(self._equipment, task, model.detector, self._tell)
+        steps = side_by_side([enrolment.run], driver=model.decoder, may_begin=lambda: True)
+        (voice,) = yield from emitting(steps, self._told, after_step=self._after_step)
+        enrolment.keep(voice)
+        yield Finished(task.job_id, task.attempt, (), (voice.seconds,), self._clock.timings)
 
     def _borrow_model(self, cleanup: ExitStack) -> Generator[JobEvent, None, Model]:
         """Lease the job's model until the attempt ends, loaded in place of another one if need be."""

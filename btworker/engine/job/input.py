@@ -99,6 +99,7 @@ class InputRun:
             segments=named.segments,
             turns=named.turns,
             no_speakers=named.no_speakers,
+            known_speakers=named.known,
             duration_s=audio.duration_s,
             missing_speech=recognition.missing_speech,
             provenance=self._provenance(),

@@ -8,6 +8,7 @@ without speakers.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from btworker.engine.cooperate.ticket import checkpoint
@@ -15,6 +16,7 @@ from btworker.engine.diarization.slot import DiarizerSlot
 from btworker.engine.diarization.source import DiarizationError
 from btworker.engine.diarization.speakers import with_speakers
 from btworker.engine.job.events import EventFactory
+from btworker.engine.job.known_speakers import KnownSpeakers
 from btworker.engine.sound.ffmpeg import Audio
 from btworker.engine.stack.faults import translate
 from btworker.errors import BtworkerError, ErrorCode
@@ -22,7 +24,7 @@ from btworker.jobs import Stage
 from btworker.logs import get_logger
 from btworker.messages import JobEvent, RunTask
 from btworker.storage import JobFolder
-from btworker.transcript import Segment, Turn
+from btworker.transcript import KnownVoice, Segment, Turn
 
 if TYPE_CHECKING:
     from btworker.engine.diarization.diarizer import Diarization, DiarizationProgress, Diarizer
@@ -41,13 +43,17 @@ class Named:
     turns: tuple[Turn, ...] = ()
     no_speakers: str = ""
     """See Transcript."""
+    known: tuple[KnownVoice, ...] = ()
 
 
 class SpeakerStage:
     """For one attempt at a job."""
 
-    def __init__(self, slot: DiarizerSlot, task: RunTask, tell: Callable[[JobEvent], None]) -> None:
+    def __init__(
+        self, slot: DiarizerSlot, task: RunTask, tell: Callable[[JobEvent], None], known: KnownSpeakers
+    ) -> None:
         self._slot = slot
+        self._known = known
         self._task = task
         self._events = EventFactory(task)
         self._tell = tell
@@ -65,6 +71,8 @@ class SpeakerStage:
                 diarizer = await self._load(index)
                 log.info("diarization_started", device=diarizer.device, **about)
                 diarization = await self._diarize(diarizer, index, audio)
+                warn = partial(self._warn, index)
+                diarization, known = await self._known.name(diarizer, diarization, warn)
         except DiarizationError as error:
             return self._without(index, segments, str(error))
         except Exception as error:  # noqa: BLE001 - an edge: pyannote and all below it; the words are there, and are kept
@@ -73,8 +81,11 @@ class SpeakerStage:
         if not diarization.turns:
             return self._without(index, segments, NO_SPEECH)
         if warning := self._count_warning(diarization.speaker_count):
-            self._tell(self._events.warned_of(index, warning))
-        return Named(with_speakers(segments, diarization.exclusive), diarization.turns)
+            self._warn(index, warning)
+        return Named(with_speakers(segments, diarization.exclusive), diarization.turns, known=known)
+
+    def _warn(self, index: int, sentence: str) -> None:
+        self._tell(self._events.warned_of(index, sentence))
 
     async def _load(self, index: int) -> "Diarizer":
         """Give the diarizer. The first job with speakers has it loaded, with more time for it than for a window."""
@@ -104,7 +115,7 @@ class SpeakerStage:
         return self._without(index, segments, why)
 
     def _without(self, index: int, segments: tuple[Segment, ...], why: str) -> Named:
-        self._tell(self._events.warned_of(index, f"the transcript has no speakers: {why}"))
+        self._warn(index, f"the transcript has no speakers: {why}")
         return Named(segments, no_speakers=why)
 
     def _count_warning(self, found: int) -> str | None:

@@ -28,6 +28,7 @@ from btworker.web.jobs.admission import MAX_KEY_CHARS
 from btworker.web.jobs.controller import DispatchForm
 from btworker.web.jobs.handlers import DEFAULT_LIMIT, MAX_LIMIT
 from btworker.web.jobs.json_jobs import UploadsForm
+from btworker.web.jobs.references import NAMES, REFERENCES
 from btworker.web.jobs.transcripts import Wanted
 from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, OptionsForm
 from btworker.web.schemas import CancelWire, JobListWire, JobWire, OutputListWire
@@ -52,6 +53,14 @@ ADMISSION = (
     *(ErrorCode.DRAINING, *STORE),
 )
 """What an upload may be refused with."""
+KNOWN_SPEAKERS: Schema = {
+    f"{NAMES}[]": {"type": "array", "items": TEXT, "description": "who may be known, one for each reference"},
+    f"{REFERENCES}[]": {
+        "type": "array",
+        "items": TEXT,
+        "description": "their voices as data URLs (data:audio/wav;base64,…) or files; none: the stored ones",
+    },
+}
 _FIELDS: Schema = {
     "file": {
         "type": "array",
@@ -61,6 +70,7 @@ _FIELDS: Schema = {
     },
     JSON_FIELD: {"type": "object", "description": "options as one JSON object, instead of fields"},
     SOURCE: {"type": "string", "description": "where the recording is, in place of a file"},
+    **KNOWN_SPEAKERS,
     CALLBACK: {"type": "string", "description": "a URL that is told of the job's end"},
 }
 

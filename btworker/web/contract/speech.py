@@ -2,7 +2,7 @@
 
 from btworker.errors import ErrorCode
 from btworker.outputs import FORMATS
-from btworker.web.contract.jobs import ADMISSION
+from btworker.web.contract.jobs import ADMISSION, KNOWN_SPEAKERS
 from btworker.web.contract.operation import (
     BINARY,
     FORM,
@@ -62,6 +62,7 @@ def _form(formats: tuple[str, ...]) -> Content:
         "response_format": {"enum": list(formats), "default": formats[0]},
         "timestamp_granularities[]": {"type": "array", "items": {"enum": sorted(GRANULARITIES)}},
         "stream": {"type": "boolean", "default": False},
+        **KNOWN_SPEAKERS,
         "include": {"const": "", "description": "not supported: there are no logprobs"},
         "chunking_strategy": {"type": "string", "description": "accepted, without effect"},
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Delivery, Input, Job, Options, new_job_id
 from btworker.logs import get_logger
@@ -24,13 +25,13 @@ from btworker.web.filenames import NAMELESS, name_in_url, sent_filename
 from btworker.web.jobs import admission, json_jobs
 from btworker.web.jobs.admission import idempotency_key
 from btworker.web.jobs.handlers import json_answer, to_wire
+from btworker.web.jobs.references import ReceivedReference, References, is_reference
 from btworker.web.middlewares import request_id_of
 from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url, is_option, parse_options
-from btworker.web.parts import Body, PartHead, PartParser, boundary_of
+from btworker.web.parts import Body, PartHead, PartParser, boundary_of, check_part_encoding
 
 log = get_logger()
 MAX_FIELDS = 64
-_AS_IT_IS = ("", "binary", "8bit", "7bit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Form:
     """Uploads with the same key are the same job."""
     is_option: Callable[[str], bool] = is_option
     """Whether a field of this name is an option, and so no file that lost its filename."""
+    options: Callable[[Fields, Settings], Options] = parse_options
+    """Ours -> the job's options. Raises BAD_OPTION."""
 
 
 PLAIN = Form()
@@ -113,7 +116,8 @@ class Upload:
         self._filename = ""
         self._was_chosen = True
         """A browser sends a file input in which nothing was chosen as a file without name and content."""
-        self._part: ReceivedFile | Field | None = None
+        self._part: ReceivedFile | ReceivedReference | Field | None = None
+        self._references = References(context.data, context.settings, self._job_id)
         self._has_folder = False
         self._submitting: asyncio.Task[tuple[Job, bool]] | None = None
         self._owed_bytes = request.content_length or 0
@@ -148,8 +152,12 @@ class Upload:
         self._context.budget.promised_bytes -= paid
 
     async def _begin_part(self, head: PartHead) -> None:
-        _check_encoding(head)
+        check_part_encoding(head)
         filename = sent_filename(head)
+        if is_reference(head.name):
+            await self._make_folder()
+            self._part = self._references.begin(is_file=filename is not None)
+            return
         if filename is None or head.name == JSON_FIELD:
             self._part = self._begin_field(head)
             return
@@ -171,19 +179,23 @@ class Upload:
             raise BtworkerError(ErrorCode.BAD_MULTIPART, message)
         if int(head.headers.get("Content-Length", "0")) > settings.max_file_bytes:
             raise too_large(self._context.settings)
-        if not self._has_folder:
-            before = self._form.understand(self._fields)
-            parse_options(before, settings)  # what came before the first file is judged before it is read
-            self._has_folder = True
-            await self._data.run(self._data.create, self._job_id)
+        await self._make_folder()
         self._filename = filename
         self._part = ReceivedFile(self._data, settings, self._data.folder(self._job_id).input(len(self._files)))
+
+    async def _make_folder(self) -> None:
+        if not self._has_folder:
+            # what came before the first file is judged before it is read
+            self._form.options(self._form.understand(self._fields), self._context.settings)
+            self._has_folder = True
+            await self._data.run(self._data.create, self._job_id)
 
     async def _add(self, data: bytes) -> None:
         if isinstance(self._part, Field):
             self._part.add(data)
         elif self._part is not None:
-            if self._part.size_bytes + len(data) > self._context.settings.max_file_bytes:
+            most_bytes = self._context.settings.max_file_bytes
+            if isinstance(self._part, ReceivedFile) and self._part.size_bytes + len(data) > most_bytes:
                 raise too_large(self._context.settings)
             await self._part.add(data)
 
@@ -191,6 +203,8 @@ class Upload:
         part = self._part
         if isinstance(part, Field):
             self._fields.append((part.name, part.text()))
+        elif isinstance(part, ReceivedReference):
+            self._references.hashes.append(await part.finish())
         elif part is not None and (part.size_bytes or self._was_chosen):
             if part.size_bytes == 0:
                 raise BtworkerError(ErrorCode.EMPTY_FILE, f"the file {self._filename!r} is empty")
@@ -208,7 +222,10 @@ class Upload:
         if not self._files:
             message = "the upload has no file: send at least one part with a filename, or a url in place of it"
             raise BtworkerError(ErrorCode.NO_FILE, message)
-        options = parse_options(fields, self._context.settings)
+        options = self._form.options(fields, self._context.settings)
+        if options.known_speakers or self._references.hashes:
+            await self._make_folder()
+            options = await self._references.known(options, self._context.voices, self._files)
         stems = unique_stems([item.filename for item in self._files])
         inputs = tuple(
             Input(item.input_id, item.filename, stem, item.size_bytes, item.sha256)
@@ -216,7 +233,7 @@ class Upload:
         )
         largest_bytes = max(item.size_bytes for item in inputs)
         await admission.check_room(self._context, incoming_bytes=0, largest_bytes=largest_bytes)
-        if source is None:
+        if self._has_folder:
             await self._data.run(self._sync_folders)
         new = NewJob(
             id=self._job_id,
@@ -258,7 +275,7 @@ class Upload:
 
     async def _clean_up(self) -> None:
         try:
-            if isinstance(self._part, ReceivedFile):
+            if isinstance(self._part, ReceivedFile | ReceivedReference):
                 await self._part.abandon()
         finally:
             if not await self._was_accepted():
@@ -272,13 +289,3 @@ class Upload:
             return False
         job, _ = self._submitting.result()
         return job.id == self._job_id
-
-
-def _check_encoding(head: PartHead) -> None:
-    """A part's bytes are the file's bytes: no transfer encoding, no compression, no parts inside a part."""
-    if head.headers.get("Content-Transfer-Encoding", "").strip().lower() not in _AS_IT_IS:
-        raise BtworkerError(ErrorCode.BAD_MULTIPART, "send parts as they are, without a Content-Transfer-Encoding")
-    if head.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, "send parts without a Content-Encoding")
-    if head.headers.get("Content-Type", "").lower().startswith("multipart/"):
-        raise BtworkerError(ErrorCode.BAD_MULTIPART, "a part must not be multipart itself: send each file as a part")

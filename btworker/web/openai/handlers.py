@@ -19,6 +19,7 @@ from btworker.jobs import Input, Job, Options, OutputFormat
 from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Transcript
 from btworker.web.context import Context, context_of
+from btworker.web.jobs.references import NAMES as SPEAKER_NAMES
 from btworker.web.jobs.uploads import Form, accept
 from btworker.web.middlewares import RETRY_AFTER_S
 from btworker.web.openai.names import NAMES, means_default, tells_speakers
@@ -36,9 +37,9 @@ PLAIN_TEXT = {"text": OutputFormat.TXT, "srt": OutputFormat.SRT, "vtt": OutputFo
 GRANULARITIES = frozenset({"word", "segment"})
 KNOWN = (
     *("model", "language", "prompt", "temperature", "response_format"),
-    *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages", "url"),
+    *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages", "url", SPEAKER_NAMES),
 )
-REPEATABLE = frozenset({"timestamp_granularities", "include", "languages"})
+REPEATABLE = frozenset({"timestamp_granularities", "include", "languages", SPEAKER_NAMES})
 FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
 """OpenAI's 0 lets the temperature rise where a window fails, which is what ours does without one."""
 
@@ -69,6 +70,7 @@ class Asked:
         kept = ((name, values[name][-1]) for name in ("language", "prompt", "temperature", "url") if name in values)
         ours: list[tuple[str, str]] = [pair for pair in kept if pair not in FALLBACK]
         ours += self._of_model(values.get("model", [""])[-1])
+        ours += ((SPEAKER_NAMES, name) for name in values.get(SPEAKER_NAMES, ()))
         return [*ours, ("task", self.task), ("outputs", OutputFormat.JSON.value)]
 
     def _of_model(self, name: str) -> Iterator[tuple[str, str]]:

@@ -167,13 +167,16 @@ def _said(segment: Segment) -> DiarizedSegment:
         "start": segment.start,
         "end": segment.end,
         "text": segment.text.strip(),
-        "speaker": _letter(segment.speaker),
+        "speaker": _label(segment.speaker),
     }
 
 
-def _letter(speaker: str | None) -> str:
-    """SPEAKER_00 is A; behind Z come AA, AB and so on."""
-    number = int((speaker or "SPEAKER_00").rpartition("_")[2])
+def _label(speaker: str | None) -> str:
+    """The name of somebody known; else SPEAKER_00 is A, and behind Z come AA, AB and so on."""
+    prefix, _, digits = (speaker or "SPEAKER_00").rpartition("_")
+    if prefix != "SPEAKER" or not digits.isdecimal():
+        return speaker or ""
+    number = int(digits)
     letters = ""
     while number >= 0:
         letters = chr(ord("A") + number % 26) + letters

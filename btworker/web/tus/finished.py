@@ -15,6 +15,7 @@ from btworker.storage import sync_folder
 from btworker.web.context import Context
 from btworker.web.filenames import clean_filename
 from btworker.web.jobs import admission
+from btworker.web.jobs.references import References
 from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url, parse_options, url_option
 from btworker.web.parts import decoded
 
@@ -91,6 +92,7 @@ async def _submitted(
     accepted = False
     try:
         inputs = await _lent(context, records, job_id)
+        parsed = await References(context.data, settings, job_id).known(parsed, context.voices, inputs)
         delivery = None if callback is None else Delivery(callback)
         job, created = await service.submit(
             NewJob(job_id, parsed, inputs, idempotency_key=key, request_id=request_id, delivery=delivery)

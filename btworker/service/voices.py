@@ -1,0 +1,111 @@
+"""Stored voices: the names and embeddings of people whom jobs may know. Parent.
+
+    <data>/voices/<id>.json     one each, durable before anybody is told; no sound
+
+A job takes a copy of those that it names, so that a voice can be deleted while jobs wait.
+"""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from btworker.config import Settings
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.logs import get_logger
+from btworker.stems import looks_like
+from btworker.storage import VOICES, DataFolder, JobFolder, sync_folder, write_durably
+from btworker.voices import Voice
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVoice:
+    """One of them. `created_at` is seconds since the epoch."""
+
+    id: str
+    name: str
+    created_at: float
+    voice: Voice
+
+
+class Voices:
+    """All of a data folder's, in memory as well: each has a few hundred numbers. Methods block, for a moment."""
+
+    def __init__(self, data: DataFolder, settings: Settings) -> None:
+        self._root = data.root / VOICES
+        self._limit = settings.voices_limit
+        self._known: dict[str, StoredVoice] = {}
+        self._load()
+
+    def _load(self) -> None:
+        for path in sorted(self._root.glob("vo_*.json")):
+            try:
+                shape = json.loads(path.read_bytes())
+                voice = Voice.from_json(path.read_bytes())
+                self._known[path.stem] = StoredVoice(path.stem, str(shape["name"]), float(shape["createdAt"]), voice)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.warning("voice_unreadable", path=str(path), error=type(error).__name__)
+
+    def all(self) -> list[StoredVoice]:
+        """In the order in which they were stored."""
+        return sorted(self._known.values(), key=lambda one: one.created_at)
+
+    def named(self, name: str) -> StoredVoice | None:
+        """The voice of a name."""
+        return next((one for one in self._known.values() if one.name == name), None)
+
+    def check_new(self, name: str) -> None:
+        """Raise CONFLICT where a voice of this name, or of one that looks like it, is there, or no more are taken."""
+        if any(looks_like(one.name) == looks_like(name) for one in self._known.values()):
+            raise BtworkerError(ErrorCode.CONFLICT, f"there is a voice of the name {name!r}; delete it first")
+        if len(self._known) >= self._limit:
+            message = f"{len(self._known)} voices are stored already (WORKER_VOICES_LIMIT); delete one first"
+            raise BtworkerError(ErrorCode.CONFLICT, message)
+
+    def add(self, name: str, voice: Voice) -> StoredVoice:
+        """Store one, durably. Raises CONFLICT, OSError."""
+        self.check_new(name)
+        stored = StoredVoice(f"vo_{secrets.token_hex(8)}", name, time.time(), voice)
+        self._root.mkdir(exist_ok=True, mode=0o750)
+        part = self._root / f"{stored.id}.part"
+        write_durably(part, _body(stored))
+        os.replace(part, self._path(stored.id))
+        sync_folder(self._root)
+        sync_folder(self._root.parent)
+        self._known[stored.id] = stored
+        log.info("voice_stored", voiceId=stored.id)
+        return stored
+
+    def remove(self, voice_id: str) -> None:
+        """Delete one, durably. Raises NOT_FOUND."""
+        if voice_id not in self._known:
+            raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such voice")
+        self._path(voice_id).unlink(missing_ok=True)
+        sync_folder(self._root)
+        del self._known[voice_id]
+        log.info("voice_deleted", voiceId=voice_id)
+
+    def lend(self, names: Sequence[str], folder: JobFolder) -> list[str]:
+        """Copy voices into a job's folder, durably; the SHA-256 of each, in hex. Raises NOT_FOUND, OSError."""
+        hashes = []
+        for number, name in enumerate(names):
+            stored = self.named(name)
+            if stored is None:
+                raise BtworkerError(ErrorCode.NOT_FOUND, f"the voice {name!r} was deleted meanwhile")
+            hashes.append(write_durably(folder.reference(number, stored=True), stored.voice.to_json()))
+        if hashes:
+            sync_folder(folder.inputs)
+        return hashes
+
+    def _path(self, voice_id: str) -> Path:
+        return self._root / f"{voice_id}.json"
+
+
+def _body(stored: StoredVoice) -> bytes:
+    about = {"id": stored.id, "name": stored.name, "createdAt": stored.created_at}
+    return json.dumps({**about, **json.loads(stored.voice.to_json())}).encode()
