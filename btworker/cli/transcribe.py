@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     speech.add_argument("--beam-size", type=int, metavar="N", dest="beamSize", help="beams; greedy unless given")
     speech.add_argument("--diarize", dest="diarizationEnabled", action="store_const", const=True,
                         help="tell speakers apart: who said what")  # fmt: skip
+    speech.add_argument("--known-speaker", type=_known_speaker, action="append", default=[], metavar="NAME[=FILE]",
+                        help="somebody who may be in it, by a stored voice or by a file with 2 to 30 s of theirs; "
+                        "may be repeated")  # fmt: skip
     speech.add_argument("--option", type=_option, action="append", default=[], metavar="NAME=VALUE",
                         help="any option of docs/api.md, under its name there; may be repeated")  # fmt: skip
     results = parser.add_argument_group("results")
@@ -88,6 +92,9 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_USAGE
     if trouble := trouble_with(args.output_dir):
         say(trouble)
+        return EXIT_USAGE
+    if len({path is None for _, path in args.known_speaker}) > 1:
+        say("--known-speaker: either all with a file, or none")
         return EXIT_USAGE
     if not names_server(args):
         return with_own_worker(args, Batch(args).run)
@@ -173,14 +180,7 @@ class Batch:
                 row.sending(sent_bytes, total_bytes)
 
             try:
-                job = await client.send(
-                    path,
-                    wire_options(self.args),
-                    on_progress=sending,
-                    on_job=self._accepted,
-                    on_away=row.away,
-                    memory=self.memory,
-                )
+                job = await self._send(client, path, sending, row)
             except ClientError as error:
                 if error.code in HOPELESS:
                     raise
@@ -190,6 +190,15 @@ class Batch:
             return await self._follow(client, row, job, folder)
         except ClientError as error:
             return self._failed(row, error.message, exit_code(error))
+
+    async def _send(self, client: Client, path: Path, sending: Callable[[int, int], None], row: Row) -> Job:
+        """In pieces that go on; in one where voices of known speakers come with it."""
+        options, known = wire_options(self.args), dict(self.args.known_speaker)
+        if any(known.values()):
+            return await client.submit([path], options, on_progress=sending, known_speakers=known)
+        return await client.send(
+            path, options, on_progress=sending, on_job=self._accepted, on_away=row.away, memory=self.memory
+        )
 
     def _accepted(self, job_id: str) -> None:
         self.unfinished.add(job_id)
@@ -237,6 +246,8 @@ def wire_options(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments as the API's options; what was not given is left to the worker."""
     names = ("model", "language", "task", "prompt", "temperature", "beamSize", "diarizationEnabled")
     named = {name: getattr(args, name) for name in names}
+    if args.known_speaker:
+        named["knownSpeakerNames"] = [name for name, _ in args.known_speaker]
     return {k: v for k, v in {**named, "outputs": args.outputs, **dict(args.option)}.items() if v is not None}
 
 
@@ -246,6 +257,12 @@ def _formats(text: str) -> list[str]:
         if name not in {item.value for item in OutputFormat}:
             raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(item.value for item in OutputFormat)}")
     return names
+
+
+def _known_speaker(text: str) -> tuple[str, Path | None]:
+    """ "Anna=anna.wav" -> ("Anna", anna.wav); a name alone is that of a stored voice."""
+    name, _, path = text.partition("=")
+    return name, Path(path) if path else None
 
 
 def _option(text: str) -> tuple[str, Any]:

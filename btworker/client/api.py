@@ -87,13 +87,18 @@ class Client:
         *,
         on_progress: ProgressCallback | None = None,
         idempotency_key: str | None = None,
+        known_speakers: Mapping[str, str | Path] | None = None,
     ) -> Job:
         """Upload the files as one job, with options by their wire names ({"language": "en", "outputs": ["srt"]}).
+
+        `known_speakers`: name -> a file with 2 to 30 s of that voice; who speaks is then known by name.
 
         `on_progress(bytes sent, bytes in all)` is called after every chunk. With the same `idempotency_key` a second
         call gives the first one's job. A connection that breaks is tried again, twice; a refusal is raised at once.
         """
-        upload = Upload([Path(path) for path in paths], options or {}, on_progress)
+        known = known_speakers or {}
+        wanted = {**(options or {}), **({"knownSpeakerNames": list(known)} if known else {})}
+        upload = Upload([Path(path) for path in paths], wanted, on_progress, [Path(path) for path in known.values()])
         headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
         for delay_s in (*UPLOAD_RETRY_DELAYS_S, None):
             try:

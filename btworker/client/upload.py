@@ -19,7 +19,7 @@ from btworker.client.errors import BAD_FILE, ClientError
 
 CHUNK_BYTES = 2**20
 """Read at a time: large enough that thread hops cost nothing, small enough that a progress bar moves."""
-
+REFERENCES = "knownSpeakerReferences"
 ProgressCallback = Callable[[int, int], None]
 """Called with the bytes sent and the bytes in all, after every chunk."""
 Write = Callable[[bytes], Awaitable[None]]
@@ -29,8 +29,13 @@ class Upload:
     """Files and options as one request body; can be sent again from the start."""
 
     def __init__(
-        self, paths: Sequence[Path], options: Mapping[str, Any], on_progress: ProgressCallback | None = None
+        self,
+        paths: Sequence[Path],
+        options: Mapping[str, Any],
+        on_progress: ProgressCallback | None = None,
+        references: Sequence[Path] = (),
     ) -> None:
+        """`references` are voices of known speakers, in the order of their names in the options."""
         self.boundary = f"btworker-{secrets.token_hex(16)}"
         self.sent_bytes = 0
         self.started = False
@@ -39,7 +44,8 @@ class Upload:
         self._on_progress = on_progress
         # Options go first: a mistake in them is refused before the files are sent.
         self._fields = self._part('name="options"', "application/json") + json.dumps(dict(options)).encode() + b"\r\n"
-        self._files = [(path, size_of_file(path), self._file_part(path)) for path in paths]
+        named = [*((REFERENCES, path) for path in references), *(("file", path) for path in paths)]
+        self._files = [(path, size_of_file(path), self._file_part(name, path)) for name, path in named]
         self._end = f"--{self.boundary}--\r\n".encode()
         inner = sum(len(head) + size + 2 for _, size, head in self._files)
         self.total_bytes = len(self._fields) + inner + len(self._end)
@@ -80,8 +86,8 @@ class Upload:
         if self._on_progress is not None:
             self._on_progress(self.sent_bytes, self.total_bytes)
 
-    def _file_part(self, path: Path) -> bytes:
-        return self._part(f'name="file"; filename="{_quoted(path.name)}"', "application/octet-stream")
+    def _file_part(self, name: str, path: Path) -> bytes:
+        return self._part(f'name="{name}"; filename="{_quoted(path.name)}"', "application/octet-stream")
 
     def _part(self, disposition: str, kind: str) -> bytes:
         lines = (

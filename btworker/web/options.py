@@ -70,15 +70,18 @@ class OptionsForm(BaseModel):
     num_speakers: int | None = Field(None, ge=1, le=50, description=_SPEAKERS)
     min_speakers: int | None = Field(None, ge=1, le=50, description=_SPEAKERS)
     max_speakers: int | None = Field(None, ge=1, le=50, description=_SPEAKERS)
-    known_speaker_names: tuple[str, ...] = Field(
-        (), max_length=50, description="names of at most 100 characters, one for each reference"
+    known_speakers: tuple[str, ...] = Field(
+        (),
+        alias="knownSpeakerNames",
+        max_length=50,
+        description="names of at most 100 characters, one for each reference",
     )
     outputs: tuple[OutputFormat, ...] = Field(
         DEFAULT_OUTPUTS, min_length=1, max_length=50, description=f"one or more of {_FORMATS}"
     )
     priority: int = Field(5, ge=0, le=9, description="a whole number from 0 (last) to 9 (first)")
 
-    @field_validator("known_speaker_names", mode="before")
+    @field_validator("known_speakers", mode="before")
     @classmethod
     def _listed(cls, raw: object) -> object:
         return [raw] if isinstance(raw, str) else raw
@@ -225,10 +228,8 @@ def _checked(form: OptionsForm, settings: Settings) -> Options:
         message = "language=auto-each needs decode=fast: exact is openai-whisper's loop, which has one language"
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param="language")
     _check_speakers(form)
-    known = known_speakers(form.known_speaker_names, settings)
-    plain = form.model_dump(
-        exclude={"model", "language", "decode", "outputs", "known_speaker_names", "diarization_enabled"}
-    )
+    known = known_speakers(form.known_speakers, settings)
+    plain = form.model_dump(exclude={"model", "language", "decode", "outputs", "known_speakers", "diarization_enabled"})
     return Options(
         model=model,
         language=language,

@@ -15,8 +15,10 @@ from bench.real.speakers import Turns, errors, same_turns, settings_of, stock_pi
 from bench.real.weights import UnreachableError
 from btworker.engine.campplus import CamPlusPlus
 from btworker.engine.diarization.diarizer import Diarizer
+from btworker.engine.diarization.voices import Likeness, match
 from btworker.transcript import Turn
 from tools.demo_diarization.measure import OPTIONS, diarize
+from tools.demo_diarization.words import result_of
 
 pytestmark = [pytest.mark.speech, pytest.mark.real, pytest.mark.timeout(600)]
 RATE = 16_000
@@ -73,12 +75,40 @@ def test_three_people_are_three(folder: Path, conversation: tuple[Samples, Turns
 
 
 def test_blocks_keep_the_people(folder: Path, conversation: tuple[Samples, Turns]) -> None:
-    """In two blocks of 24 s they are the same three, and hardly a moment is another's than stock pyannote has it."""
+    """In two blocks of 24 s they are the same three, and nine tenths of the speech are whose stock pyannote has it."""
     samples, _ = conversation
     settings = settings_of(folder, diarization_block_s=25.0, diarization_overlap_s=8.0)
     three = replace(OPTIONS, num_speakers=3)
     blocks = diarize(Diarizer(settings, on_gpu=False), samples, three)
     assert (blocks.block_count, blocks.speaker_count) == (2, 3)
     speech_s, *apart_s = errors(stock_pipeline(settings)(samples), blocks.turns, len(samples) / RATE)
-    assert sum(apart_s) < 0.05 * speech_s
+    assert sum(apart_s) < 0.1 * speech_s
     assert all(before.start <= after.start for before, after in pairwise(blocks.turns))
+
+
+def test_people_are_known_by_other_recordings_of_theirs(folder: Path, conversation: tuple[Samples, Turns]) -> None:
+    """Each name goes to its person, well apart from the others; the fourth, who is not there, stays without one."""
+    samples, reference = conversation
+    diarizer = Diarizer(settings_of(folder), on_gpu=False)
+    found = diarize(diarizer, samples)
+    clips = {
+        "kennedy": ("jfk", 4.0, 5.0 + 4.0), "reader": ("librivox-0930", 0.0, 3.2), "linda": ("ljspeech", 20.0, 28.0),
+    }  # fmt: skip
+    known = [
+        (name, result_of(diarizer.voice(decoded(OWN / f"{file}.opus")[int(start * RATE) : int(end * RATE)])))
+        for name, (file, start, end) in clips.items()
+    ]
+    matches = match(found.voices, known, Likeness(0.5, 0.05))
+    assert all(one.matched for one in matches)
+    names = {one.speaker: one.name for one in matches}
+    right_s = sum(
+        max(0.0, min(turn.end, other.end) - max(turn.start, other.start))
+        for turn in reference
+        for other in found.turns
+        if names[other.speaker] == turn.speaker
+    )
+    assert right_s > 0.9 * sum(turn.end - turn.start for turn in reference)
+    without = match({speaker: voice for speaker, voice in found.voices.items() if names[speaker] != "linda"}, known,
+                    Likeness(0.5, 0.05))  # fmt: skip
+    assert [one.name for one in without if not one.matched] == ["linda"]
+    assert result_of(diarizer.voice(np.zeros(3 * RATE, np.int16))) is None

@@ -130,7 +130,7 @@ class Diarizer:
 
     @cached_property
     def voice_model(self) -> str:
-        """Which embedding makes the voices, as 16 hex digits: voices of another one cannot be compared with them."""
+        """Name the embedding that makes the voices by 16 hex digits: voices of another cannot be compared with them."""
         return embedding_id(self.pipeline)
 
     @property

@@ -37,7 +37,7 @@ def match(
 def _known(
     name: str, row: int, column: int | None, scores: Vector, names: Sequence[str], rules: Likeness
 ) -> KnownVoice:
-    """A pair of the assignment where it is good enough, else the speaker who is most like the voice."""
+    """Take the pair of the assignment where it is good enough, else the speaker who is most like the voice."""
     if not names or not np.isfinite(scores[row]).any():
         return KnownVoice(name, None, None)
     if column is not None:

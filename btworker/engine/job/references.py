@@ -89,7 +89,7 @@ def _bad(name: str, what: str) -> BtworkerError:
 
 
 def result_of(steps: Any) -> Any:
-    """The end of a generator, without what comes on the way."""
+    """Return the end of a generator, without what comes on the way."""
     while True:
         try:
             next(steps)

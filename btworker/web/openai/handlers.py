@@ -20,6 +20,7 @@ from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Transcript
 from btworker.web.context import Context, context_of
 from btworker.web.jobs.references import NAMES as SPEAKER_NAMES
+from btworker.web.jobs.references import REFERENCES as SPEAKER_REFERENCES
 from btworker.web.jobs.uploads import Form, accept
 from btworker.web.middlewares import RETRY_AFTER_S
 from btworker.web.openai.names import NAMES, means_default, tells_speakers
@@ -37,7 +38,8 @@ PLAIN_TEXT = {"text": OutputFormat.TXT, "srt": OutputFormat.SRT, "vtt": OutputFo
 GRANULARITIES = frozenset({"word", "segment"})
 KNOWN = (
     *("model", "language", "prompt", "temperature", "response_format"),
-    *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages", "url", SPEAKER_NAMES),
+    *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages", "url"),
+    *(SPEAKER_NAMES, SPEAKER_REFERENCES),
 )
 REPEATABLE = frozenset({"timestamp_granularities", "include", "languages", SPEAKER_NAMES})
 FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
