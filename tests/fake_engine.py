@@ -29,7 +29,7 @@ from pathlib import Path
 
 import btworker
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Output, Stage
+from btworker.jobs import ENROLL, Output, Stage
 from btworker.messages import (
     EngineInfo,
     Finished,
@@ -44,6 +44,7 @@ from btworker.messages import (
 )
 from btworker.specs import WorkerSpec
 from btworker.storage import JobFolder, sync_folder, transcript_name, write_durably
+from btworker.voices import ENROLLED, Voice
 
 WINDOW_S = 30.0
 LEAKED: list[bytes] = []
@@ -271,6 +272,8 @@ class _Run:
         sync_folder(part)
         part.rename(self.folder.outputs)
         sync_folder(self.folder.path)
+        if self.task.options.task == ENROLL:
+            write_durably(self.folder.path / ENROLLED, Voice((1.0, 0.0), "scripted", WINDOW_S).to_json())
         durations = (WINDOW_S,) * len(outputs)
         timings = (("transcribing", 0.001),)
         return Finished(self.task.job_id, self.task.attempt, outputs, durations, timings, fatal=self.fatal)

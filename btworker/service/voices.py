@@ -43,6 +43,8 @@ class Voices:
         self._load()
 
     def _load(self) -> None:
+        for part in self._root.glob("*.part"):  # of a worker that was killed: nobody was told of it
+            part.unlink(missing_ok=True)
         for path in sorted(self._root.glob("vo_*.json")):
             try:
                 shape = json.loads(path.read_bytes())

@@ -1,5 +1,6 @@
 """`btworker transcribe` and `btworker jobs` against the real server, with the scripted engine."""
 
+import hashlib
 import json
 import os
 import signal
@@ -91,6 +92,20 @@ def test_options_arrive(cli: Cli, recording: Path) -> None:
     wanted = {"language": "de", "task": "translate", "temperature": 0.4, "beamSize": 3, "priority": 9, "decode": "fast"}
     assert {name: options[name] for name in wanted} == wanted
     assert options["outputs"] == ["srt", "md"]
+
+
+def test_voices_of_known_speakers_go_along(cli: Cli, recording: Path) -> None:
+    """As files; a name alone is that of a stored voice, and either all have one or none."""
+    done = cli("transcribe", recording, "--known-speaker", f"Ann={recording}", "--json")
+    assert done.returncode == 0, done.stderr
+    (known,) = json.loads(done.stdout)[0]["options"]["knownSpeakers"]
+    assert known == {"name": "Ann", "sha256": hashlib.sha256(recording.read_bytes()).hexdigest()}
+    for words, code, why in (
+        (("Ann",), 3, "no stored voice 'Ann'"),
+        (("Ann", f"Ben={recording}"), 2, "either all with a file, or none"),
+    ):
+        done = cli("transcribe", recording, *(part for word in words for part in ("--known-speaker", word)))
+        assert (done.returncode, why in done.stderr) == (code, True), done.stderr
 
 
 def test_an_option_that_the_server_refuses_is_3(cli: Cli, recording: Path) -> None:
