@@ -101,6 +101,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     assert worker.stop() == 0, worker.log.read_text()[-3000:]
 
 
+@pytest.mark.sliced("known speakers", 1)
 def test_known_people_have_their_names_in_every_output(worker: Worker) -> None:
     """One by a data URL and one as a file; a third, who is not there, creates nobody."""
     formats = ("json", "srt", "vtt", "md", "rttm")
@@ -145,6 +146,7 @@ def _who(turns: list[dict[str, Any]], start: float, end: float) -> str:
     return str(max(turns, key=lambda turn: min(end, turn["end"]) - max(start, turn["start"]))["speaker"])
 
 
+@pytest.mark.sliced("known speakers", 1)
 def test_a_voice_is_stored_used_and_deleted(worker: Worker) -> None:
     """Its numbers alone, across a kill -9; whoever is not known is SPEAKER_NN, and A for OpenAI's clients."""
     status, stored = send(worker, "/v1/voices", [("name", "Ben"), ("file", voice_of("01", BEN))])
