@@ -8,6 +8,7 @@ A job takes a copy of those that it names, so that a voice can be deleted while 
 import json
 import os
 import secrets
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ class Voices:
         self._root = data.root / VOICES
         self._limit = settings.voices_limit
         self._known: dict[str, StoredVoice] = {}
+        self._lock = threading.Lock()
         self._load()
 
     def _load(self) -> None:
@@ -71,7 +73,11 @@ class Voices:
 
     def add(self, name: str, voice: Voice) -> StoredVoice:
         """Store one, durably. Raises CONFLICT, OSError."""
-        self.check_new(name)
+        with self._lock:
+            self.check_new(name)
+            return self._store(name, voice)
+
+    def _store(self, name: str, voice: Voice) -> StoredVoice:
         stored = StoredVoice(f"vo_{secrets.token_hex(8)}", name, time.time(), voice)
         self._root.mkdir(exist_ok=True, mode=0o750)
         part = self._root / f"{stored.id}.part"

@@ -104,7 +104,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 @pytest.mark.sliced("known speakers", 1)
 def test_known_people_have_their_names_in_every_output(worker: Worker) -> None:
     """One by a data URL and one as a file; a third, who is not there, creates nobody."""
-    formats = ("json", "srt", "vtt", "md", "rttm")
+    formats = ("json", "srt", "vtt", "md", "rttm", "txt", "tsv")
     status, job = send(
         worker,
         "/v1/jobs",
@@ -132,7 +132,7 @@ def test_known_people_have_their_names_in_every_output(worker: Worker) -> None:
     assert right >= 0.8 * len(_turns())
     assert "Anna_<b> <NA>" in texts["rttm"]
     assert "Anna &lt;b&gt;" in texts["vtt"]
-    for kind in ("srt", "vtt", "md", "rttm", "speaker-markdown", "diarization-json"):
+    for kind in ("srt", "vtt", "md", "rttm", "txt", "speaker-markdown", "diarization-json"):
         assert "Ben" in texts[kind], kind
         assert "SPEAKER_" not in texts[kind], kind
     assert not list((worker.folder / "data" / "jobs" / job["workerJobId"]).glob("in/*")), "gone with the job"

@@ -1,6 +1,7 @@
 """R28: a backup, made while the worker works or not, gives every job back with its files; a restore deletes nothing."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -37,29 +38,44 @@ def check_results(server: Server, jobs: list[dict[str, Any]]) -> None:
             assert hashlib.sha256(data).hexdigest() == output["sha256"]
 
 
+def stored_voice(server: Server, name: str) -> Any:
+    """A voice that the scripted engine has made."""
+    parts = (f'name="name"\r\n\r\n{name}', 'name="file"; filename="a.wav"\r\n\r\nspeech')
+    body = "".join(f"--b\r\nContent-Disposition: form-data; {part}\r\n" for part in parts) + "--b--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    status, voice = server.request("POST", "/v1/voices", body.encode(), **kind)
+    assert status == 201, voice
+    return voice
+
+
 @pytest.mark.parametrize("while_running", [True, False])
 def test_a_lost_disk_is_restored(tmp_path: Path, while_running: bool) -> None:
-    """Complete jobs have their results, waiting ones run from their inputs, keys and failures are known; the backup was
-    made beside a worker at work, or without one."""
+    """Complete jobs have their results, waiting ones run from their inputs; keys, failures and voices are known; the backup
+    was made beside a worker at work, or without one."""
     with serving(tmp_path) as server:
         complete = [server.ended(server.submit()) for _ in range(3)]
         failed = server.ended(server.submit(["fail", "CORRUPT_AUDIO", "no"]))
         gate = tmp_path / "gate"
+        voice = stored_voice(server, "Ben")
         waiting = [server.submit(["wait_file", str(gate)]) for _ in range(2)]
+        waiting.append(server.upload("talk.wav", b"speech", prompt="", knownSpeakerNames="Ben"))
         until(lambda: server.job(waiting[0])["status"] == "running")
         if not while_running:
             assert server.stop() == 0
-        assert "6 jobs" in command(tmp_path, "backup", tmp_path / "backup")
+        assert "7 jobs" in command(tmp_path, "backup", tmp_path / "backup")
         server.process.kill()
         server.process.wait()
     shutil.rmtree(tmp_path / "data")
-    assert "6 jobs" in command(tmp_path, "restore", tmp_path / "backup")
+    assert "7 jobs" in command(tmp_path, "restore", tmp_path / "backup")
+    copy = tmp_path / "data" / "jobs" / waiting[-1] / "in" / "voice.0.json"
+    assert json.loads(copy.read_text())["model"] == "scripted"
     gate.touch()
     with serving(tmp_path) as server:
+        assert server.request("GET", "/v1/voices")[1]["voices"] == [voice]
         check_results(server, complete)
         assert server.job(failed["workerJobId"])["error"] == failed["error"]
         assert all(server.ended(job_id)["status"] == "complete" for job_id in waiting)
-        assert len(jobs_of(server)) == 6 and not list((tmp_path / "data").glob("jobs.without*"))
+        assert len(jobs_of(server)) == 7 and not list((tmp_path / "data").glob("jobs.without*"))
 
 
 def test_a_restore_deletes_nothing(tmp_path: Path) -> None:

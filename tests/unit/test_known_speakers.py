@@ -1,6 +1,7 @@
 """Which speaker is whom; names of people; references as data URLs."""
 
 import base64
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from btworker.config import Settings
 from btworker.engine.diarization.voices import Likeness, match, named
 from btworker.errors import BtworkerError
-from btworker.transcript import KnownVoice, Transcript, Turn
+from btworker.jobs import OutputFormat
+from btworker.outputs import Presentation, render
+from btworker.transcript import KnownVoice, Segment, Transcript, Turn
 from btworker.voices import Voice
 from btworker.web.jobs.references import DataUrl
 from btworker.web.speaker_names import clean_name, known_speakers
@@ -115,3 +118,15 @@ def test_names_that_look_the_same_are_refused() -> None:
     assert [one.name for one in known_speakers(["Anna", "Ben"], settings)] == ["Anna", "Ben"]
     with pytest.raises(BtworkerError, match="look the same"):
         known_speakers(["Anna", "\u0410nn\u0430"], settings)
+
+
+def test_plain_text_says_who_speaks_where_people_were_named() -> None:
+    """And is whisper's own text where not, with speakers or without."""
+    segments = (
+        Segment(0, 0, 0.0, 1.0, " Hello.", speaker="Ben"),
+        Segment(1, 0, 1.0, 2.0, " Yes.", speaker="SPEAKER_01"),
+    )
+    plain = Transcript(" Hello. Yes.", "en", segments, 2.0)
+    known = replace(plain, known_speakers=(KnownVoice("Ben", "SPEAKER_00", 0.9, None, matched=True),))
+    assert render(plain, OutputFormat.TXT, Presentation("talk")) == "Hello.\nYes.\n"
+    assert render(known, OutputFormat.TXT, Presentation("talk")) == "Ben: Hello.\nSPEAKER_01: Yes.\n"

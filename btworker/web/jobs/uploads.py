@@ -129,7 +129,8 @@ class Upload:
         stream = self._request.content
         stream.set_read_chunk_size(settings.upload_chunk_bytes)
         parser = PartParser(
-            boundary_of(self._request.headers["Content-Type"]), max_parts=settings.max_files_per_job + MAX_FIELDS
+            boundary_of(self._request.headers["Content-Type"]),
+            max_parts=settings.max_files_per_job + settings.known_speakers + MAX_FIELDS,
         )
         body = Body(stream, idle_s=settings.body_idle_s, on_bytes=self._count)
         try:
