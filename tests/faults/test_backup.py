@@ -50,8 +50,9 @@ def stored_voice(server: Server, name: str) -> Any:
 
 @pytest.mark.parametrize("while_running", [True, False])
 def test_a_lost_disk_is_restored(tmp_path: Path, while_running: bool) -> None:
-    """Complete jobs have their results, waiting ones run from their inputs; keys, failures and voices are known; the backup
-    was made beside a worker at work, or without one."""
+    """Complete jobs have their results, waiting ones run from their inputs; keys, failures and voices are known.
+
+    The backup was made beside a worker at work, or without one."""
     with serving(tmp_path) as server:
         complete = [server.ended(server.submit()) for _ in range(3)]
         failed = server.ended(server.submit(["fail", "CORRUPT_AUDIO", "no"]))

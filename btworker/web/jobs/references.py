@@ -138,7 +138,7 @@ async def lent(data: DataFolder, voices: Voices, names: Sequence[str], job_id: s
     """Copies of stored voices, by their names, in a job's folder; their hashes. Raises BAD_OPTION where one is not
     there."""
     if missing := next((name for name in names if voices.named(name) is None), None):
-        message = f"{NAMES}: there is no stored voice {missing!r}, and no reference came with the name; send {REFERENCES}, one "
+        message = f"{NAMES}: there is no stored voice {missing!r}, and no reference came; send {REFERENCES}, one "
         raise BtworkerError(
             ErrorCode.BAD_OPTION, f"{message}for each name, or store the voice with POST /v1/voices", param=NAMES
         )
