@@ -59,6 +59,10 @@ class Clip:
     """From which byte to which; None: all of it."""
     ignore_wav_length: bool = False
     """Its size field is wrong: the sound goes to the end."""
+    seek_s: float | None = None
+    """Seconds behind its beginning at which ffmpeg begins to read; None: at the beginning."""
+    cut_s: float | None = None
+    """Time stamp before which samples are dropped."""
 
     @property
     def arguments(self) -> list[str]:
@@ -68,23 +72,47 @@ class Clip:
             start, end = self.span
             url, protocols = f"subfile,,start,{start},end,{end},,:{url}", "file,subfile"
         lies = ("-ignore_length", "1", "-f", "wav") if self.ignore_wav_length else ()
-        return ["-protocol_whitelist", protocols, "-format_whitelist", ",".join(DEMUXERS), *lies, "-i", url]
+        seek = () if self.seek_s is None else ("-noaccurate_seek", "-ss", f"{self.seek_s:.3f}")
+        return ["-protocol_whitelist", protocols, "-format_whitelist", ",".join(DEMUXERS), *seek, *lies, "-i", url]
+
+    @property
+    def cut(self) -> str:
+        """Filter that drops what lies before `cut_s`, in front of others; empty where nothing does."""
+        return "" if self.cut_s is None else f"atrim=start={self.cut_s:.6f}"
 
 
-def decode_command(ffmpeg: Path, clip: Clip, *, track: int = 0, mix: str | None = None) -> list[str]:
+def decode_command(
+    ffmpeg: Path, clip: Clip, *, track: int = 0, mix: str | None = None, separate: bool = False
+) -> list[str]:
     """Decode an audio track to 16 kHz s16le on standard output, in packets that tell their time.
 
     The conversion is openai-whisper's own (`load_audio`), so that the samples are the same; `mix` is a filter graph
-    from [in] to [out] in place of its `-ac 1`. Times are the file's own time stamps.
+    from [in] to [out] in place of its `-ac 1`, and with `separate` all channels come. Times are the file's own time
+    stamps.
     """
     if mix is None:
-        mono = ["-map", f"0:a:{track}", "-ac", "1", "-ar", str(SAMPLE_RATE)]
+        cut = ["-af", clip.cut] if clip.cut else []
+        one = [] if separate else ["-ac", "1"]
+        sound = ["-map", f"0:a:{track}", *cut, *one, "-ar", str(SAMPLE_RATE)]
     else:
-        mono = ["-filter_complex", mix.replace("[in]", f"[0:a:{track}]"), "-map", "[out]"]
+        graph = f"[0:a:{track}]{clip.cut}[cut];{mix.replace('[in]', '[cut]')}" if clip.cut else mix
+        sound = ["-filter_complex", graph.replace("[in]", f"[0:a:{track}]"), "-map", "[out]"]
+    return [*_start(ffmpeg), "-copyts", *clip.arguments, *sound, *_PACKETS]
+
+
+def first_packet_command(ffmpeg: Path, clip: Clip, *, track: int) -> list[str]:
+    """Decode the beginning of a track, as decode_command does."""
     return [
-        *_start(ffmpeg), "-copyts", *clip.arguments, *mono, "-vn", "-sn", "-dn", "-map_metadata", "-1",
-        "-acodec", "pcm_s16le", "-avoid_negative_ts", "disabled", "-f", "smjpeg", "pipe:1",
+        *_start(ffmpeg), "-copyts", *clip.arguments, "-map", f"0:a:{track}", "-ac", "1", "-ar", str(SAMPLE_RATE),
+        "-frames:a", "1", *_PACKETS,
     ]  # fmt: skip
+
+
+_PACKETS = (
+    "-vn", "-sn", "-dn", "-map_metadata", "-1",
+    "-acodec", "pcm_s16le", "-avoid_negative_ts", "disabled", "-f", "smjpeg", "pipe:1",
+)  # fmt: skip
+"""Arguments of what comes out: samples alone, in packets."""
 
 
 def tail_command(ffmpeg: Path, clip: Clip, *, from_s: float, track: int) -> list[str]:

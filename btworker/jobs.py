@@ -112,9 +112,18 @@ class Options:
     max_speakers: int | None = None
     known_speakers: tuple[KnownSpeaker, ...] = ()
     """Their voices lie in the job's folder, in this order."""
+    channels: str = "mix"
+    """"separate": each channel is transcribed by itself."""
+    ranges: tuple[tuple[float, float | None], ...] = ()
+    """(start, end) in seconds of what is transcribed, in order and disjoint; no end: to the recording's. Empty: all."""
     outputs: tuple[OutputFormat, ...] = DEFAULT_OUTPUTS
     priority: int = 5
     """0-9, higher runs first."""
+
+    @property
+    def expected_channels(self) -> int:
+        """Channels of sound to expect of an input before it is decoded: most with several have two."""
+        return 2 if self.channels == "separate" else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +246,11 @@ class Job:
     delivery: Delivery | None = None
     alone: bool = False
     """It was in a child that died, and runs without others in its child from now on."""
+
+    @property
+    def expected_sound_bytes(self) -> int:
+        """Size of the largest input, once for each channel that is decoded by itself."""
+        return max((item.size_bytes for item in self.inputs), default=0) * self.options.expected_channels
 
     @property
     def delivers(self) -> bool:

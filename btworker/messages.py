@@ -41,6 +41,8 @@ class HelpTask:
     file_index: int
     source: Input
     options: Options
+    take: int = 0
+    """Number of the take of the input, see engine/job/takes.py; 0: all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,8 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class WindowDone:
-    """One more window is in <folder>/windows/<file_index>.jsonl; `index` counts its lines from 0."""
+    """One more window of the input is done, and its text in <folder>/windows/<file_index>.jsonl, or about to be where
+    several takes are merged there; `index` counts windows from 0."""
 
     job_id: JobId
     attempt: int
@@ -172,6 +175,8 @@ class ShareOffered:
     job_id: JobId
     attempt: int
     file_index: int
+    take: int = 0
+    """See HelpTask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +190,7 @@ class Helped:
 
     job_id: JobId
     file_index: int
+    take: int = 0
     through: bool = False
     """Nothing is left of it."""
     error: ErrorInfo | None = None

@@ -47,3 +47,8 @@ def _safe_stem(name: str) -> str:
     kept = "".join(c for c in stem if c.isprintable() and c not in '/\\:*?"<>|').strip(" .")
     short = kept[:100].encode("utf-8", "ignore")[:180].decode("utf-8", "ignore").strip(" .")
     return short or "audio"
+
+
+def numbered(index: int, take: int) -> str:
+    """The name of what belongs to an input, or to a take of it."""
+    return f"{index}.{take}" if take else str(index)

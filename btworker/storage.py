@@ -7,8 +7,7 @@
                          windows/<n>.jsonl finished windows of input n, so that a second attempt goes on from there
                          windows/<n>.done  there once these are all
                          shares/<n>/       parts of input n that several processes decode (engine/asr/spread/shares.py)
-                         out/              results, and .transcript.<n>.json for more of them;
-                                           "out.part" until all of them are durable
+                         out/              results, and .transcript.<n>.json; "out.part" until all are durable
                          diarizing         there while speakers are told apart: who dies there is not sent there again
 
 Blocking functions; the parent calls them through DataFolder.run, a small bounded executor of its own, so that a stuck
@@ -29,6 +28,7 @@ from typing import IO, ParamSpec, TypeVar
 
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.jobs import Job, JobId
+from btworker.stems import numbered
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,18 +90,18 @@ class JobFolder:
         """Empty file that is there once all windows of input number `index` are."""
         return self.windows / f"{index}.done"
 
-    def shares(self, index: int) -> Path:
-        """What the processes that decode input number `index` together tell each other."""
-        return self.all_shares / str(index)
+    def shares(self, index: int, take: int = 0) -> Path:
+        """What the processes that decode input number `index`, or a take of it, together tell each other."""
+        return self.all_shares / numbered(index, take)
 
     @property
     def all_shares(self) -> Path:
         """Folder of what is decoded by several processes."""
         return self.path / "shares"
 
-    def windows_of(self, index: int) -> Path:
-        """The finished windows of input number `index`, one JSON object a line."""
-        return self.windows / f"{index}.jsonl"
+    def windows_of(self, index: int, take: int = 0) -> Path:
+        """The finished windows of input number `index`, or of a take of it (whose segments are also in the former)."""
+        return self.windows / f"{numbered(index, take)}.jsonl"
 
     def has_results(self) -> bool:
         """Whether the job had come to its results here, whatever its row says."""

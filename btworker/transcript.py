@@ -4,7 +4,7 @@ The dict forms follow openai-whisper's result, so that a stored transcript reads
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,13 @@ class Word:
     speaker: str | None = None
     speaker_inferred: bool = False
     """No turn reaches the word: the speaker is that of the nearest turn."""
+    channel: int | None = None
+    """Number of its channel, from 1, where each was transcribed by itself."""
 
     def to_dict(self) -> dict[str, Any]:
         """Whisper's shape, and `speaker` where there is one."""
         shape = {"word": self.word, "start": self.start, "end": self.end, "probability": self.probability}
-        return {**shape, **_speaker(self)}
+        return {**shape, **_whose(self)}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> "Word":
@@ -34,6 +36,7 @@ class Word:
             probability=raw.get("probability", 0.0),
             speaker=raw.get("speaker"),
             speaker_inferred=raw.get("speaker_inferred", False),
+            channel=raw.get("channel"),
         )
 
 
@@ -83,9 +86,11 @@ class Segment:
     """None: nobody looked, or nothing speaks for it."""
     language: str = ""
     """Of its text, where each window has a language of its own."""
+    channel: int | None = None
+    """See Word."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Whisper's shape; `words`, `language`, `speaker` and `hallucination` where there are any."""
+        """Whisper's shape; `words`, `language`, `speaker`, `channel` and `hallucination` where there are any."""
         shape: dict[str, Any] = {
             "id": self.id,
             "seek": self.seek,
@@ -106,7 +111,7 @@ class Segment:
             shape["hallucination"] = self.hallucination.to_dict()
             if self.hallucination.flagged:  # the name under which a Bulk Transcribe controller looks for it
                 shape["hallucination_warning"] = self.hallucination.warning()
-        return {**shape, **_speaker(self)}
+        return {**shape, **_whose(self)}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> "Segment":
@@ -128,14 +133,21 @@ class Segment:
             speaker_inferred=raw.get("speaker_inferred", False),
             hallucination=Hallucination.from_dict(doubt) if doubt else None,
             language=raw.get("language", ""),
+            channel=raw.get("channel"),
         )
 
 
-def _speaker(spoken: Word | Segment) -> dict[str, Any]:
-    """`speaker`, and `speaker_inferred` where it is true; nothing where nobody looked for speakers."""
-    if spoken.speaker is None:
-        return {}
-    return {"speaker": spoken.speaker, **({"speaker_inferred": True} if spoken.speaker_inferred else {})}
+def _whose(spoken: Word | Segment) -> dict[str, Any]:
+    """`speaker`, and `speaker_inferred` where it is true; nothing where nobody looked for speakers. `channel`, where
+    each was transcribed by itself."""
+    shape: dict[str, Any] = {} if spoken.speaker is None else {"speaker": spoken.speaker}
+    if spoken.speaker is not None and spoken.speaker_inferred:
+        shape["speaker_inferred"] = True
+    return {**shape, **_channel(spoken.channel)}
+
+
+def _channel(number: int | None) -> dict[str, int]:
+    return {} if number is None else {"channel": number}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +157,42 @@ class Turn:
     start: float
     end: float
     speaker: str
+    channel: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Times to the millisecond."""
-        return {"start": round(self.start, 3), "end": round(self.end, 3), "speaker": self.speaker}
+        shape = {"start": round(self.start, 3), "end": round(self.end, 3), "speaker": self.speaker}
+        return {**shape, **_channel(self.channel)}
+
+
+class Missing(NamedTuple):
+    """Stretch in which somebody speaks and no text came out, in seconds."""
+
+    start: float
+    end: float
+    channel: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A shape for JSON."""
+        return {"start": self.start, "end": self.end, **_channel(self.channel)}
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFacts:
+    """A channel that was transcribed by itself, or why it was not."""
+
+    channel: int
+    """Number, from 1."""
+    language: str = ""
+    """Language of most of its text; empty where it has none."""
+    silent: bool = False
+    same_as: int | None = None
+    """Number of an earlier channel with the same sound, whose text is its text."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A shape for JSON, without what says nothing."""
+        shape = {"channel": self.channel, "language": self.language, "silent": self.silent, "same_as": self.same_as}
+        return {name: value for name, value in shape.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +208,20 @@ class KnownVoice:
     """By how much the score is higher than that of the next best pair of either; None where there is none."""
     matched: bool = False
     """The speaker has their name in the transcript."""
+    channel: int | None = None
+    """See Word."""
 
     def to_dict(self) -> dict[str, Any]:
         """A shape for JSON, numbers to four digits."""
         numbers = {"score": self.score, "margin": self.margin}
         rounded = {name: None if value is None else round(value, 4) for name, value in numbers.items()}
-        return {"name": self.name, "matched": self.matched, "speaker": self.speaker, **rounded}
+        shape = {"name": self.name, "matched": self.matched, "speaker": self.speaker, **rounded}
+        return {**shape, **_channel(self.channel)}
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> "KnownVoice":
         """The inverse of to_dict."""
-        return cls(raw["name"], raw["speaker"], raw["score"], raw["margin"], raw["matched"])
+        return cls(raw["name"], raw["speaker"], raw["score"], raw["margin"], raw["matched"], raw.get("channel"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +235,16 @@ class Transcript:
     turns: tuple[Turn, ...] = ()
     provenance: tuple[tuple[str, Any], ...] = ()
     """(name, JSON value) pairs: model, modelSha256, alignmentHeads, versions, device, options, attempt, timings."""
-    missing_speech: tuple[tuple[float, float], ...] = ()
-    """(start, end) of stretches in which speech was heard and no text came out."""
+    missing_speech: tuple[Missing, ...] = ()
+    """Stretches in which speech was detected and no text came out."""
     no_speakers: str = ""
     """Why there are no turns, as a sentence without its full stop, where they were asked for; empty otherwise."""
     known_speakers: tuple[KnownVoice, ...] = ()
     """Those whose voices came with the job, in its order."""
+    channels: tuple[ChannelFacts, ...] = ()
+    """Channels of the recording, where each was transcribed by itself."""
+    ranges: tuple[tuple[float, float], ...] = ()
+    """(start, end) of what was transcribed, in seconds, where it was not all of the recording."""
 
     def to_dict(self) -> dict[str, Any]:
         """Whisper's result shape with what we add to it."""
@@ -210,7 +261,11 @@ class Transcript:
         if self.no_speakers:
             shape["no_speakers"] = self.no_speakers
         if self.missing_speech:
-            shape["missing_speech"] = [{"start": start, "end": end} for start, end in self.missing_speech]
+            shape["missing_speech"] = [stretch.to_dict() for stretch in self.missing_speech]
+        if self.channels:
+            shape["channels"] = [channel.to_dict() for channel in self.channels]
+        if self.ranges:
+            shape["ranges"] = [{"start": start, "end": end} for start, end in self.ranges]
         shape["provenance"] = dict(self.provenance)
         return shape
 
@@ -226,5 +281,7 @@ class Transcript:
             provenance=tuple(raw.get("provenance", {}).items()),
             no_speakers=raw.get("no_speakers", ""),
             known_speakers=tuple(map(KnownVoice.from_dict, raw.get("known_speakers", ()))),
-            missing_speech=tuple((span["start"], span["end"]) for span in raw.get("missing_speech", ())),
+            missing_speech=tuple(Missing(**span) for span in raw.get("missing_speech", ())),
+            channels=tuple(ChannelFacts(**channel) for channel in raw.get("channels", ())),
+            ranges=tuple((span["start"], span["end"]) for span in raw.get("ranges", ())),
         )

@@ -43,6 +43,7 @@ examples:
   btworker transcribe interviews/ --live --diarize
   btworker transcribe *.m4a --language en --formats md,srt --output-dir texts
   btworker transcribe call.wav --model large-v3 --option beamSize=5
+  btworker transcribe call.wav --channels separate --start 0:05:00 --end 0:10:00
 """
 HOPELESS = frozenset({UNREACHABLE, "UNAUTHORIZED", "DRAINING"})
 """What the next file would meet as well."""
@@ -70,6 +71,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     speech.add_argument("--known-speaker", type=_known_speaker, action="append", default=[], metavar="NAME[=FILE]",
                         help="somebody who may be in it, by a stored voice or by a file with 2 to 30 s of theirs; "
                         "may be repeated")  # fmt: skip
+    speech.add_argument("--channels", choices=("mix", "separate"), help="separate: transcribe each channel by itself")
+    speech.add_argument("--start", metavar="TIME", help="where to begin, in seconds or as h:mm:ss")
+    speech.add_argument("--end", metavar="TIME", help="where to end")
+    speech.add_argument("--range", action="append", dest="ranges", metavar="START-END",
+                        help="transcribe only this part; may be repeated")  # fmt: skip
     speech.add_argument("--option", type=_option, action="append", default=[], metavar="NAME=VALUE",
                         help="any option of docs/api.md, under its name there; may be repeated")  # fmt: skip
     results = parser.add_argument_group("results")
@@ -228,7 +234,8 @@ class Batch:
         try:
             async for event in client.events(job_id):
                 if event.name == "segment":
-                    line = f"[{clock(event.data['start'])}] {printable(event.data['text'])}"
+                    channel = f"{event.data['channel']}: " if "channel" in event.data else ""
+                    line = f"[{clock(event.data['start'])}] {channel}{printable(event.data['text'])}"
                     if sys.stdout.isatty():
                         row.say(line)
                     else:
@@ -244,7 +251,10 @@ class Batch:
 
 def wire_options(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments as the API's options; what was not given is left to the worker."""
-    names = ("model", "language", "task", "prompt", "temperature", "beamSize", "diarizationEnabled")
+    names = (
+        *("model", "language", "task", "prompt", "temperature", "beamSize", "diarizationEnabled"),
+        *("channels", "start", "end", "ranges"),
+    )
     named = {name: getattr(args, name) for name in names}
     if args.known_speaker:
         named["knownSpeakerNames"] = [name for name, _ in args.known_speaker]

@@ -89,7 +89,8 @@ class Client:
         idempotency_key: str | None = None,
         known_speakers: Mapping[str, str | Path] | None = None,
     ) -> Job:
-        """Upload the files as one job, with options by their wire names ({"language": "en", "outputs": ["srt"]}).
+        """Upload the files as one job, with options by their wire names ({"language": "en", "outputs": ["srt"],
+        "channels": "separate", "ranges": [{"start": 300, "end": "0:10:00"}]}).
 
         `known_speakers`: name -> a file with 2 to 30 s of that voice; who speaks is then known by name.
 

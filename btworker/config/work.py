@@ -32,7 +32,8 @@ class WorkSettings(BaseSettings):
     max_files_per_job: int = Field(100, ge=1, le=10_000, validation_alias=env("WORKER_MAX_FILES_PER_JOB"))
     """File parts in one upload; bounds the work behind one id."""
     max_audio_hours: float = Field(12.0, gt=0, le=1000, validation_alias=env("WORKER_MAX_AUDIO_HOURS"))
-    """Hours of decoded audio per input, counted while decoding: a small file can hold a week of silence."""
+    """Hours of decoded audio per input, counted while decoding: a small file can hold a week of silence. Each channel
+    counts that is transcribed by itself; of ranges, only what is in them."""
     max_attempts: int = Field(2, ge=1, le=10, validation_alias=env("WORKER_MAX_ATTEMPTS"))
     """Processes that die with a job alone in them before it is failed with WORKER_CRASHED; a poison job must end."""
     queue_limit: int = Field(1000, ge=1, le=100_000, validation_alias=env("WORKER_QUEUE_LIMIT"))
@@ -43,7 +44,8 @@ class WorkSettings(BaseSettings):
     """MB that stay free on the data disk; uploads that would go below are refused with DISK_FULL."""
     decoded_factor: float = Field(8.0, ge=0, le=1000, validation_alias=env("WORKER_DECODED_FACTOR"))
     """Bytes of decoded audio to expect for each byte of an upload, when its room is looked for: 8 is a recording at
-    32 kbit/s, and WORKER_MAX_AUDIO_HOURS are the most. An upload that could then not be decoded is refused."""
+    32 kbit/s, and WORKER_MAX_AUDIO_HOURS are the most; twice as many where channels are transcribed by themselves, of
+    which most recordings have two. An upload that could then not be decoded is refused."""
     retention_hours: float = Field(72.0, gt=0, validation_alias=env("WORKER_RETENTION_HOURS"))
     """Hours that a finished job's results are kept."""
     keep_inputs: bool = Field(False, validation_alias=env("WORKER_KEEP_INPUTS"))

@@ -89,8 +89,8 @@ class WhisperEngine:
             try:
                 with (
                     translated(),
-                    closing(Shares.find(JobFolder(task.folder).shares(task.file_index))) as shares,
-                    closing(help_with(model, shares, task.options, task.source.sha256)) as steps,
+                    closing(Shares.find(JobFolder(task.folder).shares(task.file_index, task.take))) as shares,
+                    closing(help_with(model, shares, task.options, task.source.sha256, take=task.take)) as steps,
                 ):
                     for _ in steps:
                         if enough():

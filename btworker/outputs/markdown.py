@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from btworker.outputs.presentation import Presentation, is_visible, one_line, stamp
+from btworker.outputs.presentation import Presentation, is_visible, one_line, stamp, voice_of
 from btworker.transcript import Segment, Transcript
 
 PAUSE_S = 2.0
@@ -26,7 +26,7 @@ def write_markdown(transcript: Transcript, presentation: Presentation) -> str:
 
 
 def paragraphs(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
-    """Segments that belong together: of one speaker, no long pause between them, and not too many. Those without text
+    """Segments that belong together: of one voice, no long pause between them, and not too many. Those without text
     are left out."""
     part: list[Segment] = []
     for segment in segments:
@@ -42,7 +42,7 @@ def paragraphs(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
 
 def _ends(part: list[Segment], following: Segment) -> bool:
     size = sum(len(segment.text) for segment in part)
-    if following.speaker != part[-1].speaker:
+    if voice_of(following) != voice_of(part[-1]):
         return True
     if following.start - part[-1].end >= PAUSE_S or size >= ENDLESS_PARAGRAPH:
         return True
@@ -58,7 +58,8 @@ def _about(transcript: Transcript) -> str:
 
 
 def _by(segment: Segment) -> str:
-    return f" {plain(segment.speaker)}:" if segment.speaker else ""
+    voice = voice_of(segment)
+    return f" {plain(voice)}:" if voice else ""
 
 
 def _text(part: list[Segment]) -> str:

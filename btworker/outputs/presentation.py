@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from btworker.transcript import Transcript
+from btworker.transcript import Segment, Transcript, Word
 
 _BREAKS_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
@@ -38,6 +38,13 @@ class FileKind:
 def one_line(text: str) -> str:
     """The text with a space for whatever some reader takes for a line break or a control."""
     return _BREAKS_A_LINE.sub(" ", text)
+
+
+def voice_of(spoken: Segment | Word) -> str | None:
+    """Whose voice it is, as far as that is known: the speaker's label, else the channel's number."""
+    if spoken.speaker is None and spoken.channel is not None:
+        return f"Channel {spoken.channel}"
+    return spoken.speaker
 
 
 def is_visible(text: str) -> bool:

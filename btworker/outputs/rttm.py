@@ -8,7 +8,8 @@ def write_rttm(transcript: Transcript, presentation: Presentation) -> str:
     """One SPEAKER line a turn that has a length; empty where nobody looked for speakers."""
     file_id = _field(presentation.title) or "audio"
     return "".join(
-        f"SPEAKER {file_id} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {_field(turn.speaker)} <NA> <NA>\n"
+        f"SPEAKER {file_id} {turn.channel or 1} {turn.start:.3f} {turn.end - turn.start:.3f} "
+        f"<NA> <NA> {_field(turn.speaker)} <NA> <NA>\n"
         for turn in transcript.turns
         if milliseconds(turn.end) > milliseconds(turn.start)
     )

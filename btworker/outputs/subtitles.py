@@ -8,9 +8,10 @@ without word times keeps its text, and no text can break the file or pass for ma
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import merge
 from typing import NamedTuple
 
-from btworker.outputs.presentation import Presentation, is_visible, milliseconds, one_line
+from btworker.outputs.presentation import Presentation, is_visible, milliseconds, one_line, voice_of
 from btworker.outputs.spans import Span, separate
 from btworker.transcript import Segment, Transcript, Word
 
@@ -30,12 +31,21 @@ class Cue(NamedTuple):
     end_ms: int
     text: str
     speaker: str | None = None
-    """Who speaks, where that is known; a cue is never of two."""
+    """Who speaks, or the channel, where that is known; a cue is never of two."""
 
 
 def cues(transcript: Transcript, presentation: Presentation, escape: Escape) -> Iterator[Cue]:
-    """All subtitles in order of time."""
-    in_order = sorted(transcript.segments, key=lambda segment: segment.start)
+    """All subtitles in order of time; those of one channel, or of the mix, do not overlap."""
+    channels = sorted({segment.channel or 0 for segment in transcript.segments})
+    lines = [
+        list(_cues_of([one for one in transcript.segments if (one.channel or 0) == number], presentation, escape))
+        for number in channels
+    ]
+    return merge(*lines, key=lambda cue: cue.start_ms)
+
+
+def _cues_of(segments: Sequence[Segment], presentation: Presentation, escape: Escape) -> Iterator[Cue]:
+    in_order = sorted(segments, key=lambda segment: segment.start)
     has_words = any(segment.words for segment in in_order)
     pages = list(_Layout(presentation).pages(in_order) if has_words else _pages_of_segments(in_order))
     spoken = sorted((page for page in pages if is_visible(_text(page))), key=lambda page: _span(page)[0])
@@ -43,13 +53,13 @@ def cues(transcript: Transcript, presentation: Presentation, escape: Escape) -> 
         if has_words and presentation.highlight_words:
             yield from _highlighted(page, span, escape)
         else:
-            yield Cue(*span, escape(_text(page)), page[0].speaker)
+            yield Cue(*span, escape(_text(page)), voice_of(page[0]))
 
 
 def _pages_of_segments(segments: Sequence[Segment]) -> Iterator[list[Word]]:
     """Each segment as if it were one long word."""
     for one in segments:
-        yield [Word(one_line(one.text).strip(), one.start, one.end, 0.0, one.speaker)]
+        yield [Word(one_line(one.text).strip(), one.start, one.end, 0.0, one.speaker, channel=one.channel)]
 
 
 def _text(page: list[Word]) -> str:
@@ -64,7 +74,7 @@ def _highlighted(page: list[Word], page_span: Span, escape: Escape) -> Iterator[
     """The page once per word, that word underlined; and plain in the pauses between words. A word for which the page
     has no time left is not underlined."""
     last_ms, page_end_ms = page_span
-    plain, speaker = escape(_text(page)), page[0].speaker
+    plain, speaker = escape(_text(page)), voice_of(page[0])
     for index, (word_start_ms, word_end_ms) in enumerate(separate(_word_spans(page))):
         start_ms, end_ms = max(word_start_ms, last_ms), min(word_end_ms, page_end_ms)
         if end_ms <= start_ms:
@@ -110,7 +120,8 @@ def _evenly_timed(segment: Segment) -> Iterator[Word]:
     for match in _WORD_AFTER_SPACE.finditer(text):
         is_last = not text[match.end() :].strip()
         end = segment.end if is_last else segment.start + match.end() * per_letter_s
-        yield Word(match[0], segment.start + match.start() * per_letter_s, end, 0.0, segment.speaker)
+        start = segment.start + match.start() * per_letter_s
+        yield Word(match[0], start, end, 0.0, segment.speaker, channel=segment.channel)
 
 
 @dataclass(slots=True)

@@ -5,9 +5,11 @@ from btworker.transcript import Transcript
 
 
 def write_tsv(transcript: Transcript, presentation: Presentation) -> str:  # noqa: ARG001 - the writers' one signature
-    """A header row, then one row a segment."""
+    """A header row, then one row a segment; with a column for the channel where each was transcribed by itself."""
+    has_channels = any(segment.channel is not None for segment in transcript.segments)
     rows = (
-        f"{round(1000 * segment.start)}\t{round(1000 * segment.end)}\t{one_line(segment.text).strip()}\n"
+        f"{round(1000 * segment.start)}\t{round(1000 * segment.end)}\t{one_line(segment.text).strip()}"
+        + (f"\t{segment.channel}\n" if has_channels else "\n")
         for segment in transcript.segments
     )
-    return "start\tend\ttext\n" + "".join(rows)
+    return "start\tend\ttext" + ("\tchannel\n" if has_channels else "\n") + "".join(rows)

@@ -236,10 +236,11 @@ class _Work:
                 next(steps)
                 self._say(Helping())
         except StopIteration as end:
-            return Helped(task.job_id, task.file_index, through=end.value)
+            return Helped(task.job_id, task.file_index, task.take, through=end.value)
         except BtworkerError as error:
             log.warning("help_failed", code=error.code.value, message=error.message)
-            return Helped(task.job_id, task.file_index, error=error.info, fatal=error.code is ErrorCode.GPU_ERROR)
+            fatal = error.code is ErrorCode.GPU_ERROR
+            return Helped(task.job_id, task.file_index, task.take, error=error.info, fatal=fatal)
 
     def _attempt(self, task: RunTask) -> bool:
         """True: this process must not be used again (a CUDA context that is broken stays so)."""

@@ -12,29 +12,29 @@ HelpEvent = HelpTask | Helped
 """What a worker says of help: a recording is offered, and how help ended."""
 
 
-def help_with(task: RunTask, file_index: int) -> HelpTask:
+def help_with(task: RunTask, file_index: int, take: int = 0) -> HelpTask:
     """What a helper is told of another one's task."""
-    return HelpTask(task.job_id, task.folder, file_index, task.inputs[file_index], task.options)
+    return HelpTask(task.job_id, task.folder, file_index, task.inputs[file_index], task.options, take)
 
 
 class Offers:
     """The recordings that are on offer, the oldest first."""
 
     def __init__(self) -> None:
-        self._tasks: dict[tuple[JobId, int], HelpTask] = {}
+        self._tasks: dict[tuple[JobId, int, int], HelpTask] = {}
 
     def note(self, event: object) -> None:
         """Begin or end an offer, where the event does."""
         match event:
             case HelpTask():
-                self._tasks[event.job_id, event.file_index] = event
+                self._tasks[event.job_id, event.file_index, event.take] = event
             case Helped():
                 if event.through:
-                    self._tasks.pop((event.job_id, event.file_index), None)
+                    self._tasks.pop((event.job_id, event.file_index, event.take), None)
                 if event.error is not None:
                     self._drop(event.job_id)
             case FileDone():
-                self._tasks.pop((event.job_id, event.file_index), None)
+                self._drop(event.job_id, event.file_index)
             case Finished() | Failed() | WorkerLost():
                 self._drop(event.job_id)
 
@@ -42,6 +42,7 @@ class Offers:
         """One for a child that has this model."""
         return next((task for task in self._tasks.values() if task.options.model == model), None)
 
-    def _drop(self, job_id: JobId) -> None:
-        for key in [key for key in self._tasks if key[0] == job_id]:
+    def _drop(self, job_id: JobId, file_index: int | None = None) -> None:
+        """Forget the takes of one input, or of all inputs of a job."""
+        for key in [key for key in self._tasks if key[0] == job_id and file_index in (None, key[1])]:
             del self._tasks[key]

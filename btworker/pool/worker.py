@@ -193,7 +193,7 @@ class Worker:
                 self._on_helped(event)
             case ShareOffered():
                 if (task := self._tasks.get(event.job_id)) is not None:
-                    self._emit(help_with(task, event.file_index))
+                    self._emit(help_with(task, event.file_index, event.take))
             case _:
                 self._on_job_event(event)
 
@@ -279,7 +279,7 @@ class Worker:
         self._start_next(end)
         if helping is not None and end.next_start is not NextStart.AT_ONCE:
             error = ErrorInfo(end.code, end.sentence)
-            self._emit(Helped(helping.job_id, helping.file_index, error=error))
+            self._emit(Helped(helping.job_id, helping.file_index, helping.take, error=error))
         for task in tasks:
             self._emit(WorkerLost(task.job_id, task.attempt, end.sentence, end.code, end.blame))
 

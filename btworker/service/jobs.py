@@ -262,7 +262,7 @@ class JobService:
 
         Every slot decodes one input at a time: at worst, the largest ones at once.
         """
-        jobs = (max((item.size_bytes for item in job.inputs), default=0) for job in self._table.live.values())
+        jobs = (job.expected_sound_bytes for job in self._table.live.values())
         return sum(map(self.settings.decoded_bytes, heapq.nlargest(self.slots, (largest_bytes, *jobs))))
 
     def workers(self) -> tuple[WorkerState, ...]:

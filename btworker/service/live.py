@@ -32,6 +32,7 @@ class Spoken:
     text: str
     """As whisper spaces it: in most languages it begins with a blank."""
     speaker: str | None = None
+    channel: int | None = None
 
     @property
     def place(self) -> tuple[int, float]:
@@ -198,7 +199,7 @@ def _spoken(index: int, segments: object) -> list[Spoken]:
     if not isinstance(segments, list):
         return []
     return [
-        Spoken(index, float(raw["start"]), float(raw["end"]), str(raw["text"]), raw.get("speaker"))
+        Spoken(index, float(raw["start"]), float(raw["end"]), str(raw["text"]), raw.get("speaker"), raw.get("channel"))
         for raw in segments
         if isinstance(raw, dict) and {"start", "end", "text"} <= raw.keys()
     ]

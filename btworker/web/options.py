@@ -17,13 +17,14 @@ from btworker.errors import BtworkerError, ErrorCode, lacks_language
 from btworker.jobs import DEFAULT_OUTPUTS, EACH_WINDOW, Options, OutputFormat
 from btworker.web.languages import LANGUAGES, language_code, nearest_code
 from btworker.web.mistakes import first_mistake
+from btworker.web.ranges import RANGES, TIME, Ranges, Time, checked_ranges, chosen_channels
 from btworker.web.speaker_names import known_speakers
 
 Fields = Sequence[tuple[str, str]]
 """Form fields in the order in which they came."""
 JSON_FIELD = "options"
 SPEAKER_NAMES = "knownSpeakerNames"
-REPEATABLE = ("outputs", SPEAKER_NAMES)
+REPEATABLE = ("outputs", "ranges", SPEAKER_NAMES)
 CALLBACK = "callbackUrl"
 """Stands among the options, but says nothing of the work."""
 SOURCE = "url"
@@ -40,6 +41,11 @@ FOLLOWED = frozenset(
 DEFAULTS = {"qualityPreset": "balanced", "backend": "remote", "diarizationFastSwitching": False}
 """A controller's options that have no effect here, and the value that asks for nothing."""
 MOST_NAMED = 50
+_NOT_PLAIN = {
+    *("model", "language", "decode", "outputs", "known_speakers", "diarization_enabled"),
+    *("channels", "multichannel", "start", "end", "ranges"),
+}
+"""Fields of which an option is made that differs from them."""
 _FORMATS = ", ".join(item.value for item in OutputFormat)
 _YES_NO = "true or false"
 _SPEAKERS = "a whole number from 1 to 50"
@@ -76,6 +82,11 @@ class OptionsForm(BaseModel):
         max_length=50,
         description="names of at most 100 characters, one for each reference",
     )
+    channels: Literal["mix", "separate"] | None = Field(None, description="mix or separate")
+    multichannel: bool | None = Field(None, description=_YES_NO)
+    start: Time | None = Field(None, description=TIME)
+    end: Time | None = Field(None, description=TIME)
+    ranges: Ranges | None = Field(None, description=RANGES)
     outputs: tuple[OutputFormat, ...] = Field(
         DEFAULT_OUTPUTS, min_length=1, max_length=50, description=f"one or more of {_FORMATS}"
     )
@@ -229,7 +240,6 @@ def _checked(form: OptionsForm, settings: Settings) -> Options:
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param="language")
     _check_speakers(form)
     known = known_speakers(form.known_speakers, settings)
-    plain = form.model_dump(exclude={"model", "language", "decode", "outputs", "known_speakers", "diarization_enabled"})
     return Options(
         model=model,
         language=language,
@@ -237,7 +247,9 @@ def _checked(form: OptionsForm, settings: Settings) -> Options:
         outputs=tuple(dict.fromkeys(form.outputs)),
         known_speakers=known,
         diarization_enabled=form.diarization_enabled or bool(known),
-        **plain,
+        channels=chosen_channels(form.channels, form.multichannel),
+        ranges=checked_ranges(form.start, form.end, form.ranges),
+        **form.model_dump(exclude=_NOT_PLAIN),
     )
 
 

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from btworker.delivery.push import host_of
 from btworker.errors import ErrorCode
 from btworker.jobs import Delivery, Input, Job, JobStatus, Options, Output, OutputFormat, Progress
+from btworker.web.ranges import RangeWire
 
 
 class Wire(BaseModel):
@@ -66,6 +67,8 @@ class OptionsWire(Wire):
     min_speakers: int | None
     max_speakers: int | None
     known_speakers: tuple[KnownSpeakerWire, ...]
+    channels: str
+    ranges: tuple[RangeWire, ...]
     outputs: tuple[OutputFormat, ...]
     priority: int
 
@@ -246,8 +249,9 @@ def _progress(progress: Progress) -> ProgressWire:
 
 def _options(options: Options) -> OptionsWire:
     known = tuple(KnownSpeakerWire(name=one.name, sha256=one.sha256) for one in options.known_speakers)
+    ranges = tuple(RangeWire(start=start, end=end) for start, end in options.ranges)
     plain = {name: getattr(options, name) for name in OptionsWire.model_fields}
-    return OptionsWire(**{**plain, "known_speakers": known})
+    return OptionsWire(**{**plain, "known_speakers": known, "ranges": ranges})
 
 
 def _delivery(delivery: Delivery) -> DeliveryWire:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -14,7 +15,7 @@ from btworker.cli.wer import word_errors
 from btworker.ffmpeg import find_ffmpeg
 from tests.acceptance.places import HELD_OUT, MODEL
 from tests.conftest import has_gpu
-from tests.process.server_of import Server, serving
+from tests.process.server_of import TOKEN, Server, serving
 from tests.waiting import until
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
@@ -78,6 +79,30 @@ def made(folder: Path, name: str, *arguments: object) -> bytes:
     target = folder / name
     subprocess.run([str(find_ffmpeg()), "-nostdin", "-v", "error", *map(str, arguments), str(target)], check=True)
     return target.read_bytes()
+
+
+def test_a_range_of_each_channel_becomes_one_transcript(worker: Server, tmp_path: Path) -> None:
+    """Two voices over HTTP: segments, subtitles and live text say whose they are, on the clock of the recording."""
+    first, second = HELD_OUT / "16.opus", HELD_OUT / "13.opus"
+    graph = "[0:a][1:a]amerge=inputs=2[out]"
+    call = made(tmp_path, "call.flac", "-i", first, "-i", second, "-filter_complex", graph, "-map", "[out]")
+    job = worker.ended(
+        worker.upload("call.flac", call, outputs="json,srt", multichannel="true", ranges="0:02-0:12,14-")
+    )
+    assert job["status"] == "complete", job["error"]
+    result = json.loads(worker.output(job["workerJobId"], "call_transcript.json"))
+    starts = [segment["start"] for segment in result["segments"]]
+    assert starts == sorted(starts) and starts[0] >= 2.0
+    assert {segment["channel"] for segment in result["segments"]} == {1, 2}
+    assert not [one for one in result["segments"] if 12.0 < one["start"] < 14.0]
+    assert [one["start"] for one in result["ranges"]] == [2.0, 14.0]
+    assert "Channel 2: " in worker.output(job["workerJobId"], "call.srt")
+    request = Request(f"{worker.url}/v1/jobs/{job['workerJobId']}/events", headers={"Authorization": f"Bearer {TOKEN}"})
+    with urlopen(request, timeout=30) as events:
+        assert b'"channel": 2' in events.read()
+    late = worker.ended(worker.upload("call.flac", call, start="1:00:00"))
+    assert (late["status"], late["error"]["code"]) == ("failed", "BAD_OPTION")
+    assert "begins behind its end" in late["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,18 @@ async def test_a_list_of_languages(client: aiohttp.ClientSession) -> None:
         assert (status, error["param"]) == (400, "languages")
 
 
+async def test_channels_and_ranges_are_our_options(client: aiohttp.ClientSession) -> None:
+    """By our names, beside OpenAI's fields; what is wrong with one is named."""
+    _, options, _ = await asked(client, ("channels", "separate"), ("start", "0:01:00"), ("end", "90.5"))
+    assert options["channels"] == "separate"
+    assert options["ranges"] == [{"start": 60.0, "end": 90.5}]
+    _, options, _ = await asked(client, ("multichannel", "true"), ("ranges[]", "1:00-"), ("ranges[]", "0-5"))
+    assert (options["channels"], [one["start"] for one in options["ranges"]]) == ("separate", [0.0, 60.0])
+    for name, value in (("channels", "left"), ("start", "soon"), ("ranges", "5-1")):
+        status, error, _ = await asked(client, (name, value))
+        assert (status, error["param"]) == (400, name)
+
+
 async def test_models_are_listed_by_all_their_names(client: aiohttp.ClientSession) -> None:
     """Each of them can be asked for, once."""
     async with client.get("/v1/models") as response:

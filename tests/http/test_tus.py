@@ -95,13 +95,15 @@ async def test_pieces_of_any_size_make_the_file(client: aiohttp.ClientSession, s
 
 async def test_a_finished_upload_becomes_a_job_by_itself(client: aiohttp.ClientSession, server: Running) -> None:
     """With the options of its metadata; its bytes are moved, not copied, and every later HEAD knows the job."""
-    told = metadata(filename="../talk.m4a", submit=json.dumps({"language": "german"}))
+    wanted = {"language": "german", "channels": "separate", "ranges": [{"start": 1, "end": "0:01:30"}]}
+    told = metadata(filename="../talk.m4a", submit=json.dumps(wanted))
     place = await created(client, **{"Upload-Metadata": told})
     response = await patched(client, place, 0, DATA)
     job_id = response.headers["Btworker-Job"]
     assert (await looked(client, place)).headers["Btworker-Job"] == job_id
     job = await finished(client, job_id)
     assert (job["status"], job["options"]["language"]) == ("complete", "de")
+    assert (job["options"]["channels"], job["options"]["ranges"]) == ("separate", [{"start": 1.0, "end": 90.0}])
     (item,) = job["inputs"]
     assert (item["filename"], item["sizeBytes"]) == ("talk.m4a", len(DATA))
     assert item["sha256"] == hashlib.sha256(DATA).hexdigest()

@@ -1,6 +1,7 @@
 """What tests of media share: ffmpeg, recordings made with it, and decoding them. The conftests import the fixtures."""
 
 import os
+import struct
 import subprocess
 import wave
 from collections.abc import Callable
@@ -13,10 +14,12 @@ import pytest
 
 from btworker.engine.sound.decoding import decode
 from btworker.engine.sound.ffmpeg import Audio, Limits
+from btworker.engine.sound.layout import Wanted
 from btworker.ffmpeg import SAMPLE_RATE, find_ffmpeg
 
 Make = Callable[..., Path]
 Decoded = Callable[..., Audio]
+WHOLE = Wanted()
 SAMPLE = Path(__file__).resolve().parents[2] / "btworker" / "demo" / "sample.flac"
 
 
@@ -63,10 +66,15 @@ def decoded(tmp_path: Path) -> Decoded:
 
 
 def decode_whole(
-    source: Path, target: Path, *, max_audio_s: float = 3600.0, canceled: Callable[[], bool] = lambda: False
+    source: Path,
+    target: Path,
+    *,
+    max_audio_s: float = 3600.0,
+    canceled: Callable[[], bool] = lambda: False,
+    wanted: Wanted = WHOLE,
 ) -> Audio:
     """Decode a file to the end, into `target`."""
-    steps = decode(source, target, limits=Limits(max_audio_s), canceled=canceled)
+    steps = decode(source, target, limits=Limits(max_audio_s), canceled=canceled, wanted=wanted)
     while True:
         try:
             next(steps)
@@ -82,6 +90,20 @@ def write_wav(path: Path, samples: npt.NDArray[np.int16]) -> Path:
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
         file.writeframes(samples.tobytes())
+    return path
+
+
+def write_channels(path: Path, channels: npt.NDArray[np.int16], *, extensible: bool) -> Path:
+    """A WAV of samples (count, channels) whose header names no speakers: the short form, or the long one, mask 0."""
+    count = channels.shape[1]
+    form = struct.pack("<HIIHH", count, SAMPLE_RATE, SAMPLE_RATE * count * 2, count * 2, 16)
+    fmt = struct.pack("<H", 1) + form
+    if extensible:
+        pcm = bytes.fromhex("0100000000001000800000aa00389b71")
+        fmt = struct.pack("<H", 0xFFFE) + form + struct.pack("<HHI", 22, 16, 0) + pcm
+    data = channels.astype("<i2").tobytes()
+    head = b"WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", len(data))
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(head) + len(data)) + head + data)
     return path
 
 

@@ -1,6 +1,5 @@
 """R33: any number of channels is decoded, in whichever of them the voice is, and also where they cancel each other."""
 
-import struct
 import wave
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
-from tests.media.recordings import SAMPLE, Decoded, Make
+from tests.media.recordings import SAMPLE, Decoded, Make, write_channels
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(120), pytest.mark.sliced("channels", 20)]
 
@@ -29,20 +28,6 @@ def voice(ffmpeg: Path, tmp_path_factory: pytest.TempPathFactory) -> npt.NDArray
         return np.frombuffer(file.readframes(10**9), dtype="<i2")
 
 
-def write(path: Path, channels: npt.NDArray[np.int16], *, extensible: bool) -> Path:
-    """A WAV of samples (count, channels) whose header names no speakers: the short form, or the long one, mask 0."""
-    count = channels.shape[1]
-    form = struct.pack("<HIIHH", count, SAMPLE_RATE, SAMPLE_RATE * count * 2, count * 2, 16)
-    fmt = struct.pack("<H", 1) + form
-    if extensible:
-        pcm = bytes.fromhex("0100000000001000800000aa00389b71")
-        fmt = struct.pack("<H", 0xFFFE) + form + struct.pack("<HHI", 22, 16, 0) + pcm
-    data = channels.astype("<i2").tobytes()
-    head = b"WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", len(data))
-    path.write_bytes(b"RIFF" + struct.pack("<I", len(head) + len(data)) + head + data)
-    return path
-
-
 def likeness(found: npt.NDArray[np.int16], wanted: npt.NDArray[np.int16]) -> float:
     """Whether it is the same sound, however loud and whichever way round."""
     count = min(len(found), len(wanted))
@@ -58,7 +43,7 @@ def test_a_voice_in_any_channel_is_decoded(
     for place in {0, count // 2, count - 1}:
         channels = np.zeros((len(voice), count), dtype=np.int16)
         channels[:, place] = voice
-        audio = decoded(write(tmp_path / "0", channels, extensible=extensible))
+        audio = decoded(write_channels(tmp_path / "0", channels, extensible=extensible))
         assert audio.sample_count == len(voice)
         assert likeness(audio.samples, voice) > 0.98
 
@@ -72,7 +57,7 @@ def test_a_voice_against_its_own_inverse_is_decoded(
         channels = np.zeros((len(voice), count), dtype=np.int16)
         channels[:, pair[0]] += voice
         channels[:, pair[1]] -= voice
-        audio = decoded(write(tmp_path / "0", channels, extensible=False))
+        audio = decoded(write_channels(tmp_path / "0", channels, extensible=False))
         assert likeness(audio.samples, voice) > 0.97, pair
         if pair == (0, 1):
             assert CANCELED in audio.warnings[0]
@@ -83,7 +68,7 @@ def test_an_inverse_survives_its_codec(
     codec: str, voice: npt.NDArray[np.int16], make: Make, decoded: Decoded, tmp_path: Path
 ) -> None:
     """Lossy ones leave a rest in the sum."""
-    wav = write(tmp_path / "inverse.wav", np.stack([voice, -voice], axis=1), extensible=False)
+    wav = write_channels(tmp_path / "inverse.wav", np.stack([voice, -voice], axis=1), extensible=False)
     audio = decoded(make(f"inverse.{codec}", "-i", wav, "-b:a", "96k"))
     assert likeness(audio.samples, voice) > 0.9
     assert CANCELED in audio.warnings[0]
@@ -96,7 +81,7 @@ def test_only_the_part_that_cancels_is_taken_from_the_difference(
     half, random = len(voice) // 2, np.random.default_rng(0)
     sign = np.where(np.arange(len(voice)) < half, 1, -1)
     channels = np.stack([voice, voice * sign], axis=1) + random.normal(0, 15, (len(voice), 2))
-    audio = decoded(write(tmp_path / "0", channels.astype(np.int16), extensible=False))
+    audio = decoded(write_channels(tmp_path / "0", channels.astype(np.int16), extensible=False))
     assert likeness(audio.samples[:half], voice[:half]) > 0.97
     assert likeness(audio.samples[half:], voice[half:]) > 0.97
     assert CANCELED in audio.warnings[0]
@@ -110,7 +95,7 @@ def test_ordinary_stereo_has_its_sum(
 ) -> None:
     """Without a warning."""
     channels = np.stack([voice, voice * other], axis=1).astype(np.int16)
-    audio = decoded(write(tmp_path / "0", channels, extensible=False))
+    audio = decoded(write_channels(tmp_path / "0", channels, extensible=False))
     assert likeness(audio.samples, voice) > 0.99
     assert audio.warnings == ()
 
@@ -121,7 +106,7 @@ def test_hum_that_cancels_in_the_pauses_is_not_worth_a_word(
     """It is weaker than a voice."""
     hum = 100 * np.sin(2 * np.pi * 50 * np.arange(len(voice)) / SAMPLE_RATE)
     channels = np.stack([voice + hum, voice - hum], axis=1).astype(np.int16)
-    assert decoded(write(tmp_path / "0", channels, extensible=False)).warnings == ()
+    assert decoded(write_channels(tmp_path / "0", channels, extensible=False)).warnings == ()
 
 
 @pytest.mark.parametrize("place", [0, 3], ids=["all around", "one direction"])
@@ -131,7 +116,7 @@ def test_a_sound_field_is_decoded(
     """Of a film of 360 degrees: ambisonics, which ffmpeg does not mix. It writes them as channels without names."""
     channels = np.zeros((len(voice), 4), dtype=np.int16)
     channels[:, 0] = channels[:, place] = voice
-    wav = write(tmp_path / "field.wav", channels, extensible=False)
+    wav = write_channels(tmp_path / "field.wav", channels, extensible=False)
     options = ("-c:a", "libopus", "-mapping_family", "255", "-write_crc32", "0")
     path = make("field.mka", "-i", wav, *options)
     data = bytearray(path.read_bytes())
@@ -161,7 +146,7 @@ def test_more_channels_than_ffmpeg_mixes_is_named(
     """It is not called damage."""
     channels = np.tile(voice[:, None], (1, 65))
     with pytest.raises(BtworkerError) as caught:
-        decoded(write(tmp_path / "0", channels, extensible=False))
+        decoded(write_channels(tmp_path / "0", channels, extensible=False))
     assert caught.value.code is ErrorCode.CORRUPT_AUDIO
     assert "64 channels" in caught.value.message
     assert "damaged" not in caught.value.message

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from btworker.engine.sound import decoding
+from btworker.engine.sound import one_recording
 from btworker.engine.sound.decoding import decode
 from btworker.engine.sound.ffmpeg import Audio, Limits
 from btworker.errors import BtworkerError, ErrorCode
@@ -58,7 +58,7 @@ def copied(recording: Path, folder: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the runs."""
-    monkeypatch.setattr(decoding, "RETRY_AFTER_S", (0.0, 0.0))
+    monkeypatch.setattr(one_recording, "RETRY_AFTER_S", (0.0, 0.0))
 
 
 class Killer:
@@ -193,10 +193,10 @@ def test_other_ends_that_no_file_brings_about(
 DECODE = """
 import sys
 from pathlib import Path
-from btworker.engine.sound import decoding
+from btworker.engine.sound import decoding, one_recording
 from btworker.engine.sound.ffmpeg import Limits
 from btworker.errors import BtworkerError
-decoding.RETRY_AFTER_S = ()
+one_recording.RETRY_AFTER_S = ()
 source = Path(sys.argv[1])
 try:
     list(decoding.decode(source, source.with_name("x.s16"), limits=Limits(3600), canceled=lambda: False))

@@ -19,6 +19,7 @@ from btworker.engine.engine import WhisperEngine, load
 from btworker.engine.sound import pool as sound_pool
 from btworker.engine.sound.decoding import decode
 from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits
+from btworker.engine.sound.layout import Wanted
 from btworker.engine.sound.recording import Samples
 from btworker.engine.vad import detector as vad
 from btworker.engine.vad.detector import SpeechDetector
@@ -75,11 +76,11 @@ class Ffmpeg:
         monkeypatch.setattr(sound_pool, "decode", self.decode)
 
     def decode(
-        self, source: Path, target: Path, *, limits: Limits, canceled: Callable[[], bool]
+        self, source: Path, target: Path, *, limits: Limits, canceled: Callable[[], bool], wanted: Wanted
     ) -> Generator[DecodeProgress, None, Audio]:
         """As ffmpeg.decode."""
         part, whole = PART_S * SAMPLE_RATE, target.with_suffix(".whole")
-        *_, last = decode(source, whole, limits=limits, canceled=canceled)
+        *_, last = decode(source, whole, limits=limits, canceled=canceled, wanted=wanted)
         sound = whole.read_bytes()
         whole.unlink()
         with target.open("wb", buffering=0) as file:

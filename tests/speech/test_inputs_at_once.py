@@ -18,6 +18,7 @@ from btworker.engine.engine import WhisperEngine, load
 from btworker.engine.sound import decoding, process
 from btworker.engine.sound import pool as sound_pool
 from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits
+from btworker.engine.sound.layout import Wanted
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options, Stage
 from btworker.messages import FileDone, Finished, JobEvent, Progressed, WindowDone
@@ -141,7 +142,7 @@ def test_as_many_ffmpegs_as_the_operator_allows(
     at_work, most = 0, 0
 
     def counted(
-        source: Path, target: Path, *, limits: Limits, canceled: Callable[[], bool]
+        source: Path, target: Path, *, limits: Limits, canceled: Callable[[], bool], wanted: Wanted
     ) -> Generator[DecodeProgress, None, Audio]:
         nonlocal at_work, most
         with lock:
@@ -151,7 +152,7 @@ def test_as_many_ffmpegs_as_the_operator_allows(
                 full.set()
         assert full.wait(DEADLINE_S), "no second one came"
         try:
-            return (yield from decode(source, target, limits=limits, canceled=canceled))
+            return (yield from decode(source, target, limits=limits, canceled=canceled, wanted=wanted))
         finally:
             with lock:
                 at_work -= 1

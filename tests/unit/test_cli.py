@@ -78,6 +78,14 @@ def test_only_what_was_said_is_sent() -> None:
     assert transcribe.wire_options(parsed("transcribe", "f")) == {}
     assert transcribe.wire_options(parsed("transcribe", "f", "--model", "a", "--option", "model=b")) == {"model": "b"}
     assert transcribe.wire_options(parsed("transcribe", "f", "--formats", "SRT, md")) == {"outputs": ["srt", "md"]}
+    part = ("--channels", "separate", "--start", "0:05:00", "--end", "600")
+    assert transcribe.wire_options(parsed("transcribe", "f", *part)) == {
+        "channels": "separate",
+        "start": "0:05:00",
+        "end": "600",
+    }
+    parts = ("--range", "0:10-0:20", "--range", "1:00-")
+    assert transcribe.wire_options(parsed("transcribe", "f", *parts)) == {"ranges": ["0:10-0:20", "1:00-"]}
 
 
 def parsed(*words: str) -> argparse.Namespace:

@@ -15,7 +15,7 @@ from btworker.engine.quality.loops import is_looping, is_looping_tokens
 from btworker.engine.quality.phrases import CLOSINGS, CREDITS, OPENINGS, SHORT_CLOSINGS, doubt_of, normalized
 from btworker.engine.quality.scripts import foreign_share
 from btworker.engine.quality.tidy import tidy, words_inside
-from btworker.transcript import Hallucination, Segment, Transcript, Word
+from btworker.transcript import Hallucination, Missing, Segment, Transcript, Word
 
 REASONS = {
     "empty_or_very_short", "known_hallucination_phrase", "foreign_characters", "high_no_speech_prob",
@@ -363,7 +363,7 @@ def test_tidy_times_stay_as_they_are(moments: list[float]) -> None:
 def test_a_transcript_keeps_its_doubts_and_its_gaps() -> None:
     """And does not mention what nobody looked for."""
     doubtful = replace(said("Thank you."), hallucination=Hallucination(0.61, ("high_no_speech_prob",), flagged=True))
-    transcript = Transcript("x", "en", (said("Well."), doubtful), 9.0, missing_speech=((1.5, 4.0),))
+    transcript = Transcript("x", "en", (said("Well."), doubtful), 9.0, missing_speech=(Missing(1.5, 4.0),))
     shape = transcript.to_dict()
     assert "hallucination" not in shape["segments"][0]
     assert shape["segments"][1]["hallucination"] == {

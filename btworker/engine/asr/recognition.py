@@ -76,12 +76,12 @@ class Recognition:
     """Where somebody speaks and no text came out: (start, end) in seconds."""
 
 
-def run_name(model: Model, sha256: str, options: Options) -> str:
+def run_name(model: Model, sha256: str, options: Options, *, take: int = 0) -> str:
     """Name everything that the text depends on; an attempt never goes on with windows of another run. `sha256` is that
-    of the file."""
+    of the file, `take` the number of what is transcribed of it."""
     chosen = {name: value for name, value in asdict(options).items() if name not in NOT_OF_THE_TEXT}
     heads = model.alignment_heads.pairs
-    facts = [model.sha256, heads, sha256, version("openai-whisper"), str(model.dtype), REVISION, chosen]
+    facts = [model.sha256, heads, sha256, version("openai-whisper"), str(model.dtype), REVISION, chosen, take]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any, Generic, Protocol, TypeVar
 
-from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.cooperate.ticket import FirstOf, Ticket, checkpoint, look_at
 
 EventT = TypeVar("EventT")
 ResultT = TypeVar("ResultT")
@@ -51,12 +51,10 @@ class _Started(Generic[ResultT]):
             yield
 
 
-def side_by_side(
-    pieces: Sequence[Callable[[], Piece[ResultT]]], *, driver: Driver, may_begin: Callable[[], bool]
-) -> Generator[None, None, list[ResultT]]:
-    """Run all pieces, begun in their order as soon as `may_begin` says so; returns their results, in order.
+async def together(pieces: Sequence[Callable[[], Piece[ResultT]]], *, may_begin: Callable[[], bool]) -> list[ResultT]:
+    """Run all pieces as one, begun in their order as soon as `may_begin` says so; returns their results, in order.
 
-    Yields after each step of one, and each POLL_S in which there is none. What one of them raises ends all of them.
+    What one of them raises ends all of them.
     """
     started: dict[int, _Started[ResultT]] = {}
     results: dict[int, ResultT] = {}
@@ -65,17 +63,38 @@ def side_by_side(
         while len(results) < len(pieces):
             while begun < len(pieces) and (not started or may_begin()):
                 started[begun] = _Started(at_the_end.enter_context(closing(pieces[begun]())))
-                yield from started[begun].steps()
+                for _ in started[begun].steps():
+                    await checkpoint()
                 begun += 1
             for index, one in list(started.items()):
                 if one.can_go_on and not one.results:
-                    yield from one.steps()
+                    for _ in one.steps():
+                        await checkpoint()
                 if one.results:
                     results[index] = started.pop(index).results[0]
             waiting = [one.ticket for one in started.values() if one.ticket is not None]
-            if waiting and not driver.wait(waiting, at_most_s=POLL_S):
-                yield
+            if waiting:
+                await look_at(FirstOf(waiting))
     return [results[index] for index in range(len(pieces))]
+
+
+def side_by_side(
+    pieces: Sequence[Callable[[], Piece[ResultT]]], *, driver: Driver, may_begin: Callable[[], bool]
+) -> Generator[None, None, list[ResultT]]:
+    """Run together() and drive the decoder meanwhile; returns the results, in order.
+
+    Yields after each step of a piece, and each POLL_S in which there is none.
+    """
+    with closing(together(pieces, may_begin=may_begin)) as all_pieces:
+        while True:
+            try:
+                ticket = all_pieces.send(None)
+            except StopIteration as end:
+                results: list[ResultT] = end.value
+                return results
+            tickets = ticket.tickets if isinstance(ticket, FirstOf) else ()
+            if not tickets or not driver.wait(tickets, at_most_s=POLL_S):
+                yield
 
 
 def emitting(

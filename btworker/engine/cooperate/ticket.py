@@ -81,6 +81,21 @@ async def answers(tickets: Sequence[Ticket[Answer]]) -> list[Answer]:
             ticket.cancel()
 
 
+class FirstOf(Condition):
+    """Done as soon as one of several tickets is."""
+
+    def __init__(self, tickets: Sequence[Ticket[Any]]) -> None:
+        super().__init__(lambda: any(ticket.done for ticket in tickets))
+        self.tickets = tickets
+        """Tickets that are waited for."""
+
+
+@coroutine
+def look_at(ticket: Ticket[Any]) -> Generator[Ticket[Any], None, None]:
+    """Wait for a ticket, or until the driver has waited long enough."""
+    yield ticket
+
+
 @coroutine
 def checkpoint() -> Generator[None, None, None]:
     """Wait for nothing, in the middle of a long computation: what was told is sent, and a canceled job ends here."""

@@ -14,18 +14,17 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from btworker.engine.asr.fast import AHEAD
-from btworker.engine.asr.timeline import WINDOW_S
 from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.side_by_side import emitting, side_by_side
 from btworker.engine.job.enrolment import Enrolment
 from btworker.engine.job.equipment import Equipment
 from btworker.engine.job.events import EventFactory
-from btworker.engine.job.input import InputRun, Shared
+from btworker.engine.job.input import InputRun
 from btworker.engine.job.known_speakers import KnownSpeakers
 from btworker.engine.job.references import Reference, ReferenceReader
 from btworker.engine.job.results import StageClock, write_outputs
 from btworker.engine.job.speaker_stage import SpeakerStage
+from btworker.engine.job.text_run import Shared, fill_batches
 from btworker.engine.sound.ffmpeg import room_bytes
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import ENROLL, Stage
@@ -116,22 +115,17 @@ class Attempt:
         shared = Shared(self._equipment, task, model, self._speakers, self._clock, self._tell)
         inputs = [InputRun(shared, index) for index in range(len(task.inputs))]
         steps = side_by_side(
-            [one.run for one in inputs], driver=model.decoder, may_begin=partial(self._may_begin, inputs, model)
+            [one.run for one in inputs], driver=model.decoder, may_begin=partial(self._may_begin, inputs, shared)
         )
         return (yield from emitting(steps, self._told, after_step=self._after_step))
 
-    def _may_begin(self, inputs: Sequence[InputRun], model: Model) -> bool:
-        """Whether one more input does any good: ffmpeg has a free place, and what is at work does not fill the batches.
-
-        Of exact decoding, one window of an input is decoded at a time, so it takes more of them; what is left of their
-        sound is not longer than the longest recording may be.
-        """
+    def _may_begin(self, inputs: Sequence[InputRun], shared: Shared) -> bool:
+        """Whether one more input does any good: ffmpeg has a free place, and what is at work does not fill the
+        batches."""
         going = [one for one in inputs if one.is_going]
         if sum(one.is_decoding for one in going) >= self._equipment.sounds.size:
             return False
-        windows = AHEAD * model.decoder.batch_size
-        enough_s = windows * WINDOW_S if self._task.options.decode == "fast" else self._settings.max_audio_s
-        if len(going) >= windows or sum(one.left_s for one in going) >= enough_s:
+        if fill_batches([one.left_s for one in going], shared):
             return False
         # more than one are a gain, not a need: it must not cost the job where the disk is nearly full
         return shutil.disk_usage(self._settings.scratch).free > room_bytes(self._settings.max_audio_s)

@@ -1,45 +1,30 @@
 """One input of an attempt: its sound, its words, its speakers, as a piece of side_by_side()."""
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from btworker import __version__
-from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Recognition, Step, recognize, run_name
-from btworker.engine.asr.spread.shares import Plan, Shares
-from btworker.engine.asr.timeline import Window
-from btworker.engine.asr.weights import Model
-from btworker.engine.job.equipment import Equipment
+from btworker.engine.asr.recognition import Recognition, Step
 from btworker.engine.job.events import EventFactory
-from btworker.engine.job.results import StageClock, camel_case
-from btworker.engine.job.speaker_stage import Named, SpeakerStage
+from btworker.engine.job.in_takes import InTakes
+from btworker.engine.job.results import StageClock, Stages, camel_case
+from btworker.engine.job.speaker_stage import Named
+from btworker.engine.job.takes import Found, Take
+from btworker.engine.job.text_run import Shared, TextRun
 from btworker.engine.quality.tidy import words_inside
-from btworker.engine.sound.ffmpeg import DecodeProgress, Limits
+from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits
+from btworker.engine.sound.layout import OPEN, Stretch, Wanted
 from btworker.engine.sound.pool import GrowingSound
-from btworker.engine.sound.recording import Recording
 from btworker.jobs import Stage
 from btworker.logs import get_logger
-from btworker.messages import FileDone, JobEvent, RunTask, ShareOffered, WindowDone
+from btworker.messages import FileDone, WindowDone
 from btworker.storage import JobFolder, scratch_file
-from btworker.transcript import Transcript
+from btworker.transcript import Missing, Transcript
 
 log = get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What the inputs of one attempt have in common."""
-
-    equipment: Equipment
-    task: RunTask
-    model: Model
-    speakers: SpeakerStage
-    clock: StageClock
-    tell: Callable[[JobEvent], None]
 
 
 class InputRun:
@@ -54,10 +39,12 @@ class InputRun:
         self._tell = shared.tell
         self._events = EventFactory(shared.task)
         self._clock = StageClock()
-        self._stage_now: str | None = None
+        self._stages = Stages(self._clock, shared.clock)
         self._has_words = False
         """Whether windows are being decoded."""
         self._done_s = 0.0
+        self._lines = 1
+        """Number of channels that are transcribed by themselves."""
         self._sound: GrowingSound | None = None
         """Its sound, between its beginning and its end."""
 
@@ -74,7 +61,7 @@ class InputRun:
     @property
     def left_s(self) -> float:
         """Seconds of sound that are there and have no text."""
-        return 0.0 if self._sound is None else max(self._sound.there_s - self._done_s, 0.0)
+        return 0.0 if self._sound is None else max(self._sound.there_s - self._done_s, 0.0) * self._lines
 
     async def run(self) -> Transcript:
         """Make the transcript of the file."""
@@ -82,17 +69,45 @@ class InputRun:
         self._tell(self._events.progressed(Stage.INITIALIZING, self._index, 0.0, 0.0))
         with closing(self._decode()) as sound:
             self._sound = sound
-            recognition = await self._recognize(sound)
-            audio, named = sound.audio, Named(recognition.segments)
-            for warning in audio.warnings:
-                self._tell(self._events.warned_of(self._index, warning))
-            if self._task.options.diarization_enabled:
-                with self._stage("diarize"):
-                    named = await self._shared.speakers.run(self._index, recognition.segments, audio)
-            audio.discard()
+            found = await (self._whole(sound) if self._wanted == Wanted() else self._in_takes(sound))
+            sound.audio.discard()
         self._sound = None
         log.info("file_processed", **self._about())
         self._tell(FileDone(self._task.job_id, self._task.attempt, self._index))
+        return replace(found, provenance=self._provenance())
+
+    @property
+    def _wanted(self) -> Wanted:
+        options = self._task.options
+        return Wanted(options.ranges, separate=options.channels == "separate")
+
+    def _decode(self) -> GrowingSound:
+        settings = self._shared.equipment.spec.settings
+        return self._shared.equipment.sounds.decode(
+            self._folder.input(self._index),
+            scratch_file(settings.scratch, self._task.job_id, self._index),
+            wanted=self._wanted,
+            limits=Limits(settings.max_audio_s, stall_s=settings.decode_stall_s),
+            tell=self._sound_came,
+            waiting=partial(self._stages.stage, "decode"),
+        )
+
+    async def _whole(self, sound: GrowingSound) -> Transcript:
+        """Transcribe all of the file's sound, while it comes in."""
+
+        def take() -> Take:
+            return Take(0, sound.audio.path, Stretch(0, sound.audio.sample_count))
+
+        with self._stages.stage("transcribe"):
+            text = TextRun(self._shared, self._index, take=take)
+            recognition = await text.recognize(sound, tell=self._window_done)
+        audio = sound.audio
+        self._words_are_there(audio, recognition)
+        named = Named(replace(recognition, segments=words_inside(recognition.segments)).segments)
+        self._warn_of_the_sound(audio)
+        if self._task.options.diarization_enabled:
+            with self._stages.stage("diarize"):
+                named = await self._shared.speakers.run(self._index, named.segments, audio)
         return Transcript(
             text=recognition.text,
             language=recognition.language,
@@ -101,36 +116,46 @@ class InputRun:
             no_speakers=named.no_speakers,
             known_speakers=named.known,
             duration_s=audio.duration_s,
-            missing_speech=recognition.missing_speech,
-            provenance=self._provenance(),
+            missing_speech=tuple(Missing(start, end) for start, end in recognition.missing_speech),
         )
 
-    def _decode(self) -> GrowingSound:
-        settings = self._shared.equipment.spec.settings
-        return self._shared.equipment.sounds.decode(
-            self._folder.input(self._index),
-            scratch_file(settings.scratch, self._task.job_id, self._index),
-            limits=Limits(settings.max_audio_s, stall_s=settings.decode_stall_s),
-            tell=self._sound_came,
-            waiting=partial(self._stage, "decode"),
-        )
+    async def _in_takes(self, sound: GrowingSound) -> Transcript:
+        """Transcribe ranges and channels by themselves, once all sound is there."""
+        with self._stages.stage("transcribe"):
+            await sound.reach(OPEN)
+            self._warn_of_the_sound(sound.audio)
+            takes = InTakes(self._shared, self._index, sound.audio)
+            self._lines = takes.lines
+            found = await takes.recognize(tell=self._window_done)
+        self._words_are_there(sound.audio, *found)
+        if self._task.options.diarization_enabled:
+            with self._stages.stage("diarize"):
+                found = await takes.add_speakers(found)
+        return takes.transcript(found)
 
-    async def _recognize(self, sound: GrowingSound) -> Recognition:
-        shared, options, sha256 = self._shared, self._task.options, self._source.sha256
-        journal = Journal(self._folder.windows_of(self._index), run=run_name(shared.model, sha256, options))
-        recording = Recording(sound, sha256)
-        offer = partial(self._offer, sound, journal.run) if self._may_spread else None
-        if offer is None:
-            self._offer_nothing()
-        with self._stage("transcribe"):
-            recognition = await recognize(
-                shared.model, recording, options, journal=journal, tell=self._window_done, offer=offer
-            )
-        self._done_s = sound.there_s
+    def _words_are_there(self, audio: Audio, *found: Recognition | Found) -> None:
+        """Tell that all text is there, and what of it is doubtful or missing."""
+        self._done_s = audio.duration_s
         self._folder.windows_complete_mark(self._index).touch()
-        log.info("transcribe_finished", **self._about(), segmentCount=len(recognition.segments))
-        self._warn_of_what_is_missing(recognition)
-        return replace(recognition, segments=words_inside(recognition.segments))
+        segments = [segment for one in found for segment in one.segments]
+        log.info("transcribe_finished", **self._about(), segmentCount=len(segments))
+        flagged = sum(one.hallucination is not None and one.hallucination.flagged for one in segments)
+        if flagged:
+            log.info("hallucination_detected", filename=self._source.filename, segmentCount=flagged)
+        for one in found:
+            channel = one.channel if isinstance(one, Found) else None
+            self._warn_of_what_is_missing(one.missing_speech, "" if channel is None else f"channel {channel}: ")
+
+    def _warn_of_what_is_missing(self, missing: Sequence[Sequence[float | None]], which: str) -> None:
+        if missing:
+            seconds = sum((end or 0.0) - (start or 0.0) for start, end, *_ in missing)
+            where = "1 place" if len(missing) == 1 else f"{len(missing)} places"
+            warning = f"{seconds:.0f} s of speech in {where} gave no text; the transcript lists them as missing_speech"
+            self._tell(self._events.warned_of(self._index, which + warning))
+
+    def _warn_of_the_sound(self, audio: Audio) -> None:
+        for warning in audio.warnings:
+            self._tell(self._events.warned_of(self._index, warning))
 
     def _window_done(self, step: Step) -> None:
         self._done_s = step.seconds_done
@@ -138,9 +163,10 @@ class InputRun:
         if step.index is not None:
             self._tell(WindowDone(self._task.job_id, self._task.attempt, self._index, step.index, *where))
             return
-        self._has_words = True
-        size_mb = round(self._source.size_bytes / 2**20, 3)
-        log.info("transcribe_started", **self._about(), durationSec=round(step.seconds_total, 3), sizeMB=size_mb)
+        if not self._has_words:
+            self._has_words = True
+            size_mb = round(self._source.size_bytes / 2**20, 3)
+            log.info("transcribe_started", **self._about(), durationSec=round(step.seconds_total, 3), sizeMB=size_mb)
         self._tell(self._events.progressed(Stage.TRANSCRIBING, self._index, *where))
 
     def _sound_came(self, step: DecodeProgress) -> None:
@@ -150,39 +176,6 @@ class InputRun:
             stage, done_s = Stage.TRANSCRIBING, self._done_s
         self._tell(self._events.progressed(stage, self._index, done_s, step.seconds_total))
 
-    @property
-    def _may_spread(self) -> bool:
-        """Whether other processes of this machine may help. A job that may have killed its process gets no other."""
-        spec = self._shared.equipment.spec
-        return spec.settings.spread_s > 0 and spec.has_siblings and not self._task.alone
-
-    def _offer(
-        self, sound: GrowingSound, run: str, language: str, windows: tuple[Window, ...], begun: int
-    ) -> Shares | None:
-        """Offer a recording that is long enough to helpers."""
-        audio = sound.audio
-        if audio.duration_s < self._shared.equipment.spec.settings.spread_s:
-            self._offer_nothing()
-            return None
-        plan = Plan(run, str(audio.path), audio.sample_count, language, windows)
-        shares = Shares.offer(self._folder.shares(self._index), plan, begun=begun)
-        self._tell(ShareOffered(self._task.job_id, self._task.attempt, self._index))
-        return shares
-
-    def _offer_nothing(self) -> None:
-        """Make helpers of an earlier attempt stop."""
-        shutil.rmtree(self._folder.shares(self._index), ignore_errors=True)
-
-    def _warn_of_what_is_missing(self, recognition: Recognition) -> None:
-        flagged = sum(one.hallucination is not None and one.hallucination.flagged for one in recognition.segments)
-        if flagged:
-            log.info("hallucination_detected", filename=self._source.filename, segmentCount=flagged)
-        if missing := recognition.missing_speech:
-            seconds = sum(end - start for start, end in missing)
-            where = "1 place" if len(missing) == 1 else f"{len(missing)} places"
-            warning = f"{seconds:.0f} s of speech in {where} gave no text; the transcript lists them as missing_speech"
-            self._tell(self._events.warned_of(self._index, warning))
-
     def _about(self) -> dict[str, Any]:
         """Fields for log lines."""
         return {
@@ -190,24 +183,6 @@ class InputRun:
             "fileIndex": self._index,
             "totalFiles": len(self._task.inputs),
         }
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        """Run a stage on this input's clock and on the job's. A stage inside another one interrupts it."""
-        outer, self._stage_now = self._stage_now, name
-        self._switch(outer, name)
-        try:
-            yield
-        finally:
-            self._switch(name, outer)
-            self._stage_now = outer
-
-    def _switch(self, old: str | None, new: str | None) -> None:
-        for clock in (self._clock, self._shared.clock):
-            if old is not None:
-                clock.leave(old)
-            if new is not None:
-                clock.enter(new)
 
     def _provenance(self) -> tuple[tuple[str, Any], ...]:
         equipment, model = self._shared.equipment, self._shared.model

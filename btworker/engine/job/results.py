@@ -51,6 +51,32 @@ class StageClock:
             self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - self._began_at[name]
 
 
+class Stages:
+    """The stage that one line of work is in, on several clocks. A stage inside another one interrupts it."""
+
+    def __init__(self, *clocks: StageClock) -> None:
+        self._clocks = clocks
+        self._now: str | None = None
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Run a stage."""
+        outer, self._now = self._now, name
+        self._switch(outer, name)
+        try:
+            yield
+        finally:
+            self._switch(name, outer)
+            self._now = outer
+
+    def _switch(self, old: str | None, new: str | None) -> None:
+        for clock in self._clocks:
+            if old is not None:
+                clock.leave(old)
+            if new is not None:
+                clock.enter(new)
+
+
 def camel_case(options: Options) -> dict[str, Any]:
     """Options as the API spells them."""
     return {_camel(name): value for name, value in asdict(options).items()}

@@ -5,7 +5,7 @@ the job's files are written. A child that dies here leaves a note in the job's f
 without speakers.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -61,10 +61,21 @@ class SpeakerStage:
         self.gpu_broke = False
         """The child's CUDA context cannot be used any more."""
 
-    async def run(self, index: int, segments: tuple[Segment, ...], audio: Audio) -> Named:
-        """Give the segments of input number `index` speakers, or leave them as they are, with a warning."""
+    async def run(
+        self,
+        index: int,
+        segments: tuple[Segment, ...],
+        audio: Audio,
+        *,
+        which: str = "",
+        clock: Callable[[Iterable[Turn]], Iterable[Turn]] = tuple,
+    ) -> Named:
+        """Give the segments of input number `index` speakers, or leave them as they are, with a warning.
+
+        `which` begins the warnings about one of its channels; `clock` puts turns on the clock of the segments.
+        """
         if self.gpu_broke or self._died_here():
-            return self._without(index, segments, GPU_BROKE if self.gpu_broke else DIED_HERE)
+            return self._without(index, segments, which, GPU_BROKE if self.gpu_broke else DIED_HERE)
         about = {"filename": self._task.inputs[index].filename, "durationSec": round(audio.duration_s, 3)}
         try:
             with self._noted():
@@ -74,15 +85,16 @@ class SpeakerStage:
                 warn = partial(self._warn, index)
                 diarization, known = await self._known.name(diarizer, diarization, warn)
         except DiarizationError as error:
-            return self._without(index, segments, str(error))
+            return self._without(index, segments, which, str(error))
         except Exception as error:  # noqa: BLE001 - an edge: pyannote and all below it; the words are there, and are kept
-            return self._forgive(error, index, segments)
+            return self._forgive(error, index, segments, which)
         log.info("diarization_finished", speakerCount=diarization.speaker_count, **about)
         if not diarization.turns:
-            return self._without(index, segments, NO_SPEECH)
+            return self._without(index, segments, which, NO_SPEECH)
         if warning := self._count_warning(diarization.speaker_count):
-            self._warn(index, warning)
-        return Named(with_speakers(segments, diarization.exclusive), diarization.turns, known=known)
+            self._warn(index, which + warning)
+        named = with_speakers(segments, tuple(clock(diarization.exclusive)))
+        return Named(named, tuple(clock(diarization.turns)), known=known)
 
     def _warn(self, index: int, sentence: str) -> None:
         self._tell(self._events.warned_of(index, sentence))
@@ -101,7 +113,7 @@ class SpeakerStage:
         self._tell(self._events.progressed(Stage.DIARIZING, index, 0.0, audio.duration_s))
         return await diarizer.diarize(audio.samples, self._task.options, tell=progressed)
 
-    def _forgive(self, error: Exception, index: int, segments: tuple[Segment, ...]) -> Named:
+    def _forgive(self, error: Exception, index: int, segments: tuple[Segment, ...], which: str) -> Named:
         known = error if isinstance(error, BtworkerError) else translate(error)
         log.warning("diarization_failed", error=type(error).__name__, exc_info=error)
         if known is None:
@@ -112,10 +124,10 @@ class SpeakerStage:
             self.gpu_broke, why = True, GPU_BROKE
         else:
             why = known.message
-        return self._without(index, segments, why)
+        return self._without(index, segments, which, why)
 
-    def _without(self, index: int, segments: tuple[Segment, ...], why: str) -> Named:
-        self._warn(index, f"the transcript has no speakers: {why}")
+    def _without(self, index: int, segments: tuple[Segment, ...], which: str, why: str) -> Named:
+        self._warn(index, f"{which}the transcript has no speakers: {why}")
         return Named(segments, no_speakers=why)
 
     def _count_warning(self, found: int) -> str | None:

@@ -18,7 +18,9 @@ import numpy.typing as npt
 
 from btworker.engine.sound import process
 from btworker.engine.sound.ffmpeg_log import BoundedLog, Report, read_report
-from btworker.engine.sound.sink import DISK_RESERVE_BYTES, SampleSink
+from btworker.engine.sound.files import DISK_RESERVE_BYTES
+from btworker.engine.sound.layout import Channel, Stretch
+from btworker.engine.sound.sink import SampleSink
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
 
@@ -49,7 +51,12 @@ class Audio:
 
     path: Path
     sample_count: int
+    """Number of samples of each channel."""
     warnings: tuple[str, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    """Channels of the recording, where each is by itself; the file of the first one is `path`."""
+    stretches: tuple[Stretch, ...] = ()
+    """Ranges of the recording that were decoded, where it was not all of it."""
 
     @property
     def duration_s(self) -> float:
@@ -62,8 +69,9 @@ class Audio:
         return np.memmap(self.path, dtype="<i2", mode="r", shape=(self.sample_count,))
 
     def discard(self) -> None:
-        """Remove the scratch file."""
-        self.path.unlink(missing_ok=True)
+        """Remove the scratch files."""
+        for path in {self.path, *(channel.path for channel in self.channels)}:
+            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +112,8 @@ class Budget:
         if sample_count > limits.max_audio_s * SAMPLE_RATE:
             raise BtworkerError(
                 ErrorCode.AUDIO_TOO_LONG,
-                f"the recording is longer than the {_hours(limits.max_audio_s)} that this worker takes; "
-                "split it, or have WORKER_MAX_AUDIO_HOURS raised",
+                f"the recording is longer than the {_hours(limits.max_audio_s)} that this worker takes, in which each "
+                "channel counts that is transcribed by itself; split it, or have WORKER_MAX_AUDIO_HOURS raised",
             )
         if time.monotonic() > self._deadline:
             raise BtworkerError(ErrorCode.TIMEOUT, "decoding the recording took too long and was given up")
@@ -131,15 +139,19 @@ class FfmpegRun:
         new_sink: Callable[[Callable[[], Report]], SampleSink],
         budget: Budget,
         *,
+        begins_s: float = 0.0,
         suits: Callable[[Report], bool] = lambda _: True,
     ) -> None:
-        """Prepare a run, which may read `source`. `new_sink` gets a function that returns the report so far, and makes
-        the sink of the samples. A run whose report `suits` refuses is stopped at its first sample, when the log has
-        listed the tracks."""
+        """Prepare a run, which may read `source`, a recording that begins at `begins_s` of the file's sound.
+
+        `new_sink` gets a function that returns the report so far, and makes the sink of the samples. A run whose report
+        `suits` refuses is stopped at its first sample, when the log has listed the tracks.
+        """
         self._command = command
         self._source = source
         self._sink = new_sink(lambda: self.report)
         self._budget = budget
+        self._begins_s = begins_s
         self._suits = suits
         self._last_sample_at = time.monotonic()
         self._log = BoundedLog()
@@ -162,16 +174,16 @@ class FfmpegRun:
     @property
     def progress(self) -> DecodeProgress:
         """Progress of the run."""
-        count, promised_s = self._sink.at + self._sink.sample_count, self.report.duration_s
-        total_s = 0.0 if promised_s is None else max(count / SAMPLE_RATE, self._sink.at / SAMPLE_RATE + promised_s)
-        return DecodeProgress(count, total_s)
+        reached_s, promised_s = self._sink.position / SAMPLE_RATE, self.report.duration_s
+        total_s = 0.0 if promised_s is None else max(reached_s, self._begins_s + promised_s)
+        return DecodeProgress(self._sink.placed, total_s)
 
     def steps(self) -> Generator[DecodeProgress, None, None]:
         """Run ffmpeg to its end, or kill it. Raises TIMEOUT, and what the budget and the sink raise."""
         program = process.start(self._command, cpu_s=self._budget.limits.wall_s, source=self._source)
         try:
             yield from self._pump(program)
-            if not self.is_unsuited:
+            if not (self.is_unsuited or self._sink.is_over):
                 self.status = program.wait(timeout=process.EXIT_S)
         except subprocess.TimeoutExpired as error:
             raise BtworkerError(ErrorCode.TIMEOUT, "ffmpeg did not end after the recording was decoded") from error
@@ -187,11 +199,11 @@ class FfmpegRun:
         with selectors.DefaultSelector() as pipes:
             pipes.register(program.stdout, selectors.EVENT_READ, lambda data: self._take_sound(data, log_pipe))
             pipes.register(program.stderr, selectors.EVENT_READ, self._log.add)
-            while pipes.get_map() and not self.is_unsuited:
+            while pipes.get_map() and not (self.is_unsuited or self._sink.is_over):
                 for key, _ in pipes.select(POLL_S):
                     self._take(pipes, key)
                 silent_s = time.monotonic() - self._last_sample_at
-                self._budget.check(self._sink.at + self._sink.sample_count, silent_s=silent_s)
+                self._budget.check(self._sink.written, silent_s=silent_s)
                 if time.monotonic() >= next_report:
                     next_report = time.monotonic() + REPORT_EVERY_S
                     yield self.progress

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 MAGIC = b"\0\nSMJPEG"
 HEADER_BYTES = len(MAGIC) + 8
 PACKET, END_OF_HEADER, END = b"sndD", b"HEND", b"DONE"
+SOUND = b"_SND"
+CHANNELS_AT = 11
+"""Byte of the sound's header that has the number of channels."""
 
 
 class PacketReader:
@@ -18,6 +21,8 @@ class PacketReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._in_header = True
+        self.channels = 1
+        """Number of channels, once the header has come."""
         self.ended = False
         """Whether the mark at the end has come, so that no packet is missing."""
 
@@ -55,5 +60,7 @@ class PacketReader:
                 return at + 4
             if len(self._buffer) < at + 8:
                 break
+            if self._buffer[at : at + 4] == SOUND and len(self._buffer) > at + CHANNELS_AT:
+                self.channels = self._buffer[at + CHANNELS_AT]
             at += 8 + struct.unpack_from(">I", self._buffer, at + 4)[0]
         return 0

@@ -10,6 +10,7 @@ import numpy as np
 from btworker.engine.cooperate.ticket import Condition
 from btworker.engine.sound.decoding import decode
 from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits
+from btworker.engine.sound.layout import Wanted
 from btworker.engine.sound.recording import Samples
 
 
@@ -26,13 +27,14 @@ class SoundPool:
         target: Path,
         *,
         limits: Limits,
+        wanted: Wanted = Wanted(),  # noqa: B008 - frozen
         tell: Callable[[DecodeProgress], None],
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> "GrowingSound":
         """Decode in the pool. Whoever begins it closes it; while it is waited for, it is inside `waiting`, and
         tells how far ffmpeg is."""
         sound = GrowingSound(target, tell, waiting)
-        steps = decode(source, target, limits=limits, canceled=lambda: sound.closed)
+        steps = decode(source, target, limits=limits, canceled=lambda: sound.closed, wanted=wanted)
         sound.follow(steps, self._threads)
         return sound
 

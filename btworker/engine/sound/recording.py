@@ -2,6 +2,7 @@
 there."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,13 @@ import numpy.typing as npt
 from btworker.ffmpeg import SAMPLE_RATE
 
 Samples = npt.NDArray[np.int16]
+
+
+def samples_of(path: Path, count: int, *, first: int = 0) -> Samples:
+    """Map samples of a scratch file into memory."""
+    if not count:
+        return np.empty(0, np.int16)
+    return np.memmap(path, dtype="<i2", mode="r", offset=2 * first, shape=(count,))
 
 
 class Sound(Protocol):

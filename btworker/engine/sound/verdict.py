@@ -15,9 +15,11 @@ from btworker.engine.sound.clock import Gap
 from btworker.engine.sound.containers import Findings
 from btworker.engine.sound.ending import tolerance_s
 from btworker.engine.sound.ffmpeg_log import Report
+from btworker.engine.sound.layout import Channel, Stretch
 from btworker.engine.sound.mix import MOST_CHANNELS
 from btworker.engine.sound.parts import Part
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.ffmpeg import SAMPLE_RATE
 
 CAME_TO_THE_END = frozenset({0, 69})
 """ffmpeg's status when it has read all that the file has; 69: most of that was damaged."""
@@ -137,8 +139,8 @@ class Outcome:
     decoded_s: float
     begins_s: float = 0.0
     """Time at which the recording begins, among several in one file."""
-    track: int = 0
-    """Number of the audio track that was decoded, from 0."""
+    track: int | None = 0
+    """Number of the audio track that was decoded, from 0; None where all of them are."""
     gaps: Sequence[Gap] = ()
     tags: int = 0
     """Number of tags amid an MP3, each of which looks like a damaged packet."""
@@ -164,7 +166,7 @@ class Outcome:
 def warnings(outcome: Outcome, findings: Findings, *, is_cut_off: bool) -> Iterator[str]:
     """Yield what the user has to know of a recording that could be decoded."""
     report, decoded_s = outcome.report, outcome.decoded_s
-    if len(report.audio) > 1:
+    if len(report.audio) > 1 and outcome.track is not None:
         yield _which_track(len(report.audio), outcome.track)
     if is_cut_off:
         yield (
@@ -207,3 +209,32 @@ def not_decoded(part: Part, error: BtworkerError) -> str:
     """Make the warning of one of several recordings that gives no sound."""
     count = part.end - part.start
     return f"{count:,} bytes of the file, from byte {part.start:,} on, were not transcribed: {error.message}"
+
+
+def same_channels(channels: Sequence[Channel]) -> Iterator[str]:
+    """Yield the warnings of channels with the same sound."""
+    for one in channels:
+        if one.same_as is not None:
+            yield (
+                f"channel {one.number} has the same sound as channel {one.same_as}: "
+                f"it was transcribed once, as channel {one.same_as}"
+            )
+
+
+def behind_the_end(start_s: float, length_s: float) -> BtworkerError:
+    """Make the error of a range that the recording ends before."""
+    length = f"is {length_s:.1f} s long" if length_s else "is shorter"
+    return BtworkerError(
+        ErrorCode.BAD_OPTION,
+        f"the recording {length}: the range from {start_s:.1f} s on begins behind its end",
+        param="ranges",
+    )
+
+
+def ends_early(end_s: float, stretch: Stretch) -> str:
+    """Make the warning of a range that the recording ends in."""
+    reached_s = stretch.start_s + stretch.count / SAMPLE_RATE
+    return (
+        f"the recording ends at {reached_s:.1f} s, before the range up to {end_s:.1f} s does; "
+        "it was transcribed to its end"
+    )

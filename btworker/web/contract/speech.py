@@ -21,6 +21,7 @@ from btworker.web.contract.operation import (
 )
 from btworker.web.openai.handlers import GRANULARITIES, PLAIN_TEXT, RESPONSE_FORMATS, TRANSLATION_FORMATS
 from btworker.web.openai.shapes import Diarized, Model, Models, Plain, Verbose
+from btworker.web.options import OptionsForm
 
 TAG = "audio"
 _SPOKEN: Content = {
@@ -46,6 +47,11 @@ _ANSWERS = {
 _REFUSALS = (*ADMISSION, ErrorCode.NOT_FOUND)
 
 
+_TAKES = ("channels", "multichannel", "start", "end", "ranges")
+_OURS = OptionsForm.model_json_schema()["properties"]
+"""Options of ours that mean the same here."""
+
+
 def _form(formats: tuple[str, ...]) -> Content:
     """What OpenAI's clients send, as far as it has a meaning here."""
     fields: Schema = {
@@ -64,6 +70,7 @@ def _form(formats: tuple[str, ...]) -> Content:
         "stream": {"type": "boolean", "default": False},
         **KNOWN_SPEAKERS,
         "include": {"const": "", "description": "not supported: there are no logprobs"},
+        **{name: _OURS[name] for name in _TAKES},
         "chunking_strategy": {"type": "string", "description": "accepted, without effect"},
     }
     return {FORM: Form(fields, ())}

@@ -96,7 +96,8 @@ def _segment(spoken: Spoken) -> str:
         "end": spoken.end,
         "text": spoken.text.strip(),
     }
-    return json.dumps({**shape, **({} if spoken.speaker is None else {"speaker": spoken.speaker})}, ensure_ascii=False)
+    whose = {"speaker": spoken.speaker, "channel": spoken.channel}
+    return json.dumps({**shape, **{k: v for k, v in whose.items() if v is not None}}, ensure_ascii=False)
 
 
 def _place(spoken: Spoken) -> tuple[int, int]:

@@ -232,7 +232,7 @@ class Upload:
             Input(item.input_id, item.filename, stem, item.size_bytes, item.sha256)
             for item, stem in zip(self._files, stems, strict=True)
         )
-        largest_bytes = max(item.size_bytes for item in inputs)
+        largest_bytes = max(item.size_bytes for item in inputs) * options.expected_channels
         await admission.check_room(self._context, incoming_bytes=0, largest_bytes=largest_bytes)
         if self._has_folder:
             await self._data.run(self._sync_folders)

@@ -40,8 +40,11 @@ KNOWN = (
     *("model", "language", "prompt", "temperature", "response_format"),
     *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages", "url"),
     *(SPEAKER_NAMES, SPEAKER_REFERENCES),
+    *("channels", "multichannel", "start", "end", "ranges"),
 )
-REPEATABLE = frozenset({"timestamp_granularities", "include", "languages", SPEAKER_NAMES})
+AS_OURS = ("language", "prompt", "temperature", "url", "channels", "multichannel", "start", "end", "ranges")
+"""Fields that mean what our options of these names mean."""
+REPEATABLE = frozenset({"timestamp_granularities", "include", "languages", "ranges", SPEAKER_NAMES})
 FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
 """OpenAI's 0 lets the temperature rise where a window fails, which is what ours does without one."""
 
@@ -69,7 +72,11 @@ class Asked:
             if name not in REPEATABLE and len(set(given)) > 1:
                 raise _bad(name, f"{name} is given twice")
         self._read(values)
-        kept = ((name, values[name][-1]) for name in ("language", "prompt", "temperature", "url") if name in values)
+        kept = (
+            (name, ",".join(values[name]) if name == "ranges" else values[name][-1])
+            for name in AS_OURS
+            if name in values
+        )
         ours: list[tuple[str, str]] = [pair for pair in kept if pair not in FALLBACK]
         ours += self._of_model(values.get("model", [""])[-1])
         ours += ((SPEAKER_NAMES, name) for name in values.get(SPEAKER_NAMES, ()))

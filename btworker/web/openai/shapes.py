@@ -5,7 +5,7 @@ from typing import Literal
 
 from typing_extensions import NotRequired, TypedDict
 
-from btworker.transcript import Segment, Transcript
+from btworker.transcript import Segment, Transcript, Word
 from btworker.web.languages import LANGUAGES
 
 
@@ -36,6 +36,7 @@ class VerboseSegment(TypedDict):
     avg_logprob: float | None
     compression_ratio: float | None
     no_speech_prob: float | None
+    channel: NotRequired[int]
 
 
 class VerboseWord(TypedDict):
@@ -44,6 +45,7 @@ class VerboseWord(TypedDict):
     word: str
     start: float
     end: float
+    channel: NotRequired[int]
 
 
 class Verbose(TypedDict):
@@ -67,6 +69,7 @@ class DiarizedSegment(TypedDict):
     end: float
     text: str
     speaker: str
+    channel: NotRequired[int]
 
 
 class Diarized(TypedDict):
@@ -113,7 +116,7 @@ def verbose(transcript: Transcript, *, task: str, granularities: frozenset[str])
         shape["segments"] = [_whispers(segment) for segment in transcript.segments]
     if "word" in granularities:
         words = (word for segment in transcript.segments for word in segment.words)
-        shape["words"] = [{"word": word.word.strip(), "start": word.start, "end": word.end} for word in words]
+        shape["words"] = [_word(word) for word in words]
     return shape
 
 
@@ -145,8 +148,15 @@ def last_events(transcript: Transcript, *, text: str, speakers: bool) -> Iterato
     yield {"type": "transcript.text.done", "text": text, "usage": _usage(transcript)}
 
 
+def _word(word: Word) -> VerboseWord:
+    shape: VerboseWord = {"word": word.word.strip(), "start": word.start, "end": word.end}
+    if word.channel is not None:
+        shape["channel"] = word.channel
+    return shape
+
+
 def _whispers(segment: Segment) -> VerboseSegment:
-    return {
+    shape: VerboseSegment = {
         "id": segment.id,
         "seek": segment.seek,
         "start": segment.start,
@@ -158,24 +168,32 @@ def _whispers(segment: Segment) -> VerboseSegment:
         "compression_ratio": segment.compression_ratio,
         "no_speech_prob": segment.no_speech_prob,
     }
+    if segment.channel is not None:
+        shape["channel"] = segment.channel
+    return shape
 
 
 def _said(segment: Segment) -> DiarizedSegment:
-    return {
+    shape: DiarizedSegment = {
         "type": "transcript.text.segment",
         "id": f"seg_{segment.id}",
         "start": segment.start,
         "end": segment.end,
         "text": segment.text.strip(),
-        "speaker": _label(segment.speaker),
+        "speaker": _label(segment),
     }
+    if segment.channel is not None:
+        shape["channel"] = segment.channel
+    return shape
 
 
-def _label(speaker: str | None) -> str:
-    """The name of somebody known; else SPEAKER_00 is A, and behind Z come AA, AB and so on."""
-    prefix, _, digits = (speaker or "SPEAKER_00").rpartition("_")
+def _label(segment: Segment) -> str:
+    """The name of somebody known; else SPEAKER_00 is A, and behind Z come AA, AB and so on. Without speakers, each
+    channel is one."""
+    speaker = segment.speaker or f"SPEAKER_{(segment.channel or 1) - 1:02d}"
+    prefix, _, digits = speaker.rpartition("_")
     if prefix != "SPEAKER" or not digits.isdecimal():
-        return speaker or ""
+        return speaker
     number = int(digits)
     letters = ""
     while number >= 0:

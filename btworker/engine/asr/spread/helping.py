@@ -2,8 +2,7 @@
 
 from collections.abc import Generator
 from functools import partial
-
-import numpy as np
+from pathlib import Path
 
 from btworker.engine.asr.fast import WindowRequester, windows_ahead
 from btworker.engine.asr.recognition import run_name, transcriber_of
@@ -11,22 +10,24 @@ from btworker.engine.asr.spread.shares import PART, Shares
 from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.side_by_side import side_by_side
 from btworker.engine.cooperate.ticket import answers
-from btworker.engine.sound.recording import Whole
+from btworker.engine.sound.recording import Whole, samples_of
 from btworker.jobs import Options
 from btworker.logs import get_logger
 
 log = get_logger()
 
 
-def help_with(model: Model, shares: Shares, options: Options, sha256: str) -> Generator[None, None, int]:
+def help_with(
+    model: Model, shares: Shares, options: Options, sha256: str, *, take: int = 0
+) -> Generator[None, None, int]:
     """Decode parts that no process has until there are none; yields after each step, returns the number of windows.
 
     Raises OSError where the job has ended meanwhile.
     """
     plan = shares.plan
-    if plan.run != run_name(model, sha256, options):
+    if plan.run != run_name(model, sha256, options, take=take):
         return 0  # other versions, or another model: it would not be the same text
-    sound = Whole(np.memmap(plan.sound, dtype="<i2", mode="r", shape=(plan.samples,)))
+    sound = Whole(samples_of(Path(plan.sound), plan.samples, first=plan.first))
     requester = WindowRequester(model, sound, options, transcriber_of(model, options, sha256, plan.language))
     going: set[int] = set()
 

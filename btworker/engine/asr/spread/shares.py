@@ -44,6 +44,8 @@ class Plan:
     samples: int
     language: str
     windows: tuple[Window, ...]
+    first: int = 0
+    """Sample of the file at which the sound begins."""
 
     @property
     def parts(self) -> int:
