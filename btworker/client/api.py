@@ -19,7 +19,7 @@ from btworker.client.events import Event, events
 from btworker.client.model import Job, JobPage, read_job, read_page
 from btworker.client.resumable import NotSpokenError, ResumableUpload
 from btworker.client.send import read_json, send_upload
-from btworker.client.upload import ProgressCallback, Upload
+from btworker.client.upload import ProgressCallback, Upload, open_file
 from btworker.jobs import JobStatus
 
 CONNECT_S = 10.0
@@ -163,6 +163,21 @@ class Client:
         query = {"limit": str(limit), "status": status and status.value, "cursor": cursor}
         return read_page(await self._ask("GET", "/v1/jobs", {k: v for k, v in query.items() if v is not None}))
 
+    async def voices(self) -> list[Mapping[str, Any]]:
+        """The stored voices, as the API shows them."""
+        return list((await self._ask("GET", "/v1/voices"))["voices"])
+
+    async def add_voice(self, name: str, path: str | Path) -> Mapping[str, Any]:
+        """Store the voice of 2 to 30 s of a file, in which that person alone speaks. Waits for it."""
+        with open_file(Path(path)) as file:
+            form = aiohttp.FormData({"name": name})
+            form.add_field("file", file, filename="voice")
+            return _object(await self._ask("POST", "/v1/voices", data=form))
+
+    async def delete_voice(self, voice_id: str) -> None:
+        """Delete a stored voice; jobs that were submitted with it keep their copy."""
+        await self._ask("DELETE", f"/v1/voices/{quote(voice_id, safe='')}")
+
     async def wait(
         self,
         job_id: str,
@@ -240,10 +255,13 @@ class Client:
                 on_away()
             await asyncio.sleep(AWAY_S)
 
-    async def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None) -> Any:
+    async def _ask(
+        self, method: str, path: str, query: Mapping[str, str] | None = None, data: aiohttp.FormData | None = None
+    ) -> Any:
         """The JSON of an answer, None where it is empty."""
         with explained(self.base_url):
-            async with self._http.request(method, self._url(path), params=query, allow_redirects=False) as response:
+            url = self._url(path)
+            async with self._http.request(method, url, params=query, data=data, allow_redirects=False) as response:
                 if not 200 <= response.status < 300:
                     raise await refused(response)
                 if response.status == 204:

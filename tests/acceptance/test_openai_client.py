@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -109,6 +110,18 @@ def test_speakers_are_letters(client: Any) -> None:
     assert all(segment.type == "transcript.text.segment" for segment in answer.segments)
 
 
+def first_speaker() -> str:
+    """Eight seconds of who speaks first in the sample, as a data URL."""
+    import base64
+
+    from tests.speech.conftest import write_wav
+    from tests.speech.diarization.cases import decoded
+
+    with TemporaryDirectory() as folder:
+        path = write_wav(Path(folder) / "first.wav", decoded(DEMO / "sample.flac")[: 8 * 16_000])
+        return f"data:audio/wav;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
 def joined(events: list[Any]) -> str:
     """The deltas in one piece."""
     return "".join(event.delta for event in events if event.type == "transcript.text.delta")
@@ -140,12 +153,22 @@ def test_a_stream_says_the_text_as_it_comes(client: Any, worker: Worker) -> None
 
 
 def test_a_stream_of_speakers_ends_with_who_said_what(client: Any) -> None:
-    """The text while the job runs, the segments once their speakers are known, then the whole text."""
-    events = list(transcribe(client, DEMO / "sample.flac", stream=True, response_format="diarized_json"))
+    """The text while the job runs, the segments once their speakers are known, then the whole text; somebody known has
+    their name."""
+    events = list(
+        transcribe(
+            client,
+            DEMO / "sample.flac",
+            stream=True,
+            response_format="diarized_json",
+            known_speaker_names=["Ann"],
+            known_speaker_references=[first_speaker()],
+        )
+    )
     kinds = [event.type.rpartition(".")[2] for event in events]
     assert kinds == sorted(kinds, key=("delta", "segment", "done").index)
     segments = [event for event in events if event.type == "transcript.text.segment"]
-    assert {segment.speaker for segment in segments} == {"A", "B"}
+    assert {segment.speaker for segment in segments} == {"Ann", "B"}
     assert joined(events) == events[-1].text == " ".join(segment.text for segment in segments)
 
 

@@ -108,6 +108,19 @@ def test_voices_of_known_speakers_go_along(cli: Cli, recording: Path) -> None:
         assert (done.returncode, why in done.stderr) == (code, True), done.stderr
 
 
+def test_stored_voices_are_looked_after(cli: Cli, recording: Path) -> None:
+    """Added, listed, named by a job, and removed by their name."""
+    voice_id = cli("voices", "add", "Ann Lee", recording).stdout.strip()
+    assert voice_id.startswith("vo_")
+    assert cli("voices", "add", "ann lee", recording).returncode == 3
+    assert f"{voice_id}  Ann Lee" in cli("voices", "list").stdout
+    done = cli("transcribe", recording, "--known-speaker", "Ann Lee", "--json")
+    assert [one["name"] for one in json.loads(done.stdout)[0]["options"]["knownSpeakers"]] == ["Ann Lee"]
+    assert cli("voices", "rm", "Ann Lee").returncode == 0
+    assert cli("voices", "rm", "Ann Lee").returncode == 3
+    assert "no voices" in cli("voices", "list").stderr
+
+
 def test_an_option_that_the_server_refuses_is_3(cli: Cli, recording: Path) -> None:
     """The server's own sentence is shown."""
     done = cli("transcribe", recording, "--option", "colour=red")

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from btworker.voices import Voice
+from tests.http.resumable import TUS, metadata
 from tests.http.server import FORM, Running, field, file, form
 
 SOUND = bytes(range(256)) * 40
@@ -107,7 +108,7 @@ async def test_what_does_not_fit_together_is_refused(
 
 
 async def test_a_stored_voice_goes_along_as_a_copy(client: aiohttp.ClientSession, server: Running) -> None:
-    """By its name alone, also with a resumable upload's job; it can be deleted while the job waits."""
+    """By its name alone; it can be deleted while the job waits."""
     stored = server.context.voices.add("Ben", Voice((0.5, -0.25), "0123456789abcdef", 5.0))
     status, job = await sent(client, (NAME, "Ben"), ("prompt", "hold"))
     assert status == 201
@@ -122,6 +123,27 @@ async def test_a_stored_voice_goes_along_as_a_copy(client: aiohttp.ClientSession
     assert (await sent(client, (NAME, "Ben")))[0] == 400
     async with client.delete("/v1/voices/..%2Fjobs") as response:
         assert response.status == 404
+
+
+async def test_the_job_of_a_resumable_upload_names_stored_voices(
+    client: aiohttp.ClientSession, server: Running
+) -> None:
+    """One that is not there leaves the upload as it was."""
+
+    async def uploaded(name: str) -> tuple[int, str]:
+        submit = json.dumps({"knownSpeakerNames": [name], "prompt": "hold"})
+        headers = {**TUS, "Upload-Length": "6", "Upload-Metadata": metadata(filename="talk.wav", submit=submit)}
+        kind = {"Content-Type": "application/offset+octet-stream"}
+        async with client.post("/v1/uploads", data=b"speech", headers={**headers, **kind}) as response:
+            return response.status, await response.text()
+
+    server.context.voices.add("Ben", Voice((0.5, -0.25), "0123456789abcdef", 5.0))
+    assert (await uploaded("Ben"))[0] == 201
+    async with client.get("/v1/jobs") as response:
+        (job,) = (await response.json())["jobs"]
+    assert (server.settings.data_dir / "jobs" / job["workerJobId"] / "in" / "voice.0.json").exists()
+    status, answer = await uploaded("Cem")
+    assert (status, "no stored voice 'Cem'" in answer) == (400, True)
 
 
 async def test_what_is_no_voice_is_refused(client: aiohttp.ClientSession, server: Running) -> None:

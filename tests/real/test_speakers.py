@@ -53,7 +53,7 @@ def conversation() -> tuple[Samples, Turns]:
 
 
 def test_three_people_are_three(folder: Path, conversation: tuple[Samples, Turns]) -> None:
-    """By one pass a chunk, with the very turns of stock pyannote; fewer than a tenth of the speech is wrong."""
+    """By one pass a chunk, with the very turns of stock pyannote; less than 15 % of the speech is wrong."""
     samples, reference = conversation
     settings = settings_of(folder)
     diarizer = Diarizer(settings, on_gpu=False)
@@ -69,7 +69,7 @@ def test_three_people_are_three(folder: Path, conversation: tuple[Samples, Turns
         found = diarize(diarizer, samples)
     assert found.speaker_count == 3
     speech_s, *wrong_s = errors(reference, found.turns, len(samples) / RATE)
-    assert sum(wrong_s) < 0.1 * speech_s
+    assert sum(wrong_s) < 0.15 * speech_s
     assert sum(passes) <= len(samples) / RATE - 10 + 2  # chunks of 10 s, one a second
     assert same_turns(found.turns, stock_pipeline(settings)(samples))
 
@@ -107,7 +107,7 @@ def test_people_are_known_by_other_recordings_of_theirs(folder: Path, conversati
         for other in found.turns
         if names[other.speaker] == turn.speaker
     )
-    assert right_s > 0.9 * sum(turn.end - turn.start for turn in reference)
+    assert right_s > 0.85 * sum(turn.end - turn.start for turn in reference)
     without = match({speaker: voice for speaker, voice in found.voices.items() if names[speaker] != "linda"}, known,
                     Likeness(0.5, 0.05))  # fmt: skip
     assert [one.name for one in without if not one.matched] == ["linda"]
