@@ -68,6 +68,9 @@ class WorkSettings(BaseSettings):
     """MB that a child may grow after its start before the same happens. 0 = never."""
     quarantine_minutes: float = Field(30.0, ge=0.01, le=10_080, validation_alias=env("WORKER_QUARANTINE_MINUTES"))
     """Minutes that a GPU is left alone after it failed three different jobs in a row."""
+    idle_unload_minutes: float = Field(0.0, ge=0, le=10_080, validation_alias=env("WORKER_IDLE_UNLOAD_MINUTES"))
+    """Minutes without a job after which a child ends, so that all its GPU memory is free for others. The next job
+    starts it again and waits for the model. 0 = never."""
 
     @field_validator("max_concurrent_jobs", mode="before")
     @classmethod

@@ -76,6 +76,11 @@ class ServiceCollector(Collector):
         resting = GaugeMetricFamily(
             "btworker_worker_quarantined", "Workers whose GPU failed job after job and is left alone.", labels=("gpu",)
         )
+        unloaded = GaugeMetricFamily(
+            "btworker_worker_unloaded",
+            "Workers whose child ended for want of jobs; the next job starts it.",
+            labels=("gpu",),
+        )
         progress = GaugeMetricFamily(
             "btworker_worker_last_progress_timestamp_seconds",
             "When a worker of this GPU last got a job or said anything about one; 0 = not yet.",
@@ -87,13 +92,14 @@ class ServiceCollector(Collector):
         for gpu, workers in sorted(self._workers_by_gpu().items()):
             up.add_metric((gpu,), sum(worker.ready for worker in workers))
             resting.add_metric((gpu,), sum(worker.phase is Phase.QUARANTINED for worker in workers))
+            unloaded.add_metric((gpu,), sum(worker.phase is Phase.UNLOADED for worker in workers))
             progress.add_metric((gpu,), max(worker.last_progress_at or 0 for worker in workers))
             counts = Counter(dict.fromkeys(RESTART_REASONS, 0))
             for worker in workers:
                 counts.update(dict(worker.restarts))
             for reason, count in counts.items():
                 restarts.add_metric((gpu, reason), count)
-        yield from (up, resting, progress, restarts)
+        yield from (up, resting, unloaded, progress, restarts)
 
     def _workers_by_gpu(self) -> dict[str, list[WorkerState]]:
         found: dict[str, list[WorkerState]] = {}

@@ -16,7 +16,7 @@ Rules
 - EOF on the control pipe means that the parent died: the child ends itself at once.
 - A child in which a job says nothing for longer than its stage may take (limits.py) is killed, and a GPU that fails job
   after job is left alone for a while. A child that has done much work, or has grown, gives way to a fresh one once the
-  last job in it is over.
+  last job in it is over. One that had no job for long ends, and its successor comes with the next job.
 - The jobs of one child share its fate, and its model (placing.py). Where it dies with several in it, nobody knows which
   of them was the cause: WorkerLost says so, and they run again alone.
 - A child that cannot load says Unready with a sentence, and is tried again with a long back-off; the service stays up.
@@ -44,6 +44,10 @@ class Phase(str, Enum):
     """Between a death and the next start."""
     QUARANTINED = "quarantined"
     """Its GPU failed job after job, and gets a rest."""
+    UNLOADED = "unloaded"
+    """It had no job for WORKER_IDLE_UNLOAD_MINUTES, and its child ended: the next job starts one."""
+    RELOADING = "reloading"
+    """Its child starts for a job, after UNLOADED."""
     STOPPED = "stopped"
 
 
@@ -69,9 +73,14 @@ class WorkerState:
     """What its child does for a model, where that is what it is at."""
 
     @property
-    def ready(self) -> bool:
-        """It can take jobs, now or after those that it has."""
+    def loaded(self) -> bool:
+        """It has a child with a model."""
         return self.phase in (Phase.IDLE, Phase.BUSY)
+
+    @property
+    def ready(self) -> bool:
+        """It can take jobs: now, after those that it has, or once its child is loaded for one."""
+        return self.loaded or self.phase in (Phase.UNLOADED, Phase.RELOADING)
 
 
 RESTART_REASONS = ("worker_crash", "gpu_oom", "gpu_error", "timeout", "canceled", "internal", "recycled")

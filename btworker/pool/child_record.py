@@ -4,12 +4,14 @@ worker.py notes facts in a ChildRecord while the child lives; once it is gone, e
 which the worker acts.
 """
 
+import time
 from dataclasses import dataclass, field
 from enum import Enum
 
 from btworker.errors import FAILURE_REASONS, ErrorCode
 from btworker.messages import Blame
 from btworker.pool import RESTART_REASONS
+from btworker.pool.limits import ChildLimits
 from btworker.pool.tasks import SignOfLife
 
 GPU_BROKE_LATE = "the GPU reported an error while speakers were told apart"
@@ -39,8 +41,26 @@ class ChildRecord:
     """Why it takes no more jobs, and gives way once the last one in it is over."""
     recycled: bool = False
     """It was told to give way."""
+    unloaded: bool = False
+    """It was told to end, for want of jobs."""
+    idle_at: float = field(default_factory=time.monotonic)
+    """When it last had something to do, by the monotonic clock."""
     shared: bool = False
     """It ended itself while several jobs were in it, whichever of them are left now."""
+
+    @property
+    def leaves(self) -> bool:
+        """It was told to go, and has nothing to do any more."""
+        return self.recycled or self.unloaded
+
+    def wear(self, limits: ChildLimits, *, rss_bytes: int, at_work: int) -> None:
+        """Note that it gives way once its jobs are over, where it has done or grown enough."""
+        grown = rss_bytes - self.rss_bytes
+        self.worn_out = self.worn_out or limits.worn_out(jobs=self.jobs, growth_bytes=grown, at_work=at_work)
+
+    def idle_for(self, limit_s: float) -> bool:
+        """Whether it had nothing to do for so long; never where the limit is 0."""
+        return 0 < limit_s <= time.monotonic() - self.idle_at
 
 
 class NextStart(Enum):
@@ -50,6 +70,7 @@ class NextStart(Enum):
     AFTER_CRASH = "after a delay that grows with each crash in a row"
     AFTER_FAILED_LOAD = "after a long delay: what it lacks rarely comes by itself"
     AFTER_QUARANTINE = "after the GPU's rest"
+    WITH_A_JOB = "with the next job"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +117,8 @@ def _blame(record: ChildRecord, jobs_left: int) -> Blame:
 
 
 def _next_start(record: ChildRecord) -> NextStart:
-    if record.recycled:
-        return NextStart.AT_ONCE
+    if record.leaves:
+        return NextStart.AT_ONCE if record.recycled else NextStart.WITH_A_JOB
     if record.quarantines_gpu:
         return NextStart.AFTER_QUARANTINE
     return NextStart.AFTER_CRASH if record.loaded else NextStart.AFTER_FAILED_LOAD

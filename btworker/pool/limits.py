@@ -25,7 +25,7 @@ STRIKES = 3
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """What the parent holds a child to. Seconds are wall time; 0 stands for "never" in the last two."""
+    """What the parent holds a child to. Seconds are wall time; 0 stands for "never" in the last three."""
 
     load_s: float
     decode_s: float
@@ -33,6 +33,8 @@ class ChildLimits:
     quarantine_s: float = 1800.0
     jobs: int = 0
     growth_bytes: int = 0
+    idle_s: float = 0.0
+    """Without a job; its child then ends."""
 
     def silence_s(self, stage: Stage | None) -> float:
         """Seconds without an event after which the child counts as hung; None: it is starting."""
@@ -61,6 +63,7 @@ def child_limits(settings: Settings, device: Device) -> ChildLimits:
         quarantine_s=settings.quarantine_minutes * 60,
         jobs=settings.recycle_jobs,
         growth_bytes=settings.recycle_growth_mb << 20,
+        idle_s=settings.idle_unload_minutes * 60,
     )
 
 

@@ -45,6 +45,7 @@ class ChildProcess:
 
     def __init__(self, spec: WorkerSpec, deliver: Callable[["ChildEvent | Gone"], None]) -> None:
         self._loop = asyncio.get_running_loop()
+        self._gone = asyncio.Event()
         self._deliver = deliver
         self._tasks = _CONTEXT.SimpleQueue()
         self._events = _CONTEXT.SimpleQueue()
@@ -103,17 +104,22 @@ class ChildProcess:
         """SIGKILL: also ends a child that is stopped or stuck in C code."""
         self._process.kill()
 
-    async def stop(self, gone: asyncio.Event, *, grace_s: float) -> None:
-        """The ladder: Stop, SIGTERM, SIGKILL, each after `grace_s` seconds; returns when `gone` is set."""
+    def dismiss(self, *, grace_s: float) -> None:
+        """Tell a child that has nothing to do to end, and kill it where it does not; Gone tells of its end."""
+        self.send(Stop())
+        self._loop.call_later(grace_s, self.kill)
+
+    async def stop(self, *, grace_s: float) -> None:
+        """The ladder: Stop, SIGTERM, SIGKILL, each after `grace_s` seconds; returns when the child is gone."""
         self.send(Stop())
         for step in (self.terminate, self.kill):
             try:
-                await asyncio.wait_for(gone.wait(), grace_s)
+                await asyncio.wait_for(self._gone.wait(), grace_s)
             except asyncio.TimeoutError:
                 step()
             else:
                 return
-        await gone.wait()
+        await self._gone.wait()
 
     def _read(self) -> None:
         while True:
@@ -129,9 +135,14 @@ class ChildProcess:
         self._tasks.close()
         self._hand_over(Gone(code))
 
+    def _take(self, event: "ChildEvent | Gone") -> None:
+        if isinstance(event, Gone):
+            self._gone.set()
+        self._deliver(event)
+
     def _hand_over(self, event: "ChildEvent | Gone") -> None:
         try:
-            self._loop.call_soon_threadsafe(self._deliver, event)
+            self._loop.call_soon_threadsafe(self._take, event)
         except RuntimeError:  # the loop is closed: the parent is on its way out, nobody listens
             return
 

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from itertools import chain, islice
 
 from btworker.config import Settings
 from btworker.jobs import Job, JobId
 from btworker.logs import wants_json
 from btworker.messages import RunTask
-from btworker.pool import PoolEvent, WorkerState
+from btworker.pool import Phase, PoolEvent, WorkerState
 from btworker.pool.devices import ffmpegs_per_child, find_gpus, places, threads_per_child
 from btworker.pool.helping import HelpEvent, Offers
 from btworker.pool.limits import child_limits
@@ -48,9 +49,23 @@ class Supervisor:
         self._watch = asyncio.create_task(self._look_around(), name="pool-watch")
 
     def pick(self, waiting: Iterable[Job]) -> JobId | None:
-        """The first job that can start now, see placing.py."""
-        job_id, self._kept = choose(waiting, self._room())
+        """The first job that can start now, see placing.py. Where none can, children that ended are started again."""
+        rest = iter(waiting)
+        first = tuple(islice(rest, self.slots))
+        job_id, self._kept = choose(chain(first, rest), self._room())
+        if job_id is None:
+            self._load_for(len(first))
+        else:
+            for worker in self._workers:
+                worker.stay()
         return job_id
+
+    def _load_for(self, jobs: int) -> None:
+        """Start as many of the children that ended for want of jobs as it takes for so many that wait."""
+        for worker in self._workers:
+            coming = sum(other.spec.slots for other in self._workers if other.phase is Phase.RELOADING)
+            if jobs > coming:
+                worker.load()
 
     def send(self, task: RunTask) -> WorkerState | None:
         """Give the task to a worker, but not to the one that is kept for a job before it."""

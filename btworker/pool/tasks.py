@@ -49,6 +49,8 @@ class Tasks:
         self._tasks: dict[JobId, RunTask] = {}
         self._signs: dict[JobId, SignOfLife] = {}
         self._help: tuple[HelpTask, SignOfLife] | None = None
+        self.last_progress_at: float | None = None
+        """When one began or gave a sign of life, in seconds since the epoch."""
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -77,11 +79,13 @@ class Tasks:
 
     def begin(self, task: RunTask) -> None:
         """Note one more task."""
+        self.last_progress_at = time.time()
         self._tasks[task.job_id] = task
         self._signs[task.job_id] = SignOfLife({0: Stage.INITIALIZING})
 
     def note(self, event: JobEvent) -> None:
         """Take an event of one of them as a sign of life, and note its stage."""
+        self.last_progress_at = time.time()
         if (sign := self._signs.get(event.job_id)) is None:
             return
         sign.renew()

@@ -4,6 +4,7 @@ STARTING --Ready--> IDLE --RunTask--> BUSY --its last job's Finished|Failed--> I
     ^ |               |                 |
     | +-- Unready, death, silence ------+--> WAITING | QUARANTINED --time--> STARTING
     +---- worn out, between two jobs ---+
+IDLE --no job for long--> UNLOADED (no child) --a job waits--> RELOADING --Ready--> IDLE
 
 A child has as many jobs at once as it has slots. When it dies with several in it, nobody knows which of them was the
 cause: each is told with that Blame, and is to run again alone.
@@ -11,7 +12,6 @@ cause: each is told with that Blame, and is to run again alone.
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 
 from btworker.errors import ErrorCode, ErrorInfo
@@ -33,17 +33,16 @@ from btworker.messages import (
     Ready,
     RunTask,
     ShareOffered,
-    Stop,
     Unready,
     WorkerLost,
 )
 from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
-from btworker.pool.backoff import Backoff
 from btworker.pool.child_record import GPU_BROKE_LATE, NOT_CANCELED, ChildRecord, End, NextStart, end_of, not_started
 from btworker.pool.helping import HelpEvent, help_with
-from btworker.pool.limits import CANCEL_GRACE_S, STOP_GRACE_S, ChildLimits, Strikes, quarantined
+from btworker.pool.limits import CANCEL_GRACE_S, STOP_GRACE_S, ChildLimits, Strikes
 from btworker.pool.placing import Vacancy
 from btworker.pool.process import ChildProcess, Gone
+from btworker.pool.restarts import Restarts
 from btworker.pool.tasks import Tasks
 from btworker.specs import WorkerSpec
 
@@ -61,14 +60,9 @@ class Worker:
         self._tasks = Tasks()
         self._emit = emit
         self._child: ChildProcess | None = None
-        self._gone = asyncio.Event()
-        self._gone.set()
-        self._backoff = Backoff()
-        self._timer: asyncio.TimerHandle | None = None
+        self._restarts = Restarts(spec, limits, self.start)
         self._info: EngineInfo | None = None
         self._problem: ErrorInfo | None = None
-        self._restarts: Counter[str] = Counter()
-        self._last_progress_at: float | None = None
         self._record = ChildRecord()
         self._strikes = Strikes()
         self._stopping = False
@@ -84,8 +78,8 @@ class Worker:
             model=self.model,
             slots=self.spec.slots,
             job_ids=self._tasks.ids,
-            restarts=tuple(self._restarts.items()),
-            last_progress_at=self._last_progress_at,
+            restarts=self._restarts.counts,
+            last_progress_at=self._tasks.last_progress_at,
             info=self._info,
             problem=self._problem,
             loading=self._record.loading,
@@ -105,15 +99,13 @@ class Worker:
         """It has nothing to do."""
         return self.phase is Phase.IDLE and not self._tasks.helps and not self._record.worn_out
 
-    def start(self) -> None:
+    def start(self, phase: Phase = Phase.STARTING) -> None:
         """Spawn a child. Main thread only."""
-        self._gone.clear()
-        self.phase = Phase.STARTING
+        self.phase = phase
         self._record = ChildRecord()
         try:
             self._child = ChildProcess(self.spec, self._on_event)
         except OSError as error:  # no memory, processes or descriptors left: that may change
-            self._gone.set()
             self._start_next(not_started(error.strerror or type(error).__name__))
             return
         log.info("child_started", worker=self.spec.index, childPid=self._child.pid, gpu=self.spec.device.label)
@@ -124,7 +116,6 @@ class Worker:
             raise RuntimeError(f"worker {self.spec.index} is {self.phase.value}, and has no slot")
         self._tasks.begin(task)
         self.phase = Phase.BUSY
-        self._last_progress_at = time.time()
         self._child.send(task)
 
     def help(self, task: HelpTask) -> None:
@@ -144,7 +135,7 @@ class Worker:
     def look(self) -> None:
         """Kill a child that, or a job in which, has been silent for too long. Called again and again."""
         record, child = self._record, self._child
-        if child is None or self._stopping or record.why or record.recycled:
+        if child is None or self._stopping or record.why or record.leaves:
             return
         why = "" if record.loaded else record.start.silence(self._limits)
         if (silent := self._tasks.silent(self._limits)) is not None:
@@ -154,14 +145,26 @@ class Worker:
         if why:
             log.error("child_killed", worker=self.spec.index, childPid=child.pid, reason=f"it {why}")
             self._kill(child, ErrorCode.TIMEOUT, why)
+        elif self.can_help and record.idle_for(self._limits.idle_s):
+            self._unload(child)
+
+    def load(self) -> None:
+        """Start a child for a job that waits, where the last one ended for want of jobs."""
+        if self.phase is Phase.UNLOADED:
+            self.phase = Phase.RELOADING
+            if self._child is None:  # else once it is gone
+                self.start(Phase.RELOADING)
+
+    def stay(self) -> None:
+        """Note that a job is on its way to a worker, so that this one does not end meanwhile."""
+        self._record.idle_at = time.monotonic()
 
     async def stop(self) -> None:
         """End the child by the ladder, and start no other."""
         self._stopping = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._restarts.cancel()
         if self._child is not None:
-            await self._child.stop(self._gone, grace_s=STOP_GRACE_S)
+            await self._child.stop(grace_s=STOP_GRACE_S)
         self.phase = Phase.STOPPED
 
     def _kill_if_still(self, task: RunTask, child: ChildProcess) -> None:
@@ -200,20 +203,21 @@ class Worker:
     def _on_ready(self, event: Ready) -> None:
         self.phase, self.model, self._info, self._problem = Phase.IDLE, event.model, event.info, None
         self._record.loaded, self._record.loading = True, ""
+        self.stay()
         self._record.rss_bytes = 0 if self._child is None else self._child.rss_bytes()
-        seconds = round(event.load_s, 2)
-        log.info("child_ready", worker=self.spec.index, childPid=event.pid, model=event.model, seconds=seconds)
+        facts = {"childPid": event.pid, "model": event.model, "seconds": round(event.load_s, 2)}
+        log.info("child_ready", worker=self.spec.index, **facts)
         self._emit(RoomChanged())
 
     def _on_helped(self, event: Helped) -> None:
         self._tasks.help_ended()
+        self.stay()
         self._emit(event)
         if event.fatal and event.error is not None:
             self.phase = Phase.STARTING
             self._ends_itself(event.error.message)
 
     def _on_job_event(self, event: JobEvent) -> None:
-        self._last_progress_at = time.time()
         self._tasks.note(event)
         if isinstance(event, ModelLoaded):
             self.model, self._record.loading = event.model, ""
@@ -244,21 +248,18 @@ class Worker:
 
     def _on_end(self, event: Finished | Failed) -> None:
         self._tasks.end(event.job_id)
+        self.stay()
         self._record.jobs += 1
         if isinstance(event, Finished) and not event.fatal:
-            self._backoff.worked()
+            self._restarts.worked()
             self._strikes.clear()
         if self.phase is not Phase.BUSY:
             return
-        self._record.worn_out = self._record.worn_out or self._worn_out()
+        rss = 0 if self._child is None else self._child.rss_bytes()
+        self._record.wear(self._limits, rss_bytes=rss, at_work=len(self._tasks))
         if not self._tasks:
             self.phase = Phase.IDLE
             self._recycle()
-
-    def _worn_out(self) -> str:
-        rss = 0 if self._child is None else self._child.rss_bytes()
-        grown = rss - self._record.rss_bytes
-        return self._limits.worn_out(jobs=self._record.jobs, growth_bytes=grown, at_work=len(self._tasks))
 
     def _recycle(self) -> None:
         """Let a worn-out child go between two jobs; `_on_gone` starts the next at once."""
@@ -266,13 +267,17 @@ class Worker:
             return
         log.info("child_recycled", worker=self.spec.index, childPid=child.pid, reason=self._record.worn_out)
         self.phase, self._record.recycled = Phase.STARTING, True
-        child.send(Stop())
-        asyncio.get_running_loop().call_later(STOP_GRACE_S, child.kill)
+        child.dismiss(grace_s=STOP_GRACE_S)
+
+    def _unload(self, child: ChildProcess) -> None:
+        """Let a child go that has nothing to do; `_on_gone` starts the next where a job came meanwhile."""
+        log.info("child_unloaded", worker=self.spec.index, childPid=child.pid, idleSeconds=self._limits.idle_s)
+        self.phase, self._record.unloaded = Phase.UNLOADED, True
+        child.dismiss(grace_s=STOP_GRACE_S)
 
     def _on_gone(self, event: Gone) -> None:
         helping, tasks = self._tasks.help_ended(), self._tasks.take_all()
         self._child, self.model = None, ""
-        self._gone.set()
         if self._stopping:
             return
         end = end_of(self._record, exited=event.sentence, jobs_left=len(tasks))
@@ -284,17 +289,12 @@ class Worker:
             self._emit(WorkerLost(task.job_id, task.attempt, end.sentence, end.code, end.blame))
 
     def _start_next(self, end: End) -> None:
-        self._restarts[end.restart_reason] += 1
+        if end.next_start is NextStart.WITH_A_JOB:
+            if self.phase is Phase.RELOADING:
+                self.start(Phase.RELOADING)
+            return
+        self._restarts.count(end)
         if end.next_start is NextStart.AT_ONCE:
             self.start()
-            return
-        delay_s = self._backoff.after_death(loaded=end.next_start is not NextStart.AFTER_FAILED_LOAD)
-        self.phase = Phase.WAITING
-        if end.next_start is NextStart.AFTER_QUARANTINE:
-            delay_s, self.phase = self._limits.quarantine_s, Phase.QUARANTINED
-            self._problem = quarantined(self.spec.device, self._limits, end.sentence)
-            log.error("gpu_quarantined", worker=self.spec.index, message=self._problem.message)
-        elif end.next_start is NextStart.AFTER_FAILED_LOAD and self._problem is None:
-            self._problem = ErrorInfo(ErrorCode.WORKER_CRASHED, f"the worker process {end.sentence}")
-        log.error("child_lost", worker=self.spec.index, message=f"a child {end.sentence}", restartInSeconds=delay_s)
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self.start)
+        else:
+            self.phase, self._problem = self._restarts.later(end, self._problem)

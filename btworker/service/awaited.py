@@ -27,8 +27,8 @@ def as_seen(job: Job, workers: Sequence[WorkerState]) -> Job:
 
 
 def unready(workers: Sequence[WorkerState]) -> str:
-    """Say why no worker takes jobs; empty where one does."""
-    if any(worker.ready for worker in workers):
+    """Say why no worker takes jobs at once; empty where one does."""
+    if any(worker.loaded for worker in workers):
         return ""
     coming = [worker.loading or STARTING for worker in workers if worker.problem is None]
     return coming[0] if coming else CANNOT_LOAD.format("; ".join(problems(workers)))

@@ -32,7 +32,19 @@ async def test_health(client: aiohttp.ClientSession) -> None:
 
 
 async def test_a_good_worker_is_ready(client: aiohttp.ClientSession) -> None:
-    assert await get(client, "/health/ready") == (200, {"status": "ready"})
+    assert await get(client, "/health/ready") == (200, {"status": "ready", "loading": False})
+
+
+@pytest.mark.parametrize("phase", [Phase.UNLOADED, Phase.RELOADING])
+async def test_a_worker_whose_child_comes_with_the_next_job_is_ready(
+    client: aiohttp.ClientSession, server: Running, phase: Phase
+) -> None:
+    """And says so; ping warns of nothing, and tells what the last child found."""
+    server.pool.phase = phase
+    assert await get(client, "/health/ready") == (200, {"status": "ready", "loading": True})
+    _, ping = await get(client, "/v1/ping")
+    assert "warnings" not in ping and ping["diarizationError"] == "HF_TOKEN is not set"
+    assert (await get(client, "/v1/preflight"))[1]["status"] == "ok"
 
 
 async def test_ready_gives_every_reason(client: aiohttp.ClientSession, server: Running) -> None:

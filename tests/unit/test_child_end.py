@@ -1,5 +1,6 @@
 """What the end of a child means: a table of what was known of it, and what follows."""
 
+import time
 from typing import Any
 
 import pytest
@@ -81,6 +82,11 @@ KILLED = "was killed by SIGKILL"
             End(CRASHED, KILLED, "recycled", Blame.OWN, NextStart.AT_ONCE),
             id="it gave way",
         ),
+        pytest.param(
+            {"loaded": True, "unloaded": True}, 0,
+            End(CRASHED, KILLED, "worker_crash", Blame.OWN, NextStart.WITH_A_JOB),
+            id="it had nothing to do, and was killed before it had ended",
+        ),
     ],
 )  # fmt: skip
 def test_what_the_end_of_a_child_means(facts: dict[str, Any], jobs_left: int, end: End) -> None:
@@ -99,3 +105,9 @@ def test_a_child_that_the_system_does_not_start_costs_no_job() -> None:
     end = not_started("Cannot allocate memory")
     assert end.sentence == "could not be started: Cannot allocate memory"
     assert (end.restart_reason, end.blame, end.next_start) == ("internal", Blame.NONE, NextStart.AFTER_FAILED_LOAD)
+
+
+def test_a_child_is_idle_only_after_its_limit_and_never_without_one() -> None:
+    """0 stands for never."""
+    record = ChildRecord(idle_at=time.monotonic() - 100)
+    assert [record.idle_for(limit_s) for limit_s in (0, 99, 200)] == [False, True, False]

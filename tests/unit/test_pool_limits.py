@@ -64,7 +64,9 @@ class Held:
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     """It has just begun."""
     job = Held()
-    monkeypatch.setattr("btworker.pool.tasks.time", SimpleNamespace(monotonic=lambda: job.now_s))
+    monkeypatch.setattr(
+        "btworker.pool.tasks.time", SimpleNamespace(monotonic=lambda: job.now_s, time=lambda: job.now_s)
+    )
     job.tasks.begin(RunTask(JOB, 1, Path("unused"), (), Options("tiny")))
     job.hear(Alive(JOB, 1))  # at our time
     return job

@@ -44,11 +44,12 @@ async def live(_request: web.Request) -> web.StreamResponse:
 
 
 async def ready(request: web.Request) -> web.StreamResponse:
-    """GET /health/ready: 200, or 503 with every reason; `loading` where the model is all that is awaited."""
+    """GET /health/ready: 200, or 503 with every reason; `loading` where the model is all that is awaited, and on a 200
+    where the next job brings it."""
     context = context_of(request)
     reasons = await _reasons(context, await _disk_space(context))
     if not reasons:
-        return json_answer(ReadyWire())
+        return json_answer(ReadyWire(loading=not any(worker.loaded for worker in context.service.workers())))
     code = ErrorCode.DRAINING if context.service.draining else ErrorCode.NOT_READY
     state = {"status": "not_ready", "reasons": reasons, "loading": len(reasons) == 1 and reasons[0].startswith(NOT_YET)}
     return error_response(code, "; ".join(reasons), more=state)

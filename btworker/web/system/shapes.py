@@ -28,6 +28,8 @@ class ReadyWire(Wire):
     """Jobs can be accepted and worked on."""
 
     status: Literal["ready"] = "ready"
+    loading: bool
+    """No child has a model: the next job starts one, and waits for it (WORKER_IDLE_UNLOAD_MINUTES)."""
 
 
 class NotReady(Refusal):

@@ -1,0 +1,164 @@
+"""How soon a worker with a real checkpoint can work: a start, a job after an idle child's end, `btworker transcribe`.
+
+    python bench/cold_start.py --checkpoint base.pt [--recording tests/data/real/jfk.opus] [--rounds 3]
+
+On the CPU. Wall time stands beside CPU time, which a busy machine changes least; memory is the child's, resident (RSS)
+and its own (RssAnon), once it is ready and after a job.
+"""
+
+import argparse
+import asyncio
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from support import ROOT, Server, memory_mb, report, server, spread, workplace
+
+POLL_S = 0.01
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+IDLE_MINUTES = "0.02"
+
+
+def speech(checkpoint: Path) -> dict[str, str]:
+    """Settings of a worker with this model."""
+    return {
+        "WORKER_ENGINE": "btworker.engine.engine:load",
+        "WORKER_MODEL": "measured",
+        "WORKER_MODELS": f"measured={checkpoint}",
+        "WORKER_OFFLINE": "1",
+    }
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def children_of(pid: int) -> list[int]:
+    """Process ids of its spawned children that load an engine."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in found if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+async def readiness(session: aiohttp.ClientSession, *, loading: bool) -> None:
+    """Return once the worker is ready, with a loaded child or without one."""
+    while True:
+        async with session.get("/health/ready") as response:
+            state = await response.json()
+        if response.status == 200 and state.get("loading", False) == loading:
+            return
+        await asyncio.sleep(POLL_S)
+
+
+async def job_s(session: aiohttp.ClientSession, recording: Path) -> float:
+    """Seconds from sending a recording until its job is complete."""
+    began = time.perf_counter()
+    form = aiohttp.FormData()
+    form.add_field("file", recording.read_bytes(), filename=recording.name)
+    async with session.post("/v1/jobs", data=form) as response:
+        job = await response.json()
+    while job["status"] not in ("complete", "failed"):
+        await asyncio.sleep(POLL_S)
+        async with session.get(f"/v1/jobs/{job['workerJobId']}") as response:
+            job = await response.json()
+    if job["status"] == "failed":
+        raise SystemExit(f"the job failed: {job['error']}")
+    return time.perf_counter() - began
+
+
+async def start(at: Server, began: float, recording: Path) -> dict[str, float]:
+    """A worker's start until it is ready, and its first two jobs."""
+    async with aiohttp.ClientSession(at.url, headers=at.authorization) as session:
+        await readiness(session, loading=False)
+        ready_s = time.perf_counter() - began
+        [child] = children_of(at.pid)
+        figures = {"ready_s": ready_s, "child_cpu_s": cpu_s(child), "parent_cpu_s": cpu_s(at.pid)}
+        figures |= {"ready_rss_mb": memory_mb(child), "ready_own_mb": memory_mb(child, "RssAnon")}
+        figures |= {"first_job_s": await job_s(session, recording), "second_job_s": await job_s(session, recording)}
+        return figures | {"rss_mb": memory_mb(child), "own_mb": memory_mb(child, "RssAnon")}
+
+
+async def after_idleness(at: Server, recording: Path) -> dict[str, float]:
+    """A job that finds no child, and one that finds it."""
+    async with aiohttp.ClientSession(at.url, headers=at.authorization) as session:
+        await readiness(session, loading=True)
+        cold_s = await job_s(session, recording)
+        return {"cold_job_s": cold_s, "warm_job_s": await job_s(session, recording)}
+
+
+def command(checkpoint: Path, recording: Path, folder: Path) -> dict[str, float]:
+    """`btworker transcribe --live` until its first line of text, and to its end."""
+    environment = {**os.environ, **speech(checkpoint), "WORKER_DEVICE": "cpu", "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", "btworker", "transcribe", str(recording), "--live", "--output-dir", str(folder)]
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        if not process.stdout.readline().startswith(b"["):
+            raise SystemExit("the command printed no text")
+        first_s = time.perf_counter() - began
+        process.stdout.read()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"first_text_s": first_s, "command_s": time.perf_counter() - began, "command_cpu_s": used_s}
+
+
+def once(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """One round."""
+    (folder / "out").mkdir()
+    figures = command(options.checkpoint, options.recording, folder / "out")
+    for name, settings in (("start", {}), ("idle", {"WORKER_IDLE_UNLOAD_MINUTES": IDLE_MINUTES})):
+        if name == "idle" and options.no_idle:
+            continue
+        (folder / name).mkdir()
+        began = time.perf_counter()
+        with server(folder / name, **speech(options.checkpoint), **settings) as at:
+            work = start(at, began, options.recording) if name == "start" else after_idleness(at, options.recording)
+            figures |= asyncio.run(work)
+    return figures
+
+
+ROWS = {
+    "first_text_s": "transcribe: seconds to the first text",
+    "command_s": "transcribe: seconds to its end",
+    "command_cpu_s": "transcribe: CPU seconds of all its processes",
+    "ready_s": "serve: seconds until ready",
+    "child_cpu_s": "serve: CPU seconds of the child until ready",
+    "parent_cpu_s": "serve: CPU seconds of the parent until ready",
+    "ready_rss_mb": "child when ready, MB",
+    "ready_own_mb": "child when ready, its own MB",
+    "rss_mb": "child after two jobs, MB",
+    "own_mb": "child after two jobs, its own MB",
+    "first_job_s": "first job, seconds",
+    "second_job_s": "second job, seconds",
+    "cold_job_s": "job without a child, seconds",
+    "warm_job_s": "the next one, seconds",
+}
+
+
+def main() -> None:
+    """All rounds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--recording", type=Path, default=ROOT / "tests" / "data" / "real" / "jfk.opus")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-idle", action="store_true", help="for releases without WORKER_IDLE_UNLOAD_MINUTES")
+    options = parser.parse_args()
+    rounds: list[dict[str, Any]] = []
+    for number in range(options.rounds):
+        with workplace() as folder:
+            rounds.append(once(options, folder))
+        print(f"  round {number + 1}: " + " ".join(f"{k}={v:.2f}" for k, v in rounds[-1].items()), flush=True)
+    rows = [(text, spread([one[name] for one in rounds])) for name, text in ROWS.items() if name in rounds[0]]
+    result = {name: statistics.median(one[name] for one in rounds) for name in ROWS if name in rounds[0]}
+    report("cold_start", rows, result, rounds)
+
+
+if __name__ == "__main__":
+    main()
