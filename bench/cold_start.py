@@ -57,11 +57,11 @@ async def readiness(session: aiohttp.ClientSession, *, loading: bool) -> None:
         await asyncio.sleep(POLL_S)
 
 
-async def job_s(session: aiohttp.ClientSession, recording: Path) -> float:
+async def job_s(session: aiohttp.ClientSession, recording: bytes) -> float:
     """Seconds from sending a recording until its job is complete."""
     began = time.perf_counter()
     form = aiohttp.FormData()
-    form.add_field("file", recording.read_bytes(), filename=recording.name)
+    form.add_field("file", recording, filename="recording")
     async with session.post("/v1/jobs", data=form) as response:
         job = await response.json()
     while job["status"] not in ("complete", "failed"):
@@ -73,7 +73,7 @@ async def job_s(session: aiohttp.ClientSession, recording: Path) -> float:
     return time.perf_counter() - began
 
 
-async def start(at: Server, began: float, recording: Path) -> dict[str, float]:
+async def start(at: Server, began: float, recording: bytes) -> dict[str, float]:
     """A worker's start until it is ready, and its first two jobs."""
     async with aiohttp.ClientSession(at.url, headers=at.authorization) as session:
         await readiness(session, loading=False)
@@ -85,7 +85,7 @@ async def start(at: Server, began: float, recording: Path) -> dict[str, float]:
         return figures | {"rss_mb": memory_mb(child), "own_mb": memory_mb(child, "RssAnon")}
 
 
-async def after_idleness(at: Server, recording: Path) -> dict[str, float]:
+async def after_idleness(at: Server, recording: bytes) -> dict[str, float]:
     """A job that finds no child, and one that finds it."""
     async with aiohttp.ClientSession(at.url, headers=at.authorization) as session:
         await readiness(session, loading=True)
@@ -119,7 +119,8 @@ def once(options: argparse.Namespace, folder: Path) -> dict[str, float]:
         (folder / name).mkdir()
         began = time.perf_counter()
         with server(folder / name, **speech(options.checkpoint), **settings) as at:
-            work = start(at, began, options.recording) if name == "start" else after_idleness(at, options.recording)
+            sound = options.recording.read_bytes()
+            work = start(at, began, sound) if name == "start" else after_idleness(at, sound)
             figures |= asyncio.run(work)
     return figures
 

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from btworker.config import Settings
+if TYPE_CHECKING:  # in a child, pydantic would be a quarter of a second for nothing
+    from btworker.config import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class EngineSettings:
     """Model -> the heads that word times come from, as WORKER_ALIGNMENT_HEADS has them."""
 
     @classmethod
-    def of(cls, settings: Settings, *, threads: int, ffmpeg_processes: int) -> "EngineSettings":
+    def of(cls, settings: "Settings", *, threads: int, ffmpeg_processes: int) -> "EngineSettings":
         """Make those of a child from the service's; what depends on the number of children is given."""
         return cls(
             default_model=settings.model,

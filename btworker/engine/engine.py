@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from btworker.checkpoints import Hashes
+from btworker.engine.asr.loading import checkpoint_of
 from btworker.engine.stack.faults import translated
 from btworker.engine.stack.surroundings import LOADING, Surroundings, look_around
 from btworker.errors import BtworkerError, ErrorCode
@@ -21,14 +23,21 @@ if TYPE_CHECKING:
 
 
 def load(spec: WorkerSpec) -> "WhisperEngine":
-    """Make the engine of one child. Cheap next to a model, and never fails: what is wrong is in its `info`."""
-    return WhisperEngine(spec, look_around(spec.device))
+    """Make the engine of one child. Cheap next to a model, and never fails: what is wrong is in its `info`.
+
+    The default model's checkpoint is hashed while torch is imported: each takes a core for seconds.
+    """
+    hashes = Hashes()
+    if (path := checkpoint_of(spec.settings.default_model, spec.settings)) is not None:
+        hashes.begin(path)
+    return WhisperEngine(spec, look_around(spec.device), hashes)
 
 
 class WhisperEngine:
     """One device, one loaded model at a time, any number of jobs. Implements pool.engine_api.Engine."""
 
-    def __init__(self, spec: WorkerSpec, surroundings: Surroundings) -> None:
+    def __init__(self, spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes) -> None:
+        self._hashes = hashes
         self.spec = spec
         """What this child was told at spawn."""
         self._surroundings = surroundings
@@ -63,7 +72,7 @@ class WhisperEngine:
         from btworker.engine.job.equipment import equip
 
         try:
-            self.equipment = equip(self.spec, self._surroundings, tell)
+            self.equipment = equip(self.spec, self._surroundings, self._hashes, tell)
         except BtworkerError as error:
             self._model_error = error.message
             raise

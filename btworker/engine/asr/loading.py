@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from btworker.checkpoints import official
 from btworker.messages import Loading
+from btworker.specs import EngineSettings
 
 Tell = Callable[[Loading], None]
 INTERVAL_S = 1.0
@@ -30,3 +33,9 @@ class LoadingReport:
                 self._tell(Loading(doing, done, total or 0))
 
         return progress
+
+
+def checkpoint_of(name: str, settings: EngineSettings) -> Path | None:
+    """Find where the checkpoint of a model is, or will be once it is downloaded; None where nobody knows the model."""
+    own, known = dict(settings.models).get(name), official(name)
+    return own or (settings.model_cache / known.filename if known else None)

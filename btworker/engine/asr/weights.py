@@ -17,11 +17,11 @@ from whisper.model import ModelDimensions
 from btworker.checkpoints import (
     FOLDER,
     FetchError,
+    Hashes,
     NotWhisperError,
     fetch,
     fetched_hashes,
     file_hashes,
-    file_sha256,
     forbids_commerce,
     look_into,
     official,
@@ -79,8 +79,15 @@ class Model:
         return LogMel(samples, n_mels=self.network.dims.n_mels, peak=peak, device=self.device)
 
 
-def load_model(name: str, settings: EngineSettings, device: torch.device, tell: Tell = lambda _loading: None) -> Model:
+def load_model(
+    name: str,
+    settings: EngineSettings,
+    device: torch.device,
+    tell: Tell = lambda _loading: None,
+    hashes: Hashes | None = None,
+) -> Model:
     """Load the model of this name. Raises BtworkerError MODEL_UNAVAILABLE with what to do."""
+    hashes = hashes or Hashes()
     report = LoadingReport(name, tell)
     models = dict(settings.models)
     if name not in models:
@@ -88,10 +95,7 @@ def load_model(name: str, settings: EngineSettings, device: torch.device, tell: 
             f"this worker does not serve a model named {name!r}; it serves {', '.join(models) or 'none'}"
         )
     own = models[name]
-    path = own if own is not None else _official(name, settings, report)
-    if not path.exists():
-        raise _unavailable(_missing(name, path, settings.model_cache))
-    sha256 = _hash(name, path, report)
+    path, sha256 = _own(name, own, settings, hashes, report) if own else _official(name, settings, hashes, report)
     report.step("loading")
     checkpoint, network = _read_checkpoint(name, path, device)
     heads = _find_heads(name, checkpoint, path, settings, sha256=sha256, dims=network.dims)
@@ -119,12 +123,21 @@ def _missing(name: str, path: Path, cache: Path) -> str:
     return f"the checkpoint of model {name!r} ({path.name}) is missing; see WORKER_MODELS"
 
 
-def _hash(name: str, path: Path, report: LoadingReport) -> str:
+def _own(
+    name: str, path: Path, settings: EngineSettings, hashes: Hashes, report: LoadingReport
+) -> tuple[Path, str]:
+    """Find the operator's checkpoint and its hash."""
+    if not path.exists():
+        raise _unavailable(_missing(name, path, settings.model_cache))
+    return path, _hash(name, path, hashes, report)
+
+
+def _hash(name: str, path: Path, known: Hashes, report: LoadingReport) -> str:
     """Hash the checkpoint: a file, or all the files of a folder that count."""
     try:
         progress = report.step("checking")
         if path.is_file():
-            return file_sha256(path, progress)
+            return known.take(path, progress)
         hashes = file_hashes(look_into(path), progress)
     except NotWhisperError as error:
         raise _unavailable(f"{path.name} {error}; model {name!r} cannot be loaded") from error
@@ -171,15 +184,15 @@ def _find_heads(
     return heads
 
 
-def _official(name: str, settings: EngineSettings, report: LoadingReport) -> Path:
-    """Find the cached file of an official model, downloaded first where it is missing or broken."""
+def _official(name: str, settings: EngineSettings, hashes: Hashes, report: LoadingReport) -> tuple[Path, str]:
+    """Find the cached file of an official model and its hash, downloaded first where it is missing or broken."""
     known = official(name)
     if known is None:
         release = whisper.__version__
         raise _unavailable(f"openai-whisper {release} does not know a model named {name!r}; newer releases may")
     path = settings.model_cache / known.filename
-    if path.is_file() and file_sha256(path, report.step("checking")) == known.sha256:
-        return path
+    if path.is_file() and hashes.take(path, report.step("checking")) == known.sha256:
+        return path, known.sha256
     if settings.offline:
         raise _unavailable(
             f"model {name!r} is not in the cache ({path.name}) and WORKER_OFFLINE forbids to download it; "
@@ -196,7 +209,7 @@ def _official(name: str, settings: EngineSettings, report: LoadingReport) -> Pat
         ) from error
     size_mb = round(path.stat().st_size / 2**20, 1)
     log.info("model_download_finished", model=name, sizeMB=size_mb, seconds=round(time.monotonic() - began_at, 1))
-    return path
+    return path, known.sha256
 
 
 def _unavailable(message: str) -> BtworkerError:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from btworker.checkpoints import Hashes
 from btworker.engine.asr.decoding.alignment import keep_compiled
 from btworker.engine.asr.loading import Tell
 from btworker.engine.asr.weights import Model, load_model
@@ -34,7 +35,7 @@ class Equipment:
     """Who tells speakers apart, once somebody asks for it."""
 
 
-def equip(spec: WorkerSpec, surroundings: Surroundings, tell: Tell) -> Equipment:
+def equip(spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, tell: Tell) -> Equipment:
     """Load the default model and what else a job may need. Raises BtworkerError: MODEL_UNAVAILABLE, OUT_OF_MEMORY.
 
     `tell` takes what is done for a model, now and when a job asks for another one.
@@ -42,7 +43,7 @@ def equip(spec: WorkerSpec, surroundings: Surroundings, tell: Tell) -> Equipment
     keep_compiled()
     if spec.settings.threads:
         torch.set_num_threads(spec.settings.threads)
-    models: ModelSlot[Model] = ModelSlot(lambda name: _load_model(name, spec, tell))
+    models: ModelSlot[Model] = ModelSlot(lambda name: _load_model(name, spec, hashes, tell))
     sounds = SoundPool(spec.settings.ffmpeg_processes)
     if (ffmpeg := find_ffmpeg()) is not None:
         runs_confined(str(ffmpeg))  # so that it is in the log from the start
@@ -53,10 +54,10 @@ def equip(spec: WorkerSpec, surroundings: Surroundings, tell: Tell) -> Equipment
     return Equipment(spec, tuple(surroundings.versions.items()), models, sounds, speakers)
 
 
-def _load_model(name: str, spec: WorkerSpec, tell: Tell) -> Model:
+def _load_model(name: str, spec: WorkerSpec, hashes: Hashes, tell: Tell) -> Model:
     gc.collect()
     on_gpu = spec.device.kind == "cuda"
     if on_gpu:
         torch.cuda.empty_cache()
     with translated():
-        return load_model(name, spec.settings, torch.device("cuda:0" if on_gpu else "cpu"), tell)
+        return load_model(name, spec.settings, torch.device("cuda:0" if on_gpu else "cpu"), tell, hashes)

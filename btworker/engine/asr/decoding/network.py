@@ -5,7 +5,7 @@ the attention's scale folded into the query's rows, layer norms in float32. Noth
 that a step can be captured as a CUDA graph.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,12 +78,18 @@ class _Checkpoint:
         self._dtype = dtype
 
     def take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        return self._stored(name, shape).to(self._device, dtype or self._dtype, copy=True)  # it is mapped from the file
+
+    def take_as_stored(self, name: str, *shape: int) -> Tensor:
+        return self._stored(name, shape).to(self._device, copy=True)
+
+    def _stored(self, name: str, shape: tuple[int, ...]) -> Tensor:
         tensor = self._state.pop(name, None)
         if tensor is None:
             raise MisfitError(f"{name} is missing")
         if tuple(tensor.shape) != shape:
             raise MisfitError(f"{name} has the shape {tuple(tensor.shape)}, not {shape}")
-        return tensor.to(self._device, dtype or self._dtype, copy=True)  # it may be mapped from the file
+        return tensor
 
     def affine(self, name: str, out: int, size: int, *, bias: bool = True) -> Affine:
         return Affine(self.take(f"{name}.weight", out, size), self.take(f"{name}.bias", out) if bias else None)
@@ -92,25 +98,25 @@ class _Checkpoint:
         weight, bias = (self.take(f"{name}.{part}", size, dtype=torch.float32) for part in ("weight", "bias"))
         return Norm(weight, bias)
 
-    def attention(self, name: str, size: int, heads: int) -> tuple[Affine, Affine, Affine]:
-        """Take the query, scaled, key and value as one, and the output."""
-        query = self.affine(f"{name}.query", size, size)
-        key = self.affine(f"{name}.key", size, size, bias=False)
-        value = self.affine(f"{name}.value", size, size)
-        assert query.bias is not None and value.bias is not None  # noqa: S101, PT018 - taken just now
-        scale = (size // heads) ** -0.5
-        scaled = Affine(query.weight * scale, query.bias * scale)
-        both = Affine(torch.cat([key.weight, value.weight]), torch.cat([torch.zeros_like(value.bias), value.bias]))
-        return scaled, both, self.affine(f"{name}.out", size, size)
+    def projections(self, name: str, size: int, heads: int, parts: Sequence[str]) -> Affine:
+        """Take some of an attention's query, which is scaled, key and value as one matrix, copied into their places."""
+        weight = torch.empty(len(parts) * size, size, device=self._device, dtype=self._dtype)
+        bias = torch.zeros(len(parts) * size, device=self._device, dtype=self._dtype)
+        for part, its_weight, its_bias in zip(parts, torch.split(weight, size), torch.split(bias, size), strict=True):
+            its_weight.copy_(self._stored(f"{name}.{part}.weight", (size, size)))
+            if part != "key":  # which has none
+                its_bias.copy_(self._stored(f"{name}.{part}.bias", (size,)))
+            if part == "query":
+                its_weight.mul_((size // heads) ** -0.5)
+                its_bias.mul_((size // heads) ** -0.5)
+        return Affine(weight, bias)
 
     def block(self, name: str, size: int, heads: int) -> Block:
         """Take what every layer has; query, key and value of its attention are one matrix."""
-        query, both, out = self.attention(f"{name}.attn", size, heads)
-        assert query.bias is not None and both.bias is not None  # noqa: S101, PT018 - as above
         return Block(
             norm=self.norm(f"{name}.attn_ln", size),
-            qkv=Affine(torch.cat([query.weight, both.weight]), torch.cat([query.bias, both.bias])),
-            out=out,
+            qkv=self.projections(f"{name}.attn", size, heads, ("query", "key", "value")),
+            out=self.affine(f"{name}.attn.out", size, size),
             mlp_norm=self.norm(f"{name}.mlp_ln", size),
             mlp_in=self.affine(f"{name}.mlp.0", 4 * size, size),
             mlp_out=self.affine(f"{name}.mlp.2", size, 4 * size),
@@ -118,8 +124,12 @@ class _Checkpoint:
 
     def cross_attention(self, name: str, size: int, heads: int) -> CrossAttention:
         """Take what a decoder's layer has besides."""
-        query, kv, out = self.attention(f"{name}.cross_attn", size, heads)
-        return CrossAttention(self.norm(f"{name}.cross_attn_ln", size), query, kv, out)
+        return CrossAttention(
+            norm=self.norm(f"{name}.cross_attn_ln", size),
+            query=self.projections(f"{name}.cross_attn", size, heads, ("query",)),
+            kv=self.projections(f"{name}.cross_attn", size, heads, ("key", "value")),
+            out=self.affine(f"{name}.cross_attn.out", size, size),
+        )
 
     def finish(self) -> None:
         """Raises MisfitError where tensors are left that no model of these dimensions has."""
@@ -160,15 +170,28 @@ class Network:
 
     def _take_decoder(self, taken: _Checkpoint) -> None:
         dims, size, heads = self.dims, self.dims.n_text_state, self.dims.n_text_head
-        self._words = taken.take("decoder.token_embedding.weight", dims.n_vocab, size)
         self._positions = taken.take("decoder.positional_embedding", dims.n_text_ctx, size)
         names = [f"decoder.blocks.{index}" for index in range(dims.n_text_layer)]
         self._decoder = [taken.block(name, size, heads) for name in names]
         self._cross_attention = [taken.cross_attention(name, size, heads) for name in names]
         self._decoder_norm = taken.norm("decoder.ln", size)
-        # one row of a batch is multiplied twice as fast by the transposed matrix on a CPU; a GPU does not care
-        on_cpu = self.device.type == "cpu"
-        self._unembedding = self._words.t().contiguous() if on_cpu else self._words.t()
+        self._words, self._unembedding = self._take_words(taken)
+
+    def _take_words(self, taken: _Checkpoint) -> tuple[Tensor, Tensor]:
+        """Take the embedding of tokens and its transpose, which scores them.
+
+        One row of a batch is multiplied twice as fast by a transposed matrix of its own on a CPU. Single rows are then
+        all that is read of the other, which stays as the file has it: half as large, for the same numbers.
+        """
+        shape = ("decoder.token_embedding.weight", self.dims.n_vocab, self.dims.n_text_state)
+        if self.device.type != "cpu":
+            words = taken.take(*shape)
+            return words, words.t()
+        words = taken.take_as_stored(*shape)
+        return words, words.t().contiguous().to(self.dtype)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        return self._words[tokens].to(self.dtype)
 
     def align_by(self, heads: Iterable[tuple[int, int]]) -> None:
         """Set which heads follow the sound, (layer, head) of each; by default all of the upper half."""
@@ -200,7 +223,7 @@ class Network:
         `tokens` has shape (n, t), padded on the right. `scores` is given the alignment heads' attention to the sound
         before its softmax, (n, heads of a layer, t, 1500) for each layer that has some.
         """
-        x = self._words[tokens] + self._positions[: tokens.shape[1]]
+        x = self._embed(tokens) + self._positions[: tokens.shape[1]]
         own = []
         layers = zip(self._decoder, self._cross_attention, cross, self._aligning, strict=True)
         for layer, cross_layer, sound, heads in layers:
@@ -227,7 +250,7 @@ class Network:
         rows, heads = tokens.shape[0], self.dims.n_text_head
         every_row = torch.arange(rows, device=tokens.device)
         unseen = torch.arange(reach, device=tokens.device) > positions[:, None]
-        x = self._words[tokens] + self._positions[positions]
+        x = self._embed(tokens) + self._positions[positions]
         for layer, cross_layer, past, sound in zip(self._decoder, self._cross_attention, own, cross, strict=True):
             qkv = layer.qkv(layer.norm(x)).view(rows, 3, heads, -1)
             past[:, every_row, :, positions] = qkv[:, 1:]
