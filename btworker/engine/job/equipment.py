@@ -1,6 +1,8 @@
 """What opening the engine builds, and what attempts at jobs work with: one frozen record. Runs in the child."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -47,11 +49,25 @@ def equip(spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, tell: Te
     sounds = SoundPool(spec.settings.ffmpeg_processes)
     if (ffmpeg := find_ffmpeg()) is not None:
         runs_confined(str(ffmpeg))  # so that it is in the log from the start
-    with models.lease(spec.settings.default_model, check=lambda: None):
+    with _one_thread(), models.lease(spec.settings.default_model, check=lambda: None):
         pass  # loaded, and nobody's
     mismatch = surroundings.errors.get("torchaudio", "")
     speakers = DiarizerSlot(spec.settings, on_gpu=spec.device.kind == "cuda", mismatch=mismatch)
     return Equipment(spec, tuple(surroundings.versions.items()), models, sounds, speakers)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have torch use the calling thread alone: hundreds of small copies spend four times as long on waking others.
+
+    Only while no other thread uses torch, since one that begins meanwhile would keep that number.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _load_model(name: str, spec: WorkerSpec, hashes: Hashes, tell: Tell) -> Model:
