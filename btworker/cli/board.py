@@ -54,8 +54,7 @@ class Row(ABC):
     def working(self, job: Job) -> None:
         """The job was looked at."""
         if job.status is JobStatus.QUEUED:
-            before = job.queue_position or 0
-            self._show("queued", 0, job.waiting_for or (f"{before} before it" if before else "next"))
+            self._show("queued", 0, wait(job))
         elif job.status is JobStatus.RUNNING:
             self._show(STAGES.get(job.stage, job.stage), job.progress.percent, job.waiting_for or _speed(job))
 
@@ -206,6 +205,13 @@ def _speed(job: Job) -> str:
         return ""
     left = "" if job.eta_s is None else f", {clock(job.eta_s)} left"
     return f"{clock(done_s)} of {clock(total_s)}{left}"
+
+
+def wait(job: Job) -> str:
+    """What a queued job waits for, and how long: "a worker that is free, 2 jobs before it, in about 1:40"."""
+    before = job.queue_position or 0
+    what = job.waiting_for or (f"{before} before it" if before else "next")
+    return what if job.starts_in_s is None else f"{what}, in about {clock(job.starts_in_s)}"
 
 
 def summary(job: Job) -> str:

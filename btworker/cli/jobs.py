@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from btworker.cli.board import STAGES, summary
+from btworker.cli.board import STAGES, summary, wait
 from btworker.cli.connection import (
     EXIT_JOB_FAILED,
     EXIT_USAGE,
@@ -192,6 +192,7 @@ def _description(job: Job) -> Iterator[tuple[str, str]]:
     """What `jobs show` tells, by name."""
     yield "job", f"{job.id}  {_state(job)}"
     yield "created", _local(job.created_at)
+    yield "waits for", wait(job) if job.status is JobStatus.QUEUED else ""
     yield "model", job.model
     yield "attempt", str(job.attempt) if job.attempt > 1 else ""
     yield "GPU", job.gpu or ""

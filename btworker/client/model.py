@@ -70,7 +70,9 @@ class Job:
     finished_at: datetime | None
     queue_position: int | None
     waiting_for: str
-    """What keeps it from its start beside the jobs before it; empty where nothing does."""
+    """What keeps it from its start; empty where nothing does."""
+    starts_in_s: float | None
+    """Seconds that it is likely to wait; None where the worker cannot say."""
     eta_s: float | None
     progress: Progress
     inputs: tuple[Input, ...]
@@ -126,6 +128,7 @@ def _job(wire: Wire) -> Job:
         finished_at=_time(wire.get("finishedAt")),
         queue_position=_optional(int, wire.get("queuePosition")),
         waiting_for=str(wire.get("waitingFor") or ""),
+        starts_in_s=_optional(float, wire.get("startsInSeconds")),
         eta_s=_optional(float, wire.get("etaSeconds")),
         progress=_progress(wire.get("progress") or {}),
         inputs=tuple(_input(item) for item in wire.get("inputs") or ()),

@@ -69,6 +69,8 @@ class WorkerState:
     last_progress_at: float | None = None
     info: EngineInfo | None = None
     problem: ErrorInfo | None = None
+    loads_in_s: float | None = 0.0
+    """Seconds until it is likely to have a child with a model, by its last load; None: it is not known."""
     loading: str = ""
     """What its child does for a model, where that is what it is at."""
 

@@ -27,6 +27,8 @@ class ChildRecord:
     """It has been ready."""
     loading: str = ""
     """What it does for a model now; empty where that is not what it is at."""
+    load_s: float | None = None
+    """Seconds from a start to Ready, its own or, before that, its predecessor's."""
     jobs: int = 0
     """Jobs that it has done."""
     rss_bytes: int = 0
@@ -52,6 +54,21 @@ class ChildRecord:
     def leaves(self) -> bool:
         """It was told to go, and has nothing to do any more."""
         return self.recycled or self.unloaded
+
+    @property
+    def loads_in_s(self) -> float | None:
+        """Seconds until a child is likely to be ready; None where none has been yet."""
+        if self.loaded and not self.unloaded:
+            return 0.0
+        if self.load_s is None or self.unloaded:
+            return self.load_s
+        return max(self.load_s - (time.monotonic() - self.start.at), 0.0)
+
+    def is_ready(self, *, rss_bytes: int) -> None:
+        """Note that it has loaded its model just now."""
+        self.loaded, self.loading, self.rss_bytes = True, "", rss_bytes
+        self.idle_at = time.monotonic()
+        self.load_s = self.idle_at - self.start.at
 
     def wear(self, limits: ChildLimits, *, rss_bytes: int, at_work: int) -> None:
         """Note that it gives way once its jobs are over, where it has done or grown enough."""

@@ -82,6 +82,7 @@ class Worker:
             last_progress_at=self._tasks.last_progress_at,
             info=self._info,
             problem=self._problem,
+            loads_in_s=self._record.loads_in_s,
             loading=self._record.loading,
         )
 
@@ -102,7 +103,7 @@ class Worker:
     def start(self, phase: Phase = Phase.STARTING) -> None:
         """Spawn a child. Main thread only."""
         self.phase = phase
-        self._record = ChildRecord()
+        self._record = ChildRecord(load_s=self._record.load_s)
         try:
             self._child = ChildProcess(self.spec, self._on_event)
         except OSError as error:  # no memory, processes or descriptors left: that may change
@@ -202,9 +203,7 @@ class Worker:
 
     def _on_ready(self, event: Ready) -> None:
         self.phase, self.model, self._info, self._problem = Phase.IDLE, event.model, event.info, None
-        self._record.loaded, self._record.loading = True, ""
-        self.stay()
-        self._record.rss_bytes = 0 if self._child is None else self._child.rss_bytes()
+        self._record.is_ready(rss_bytes=0 if self._child is None else self._child.rss_bytes())
         facts = {"childPid": event.pid, "model": event.model, "seconds": round(event.load_s, 2)}
         log.info("child_ready", worker=self.spec.index, **facts)
         self._emit(RoomChanged())

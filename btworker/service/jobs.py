@@ -13,10 +13,10 @@ from btworker.jobs import Job, JobId, JobStatus, Progress, Stage
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.attempts import Attempts
-from btworker.service.awaited import awaited
 from btworker.service.counters import JobCounters
 from btworker.service.live import Feeds
 from btworker.service.outbound import Outbound
+from btworker.service.outlook import Outlooks
 from btworker.service.records import JobPage, NewJob
 from btworker.service.recovery import Recovery
 from btworker.service.resumable import ResumableUploads
@@ -61,7 +61,9 @@ class JobService:
         self._recovery = Recovery(table=self._table, data=data, settings=settings)
         self.resumable = ResumableUploads(data=data, settings=settings, clock=clock)
         """Uploads that survive their connection."""
-        self.feeds = Feeds(self.get, data, self.awaited)
+        self.outlooks = Outlooks(self._table, pool, clock)
+        """What waiting jobs wait for, and for how long."""
+        self.feeds = Feeds(self.get, data, self.outlooks.waiting_for)
         """Jobs as their listeners see them."""
         self._outbound = Outbound(table=self._table, data=data, settings=settings)
         self._retention = Retention(table=self._table, data=data, settings=settings)
@@ -232,10 +234,6 @@ class JobService:
     def queue_position(self, job_id: JobId) -> int | None:
         """How many jobs start before this one; None when it does not wait."""
         return self._table.waiting.position(job_id)
-
-    def awaited(self, job: Job) -> str:
-        """What a job waits for beside the jobs before it; empty where that is all."""
-        return awaited(job, self._pool.workers())
 
     def _live(self, job: Job) -> Job:
         return self._table.live.get(job.id, job)

@@ -13,6 +13,8 @@ from btworker.service.table import JobTable
 from btworker.storage import DataFolder
 
 log = get_logger()
+TAUGHT_BY = 200
+"""Finished jobs of earlier runs from which it is learned how long a job takes here."""
 MAX_INTERRUPTIONS = 10
 """Starts beyond WORKER_MAX_ATTEMPTS for a job under which the service itself died: bounds one that kills the box."""
 NO_INPUTS = "the uploaded files of this job are not there any more; send them again"
@@ -31,6 +33,9 @@ class Recovery:
         removed = await self._clear_up()
         await self._data.run(self._data.sweep_scratch, self._settings.scratch_dir)
         unfinished = await self._table.store.unfinished()
+        ended, _ = await self._table.store.page(status=JobStatus.COMPLETE, limit=TAUGHT_BY, before=None)
+        for job in reversed(ended):
+            self._table.pace.learn(job)
         await self._data.run(self._put_newer_results_aside, unfinished)
         whole = await self._data.run(lambda: {job.id for job in unfinished if self._data.has_inputs(job)})
         interrupted = []

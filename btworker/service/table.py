@@ -16,6 +16,7 @@ from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, JobStatus, Stage
 from btworker.logs import get_logger
 from btworker.service.counters import JobCounters
+from btworker.service.pace import Pace
 from btworker.service.progress import UNFINISHED_PERCENT
 from btworker.service.waiting import WaitingJobs
 from btworker.storage import DataFolder
@@ -55,6 +56,7 @@ class JobTable:
         self.waiting = WaitingJobs()
         self.canceling: dict[JobId, str] = {}
         self.counters = JobCounters()
+        self.pace = Pace()
         self._ends: dict[JobId, asyncio.Event] = {}
         self._changed = changed
         self._owing = owing
@@ -148,6 +150,7 @@ class JobTable:
         published = await _insist(ended, lambda: self.store.finish(ended, was=job.status))
         if published:
             self.counters.ended(ended)
+            self.pace.learn(ended)
             detail = {} if error is None else {"code": error.code.value, "message": error.message}
             seconds = round(now - job.created_at, 3)
             log.info(_END_EVENTS[status], workerJobId=job.id, attempt=job.attempt, seconds=seconds, **detail)

@@ -16,6 +16,8 @@ class WaitingJobs:
         self._order: list[Place] = []
         self._places: dict[JobId, Place] = {}
         self._arrivals = count()
+        self.changes = 0
+        """How often a job came or went."""
 
     def __len__(self) -> int:
         return len(self._order)
@@ -27,6 +29,7 @@ class WaitingJobs:
         """Queue a job by its priority and its age: a job that comes back keeps its place before younger ones."""
         place = (-job.options.priority, job.created_at, next(self._arrivals), job.id)
         self.discard(job.id)
+        self.changes += 1
         self._places[job.id] = place
         insort(self._order, place)
 
@@ -35,6 +38,7 @@ class WaitingJobs:
         place = self._places.pop(job_id, None)
         if place is None:
             return False
+        self.changes += 1
         del self._order[bisect_left(self._order, place)]
         return True
 

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from btworker.delivery.push import host_of
 from btworker.errors import ErrorCode
 from btworker.jobs import Delivery, Input, Job, JobStatus, Options, Output, OutputFormat, Progress
+from btworker.service.outlook import Outlook
 from btworker.web.ranges import RangeWire
 
 
@@ -137,8 +138,11 @@ class JobWire(Wire):
     attempt: int
     queue_position: int | None
     waiting_for: str | None
-    """What keeps it from its start beside the jobs before it: a model that is on its way, or cannot be loaded."""
+    """What keeps it from its start: jobs before it, or a model that is on its way, or cannot be loaded."""
+    starts_in_seconds: float | None
+    """How long a waiting job is likely to wait, by this worker's own finished jobs; null where they do not say."""
     eta_seconds: float | None
+    """Until its end: of a waiting job by finished ones, of a running one at its own pace; null before there is one."""
     progress: ProgressWire
     options: OptionsWire
     inputs: tuple[InputWire, ...]
@@ -185,7 +189,7 @@ class Refusal(TypedDict):
     error: Problem
 
 
-def job_wire(job: Job, *, queue_position: int | None, waiting_for: str | None, now: float) -> JobWire:
+def job_wire(job: Job, outlook: Outlook, *, now: float) -> JobWire:
     """A job for the wire; `now` is seconds since the epoch."""
     return JobWire(
         worker_job_id=job.id,
@@ -197,9 +201,10 @@ def job_wire(job: Job, *, queue_position: int | None, waiting_for: str | None, n
         started_at=rfc3339(job.started_at),
         finished_at=rfc3339(job.finished_at),
         attempt=job.attempt,
-        queue_position=queue_position,
-        waiting_for=waiting_for,
-        eta_seconds=eta_seconds(job, now),
+        queue_position=outlook.position,
+        waiting_for=outlook.waiting_for or None,
+        starts_in_seconds=outlook.starts_in_s,
+        eta_seconds=outlook.ends_in_s if job.status is JobStatus.QUEUED else eta_seconds(job, now),
         progress=_progress(job.progress),
         options=_options(job.options),
         inputs=tuple(_input(item) for item in job.inputs),

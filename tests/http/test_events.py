@@ -162,3 +162,37 @@ async def test_what_a_job_waits_for_is_told_as_it_changes(client: aiohttp.Client
     await stream.aclose()
     done = await finished(client, job["workerJobId"])
     assert (done["status"], done["waitingFor"], done["warnings"]) == ("complete", None, [])
+
+
+async def test_a_job_in_the_line_is_told_as_it_moves_up(client: aiohttp.ClientSession, job_id: str) -> None:
+    """Each place that it gains is an event, with what it waits for; so is its start."""
+    waiting = []
+    for _ in range(3):
+        async with client.post("/v1/jobs", data=form(file(b"a")), headers=FORM) as response:
+            waiting.append((await response.json())["workerJobId"])
+    told, stream = [], heard(client, waiting[-1])
+    async for name, _, data in stream:
+        if name == "status" and data["status"] == "queued":
+            told.append((data["queuePosition"], data["waitingFor"]))
+            if len(told) <= 2:
+                async with client.post(f"/v1/jobs/{waiting[len(told) - 1]}/cancel"):
+                    pass
+            else:
+                break
+    await stream.aclose()
+    free = "a worker that is free"
+    assert told == [(2, f"{free}, 2 jobs before it"), (1, f"{free}, 1 job before it"), (0, free)]
+    async with client.post(f"/v1/jobs/{job_id}/cancel"):
+        pass
+    assert (await finished(client, waiting[-1]))["waitingFor"] is None
+
+
+async def test_openais_stream_says_in_comments_what_a_job_waits_for(
+    client: aiohttp.ClientSession, job_id: str, server: Running
+) -> None:
+    """Clients skip them; who looks at the stream sees why there is no text yet."""
+    asked = form(field("model", "whisper-1"), field("stream", "true"), file(b"b"))
+    async with client.post("/v1/audio/transcriptions", data=asked, headers=FORM) as response:
+        assert await response.content.readline() == b": waiting for a worker that is free\n"
+        server.pool.release.set()
+        assert (await response.text()).endswith("data: [DONE]\n\n")

@@ -1,6 +1,7 @@
 """The routes of jobs: look, list, cancel, delete, and the files that came out."""
 
 import hashlib
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -34,6 +35,40 @@ async def test_a_job_is_told_from_queue_to_end(client: aiohttp.ClientSession, se
     assert done["timings"] == {"transcribing": 0.5}
     assert done["error"] is None
     assert done["finishedAt"] >= done["startedAt"] >= done["createdAt"]
+
+
+async def test_a_waiting_job_says_for_what_and_how_long(client: aiohttp.ClientSession, server: Running) -> None:
+    """How long is not known before a job like it has ended here; afterwards it follows from those before it."""
+    held = await make(client, HOLD)
+    await until_running(client, held)
+    second, third = await make(client), await make(client)
+    seen = [await get_job(client, job_id) for job_id in (held, second, third)]
+    assert [job["waitingFor"] for job in seen] == [
+        None, "a worker that is free", "a worker that is free, 1 job before it",
+    ]  # fmt: skip
+    assert [(job["startsInSeconds"], job["etaSeconds"]) for job in seen] == [(None, None)] * 3
+    server.pool.release.set()
+    await finished(client, third)
+    server.pool.release.clear()
+    held = await make(client, HOLD)
+    await until_running(client, held)
+    waiting = [await make(client) for _ in range(3)]
+    for place, job in enumerate([await get_job(client, job_id) for job_id in waiting]):
+        assert 0.5 * place <= job["startsInSeconds"] <= 0.5 * (place + 1)
+        assert job["etaSeconds"] == pytest.approx(job["startsInSeconds"] + 0.5, abs=0.11)
+    async with client.get("/v1/jobs?status=queued") as response:
+        listed = (await response.json())["jobs"]
+    assert [job["queuePosition"] for job in listed] == [2, 1, 0]
+    assert all(job["startsInSeconds"] is not None for job in listed)
+    server.pool.release.set()
+    done = await finished(client, waiting[-1])
+    assert (done["waitingFor"], done["startsInSeconds"], done["etaSeconds"]) == (None, None, None)
+
+
+async def get_job(client: aiohttp.ClientSession, job_id: str) -> Any:
+    """The job now."""
+    async with client.get(f"/v1/jobs/{job_id}") as response:
+        return await response.json()
 
 
 async def test_a_failed_job_says_why(client: aiohttp.ClientSession) -> None:

@@ -73,7 +73,7 @@ async def test_the_first_job_says_that_it_waits_for_the_model(tmp_path: Path) ->
         await eventually(lambda: unloaded(service))
         go.unlink()
         job = await submit(service)
-        await eventually(lambda: service.awaited(job).startswith("downloading the model slow"))
+        await eventually(lambda: service.outlooks.waiting_for(job).startswith("downloading the model slow"))
         seen = as_seen(await service.get(job.id), service.workers())
         assert (seen.status, seen.stage, seen.warnings) == (JobStatus.QUEUED, Stage.LOADING_MODEL, ())
         [state] = service.workers()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from btworker.cli import checks, gpu_check, transcribe
-from btworker.cli.board import summary
+from btworker.cli.board import summary, wait
 from btworker.cli.checks import Verdict
 from btworker.cli.main import COMMANDS, build_parser, main
 from btworker.cli.model_files import describe, model_files
@@ -232,3 +232,17 @@ def test_a_real_gpu_runs_a_kernel() -> None:
     verdicts = [check.verdict for check in gpu_check.gpu_checks(Settings(WORKER_TOKEN="t", WORKER_DEVICE="cuda"))]
     assert len(verdicts) > 1
     assert set(verdicts) == {Verdict.OK}
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, "next"),
+        ({"queuePosition": 2}, "2 before it"),
+        ({"waitingFor": "a worker that is free, 2 jobs before it"}, "a worker that is free, 2 jobs before it"),
+        ({"waitingFor": "a worker that is free", "startsInSeconds": 99.6}, "a worker that is free, in about 1:39"),
+    ],
+)
+def test_what_a_waiting_job_shows(fields: dict[str, object], text: str) -> None:
+    """What the worker says, and how long where it can; of an older worker, the place alone."""
+    assert wait(read_job({"workerJobId": "wk_1", "status": "queued", **fields})) == text

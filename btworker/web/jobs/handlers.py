@@ -9,7 +9,7 @@ from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job, JobStatus, Output
-from btworker.service.awaited import as_seen, awaited
+from btworker.service.awaited import as_seen
 from btworker.web.context import Context, context_of
 from btworker.web.files import StoredFile, send_file
 from btworker.web.schemas import CancelWire, JobListWire, JobWire, OutputListWire, Wire, job_wire, outputs_wire
@@ -24,13 +24,7 @@ _PLAIN_NUMBER = re.compile(r"[0-9]{1,18}")
 def to_wire(context: Context, job: Job) -> JobWire:
     """A job as of now."""
     service = context.service
-    workers = service.workers()
-    return job_wire(
-        as_seen(job, workers),
-        queue_position=service.queue_position(job.id),
-        waiting_for=awaited(job, workers) or None,
-        now=time.time(),
-    )
+    return job_wire(as_seen(job, service.workers()), service.outlooks.of(job), now=time.time())
 
 
 def json_answer(body: Wire, *, status: int = 200) -> web.Response:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
+from btworker.service.live import Feed
 from btworker.transcript import Transcript
 from btworker.web.context import Context
 from btworker.web.jobs.events import STREAM_HEADERS
@@ -22,7 +23,6 @@ from btworker.web.middlewares import error_response
 from btworker.web.openai.results import from_transcript, refusal
 from btworker.web.openai.shapes import last_events, text_delta
 
-STILL_HERE = b": the job goes on\n\n"
 TORN = "\N{REPLACEMENT CHARACTER}"
 """What half of a sign looks like."""
 
@@ -86,7 +86,7 @@ async def stream(
         async for feed in feeds:
             piece = text.hear(spoken.text for spoken in feed.segments[seen:])
             seen, now = len(feed.segments), feed.job
-            await response.write(_data(text_delta(piece)) if piece else STILL_HERE)
+            await response.write(_data(text_delta(piece)) if piece else _no_text_yet(feed))
     finally:
         await feeds.aclose()
     await response.write(await _end(context, now, text, speakers=speakers))
@@ -113,6 +113,12 @@ async def _end(context: Context, job: Job, text: GrowingText, *, speakers: bool)
         except BtworkerError as error:  # the headers are out: it is told as an event
             body = _error(error_response(error.code, error.message))
     return body + b"data: [DONE]\n\n"
+
+
+def _no_text_yet(feed: Feed) -> bytes:
+    """A comment, which clients skip and people read: what the job waits for, where it does."""
+    waits = f"waiting for {feed.awaited}" if feed.awaited else "the job goes on"
+    return f": {' '.join(waits.split())}\n\n".encode("utf-8", "replace")
 
 
 def _data(event: Mapping[str, object]) -> bytes:

@@ -1,0 +1,100 @@
+"""How long a job takes here, learned from this worker's own finished jobs. Pure.
+
+Before a job runs, its files are known by their size alone. So two things are learned: the seconds of audio in a byte,
+by the end of a file's name, since a codec hardly changes among a client's recordings; and the seconds of work in a job,
+by model, mode and device: some for any job, and some for each second of its audio.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from btworker.jobs import Input, Job, JobStatus, Options
+
+KEPT = 64
+"""Jobs that an estimate rests on, of each kind: the last ones, since drivers, loads and recordings change."""
+MOST_KINDS = 256
+"""Kinds that are remembered; names of files are a client's own."""
+ONE_LENGTH = 1e-6
+"""Below this relative variance, jobs are all of one length, and no line can be told."""
+LOAD_STAGE = "loadModel"
+"""A change of the model belongs to the order of jobs, and not to the one that came first."""
+Work = tuple[str, str, bool]
+"""Model, mode, and whether speakers are told apart."""
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What a finished job or file was like: `x` is known beforehand, `y` is to be told."""
+
+    x: float
+    y: float
+
+
+class Pace:
+    """What was learned so far."""
+
+    def __init__(self) -> None:
+        self._work: dict[tuple[Work, str], deque[_Sample]] = {}
+        self._audio: dict[str, deque[_Sample]] = {}
+
+    def learn(self, job: Job) -> None:
+        """Take in a finished job; one that is not complete teaches nothing."""
+        work_s = sum(seconds for stage, seconds in job.timings if stage != LOAD_STAGE)
+        audio_s = sum(item.duration_s or 0.0 for item in job.inputs)
+        if job.status is not JobStatus.COMPLETE or work_s <= 0 or audio_s <= 0:
+            return
+        _add(self._work, (_work_of(job.options), job.gpu or ""), _Sample(audio_s, work_s))
+        for item in job.inputs:
+            if item.duration_s and item.size_bytes:
+                _add(self._audio, _ending(item), _Sample(float(item.size_bytes), item.duration_s))
+
+    def work_s(self, job: Job, devices: Collection[str]) -> float | None:
+        """Estimate the seconds of work that a job is, the mean over these devices; None where none like it was done."""
+        audio_s = [self._audio_s(item) for item in job.inputs]
+        known = [seconds for seconds in audio_s if seconds is not None]
+        kind = _work_of(job.options)
+        lines = [line for device in devices if (line := _line(self._work.get((kind, device), ()))) is not None]
+        if not lines or len(known) < len(audio_s):
+            return None
+        return sum(start_s + slope * sum(known) for start_s, slope in lines) / len(lines)
+
+    def _audio_s(self, item: Input) -> float | None:
+        """Estimate a file's length: by files of its kind, else by all files."""
+        if item.duration_s is not None:
+            return item.duration_s
+        samples = self._audio.get(_ending(item)) or [one for kind in self._audio.values() for one in kind]
+        size = sum(one.x for one in samples)
+        return item.size_bytes * sum(one.y for one in samples) / size if size else None
+
+
+def _work_of(options: Options) -> Work:
+    return options.model, options.decode, options.diarization_enabled
+
+
+def _ending(item: Input) -> str:
+    return item.filename.rpartition(".")[2].lower()[:16]
+
+
+def _add(kinds: dict[Kind, deque[_Sample]], kind: Kind, sample: _Sample) -> None:
+    if kind not in kinds and len(kinds) >= MOST_KINDS:
+        del kinds[next(iter(kinds))]
+    kinds.setdefault(kind, deque(maxlen=KEPT)).append(sample)
+
+
+def _line(samples: Iterable[_Sample]) -> tuple[float, float] | None:
+    """Fit y = start + slope x, neither below 0, by least squares of the relative error; None without samples."""
+    rows = [(one.x, one.y, 1 / max(one.x, 1.0) ** 2) for one in samples]
+    if not rows:
+        return None
+    weight = sum(w for _, _, w in rows)
+    mean_x, mean_y = (sum(row[place] * row[2] for row in rows) / weight for place in (0, 1))
+    spread = sum(w * (x - mean_x) ** 2 for x, _, w in rows)
+    together = sum(w * (x - mean_x) * (y - mean_y) for x, y, w in rows)
+    slope = together / spread if spread > ONE_LENGTH * weight * mean_x**2 else 0.0
+    start = mean_y - slope * mean_x
+    if slope <= 0 or start < 0:  # all of one length, or noise: in proportion
+        return 0.0, sum(y for _, y, _ in rows) / sum(x for x, _, _ in rows)
+    return start, slope
