@@ -16,7 +16,7 @@ from btworker.service import JobService
 from btworker.service.awaited import as_seen
 from tests.process.pool_of import alive, ended, running_service, submit, transcript
 from tests.process.server_of import serving
-from tests.process.test_systemd import manager, watched
+from tests.process.service_manager import manager, watched
 from tests.slices import FULL, luck_of
 from tests.waiting import eventually, until
 

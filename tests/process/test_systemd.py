@@ -4,11 +4,8 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,54 +13,13 @@ import pytest
 from btworker.config import Settings
 from btworker.config.environment_file import UNIT as UNIT_ENVIRONMENT
 from tests.process.server_of import busy_port, serving
+from tests.process.service_manager import BEAT_S, manager, watched
 from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = ROOT / "deploy" / "systemd" / "btworker.service"
 BLOCKABLE = str(Path(__file__).with_name("blockable_serve.py"))
-BEAT_S = 0.2
 MOST_EXPOSURE = 3.0
-
-
-class Manager:
-    """The service manager's end of the notify protocol."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
-
-    def hear(self, *, within_s: float = 60.0) -> list[str]:
-        """The lines of the next message. Raises TimeoutError."""
-        self._listener.settimeout(within_s)
-        return self._listener.recv(4096).decode().splitlines()
-
-    def hear_until(self, line: str) -> list[list[str]]:
-        """Every message up to the one with this line."""
-        heard = [self.hear()]
-        while line not in heard[-1]:
-            heard.append(self.hear())
-        return heard
-
-    def forget(self) -> None:
-        """Drop what has arrived so far."""
-        self._listener.setblocking(False)
-        try:
-            while True:
-                self._listener.recv(4096)
-        except BlockingIOError:
-            pass
-
-
-@contextmanager
-def manager(address: str) -> Iterator[Manager]:
-    """A listening service manager."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(f"\0{address[1:]}" if address.startswith("@") else address)
-        yield Manager(listener)
-
-
-def watched(address: str) -> dict[str, str]:
-    """The environment that systemd gives a service with WatchdogSec= of twice our beat."""
-    return {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": str(int(2 * BEAT_S * 1e6))}
 
 
 def test_ready_beats_and_stopping(tmp_path: Path) -> None:
