@@ -78,12 +78,9 @@ class _Checkpoint:
         self._dtype = dtype
 
     def take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
-        return self._stored(name, shape).to(self._device, dtype or self._dtype, copy=True)  # it is mapped from the file
+        return self.stored(name, *shape).to(self._device, dtype or self._dtype, copy=True)  # it is mapped from the file
 
-    def take_as_stored(self, name: str, *shape: int) -> Tensor:
-        return self._stored(name, shape).to(self._device, copy=True)
-
-    def _stored(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def stored(self, name: str, *shape: int) -> Tensor:
         tensor = self._state.pop(name, None)
         if tensor is None:
             raise MisfitError(f"{name} is missing")
@@ -103,9 +100,9 @@ class _Checkpoint:
         weight = torch.empty(len(parts) * size, size, device=self._device, dtype=self._dtype)
         bias = torch.zeros(len(parts) * size, device=self._device, dtype=self._dtype)
         for part, its_weight, its_bias in zip(parts, torch.split(weight, size), torch.split(bias, size), strict=True):
-            its_weight.copy_(self._stored(f"{name}.{part}.weight", (size, size)))
+            its_weight.copy_(self.stored(f"{name}.{part}.weight", size, size))
             if part != "key":  # which has none
-                its_bias.copy_(self._stored(f"{name}.{part}.bias", (size,)))
+                its_bias.copy_(self.stored(f"{name}.{part}.bias", size))
             if part == "query":
                 its_weight.mul_((size // heads) ** -0.5)
                 its_bias.mul_((size // heads) ** -0.5)
@@ -187,7 +184,7 @@ class Network:
         if self.device.type != "cpu":
             words = taken.take(*shape)
             return words, words.t()
-        words = taken.take_as_stored(*shape)
+        words = taken.stored(*shape).clone()
         return words, words.t().contiguous().to(self.dtype)
 
     def _embed(self, tokens: Tensor) -> Tensor:
