@@ -35,9 +35,13 @@ class Hashes:
 
     def begin(self, path: Path) -> None:
         """Hash a file that will be wanted soon, if it is there."""
-        if path.is_file():
+        try:
+            identity = _identity(path) if path.is_file() else None
+        except OSError:  # whoever wants it says so
+            return
+        if identity is not None:
             found: Future[str] = Future()
-            self._begun[path] = _identity(path), found
+            self._begun[path] = identity, found
             threading.Thread(target=_resolve, args=(found, path), name="hash", daemon=True).start()
 
     def take(self, path: Path, progress: Progress = lambda _done, _total: None) -> str:

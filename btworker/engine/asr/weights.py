@@ -123,9 +123,7 @@ def _missing(name: str, path: Path, cache: Path) -> str:
     return f"the checkpoint of model {name!r} ({path.name}) is missing; see WORKER_MODELS"
 
 
-def _own(
-    name: str, path: Path, settings: EngineSettings, hashes: Hashes, report: LoadingReport
-) -> tuple[Path, str]:
+def _own(name: str, path: Path, settings: EngineSettings, hashes: Hashes, report: LoadingReport) -> tuple[Path, str]:
     """Find the operator's checkpoint and its hash."""
     if not path.exists():
         raise _unavailable(_missing(name, path, settings.model_cache))
