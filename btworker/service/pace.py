@@ -20,8 +20,8 @@ ONE_LENGTH = 1e-6
 """Below this relative variance, jobs are all of one length, and no line can be told."""
 LOAD_STAGE = "loadModel"
 """A change of the model belongs to the order of jobs, and not to the one that came first."""
-Work = tuple[str, str, bool]
-"""Model, mode, and whether speakers are told apart."""
+Work = tuple[str, str, bool, str]
+"""Model, mode, whether speakers are told apart, and what becomes of the channels."""
 Kind = TypeVar("Kind")
 
 
@@ -43,7 +43,7 @@ class Pace:
     def learn(self, job: Job) -> None:
         """Take in a finished job; one that is not complete teaches nothing."""
         work_s = sum(seconds for stage, seconds in job.timings if stage != LOAD_STAGE)
-        audio_s = sum(item.duration_s or 0.0 for item in job.inputs)
+        audio_s = sum(_wanted_s(job.options, item.duration_s or 0.0) for item in job.inputs)
         if job.status is not JobStatus.COMPLETE or work_s <= 0 or audio_s <= 0:
             return
         _add(self._work, (_work_of(job.options), job.gpu or ""), _Sample(audio_s, work_s))
@@ -54,7 +54,7 @@ class Pace:
     def work_s(self, job: Job, devices: Collection[str]) -> float | None:
         """Estimate the seconds of work that a job is, the mean over these devices; None where none like it was done."""
         audio_s = [self._audio_s(item) for item in job.inputs]
-        known = [seconds for seconds in audio_s if seconds is not None]
+        known = [_wanted_s(job.options, seconds) for seconds in audio_s if seconds is not None]
         kind = _work_of(job.options)
         lines = [line for device in devices if (line := _line(self._work.get((kind, device), ()))) is not None]
         if not lines or len(known) < len(audio_s):
@@ -71,7 +71,13 @@ class Pace:
 
 
 def _work_of(options: Options) -> Work:
-    return options.model, options.decode, options.diarization_enabled
+    return options.model, options.decode, options.diarization_enabled, options.channels
+
+
+def _wanted_s(options: Options, whole_s: float) -> float:
+    """Seconds of a recording that a job is about: all of them, or those of its ranges."""
+    ends = [(start, whole_s if end is None else min(end, whole_s)) for start, end in options.ranges or ((0.0, None),)]
+    return sum(max(end - start, 0.0) for start, end in ends)
 
 
 def _ending(item: Input) -> str:

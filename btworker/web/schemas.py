@@ -140,9 +140,8 @@ class JobWire(Wire):
     waiting_for: str | None
     """What keeps it from its start: jobs before it, or a model that is on its way, or cannot be loaded."""
     starts_in_seconds: float | None
-    """How long a waiting job is likely to wait, by this worker's own finished jobs; null where they do not say."""
     eta_seconds: float | None
-    """Until its end: of a waiting job by finished ones, of a running one at its own pace; null before there is one."""
+    """Until its start and end: of a waiting job by finished ones, of a running one at its own pace; null: unknown."""
     progress: ProgressWire
     options: OptionsWire
     inputs: tuple[InputWire, ...]

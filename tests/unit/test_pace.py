@@ -91,7 +91,7 @@ def test_nothing_is_told_before_something_is_known() -> None:
     pace.learn(done)
     assert pace.work_s(waiting, {GPU}) is not None
     assert pace.work_s(waiting, {"another GPU"}) is None
-    for change in ({"model": "base"}, {"decode": "exact"}, {"diarization_enabled": True}):
+    for change in ({"model": "base"}, {"decode": "exact"}, {"diarization_enabled": True}, {"channels": "separate"}):
         other = replace(waiting, id=JobId("wk_other"), options=replace(waiting.options, **change))
         assert pace.work_s(other, {GPU}) is None
         times = play(
@@ -108,6 +108,16 @@ def test_a_file_of_an_unknown_kind_is_taken_for_the_average() -> None:
     other = Job(JobId("wk_2"), Options("tiny"), (Input("0", "b.flac", "b", 2000, "0" * 64),), 0.0)
     assert pace.work_s(other, {GPU}) == pytest.approx(10.0)
     assert pace.work_s(other, {GPU, "another GPU"}) == pytest.approx(10.0)
+
+
+def test_a_range_of_a_recording_is_as_much_work_as_it_is_long() -> None:
+    """Whether it teaches or asks; a range behind the end is none."""
+    pace = Pace()
+    item = Input("0", "a.wav", "a", 1000, "0" * 64, 100.0)
+    job = Job(JobId("wk_1"), Options("tiny", ranges=((10.0, 20.0), (95.0, None), (200.0, 300.0))), (item,), 0.0)
+    pace.learn(complete(job, 3.0))
+    assert pace.work_s(job, {GPU}) == pytest.approx(3.0)
+    assert pace.work_s(replace(job, options=Options("tiny")), {GPU}) == pytest.approx(20.0)
 
 
 def test_kinds_of_files_are_bounded() -> None:
