@@ -20,7 +20,8 @@ from tests import fake_nvml
 from tests.http.server import FORM, Running, field, file, finished, request_head, upload
 from tests.waiting import eventually
 
-SERIES_LIMIT = 500
+SERIES_LIMIT = 600
+"""Two or three for each route and answer: more routes make more, clients and jobs do not."""
 
 
 async def scraped(client: aiohttp.ClientSession) -> str:
@@ -113,7 +114,7 @@ async def test_promtool_has_nothing_to_say(
 
 @pytest.mark.timeout(300)
 async def test_neither_clients_nor_jobs_make_series(client: aiohttp.ClientSession, server: Running) -> None:
-    """Under 500 series after all routes, 1,000 random paths, and 10,000 jobs with every end and odd stages."""
+    """Under 600 series after all routes, 1,000 random paths, and 10,000 jobs with every end and odd stages."""
     for number in range(1000):
         async with client.get(f"/{number:x}/{new_job_id()}?q={number}") as response:
             assert response.status == 404
