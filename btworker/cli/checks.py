@@ -121,6 +121,8 @@ def _model(settings: Settings) -> Check:
         return Check("model", Verdict.OK, found)
     if model.own:
         return Check("model", Verdict.FAIL, found, "put it there, or correct WORKER_MODELS")
+    if model.hub:
+        return Check("model", Verdict.FAIL, found, f"btworker models fetch {model.name}, and start the worker again")
     if settings.offline:
         mend = f"put {model.path.name} into {model.path.parent}, or unset WORKER_OFFLINE"
         return Check("model", Verdict.FAIL, found, mend)

@@ -144,10 +144,12 @@ def hugging_face(
     *,
     form: str = "safetensors",
     dtype: torch.dtype = torch.float32,
+    dims: ModelDimensions | None = None,
 ) -> Path:
-    """Write a folder as save_pretrained does: `form` is "safetensors", "shards", "bin" or "bin shards"."""
+    """Write a folder as save_pretrained does: `form` is "safetensors", "shards", "bin" or "bin shards"; `dims` are
+    others than the shape's."""
     folder.mkdir(parents=True)
-    _write_settings(folder, shape)
+    _write_settings(folder, shape, dims or shape.dims)
     theirs = {_their_name(name): value.to(dtype) for name, value in state.items()}
     if form == "safetensors":
         write_safetensors(folder / "model.safetensors", theirs)
@@ -198,8 +200,8 @@ def _their_name(name: str) -> str:
     )
 
 
-def _write_settings(folder: Path, shape: Shape) -> None:
-    dims, tokenizer = shape.dims, shape.tokenizer
+def _write_settings(folder: Path, shape: Shape, dims: ModelDimensions) -> None:
+    tokenizer = shape.tokenizer
     sizes = {theirs: getattr(dims, ours) for ours, theirs in DIMENSIONS.items()}
     end = tokenizer.eot
     config = {

@@ -7,11 +7,14 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+from whisper.model import ModelDimensions
 
 from bench.speed.peers import default_python
 from tests.speech.checkpoint_forms import SHAPES, hugging_face, weights, windows
@@ -44,6 +47,16 @@ def of_transformers(scratch: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             {"folder": str(folder), "mels": str(mels), "language": language, "signs": signs, "most": MOST_TOKENS}
         )
     yield from zip(SHAPES, asked(requests), strict=True)
+
+
+def of_base(scratch: Path, state: Mapping[str, Tensor], dims: ModelDimensions, mels: Tensor) -> dict[str, Any]:
+    """Tokens and texts of OpenAI's base, written in Hugging Face's form."""
+    shape = SHAPES["base"]
+    folder = hugging_face(scratch / "base", shape, state, dtype=torch.float16, dims=dims)
+    np.save(path := scratch / "base.npy", mels.numpy())
+    signs = list(range(shape.tokenizer.eot + 1, shape.plain_size))
+    (found,) = asked([{"folder": str(folder), "mels": str(path), "language": "en", "signs": signs, "most": 224}])
+    return found
 
 
 def main() -> int:

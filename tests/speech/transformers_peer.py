@@ -17,7 +17,9 @@ from transformers import PreTrainedTokenizerFast, WhisperForConditionalGeneratio
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Tokens without the signs around them, and their texts."""
-    model = WhisperForConditionalGeneration.from_pretrained(request["folder"], attn_implementation="eager").eval()
+    model = WhisperForConditionalGeneration.from_pretrained(
+        request["folder"], attn_implementation="eager", torch_dtype=torch.float32
+    ).eval()
     words = PreTrainedTokenizerFast(
         tokenizer_file=f"{request['folder']}/tokenizer.json", clean_up_tokenization_spaces=False
     )
