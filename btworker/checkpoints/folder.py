@@ -29,9 +29,14 @@ SETTINGS_FILES = (
 """Files beside the weights that are read where they are there."""
 CARD = "README.md"
 """The model card: its first lines name the licence."""
-INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.bin")
-"""The files that weights are in, the best first; where there is an index as well, it counts."""
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "model.bin",
+)
+"""Files that weights are in, and indexes that list such files: the first that is there counts, as in transformers."""
 SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}\.(safetensors|bin)")
 LICENCE = re.compile(r"^license(_name)?:\s*[\"']?([^\"'\n]{1,80})", re.MULTILINE)
 NO_COMMERCE = re.compile(r"(^|[^a-z])nc([^a-z]|$)|non-?commercial|research", re.IGNORECASE)
@@ -78,13 +83,10 @@ def look_into(path: Path) -> ModelFolder:
 
 def weights_among(names: Collection[str]) -> tuple[tuple[str, ...], str]:
     """Find the files of weights among a folder's names, or else the index that lists them: (weights, index)."""
-    for index in INDEXES:
-        if index in names:
-            return (), index
     found = next((name for name in WEIGHTS if name in names), "")
     if not found:
         raise NotWhisperError(_other_form(names))
-    return (found,), ""
+    return ((), found) if found.endswith(".json") else ((found,), "")
 
 
 def _other_form(names: Collection[str]) -> str:

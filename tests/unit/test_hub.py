@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from btworker.checkpoints import FetchError, Hub, HubModel, damaged
-from btworker.checkpoints.folder import NotWhisperError, forbids_commerce, look_into
+from btworker.checkpoints.folder import NotWhisperError, forbids_commerce, look_into, weights_among
 from tests.hub_server import COMMIT, HubServer, hub_server
 
 MODEL = HubModel("someone/whisper-tuned")
@@ -88,6 +88,20 @@ def test_shards_are_those_of_the_index(hub: HubServer, tmp_path: Path) -> None:
     found = look_into(fetch(hub, tmp_path))
     assert found.weights == ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
     assert found.index == "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("names", "weights", "index"),
+    [
+        ({"model.safetensors", "pytorch_model.bin.index.json", "model.bin"}, ("model.safetensors",), ""),
+        ({"model.safetensors.index.json", "pytorch_model.bin"}, (), "model.safetensors.index.json"),
+        ({"pytorch_model.bin", "model.safetensors.index.fp32.json"}, ("pytorch_model.bin",), ""),
+        ({"model.bin", "ggml-base.bin"}, ("model.bin",), ""),
+    ],
+)
+def test_the_best_form_counts(names: set[str], weights: tuple[str, ...], index: str) -> None:
+    """Where there are several, as in most repositories."""
+    assert weights_among(names) == (weights, index)
 
 
 def test_the_token_stays_with_the_hub(hub: HubServer, tmp_path: Path) -> None:
