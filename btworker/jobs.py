@@ -96,11 +96,18 @@ class Options:
     task: str = "transcribe"
     """transcribe, translate, or ENROLL."""
     prompt: str = ""
+    keywords: tuple[str, ...] = ()
+    """Names and terms that are likely."""
+    keyword_bonus: float = 0.0
+    """What each token of a keyword gains, in the unit of log-probabilities."""
+    keyword_prompt_tokens: int = 0
+    """Most tokens of the prompt that keywords take."""
     temperature: float | None = None
     """None = 0.0 with fallback to 0.2 … 1.0, as openai-whisper does."""
     beam_size: int | None = None
     """None = greedy."""
     decode: str = "fast"
+    token_logprobs: bool = False
     word_timestamps: bool = True
     vad_enabled: bool = False
     hallucination_detection: bool = True

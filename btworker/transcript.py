@@ -88,6 +88,8 @@ class Segment:
     """Of its text, where each window has a language of its own."""
     channel: int | None = None
     """See Word."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of the tokens of its text, where they were asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """Whisper's shape; `words`, `language`, `speaker`, `channel` and `hallucination` where there are any."""
@@ -105,6 +107,8 @@ class Segment:
         }
         if self.language:
             shape["language"] = self.language
+        if self.logprobs:
+            shape["logprobs"] = [token.to_dict() for token in self.logprobs]
         if self.words:
             shape["words"] = [word.to_dict() for word in self.words]
         if self.hallucination:
@@ -134,6 +138,7 @@ class Segment:
             hallucination=Hallucination.from_dict(doubt) if doubt else None,
             language=raw.get("language", ""),
             channel=raw.get("channel"),
+            logprobs=tuple(TokenLogprob.from_dict(token) for token in raw.get("logprobs", ())),
         )
 
 
@@ -234,7 +239,8 @@ class Transcript:
     duration_s: float
     turns: tuple[Turn, ...] = ()
     provenance: tuple[tuple[str, Any], ...] = ()
-    """(name, JSON value) pairs: model, modelSha256, alignmentHeads, versions, device, options, attempt, timings."""
+    """(name, JSON value) pairs: model, modelSha256, alignmentHeads, versions, device, options,
+    promptTokens, attempt, timings."""
     missing_speech: tuple[Missing, ...] = ()
     """Stretches in which speech was detected and no text came out."""
     no_speakers: str = ""

@@ -35,11 +35,10 @@ class Ours:
         """What word times come from."""
         return self._model.alignment_heads
 
-    def transcribe(self, recording: Recording, mode: str, beams: int) -> Heard:
-        """One recording, its language found, with word times."""
-        options = Options(
-            model=self._model.name, decode=mode, beam_size=beams if beams > 1 else None, word_timestamps=True
-        )
+    def transcribe(self, recording: Recording, mode: str, beams: int, **more: Any) -> Heard:
+        """One recording, its language found, with word times; `more` are further options."""
+        beam_size = beams if beams > 1 else None
+        options = Options(model=self._model.name, decode=mode, beam_size=beam_size, word_timestamps=True, **more)
         began = time.process_time()
         with counted() as counts:
             found = self._recognize(recording, options)

@@ -64,6 +64,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     speech.add_argument("--language", metavar="CODE", help="what is spoken, like en or german; detected unless given")
     speech.add_argument("--translate", dest="task", action="store_const", const="translate", help="into English")
     speech.add_argument("--prompt", metavar="TEXT", help="names and words that may come up, or the text before")
+    speech.add_argument("--keywords", type=_keywords, action="extend", metavar="LIST",
+                        help="names and terms that are likely, with commas; @FILE has one a line")  # fmt: skip
     speech.add_argument("--temperature", type=float, metavar="T", help="0 to 1; without it, 0 and higher where 0 fails")
     speech.add_argument("--beam-size", type=int, metavar="N", dest="beamSize", help="beams; greedy unless given")
     speech.add_argument("--diarize", dest="diarizationEnabled", action="store_const", const=True,
@@ -252,13 +254,24 @@ class Batch:
 def wire_options(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments as the API's options; what was not given is left to the worker."""
     names = (
-        *("model", "language", "task", "prompt", "temperature", "beamSize", "diarizationEnabled"),
+        *("model", "language", "task", "prompt", "keywords", "temperature", "beamSize", "diarizationEnabled"),
         *("channels", "start", "end", "ranges"),
     )
     named = {name: getattr(args, name) for name in names}
     if args.known_speaker:
         named["knownSpeakerNames"] = [name for name, _ in args.known_speaker]
     return {k: v for k, v in {**named, "outputs": args.outputs, **dict(args.option)}.items() if v is not None}
+
+
+def _keywords(text: str) -> list[str]:
+    """ "Ann, Bob" -> ["Ann", "Bob"]; "@names.txt" -> the lines of that file."""
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise argparse.ArgumentTypeError(f"{text[1:]} cannot be read: {reason}") from None
+    return [word.strip() for word in text.replace("\n", ",").split(",") if word.strip()]
 
 
 def _formats(text: str) -> list[str]:

@@ -39,10 +39,12 @@ GONE = frozenset({404, 410})
 """The upload is not there any more: it has to begin anew."""
 NOT_SPOKEN = frozenset({404, 405, 501})
 """How a server without resumable uploads answers to the first request."""
+LONGEST_METADATA = 39_000
+"""Characters: servers and proxies take little more in one header. With longer options a file is sent in one piece."""
 
 
 class NotSpokenError(Exception):
-    """The server has no resumable uploads."""
+    """The server has no resumable uploads, or its headers have no room for the options."""
 
 
 @dataclass(slots=True)
@@ -146,8 +148,10 @@ class ResumableUpload:
     async def _create(self) -> str:
         if self._size == 0:
             raise ClientError("EMPTY_FILE", f"{self._path} is empty")
-        metadata = {"filename": self._path.name, "submit": json.dumps(dict(self._options))}
+        metadata = {"filename": self._path.name, "submit": json.dumps(dict(self._options), ensure_ascii=False)}
         headers = {"Upload-Length": str(self._size), "Upload-Metadata": _encoded(metadata)}
+        if len(headers["Upload-Metadata"]) > LONGEST_METADATA:
+            raise NotSpokenError
         try:
             answer = await self._ask("POST", "/v1/uploads", headers)
         except ClientError as error:

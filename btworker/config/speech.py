@@ -21,6 +21,10 @@ from btworker.config.parsing import (
     read_tokens,
 )
 
+MOST_BONUS = 10.0
+"""Of WORKER_KEYWORD_BONUS: from about 5 on, terms are written wherever they begin alike."""
+MOST_PROMPT_TOKENS = 200
+"""Of WORKER_KEYWORD_PROMPT_TOKENS: a prompt has 223 at most."""
 ENGINE = "btworker.engine.engine:load"
 LISTS: dict[str, Callable[[str], object]] = {
     "models": parse_model,
@@ -67,6 +71,13 @@ class SpeechSettings(BaseSettings):
     batch_size: int = Field(0, ge=0, le=512, validation_alias=env("WORKER_BATCH_SIZE"))
     """Windows of up to 30 s that a child decodes at once; 0 = as many as its memory has room for, 64 on a GPU and 16 on
     a CPU at most. It is halved by itself when a GPU's memory runs out."""
+    keyword_bonus: float = Field(2.0, ge=0, le=MOST_BONUS, validation_alias=env("WORKER_KEYWORD_BONUS"))
+    """What each token of a job's keyword gains while its text is decoded, in the unit of log-probabilities (2 makes it
+    7 times as likely); 0 = nothing. docs/quality.md has what it brings, and what more of it costs."""
+    keyword_prompt_tokens: int = Field(
+        0, ge=0, le=MOST_PROMPT_TOKENS, validation_alias=env("WORKER_KEYWORD_PROMPT_TOKENS")
+    )
+    """Tokens of the prompt, of at most 223, that a job's keywords take, the first ones first; 0 = none are shown."""
     hf_token: SecretStr | None = Field(None, validation_alias=env("HF_TOKEN", "HUGGINGFACE_TOKEN"))
     """Hugging Face token for gated models (diarization, `btworker models fetch`)."""
     hf_token_file: Path | None = Field(None, validation_alias=env("HF_TOKEN_FILE"))

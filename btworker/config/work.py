@@ -34,6 +34,10 @@ class WorkSettings(BaseSettings):
     max_audio_hours: float = Field(12.0, gt=0, le=1000, validation_alias=env("WORKER_MAX_AUDIO_HOURS"))
     """Hours of decoded audio per input, counted while decoding: a small file can hold a week of silence. Each channel
     counts that is transcribed by itself; of ranges, only what is in them."""
+    max_keywords: int = Field(1000, ge=0, le=10_000, validation_alias=env("WORKER_MAX_KEYWORDS"))
+    """Keywords of one job; they are kept with the job and shown in each of its answers. 0 = none are taken."""
+    max_keyword_chars: int = Field(64, ge=1, le=1000, validation_alias=env("WORKER_MAX_KEYWORD_CHARS"))
+    """Characters of one of them: what is longer is no name or term, and belongs into the prompt."""
     max_attempts: int = Field(2, ge=1, le=10, validation_alias=env("WORKER_MAX_ATTEMPTS"))
     """Processes that die with a job alone in them before it is failed with WORKER_CRASHED; a poison job must end."""
     queue_limit: int = Field(1000, ge=1, le=100_000, validation_alias=env("WORKER_QUEUE_LIMIT"))

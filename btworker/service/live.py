@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from btworker.jobs import Job, JobId
+from btworker.logprobs import TokenLogprob
 from btworker.storage import DataFolder, JobFolder
 
 HEARTBEAT_S = 15.0
@@ -33,6 +34,8 @@ class Spoken:
     """As whisper spaces it: in most languages it begins with a blank."""
     speaker: str | None = None
     channel: int | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of its tokens, where the job asks for them."""
 
     @property
     def place(self) -> tuple[int, float]:
@@ -199,7 +202,15 @@ def _spoken(index: int, segments: object) -> list[Spoken]:
     if not isinstance(segments, list):
         return []
     return [
-        Spoken(index, float(raw["start"]), float(raw["end"]), str(raw["text"]), raw.get("speaker"), raw.get("channel"))
+        Spoken(
+            index,
+            float(raw["start"]),
+            float(raw["end"]),
+            str(raw["text"]),
+            raw.get("speaker"),
+            raw.get("channel"),
+            tuple(map(TokenLogprob.from_dict, raw.get("logprobs", ()))),
+        )
         for raw in segments
         if isinstance(raw, dict) and {"start", "end", "text"} <= raw.keys()
     ]

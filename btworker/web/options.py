@@ -12,9 +12,13 @@ from pydantic.alias_generators import to_camel
 
 from btworker.checkpoints import official
 from btworker.config import Settings
+from btworker.config.speech import MOST_BONUS, MOST_PROMPT_TOKENS
 from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode, lacks_language
 from btworker.jobs import DEFAULT_OUTPUTS, EACH_WINDOW, Options, OutputFormat
+from btworker.web.keywords import FIELDS as KEYWORD_FIELDS
+from btworker.web.keywords import NAME as KEYWORDS
+from btworker.web.keywords import keyword_options, split_keywords
 from btworker.web.languages import LANGUAGES, language_code, nearest_code
 from btworker.web.mistakes import first_mistake
 from btworker.web.ranges import RANGES, TIME, Ranges, Time, checked_ranges, chosen_channels
@@ -24,7 +28,7 @@ Fields = Sequence[tuple[str, str]]
 """Form fields in the order in which they came."""
 JSON_FIELD = "options"
 SPEAKER_NAMES = "knownSpeakerNames"
-REPEATABLE = ("outputs", "ranges", SPEAKER_NAMES)
+REPEATABLE = frozenset({"outputs", "ranges", SPEAKER_NAMES, KEYWORDS})
 CALLBACK = "callbackUrl"
 """Stands among the options, but says nothing of the work."""
 SOURCE = "url"
@@ -43,7 +47,7 @@ DEFAULTS = {"qualityPreset": "balanced", "backend": "remote", "diarizationFastSw
 MOST_NAMED = 50
 _NOT_PLAIN = {
     *("model", "language", "decode", "outputs", "known_speakers", "diarization_enabled"),
-    *("channels", "multichannel", "start", "end", "ranges"),
+    *("channels", "multichannel", "start", "end", "ranges", *KEYWORD_FIELDS),
 }
 """Fields of which an option is made that differs from them."""
 _FORMATS = ", ".join(item.value for item in OutputFormat)
@@ -64,8 +68,14 @@ class OptionsForm(BaseModel):
     )
     task: Literal["transcribe", "translate"] = Field("transcribe", description="transcribe or translate")
     prompt: str = Field("", max_length=4000, description="text of at most 4000 characters")
+    keywords: tuple[str, ...] = Field((), description="names and terms, in a list or with commas between them")
+    keyword_bonus: float | None = Field(None, ge=0, le=MOST_BONUS, description=f"a number from 0 to {MOST_BONUS}")
+    keyword_prompt_tokens: int | None = Field(
+        None, ge=0, le=MOST_PROMPT_TOKENS, description=f"a whole number from 0 to {MOST_PROMPT_TOKENS}"
+    )
     temperature: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
     beam_size: int | None = Field(None, ge=1, le=20, description="a whole number from 1 to 20")
+    token_logprobs: bool = Field(default=False, description=_YES_NO)
     decode: Literal["fast", "exact"] | None = Field(None, description="fast or exact")
     word_timestamps: bool = Field(default=True, description=_YES_NO)
     vad_enabled: bool = Field(default=False, description=_YES_NO)
@@ -103,6 +113,11 @@ class OptionsForm(BaseModel):
         items = raw if isinstance(raw, list | tuple) else [raw]
         words = [word for item in items for word in (item.lower().split(",") if isinstance(item, str) else [item])]
         return [word.strip() if isinstance(word, str) else word for word in words if not is_empty(word)]
+
+    @field_validator(KEYWORDS, mode="before")
+    @classmethod
+    def _split_keywords(cls, raw: object) -> object:
+        return split_keywords(raw)
 
 
 def is_option(name: str) -> bool:
@@ -250,6 +265,7 @@ def _checked(form: OptionsForm, settings: Settings) -> Options:
         channels=chosen_channels(form.channels, form.multichannel),
         ranges=checked_ranges(form.start, form.end, form.ranges),
         **form.model_dump(exclude=_NOT_PLAIN),
+        **keyword_options(form.keywords, form.keyword_bonus, form.keyword_prompt_tokens, settings),
     )
 
 

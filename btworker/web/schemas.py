@@ -55,8 +55,12 @@ class OptionsWire(Wire):
     language: str
     task: str
     prompt: str
+    keywords: tuple[str, ...]
+    keyword_bonus: float
+    keyword_prompt_tokens: int
     temperature: float | None
     beam_size: int | None
+    token_logprobs: bool
     decode: str
     word_timestamps: bool
     vad_enabled: bool

@@ -15,6 +15,7 @@ import btworker
 from btworker.cli.wer import word_errors
 from btworker.web.openai.names import NAMES
 from tests.acceptance.conftest import Worker
+from tests.demo_worker import DEMO_WORKER
 from tests.process.server_of import TOKEN
 from tests.waiting import until
 
@@ -74,6 +75,20 @@ def _sent(progress: Path) -> int:
 def _job(worker: Worker, job_id: str) -> Any:
     command = ["curl", "-sS", "-H", f"Authorization: Bearer {TOKEN}", f"{worker.url}/v1/jobs/{job_id}"]
     return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+@pytest.mark.speech
+def test_every_shape_of_openais_reference(tmp_path: Path) -> None:
+    """Those of shapes.json, which tests/acceptance/test_openai_shapes.py runs with the package for Python."""
+    worker = Worker(tmp_path, DEMO_WORKER).start()
+    talk, dialogue = str(TALK), str(DEMO / "sample.flac")
+    command = ["node", "shapes.mjs", f"{worker.url}/v1", TOKEN, talk, dialogue]
+    ended = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=280, check=False)
+    assert worker.stop() == 0, worker.log.read_text()[-3000:]
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found.keys() == {shape["name"] for shape in json.loads((HERE / "shapes.json").read_text())}
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
 
 
 @pytest.mark.speech

@@ -88,6 +88,17 @@ def test_only_what_was_said_is_sent() -> None:
     assert transcribe.wire_options(parsed("transcribe", "f", *parts)) == {"ranges": ["0:10-0:20", "1:00-"]}
 
 
+def test_keywords_come_from_the_line_and_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In any mixture; a file that is not there is named."""
+    names = tmp_path / "names.txt"
+    names.write_text("Ann Lovelace\n\nBob, Carl\n")
+    found = parsed("transcribe", "f", "--keywords", "Dora", "--keywords", f"@{names}")
+    assert transcribe.wire_options(found) == {"keywords": ["Dora", "Ann Lovelace", "Bob", "Carl"]}
+    with pytest.raises(SystemExit):
+        parsed("transcribe", "f", "--keywords", f"@{tmp_path}/none")
+    assert "none cannot be read: No such file" in capsys.readouterr().err
+
+
 def parsed(*words: str) -> argparse.Namespace:
     """The arguments of a command."""
     return build_parser(words[0]).parse_args(words)

@@ -50,6 +50,8 @@ def test_every_option_of_the_vocabulary_can_be_sent() -> None:
         ("priority", "0", "priority", 0),
         ("outputs", "srt, VTT,srt", "outputs", (OutputFormat.SRT, OutputFormat.VTT)),
         ("prompt", "Übung 🎧", "prompt", "Übung 🎧"),
+        ("keywords", " Ann Bee,\nBob,,Ann Bee ", "keywords", ("Ann Bee", "Bob")),
+        ("options", '{"keywords": ["Ann", "Washington, D.C."]}', "keywords", ("Ann", "Washington, D.C.")),
         ("outputs", "srt,,vtt, ", "outputs", (OutputFormat.SRT, OutputFormat.VTT)),
         ("options", "", "prompt", ""),
         ("unknown", "", "prompt", ""),
@@ -126,7 +128,18 @@ def test_what_is_wrong_is_named(name: str, sent: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [{"beamSize": [1]}, {"prompt": 5}, {"outputs": [1]}, {"outputs": {}}, {"model": ["tiny"]}]
+    "value",
+    [
+        {"beamSize": [1]},
+        {"prompt": 5},
+        {"outputs": [1]},
+        {"outputs": {}},
+        {"model": ["tiny"]},
+        {"keywords": [1]},
+        {"keywords": {"Ann": 2}},
+        {"keywords": 5},
+        {"keywords": ["Ann", ""]},
+    ],
 )
 def test_json_of_the_wrong_kind(value: object) -> None:
     with pytest.raises(BtworkerError) as caught:
@@ -141,6 +154,14 @@ def test_an_empty_field_is_not_given() -> None:
     assert (options.language, options.task) == ("de", "translate")
     for name in WIRE_NAMES:
         assert parse_options([(name, "")], SETTINGS) == parse_options([], SETTINGS)
+
+
+def test_keywords_bring_their_strength() -> None:
+    """That of the settings, or the job's own; without keywords there is none to tell jobs apart by."""
+    settings = SETTINGS.model_copy(update={"keyword_bonus": 1.5, "keyword_prompt_tokens": 40})
+    found = parse_options([("keywords", "Ann"), ("keywordPromptTokens", "0")], settings)
+    assert (found.keyword_bonus, found.keyword_prompt_tokens) == (1.5, 0)
+    assert parse_options([("keywordBonus", "3"), ("keywords", ",")], settings) == Options(model="tiny")
 
 
 def test_json_null_is_the_default() -> None:

@@ -74,6 +74,7 @@ class ExactLoop:
             return (), LoopState(window.seek + window.size, state.prompt, state.last_speech_s, state.segment_count)
         pieces = self._transcriber.pieces(decoded, window)
         raw = self._transcriber.timed_segments(pieces, window, decoded)
+        self._transcriber.add_logprobs(raw, decoded)
         seek, last_speech_s = pieces.next_seek, state.last_speech_s
         if self._word_timestamps:
             self._transcriber.add_words(raw, self._transcriber.words(decoded), last_speech_s=last_speech_s)

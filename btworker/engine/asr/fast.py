@@ -187,6 +187,7 @@ class FastLoop:
         speech = [(start - window.offset_s, end - window.offset_s) for start, end in spoken]
         words = fit_to_speech(transcriber.words(decoded), speech)
         raw = transcriber.sentences(words, window, decoded)
+        transcriber.add_logprobs(raw, decoded)
         transcriber.add_words(raw, words, last_speech_s=state.last_speech_s)
         clear_empty(raw)
         return tuple(segment(shape, 0) for shape in raw if shape["text"])

@@ -143,8 +143,10 @@ async def recognize(
         else ExactLoop(model, mel, options, transcriber_for(language.code), plan)
     )
     await loop.run(done, languages=languages, finish=finish)
-    found = _judged(_whole(entries, transcriber_for(language.code), language.code), plan.speech, options)
-    return replace(found, segments=_numbered(found.segments, model.tokens))
+    transcriber = transcriber_for(language.code)
+    found = _judged(_whole(entries, transcriber, language.code), plan.speech, options)
+    segments = _numbered(found.segments, model.tokens)
+    return replace(found, segments=segments)
 
 
 def transcriber_of(model: Model, options: Options, sha256: str, language: str) -> Transcriber:

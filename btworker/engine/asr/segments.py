@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from btworker.logprobs import TokenLogprob
 from btworker.transcript import Segment, Word
 
 
@@ -9,7 +10,7 @@ def clear_empty(segments: list[dict[str, Any]]) -> None:
     """Empty the segments of no length or without text: the next window must not have them as its prompt."""
     for shape in segments:
         if shape["start"] == shape["end"] or not shape["text"].strip():
-            shape.update(text="", tokens=[], words=[])
+            shape.update(text="", tokens=[], words=[], logprobs=[])
 
 
 def segment(raw: dict[str, Any], number: int) -> Segment:
@@ -30,4 +31,5 @@ def segment(raw: dict[str, Any], number: int) -> Segment:
         compression_ratio=raw["compression_ratio"],
         no_speech_prob=raw["no_speech_prob"],
         words=words,
+        logprobs=tuple(TokenLogprob(data, logprob) for data, logprob in raw.get("logprobs", ())),
     )

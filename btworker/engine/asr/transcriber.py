@@ -15,6 +15,7 @@ from btworker.engine.asr.decoding.requests import Decoded, TextRequest
 from btworker.engine.asr.revision import Revision
 from btworker.engine.asr.sentences import TimedWord, sentences
 from btworker.engine.asr.timeline import Cut, Window, cut
+from btworker.engine.asr.vocabulary import JobVocabulary, Keywords
 from btworker.engine.asr.word_times import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, place_words
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.quality.hallucinations import COMPRESSION_RATIO_THRESHOLD, LOGPROB_THRESHOLD
@@ -40,6 +41,9 @@ class WindowOptions:
     independent one has not got."""
     doubts_loops: bool
     """A text that loops is decoded again, also where it does not compress well; openai-whisper does not check that."""
+    keywords: Keywords
+    logprobs: bool
+    """Each segment has those of its tokens."""
 
     @classmethod
     def of(cls, options: Options) -> "WindowOptions":
@@ -53,6 +57,8 @@ class WindowOptions:
             word_timestamps=options.word_timestamps,
             timestamps=options.decode == "exact",
             doubts_loops=options.decode == "fast",
+            keywords=Keywords(options.keywords, options.keyword_bonus, options.keyword_prompt_tokens),
+            logprobs=options.token_logprobs,
         )
 
 
@@ -73,6 +79,7 @@ class Transcriber:
         """openai-whisper's, for the checkpoint's tokens."""
         self.longest_prompt = decoder.text_positions // 2 - 1
         """Tokens of a prompt; of a longer one, the end counts."""
+        self._vocabulary = JobVocabulary.of(options.keywords, decoder.tries, self.tokenizer)
         self._sot_sequence: tuple[int, ...] = tuple(self.tokenizer.sot_sequence)
         self._untimed_sot_sequence = (*self._sot_sequence, self.tokenizer.no_timestamps)
 
@@ -84,7 +91,8 @@ class Transcriber:
     def submit(
         self, sound: Tensor, window: Window, *, is_encoded: bool = False, prompt: Sequence[int] = ()
     ) -> Ticket[Decoded]:
-        """Ask for the window's text. `sound` and `is_encoded` are those of TextRequest."""
+        """Ask for the window's text. `sound` and `is_encoded` are those of TextRequest; keywords go before `prompt`."""
+        prompt = self._vocabulary.before(prompt, self.longest_prompt)
         before = (self.tokenizer.sot_prev, *prompt) if prompt else ()
 
         def text(decoded: Decoded) -> Text | None:
@@ -105,6 +113,7 @@ class Transcriber:
                 unacceptable=self.is_unacceptable,
                 to_align=text,
                 hopeless=is_looping if self._options.doubts_loops else None,
+                terms=self._vocabulary.trie,
             )
         )
 
@@ -158,6 +167,14 @@ class Transcriber:
             )
             for group in sentences([word for word in whole if word.word])
         ]
+
+    def add_logprobs(self, segments: list[Shape], decoded: Decoded) -> None:
+        """Give each segment those of its text's tokens, where they are wanted: all are in the window's, in order."""
+        pairs = iter(zip(decoded.tokens, decoded.logprobs, strict=True) if self._options.logprobs else ())
+        spell = self.tokenizer.encoding.decode_single_token_bytes
+        for shape in segments if self._options.logprobs else ():
+            found = [next(pair for pair in pairs if pair[0] == token) for token in shape["tokens"]]
+            shape["logprobs"] = [(spell(token), logprob) for token, logprob in found if token < self.tokenizer.eot]
 
     def words(self, decoded: Decoded) -> list[TimedWord]:
         """List the words that were aligned, punctuation by itself; seconds from the window's start."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import accumulate, groupby
 from typing import Any
 
+from btworker.logprobs import TokenLogprob
 from btworker.transcript import Segment, Turn, Word
 
 
@@ -101,10 +102,23 @@ def _parts(segment: Segment, timeline: Timeline) -> list[Segment]:
             text="".join(word.word for word in run),
             tokens=(),
             words=tuple(run),
+            logprobs=logprobs,
             **_whose(run),
         )
-        for number, run in enumerate(runs)
+        for number, (run, logprobs) in enumerate(zip(runs, _logprobs(segment, runs), strict=True))
     ]
+
+
+def _logprobs(segment: Segment, runs: Sequence[Sequence[Word]]) -> Iterator[tuple[TokenLogprob, ...]]:
+    """Yield those of each run, by where its words end; a token on a border goes to the one in which it begins."""
+    place, tokens, end = 0, list(segment.logprobs), 0
+    for number, run in enumerate(runs, 1):
+        end += sum(len(word.word.encode()) for word in run)
+        found = []
+        while tokens and (place < end or number == len(runs)):
+            found.append(tokens.pop(0))
+            place += len(found[-1].data)
+        yield tuple(found)
 
 
 def _named(word: Word, timeline: Timeline) -> Word:

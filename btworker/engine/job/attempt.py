@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 
+from btworker.engine.asr.vocabulary import never_written
 from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.side_by_side import emitting, side_by_side
 from btworker.engine.job.enrolment import Enrolment
@@ -69,6 +70,8 @@ class Attempt:
                 yield from self._enroll(model)
                 return
             self._speakers = self._speaker_stage(self._references(model))
+            if unwritten := never_written(task.options.keywords, model.decoder.tries):
+                yield self._events.warned(f"keywords without effect, of signs that the model never writes: {unwritten}")
             transcripts = yield from self._transcribe(model)
         with self._clock.stage("write"):
             outputs = write_outputs(self._folder, task.options, task.inputs, transcripts)

@@ -8,6 +8,7 @@ from typing import Any
 
 from btworker import __version__
 from btworker.engine.asr.recognition import Recognition, Step
+from btworker.engine.asr.vocabulary import count_shown
 from btworker.engine.job.events import EventFactory
 from btworker.engine.job.in_takes import InTakes
 from btworker.engine.job.results import StageClock, Stages, camel_case
@@ -194,6 +195,7 @@ class InputRun:
             ("versions", {"btworker": __version__, **dict(equipment.versions)}),
             ("device", device.kind if device.name is None else f"{device.kind} ({device.name})"),
             ("options", camel_case(self._task.options)),
+            ("promptTokens", count_shown(self._task.options, model.tokens.tokenizer(), model.decoder.text_positions)),
             ("attempt", self._task.attempt),
             ("timings", dict(self._clock.timings)),
         )

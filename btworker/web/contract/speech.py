@@ -64,14 +64,22 @@ def _form(formats: tuple[str, ...]) -> Content:
         "language": TEXT,
         "languages[]": {"type": "array", "items": TEXT, "maxItems": 1},
         "prompt": TEXT,
+        "keywords[]": {"type": "array", "items": TEXT, "description": "names and terms that are likely"},
         "temperature": {"type": "number", "minimum": 0, "maximum": 1},
         "response_format": {"enum": list(formats), "default": formats[0]},
         "timestamp_granularities[]": {"type": "array", "items": {"enum": sorted(GRANULARITIES)}},
         "stream": {"type": "boolean", "default": False},
         **KNOWN_SPEAKERS,
-        "include": {"const": "", "description": "not supported: there are no logprobs"},
         **{name: _OURS[name] for name in _TAKES},
-        "chunking_strategy": {"type": "string", "description": "accepted, without effect"},
+        "include[]": {
+            "type": "array",
+            "items": {"enum": ["logprobs"]},
+            "description": "log-probabilities of the tokens, with response_format json",
+        },
+        "chunking_strategy": {
+            "enum": ["auto", "server_vad"],
+            "description": "accepted, without effect: sound is cut where nobody speaks",
+        },
     }
     return {FORM: Form(fields, ())}
 

@@ -20,7 +20,7 @@ from btworker.service import NewJob
 from btworker.stems import unique_stems
 from btworker.storage import sync_folder
 from btworker.web.context import Context, context_of
-from btworker.web.fields import Field, is_file_without_name, no_filename
+from btworker.web.fields import MAX_FIELD_BYTES, Field, is_file_without_name, no_filename
 from btworker.web.filenames import NAMELESS, name_in_url, sent_filename
 from btworker.web.jobs import admission, json_jobs
 from btworker.web.jobs.admission import idempotency_key
@@ -32,6 +32,9 @@ from btworker.web.parts import Body, PartHead, PartParser, boundary_of, check_pa
 
 log = get_logger()
 MAX_FIELDS = 64
+"""Besides keywords, each of which may be a field."""
+MAX_TEXT_BYTES = MAX_FIELDS * MAX_FIELD_BYTES
+"""Of all fields together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,8 @@ class Upload:
         self._data = context.data
         self._job_id = new_job_id()
         self._fields: list[tuple[str, str]] = list(request.query.items())
+        self._max_fields = MAX_FIELDS + context.settings.max_keywords
+        self._text_bytes = 0
         self._files: list[Input] = []
         self._filename = ""
         self._was_chosen = True
@@ -128,10 +133,8 @@ class Upload:
         settings = self._context.settings
         stream = self._request.content
         stream.set_read_chunk_size(settings.upload_chunk_bytes)
-        parser = PartParser(
-            boundary_of(self._request.headers["Content-Type"]),
-            max_parts=settings.max_files_per_job + settings.known_speakers + MAX_FIELDS,
-        )
+        most = settings.max_files_per_job + settings.known_speakers + self._max_fields
+        parser = PartParser(boundary_of(self._request.headers["Content-Type"]), max_parts=most)
         body = Body(stream, idle_s=settings.body_idle_s, on_bytes=self._count)
         try:
             while chunk := await body.read():
@@ -169,8 +172,8 @@ class Upload:
         is_option = self._form.is_option(head.name)
         if not is_option and is_file_without_name(head):
             raise no_filename(head.name)
-        if len(self._fields) >= MAX_FIELDS:
-            raise BtworkerError(ErrorCode.BAD_MULTIPART, f"an upload has at most {MAX_FIELDS} fields")
+        if len(self._fields) >= self._max_fields:
+            raise BtworkerError(ErrorCode.BAD_MULTIPART, f"an upload has at most {self._max_fields} fields here")
         return Field(head.name, is_option, is_json=head.name == JSON_FIELD)
 
     async def _begin_file(self, head: PartHead, filename: str) -> None:
@@ -193,6 +196,10 @@ class Upload:
 
     async def _add(self, data: bytes) -> None:
         if isinstance(self._part, Field):
+            self._text_bytes += len(data)
+            if self._text_bytes > MAX_TEXT_BYTES:
+                most = f"{MAX_TEXT_BYTES // 2**20} MiB"
+                raise BtworkerError(ErrorCode.BAD_MULTIPART, f"the fields of an upload are larger than {most} together")
             self._part.add(data)
         elif self._part is not None:
             most_bytes = self._context.settings.max_file_bytes

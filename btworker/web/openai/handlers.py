@@ -23,11 +23,12 @@ from btworker.web.jobs.references import NAMES as SPEAKER_NAMES
 from btworker.web.jobs.references import REFERENCES as SPEAKER_REFERENCES
 from btworker.web.jobs.uploads import Form, accept
 from btworker.web.middlewares import RETRY_AFTER_S
-from btworker.web.openai.names import NAMES, means_default, tells_speakers
+from btworker.web.openai.fields import bad, check_chunking, is_chunking, wants_logprobs
+from btworker.web.openai.names import NAMES, counts_tokens, lists_languages, means_default, tells_speakers
 from btworker.web.openai.results import from_transcript, refusal
-from btworker.web.openai.shapes import Diarized, Models, Plain, Verbose, diarized, model, plain, verbose
+from btworker.web.openai.shapes import Diarized, Models, Plain, Reports, Verbose, diarized, model, plain, verbose
 from btworker.web.openai.stream import stream
-from btworker.web.options import Fields, is_empty
+from btworker.web.options import JSON_FIELD, Fields, is_empty
 
 RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 TRANSLATION_FORMATS = RESPONSE_FORMATS[:5]
@@ -38,13 +39,13 @@ PLAIN_TEXT = {"text": OutputFormat.TXT, "srt": OutputFormat.SRT, "vtt": OutputFo
 GRANULARITIES = frozenset({"word", "segment"})
 KNOWN = (
     *("model", "language", "prompt", "temperature", "response_format"),
-    *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages", "url"),
+    *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages", "url", "keywords"),
     *(SPEAKER_NAMES, SPEAKER_REFERENCES),
     *("channels", "multichannel", "start", "end", "ranges"),
 )
 AS_OURS = ("language", "prompt", "temperature", "url", "channels", "multichannel", "start", "end", "ranges")
 """Fields that mean what our options of these names mean."""
-REPEATABLE = frozenset({"timestamp_granularities", "include", "languages", "ranges", SPEAKER_NAMES})
+REPEATABLE = frozenset({"timestamp_granularities", "include", "languages", "ranges", "keywords", SPEAKER_NAMES})
 FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
 """OpenAI's 0 lets the temperature rise where a window fails, which is what ours does without one."""
 
@@ -59,6 +60,9 @@ class Asked:
     response_format: str = "json"
     granularities: frozenset[str] = frozenset({"segment"})
     stream: bool = False
+    logprobs: bool = False
+    name: str = ""
+    """OpenAI's name of a model, which says how usage is counted."""
 
     def understand(self, fields: Fields) -> Fields:
         """OpenAI's form fields -> ours. Raises BAD_OPTION."""
@@ -68,9 +72,9 @@ class Asked:
                 values.setdefault(raw.removesuffix("[]"), []).append(value)
         for name, given in values.items():
             if not is_known(name):
-                raise _bad(name, f"{name[:64]!r} is not supported here; there are file, {', '.join(KNOWN)}")
+                raise bad(name, f"{name[:64]!r} is not supported here; there are file, {', '.join(KNOWN)}")
             if name not in REPEATABLE and len(set(given)) > 1:
-                raise _bad(name, f"{name} is given twice")
+                raise bad(name, f"{name} is given twice")
         self._read(values)
         kept = (
             (name, ",".join(values[name]) if name == "ranges" else values[name][-1])
@@ -80,34 +84,44 @@ class Asked:
         ours: list[tuple[str, str]] = [pair for pair in kept if pair not in FALLBACK]
         ours += self._of_model(values.get("model", [""])[-1])
         ours += ((SPEAKER_NAMES, name) for name in values.get(SPEAKER_NAMES, ()))
+        if self.logprobs:
+            ours.append(("tokenLogprobs", "true"))
+        if "keywords" in values:  # a list: what has a comma in it is one of them
+            ours.append((JSON_FIELD, json.dumps({"keywords": values["keywords"]})))
         return [*ours, ("task", self.task), ("outputs", OutputFormat.JSON.value)]
 
     def _of_model(self, name: str) -> Iterator[tuple[str, str]]:
         """What the model's name and the format say: which of ours, and whether speakers are told apart."""
         of_openai = means_default(name, own=self.own_models)
+        self.name = name if of_openai else ""
         speakers = of_openai and tells_speakers(name) and self.response_format in WITH_SPEAKERS
         if speakers or self.response_format == "diarized_json":
             yield "diarizationEnabled", "true"
         if name and not of_openai:
             yield "model", name
 
+    @property
+    def reports(self) -> Reports:
+        """What the answer has beside the text."""
+        return Reports(tokens=counts_tokens(self.name), languages=lists_languages(self.name), logprobs=self.logprobs)
+
     def _read(self, values: dict[str, list[str]]) -> None:
         formats = RESPONSE_FORMATS if self.task == "transcribe" else TRANSLATION_FORMATS
         self.response_format = values.get("response_format", ["json"])[-1]
         if self.response_format not in formats:
-            raise _bad("response_format", f"response_format must be one of {', '.join(formats)}")
+            raise bad("response_format", f"response_format must be one of {', '.join(formats)}")
         if "timestamp_granularities" in values:
             self.granularities = frozenset(values["timestamp_granularities"])
             if not self.granularities <= GRANULARITIES:
-                raise _bad("timestamp_granularities", "timestamp_granularities must be word or segment")
+                raise bad("timestamp_granularities", "timestamp_granularities must be word or segment")
             if self.response_format != "verbose_json":
-                raise _bad("timestamp_granularities", "timestamp_granularities need response_format verbose_json")
-        if "include" in values:
-            raise _bad("include", "include is not supported here: there are no logprobs of tokens")
+                raise bad("timestamp_granularities", "timestamp_granularities need response_format verbose_json")
+        self.logprobs = wants_logprobs(values, self.response_format)
+        check_chunking(values)
         self._read_languages(values)
         stream = values.get("stream", ["false"])[-1].lower()
         if stream not in ("true", "false", "1", "0"):
-            raise _bad("stream", "stream must be true or false")
+            raise bad("stream", "stream must be true or false")
         self.stream = stream in ("true", "1")
 
     @staticmethod
@@ -117,7 +131,7 @@ class Asked:
         if not languages:
             return
         if len(languages) > 1 or "language" in values:
-            raise _bad("languages", "languages with more than one language is not supported here: give one, or none")
+            raise bad("languages", "languages with more than one language is not supported here: give one, or none")
         values["language"] = list(languages)
 
     def key(self, _request: web.Request, options: Options, inputs: tuple[Input, ...]) -> str | None:
@@ -131,7 +145,7 @@ class Asked:
 
 def is_known(name: str) -> bool:
     """Whether a field of this name says something of the job; with brackets or without."""
-    return name.removesuffix("[]") in KNOWN or name.startswith("chunking_strategy[")
+    return name.removesuffix("[]") in KNOWN or is_chunking(name)
 
 
 async def transcriptions(request: web.Request) -> web.StreamResponse:
@@ -150,7 +164,7 @@ async def _speech(request: web.Request, asked: Asked) -> web.StreamResponse:
     job, _ = await accept(request, context, Form(asked.understand, asked.key, is_known))
     if asked.stream:
         shows_speakers = asked.response_format == "diarized_json"
-        return await stream(request, context, job, speakers=shows_speakers, headers=rate_limit(context))
+        return await stream(request, context, job, asked.reports, speakers=shows_speakers, headers=rate_limit(context))
     ended = await _ended(request, context, job)
     if ended is None:
         return web.Response(status=499)  # nobody is there to read it; the job goes on
@@ -201,7 +215,7 @@ def _shape(transcript: Transcript, asked: Asked) -> Plain | Verbose | Diarized:
         return verbose(transcript, task=asked.task, granularities=asked.granularities)
     if asked.response_format == "diarized_json":
         return diarized(transcript)
-    return plain(transcript)
+    return plain(transcript, asked.reports)
 
 
 async def list_models(request: web.Request) -> web.StreamResponse:
@@ -225,7 +239,3 @@ def _models(context: Context) -> Sequence[str]:
 
 def _own_models(context: Context) -> Sequence[str]:
     return (*context.settings.model_paths, *context.settings.aliases)
-
-
-def _bad(param: str, message: str) -> BtworkerError:
-    return BtworkerError(ErrorCode.BAD_OPTION, message, param=param[:64])

@@ -1,12 +1,18 @@
 """A transcript in the shapes of the OpenAI audio API. Pure."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from typing_extensions import NotRequired, TypedDict
 
+from btworker.logprobs import TokenLogprob
 from btworker.transcript import Segment, Transcript, Word
 from btworker.web.languages import LANGUAGES
+
+AUDIO_TOKENS_PER_S = 10
+"""As OpenAI counts the sound of its models that are paid by tokens."""
 
 
 class Usage(TypedDict):
@@ -16,11 +22,44 @@ class Usage(TypedDict):
     seconds: float
 
 
+class InputTokens(TypedDict):
+    """Of a request: its prompt's tokens, and ten for each second of audio, as OpenAI counts."""
+
+    text_tokens: int
+    audio_tokens: int
+
+
+class TokenUsage(TypedDict):
+    """What was used up, in tokens; those of the output are the model's own."""
+
+    type: Literal["tokens"]
+    input_tokens: int
+    input_token_details: InputTokens
+    output_tokens: int
+    total_tokens: int
+
+
+class Logprob(TypedDict):
+    """A token of the text; its bytes are whole where its characters are not."""
+
+    token: str
+    bytes: list[int]
+    logprob: float | None
+
+
+class SpokenLanguage(TypedDict):
+    """A language that was found."""
+
+    code: str
+
+
 class Plain(TypedDict):
     """response_format json."""
 
     text: str
-    usage: Usage
+    languages: NotRequired[list[SpokenLanguage]]
+    logprobs: NotRequired[list[Logprob]]
+    usage: Usage | TokenUsage
 
 
 class VerboseSegment(TypedDict):
@@ -98,9 +137,35 @@ class Models(TypedDict):
     data: list[Model]
 
 
-def plain(transcript: Transcript) -> Plain:
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """What an answer has beside the text, by the model's name and `include`."""
+
+    tokens: bool = False
+    """Usage in tokens."""
+    languages: bool = False
+    logprobs: bool = False
+
+
+def plain(transcript: Transcript, reports: Reports) -> Plain:
     """response_format json."""
-    return {"text": transcript.text.strip(), "usage": _usage(transcript)}
+    shape: Plain = {"text": transcript.text.strip(), "usage": _usage(transcript)}
+    if reports.tokens:
+        shape["usage"] = _token_usage(transcript)
+    if reports.languages:
+        shape["languages"] = _languages(transcript)
+    if reports.logprobs:
+        shape["logprobs"] = logprobs(token for segment in transcript.segments for token in segment.logprobs)
+    return shape
+
+
+def logprobs(tokens: Iterable[TokenLogprob]) -> list[Logprob]:
+    """Those of some tokens; what is not a finite number is null."""
+    shapes: list[Logprob] = []
+    for token in tokens:
+        logprob = token.logprob if math.isfinite(token.logprob) else None
+        shapes.append({"token": token.text, "bytes": list(token.data), "logprob": logprob})
+    return shapes
 
 
 def verbose(transcript: Transcript, *, task: str, granularities: frozenset[str]) -> Verbose:
@@ -136,16 +201,19 @@ def model(name: str) -> Model:
     return {"id": name, "object": "model", "created": 0, "owned_by": "btworker"}
 
 
-def text_delta(piece: str) -> Mapping[str, object]:
-    """The next piece of a stream's text."""
-    return {"type": "transcript.text.delta", "delta": piece}
+def text_delta(piece: str, tokens: Sequence[TokenLogprob] = ()) -> Mapping[str, object]:
+    """The next piece of a stream's text, with its tokens where they are asked for."""
+    shape: dict[str, object] = {"type": "transcript.text.delta", "delta": piece}
+    return {**shape, "logprobs": logprobs(tokens)} if tokens else shape
 
 
-def last_events(transcript: Transcript, *, text: str, speakers: bool) -> Iterator[Mapping[str, object]]:
+def last_events(
+    transcript: Transcript, reports: Reports, *, text: str, speakers: bool
+) -> Iterator[Mapping[str, object]]:
     """The end of a stream: its segments where speakers are asked for, and its whole text."""
     if speakers:
         yield from map(_said, transcript.segments)
-    yield {"type": "transcript.text.done", "text": text, "usage": _usage(transcript)}
+    yield {"type": "transcript.text.done", **plain(transcript, reports), "text": text}
 
 
 def _word(word: Word) -> VerboseWord:
@@ -204,3 +272,22 @@ def _label(segment: Segment) -> str:
 
 def _usage(transcript: Transcript) -> Usage:
     return {"type": "duration", "seconds": transcript.duration_s}
+
+
+def _token_usage(transcript: Transcript) -> TokenUsage:
+    text = int(dict(transcript.provenance).get("promptTokens", 0))
+    audio = math.ceil(transcript.duration_s * AUDIO_TOKENS_PER_S)
+    output = sum(len(segment.tokens) for segment in transcript.segments)
+    return {
+        "type": "tokens",
+        "input_tokens": text + audio,
+        "input_token_details": {"text_tokens": text, "audio_tokens": audio},
+        "output_tokens": output,
+        "total_tokens": text + audio + output,
+    }
+
+
+def _languages(transcript: Transcript) -> list[SpokenLanguage]:
+    """Those of the segments, where each has one of its own, else that of the recording; none without a text."""
+    codes = dict.fromkeys(segment.language or transcript.language for segment in transcript.segments)
+    return [{"code": code} for code in codes]

@@ -9,19 +9,21 @@ The windows come from service/live.py, as for /v1/jobs/{id}/events.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
+from btworker.logprobs import TokenLogprob
 from btworker.service.live import Feed
 from btworker.transcript import Transcript
 from btworker.web.context import Context
 from btworker.web.jobs.events import STREAM_HEADERS
 from btworker.web.middlewares import error_response
 from btworker.web.openai.results import from_transcript, refusal
-from btworker.web.openai.shapes import last_events, text_delta
+from btworker.web.openai.shapes import Reports, last_events, text_delta
 
 TORN = "\N{REPLACEMENT CHARACTER}"
 """What half of a sign looks like."""
@@ -75,32 +77,44 @@ class GrowingText:
 
 
 async def stream(
-    request: web.Request, context: Context, job: Job, *, speakers: bool, headers: Mapping[str, str]
+    request: web.Request, context: Context, job: Job, reports: Reports, *, speakers: bool, headers: Mapping[str, str]
 ) -> web.StreamResponse:
     """The answer to a request with stream=true, up to the job's end; comments where there is nothing to say."""
     response = web.StreamResponse(headers={**STREAM_HEADERS, **headers})
     await response.prepare(request)
     text, seen, now = GrowingText(), 0, job
+    tokens: list[TokenLogprob] = []
     feeds = context.feeds.listen(job)
     try:
         async for feed in feeds:
             piece = text.hear(spoken.text for spoken in feed.segments[seen:])
+            tokens += [token for spoken in feed.segments[seen:] for token in spoken.logprobs]
             seen, now = len(feed.segments), feed.job
-            await response.write(_data(text_delta(piece)) if piece else _no_text_yet(feed))
+            await response.write(_data(text_delta(piece, tokens)) if piece else _no_text_yet(feed))
+            if piece:
+                tokens = []
     finally:
         await feeds.aclose()
-    await response.write(await _end(context, now, text, speakers=speakers))
+    await response.write(await _end(context, now, text, tokens, Ending(reports, speakers)))
     await response.write_eof()
     return response
 
 
-async def _end(context: Context, job: Job, text: GrowingText, *, speakers: bool) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What the last events of a stream have."""
+
+    reports: Reports
+    speakers: bool
+
+
+async def _end(context: Context, job: Job, text: GrowingText, tokens: Sequence[TokenLogprob], ending: Ending) -> bytes:
     """What follows the text of a job that has ended; an error where it has no result, or none yet."""
 
     def events(transcript: Transcript) -> bytes:
         piece = text.finish(transcript.text.strip())
-        last = last_events(transcript, text=text.text, speakers=speakers)
-        return b"".join(map(_data, [*([text_delta(piece)] if piece else []), *last]))
+        last = last_events(transcript, ending.reports, text=text.text, speakers=ending.speakers)
+        return b"".join(map(_data, [*([text_delta(piece, tokens)] if piece else []), *last]))
 
     if not job.status.finished:  # the worker stops, and the job goes on with its next start
         message = "the worker is shutting down; the same request gets the result once it is back"

@@ -4,40 +4,67 @@ Its bookkeeping is on the host: one look at the device a step, for the candidate
 openai-whisper looks at each number by itself.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from btworker.engine.asr.decoding.favoured import Favoured
 from btworker.engine.asr.decoding.lane import Lane, RowTokens, Start
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.rules import TokenRules
 
-Texts = list[tuple[int, ...]]
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
+ZERO = np.float32(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """A text, or the beginning of one."""
+
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    """Of each token."""
+    sum: np.float32 = ZERO
+    """Log-probability of the text."""
+    score: np.float32 = ZERO
+    """The same, with what terms gained and lost: by these, hypotheses are chosen."""
+
+    @property
+    def mean_score(self) -> float:
+        """By which texts of different lengths are compared."""
+        return float(self.score) / len(self.tokens)
 
 
 @dataclass(slots=True)
 class Search:
     """One window's beams."""
 
-    texts: Texts
-    """The tokens of each beam so far."""
-    sums: list[np.float32]
-    """Log-probability of each."""
-    ended: dict[tuple[int, ...], float] = field(default_factory=dict)
-    """Texts that came to their end, and their log-probabilities."""
+    beams: list[Hypothesis]
+    ended: dict[tuple[int, ...], Hypothesis] = field(default_factory=dict)
+    """Texts that came to their end, which counts in their log-probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A beam and a token that may come next in it."""
 
-    sum: np.float32
+    score: np.float32
     beam: int
     token: int
+    logprob: np.float32
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The likeliest tokens of each row; shape (rows, beams + 1)."""
+
+    tokens: Integers
+    logprobs: Floats
+    gains: Floats
+    """What terms add or take back; 0 where there are none."""
 
 
 class BeamLane(Lane):
@@ -50,19 +77,28 @@ class BeamLane(Lane):
     def restart(self, window: int, start: Start) -> None:
         """Begin a window anew."""
         super().restart(window, start)
-        self._searches[window] = Search([()] * self.beams, [np.float32(0)] * self.beams)
+        self._searches[window] = Search([Hypothesis()] * self.beams)
 
     def step(self, windows: int) -> None:
         """Decode one token more for each beam of the first `windows` windows."""
-        logprobs = self.rules.log_probabilities(self.logits(windows, self.farthest(windows)), self.view(windows))
-        values, tokens = logprobs.topk(self.beams + 1)
-        best, ids = values.float().cpu().numpy(), tokens.cpu().numpy()
-        kept: list[Candidate] = []
-        for window in range(windows):
-            first = window * self.beams
-            kept += self._advance(window, best[first : first + self.beams], ids[first : first + self.beams])
-        self._follow(windows, kept)
+        rows = slice(0, windows * self.beams)
+        favoured = self.terms.favoured(rows, self.terms.widths(windows))
+        choice = self._choice(windows, favoured)
+        kept = [candidate for window in range(windows) for candidate in self._advance(window, choice)]
+        self._follow(windows, kept, favoured)
         self.advanced(windows)
+
+    def _choice(self, windows: int, favoured: Favoured | None) -> Choice:
+        """Read what may come next in each row; waits for the device."""
+        logprobs = self.rules.log_probabilities(self.logits(windows, self.farthest(windows)), self.view(windows))
+        if favoured is None:
+            values, tokens = logprobs.topk(self.beams + 1)
+            best = values.float().cpu().numpy()
+            return Choice(tokens.cpu().numpy(), best, np.zeros_like(best))
+        scores, tokens = favoured.scores(logprobs).topk(self.beams + 1)
+        values = logprobs.gather(1, tokens)
+        gains = (scores - values).nan_to_num(0.0)  # where both are -inf
+        return Choice(tokens.cpu().numpy(), values.float().cpu().numpy(), gains.float().cpu().numpy())
 
     def finished(self, windows: int) -> list[int]:
         """Windows with as many ended texts as beams, or whose beams are as long as they may be."""
@@ -72,13 +108,13 @@ class BeamLane(Lane):
         """Find the text with the best mean log-probability: ended ones, and beams where too few have ended."""
         search = self._search(window)
         found = dict(search.ended)
-        for beam in np.argsort(np.array(search.sums))[::-1]:
+        for beam in np.argsort(np.array([beam.score for beam in search.beams]))[::-1]:
             if len(found) >= self.beams:
                 break
-            found[search.texts[beam]] = float(search.sums[beam])
-        texts = list(found)
-        best = texts[int(np.argmax([found[text] / len(text) for text in texts]))]
-        return RowTokens(best, found[best])
+            found[search.beams[beam].tokens] = search.beams[beam]
+        texts = list(found.values())
+        best = texts[int(np.argmax([text.mean_score for text in texts]))]
+        return RowTokens(best.tokens, float(best.sum), best.logprobs)
 
     def move(self, source: int, target: int) -> None:
         """Put one window in the place of another, which is given up."""
@@ -93,36 +129,43 @@ class BeamLane(Lane):
     def _is_over(self, window: int) -> bool:
         search = self._search(window)
         enough = len(search.ended) >= self.beams
-        length = len(search.texts[0])
+        length = len(search.beams[0].tokens)
         start = self.reach[window] - length
         return enough or length >= min(self.samples, self.longest - start)
 
-    def _advance(self, window: int, best: Floats, ids: Integers) -> list[Candidate]:
+    def _advance(self, window: int, choice: Choice) -> list[Candidate]:
         """Choose the window's next beams, out of beams + 1 tokens for each; what ends is kept apart."""
         search = self._search(window)
-        beams = range(self.beams if search.texts[0] else 1)  # at first all are the same
-        candidates = sorted(
-            (
-                Candidate(search.sums[beam] + best[beam, rank], beam, int(ids[beam, rank]))
-                for beam in beams
-                for rank in range(self.beams + 1)
-            ),
-            key=lambda candidate: candidate.sum,
-            reverse=True,
-        )
         kept: list[Candidate] = []
-        for candidate in candidates:
+        for candidate in self._candidates(window, search, choice):
             if candidate.token != self.rules.vocabulary.end:
                 kept.append(candidate)
             elif len(search.ended) < self.beams:
-                search.ended[search.texts[candidate.beam]] = float(candidate.sum)
+                parent = search.beams[candidate.beam]
+                ended = replace(parent, sum=parent.sum + candidate.logprob, score=candidate.score)
+                search.ended[parent.tokens] = ended
             if len(kept) == self.beams:
                 break
-        search.texts = [(*search.texts[candidate.beam], candidate.token) for candidate in kept]
-        search.sums = [candidate.sum for candidate in kept]
+        search.beams = [_longer(search.beams[candidate.beam], candidate) for candidate in kept]
         return kept
 
-    def _follow(self, windows: int, kept: list[Candidate]) -> None:
+    def _candidates(self, window: int, search: Search, choice: Choice) -> list[Candidate]:
+        """List what may come next in the window's beams, the best first."""
+        first = window * self.beams
+        beams = search.beams if search.beams[0].tokens else search.beams[:1]  # at first all are the same
+        candidates = [
+            Candidate(
+                hypothesis.score + choice.logprobs[row, rank] + choice.gains[row, rank],
+                row - first,
+                int(choice.tokens[row, rank]),
+                choice.logprobs[row, rank],
+            )
+            for row, hypothesis in enumerate(beams, first)
+            for rank in range(self.beams + 1)
+        ]
+        return sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
+
+    def _follow(self, windows: int, kept: list[Candidate], favoured: Favoured | None) -> None:
         """Make the rows what their new beams are: another beam's past, and one token more."""
         rows = windows * self.beams
         device = self.network.device
@@ -132,8 +175,19 @@ class BeamLane(Lane):
         for past in self.own:
             past[:, :rows, :, :reach] = past[:, source, :, :reach]
         self.tokens[:rows] = self.tokens[source]
-        for tensor in self.history.tensors:
+        for tensor in (*self.history.tensors, *self.terms.row_state):
             tensor[:rows] = tensor[source]
         self.tokens[:rows].scatter_(1, self.length[:rows, None], chosen[:, None])
         self.length[:rows] += 1
         self.view(windows).follow(chosen, self.rules.vocabulary)
+        if favoured is not None:
+            self.terms.follow(chosen, slice(0, rows), favoured.of(source))
+
+
+def _longer(hypothesis: Hypothesis, candidate: Candidate) -> Hypothesis:
+    return Hypothesis(
+        tokens=(*hypothesis.tokens, candidate.token),
+        logprobs=(*hypothesis.logprobs, float(candidate.logprob)),
+        sum=hypothesis.sum + candidate.logprob,
+        score=candidate.score,
+    )

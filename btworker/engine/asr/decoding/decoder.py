@@ -23,6 +23,7 @@ from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.places import LanguageEntry, Places, TextEntry
 from btworker.engine.asr.decoding.requests import Decoded, Encoded, LanguageRequest, TextRequest
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
+from btworker.engine.asr.decoding.trie import TrieMaker
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.logs import get_logger
 
@@ -47,6 +48,8 @@ class Decoder:
         self._network = network
         self._tokenizer = tokenizer
         self._rules = TokenRules(vocabulary or Vocabulary.of(tokenizer), network.dims.n_vocab, network.device)
+        self.tries = TrieMaker(tokenizer, banned=self._rules.vocabulary.suppressed, size=network.dims.n_vocab)
+        """Makes TextRequest.terms."""
         self._batch_size = batch_size
         self._turn = threading.Lock()
         self._language_queue: deque[LanguageEntry] = deque()
@@ -232,6 +235,7 @@ class Decoder:
             no_speech_prob=entry.no_speech_prob,
             temperature=entry.temperature,
             compression_ratio=compression_ratio(text),
+            logprobs=row.logprobs,
         )
 
     def _again(self, entry: TextEntry, places: Places, place: int) -> None:

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from btworker.engine.asr.decoding.favoured import Favoured, TermTables, Widths
 from btworker.engine.asr.decoding.graphs import Graphs, bucket
 from btworker.engine.asr.decoding.network import KeysValues, Network
+from btworker.engine.asr.decoding.retreat import Retreat
 from btworker.engine.asr.decoding.rules import History, TokenRules
+from btworker.engine.asr.decoding.trie import Trie
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Start:
     temperature: float
     chances: Tensor | None
     """Above temperature 0: as many numbers in [0, 1) as tokens may be sampled, float32, on the CPU."""
+    terms: Trie | None = None
+    """Those that are favoured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class RowTokens:
     """Without the start, and without the end of text."""
     sum_logprob: float
     """Over all tokens, and the end of text where there is one."""
+    logprobs: tuple[float, ...]
+    """Of each token."""
 
 
 class Lane:
@@ -63,10 +70,15 @@ class Lane:
         self.length = torch.ones(rows, dtype=torch.long, device=device)
         self.limit = torch.ones(rows, dtype=torch.long, device=device)
         self.done = torch.ones(rows, dtype=torch.bool, device=device)
+        self.logprobs = torch.zeros((rows, self.longest + 1), device=device)
+        """Of each token in `tokens` that was decoded."""
         self.sum_logprob = torch.zeros(rows, device=device)
         self.temperature = torch.zeros(rows, device=device)
         self.chances = torch.zeros((rows, self.samples), device=device)
         self.started = torch.zeros(rows, dtype=torch.long, device=device)
+        self.terms = TermTables(windows, beams, device, never=rules.vocabulary.suppressed[-1])
+        history = (self.history.first, self.history.stamped, self.history.stamped_before, self.history.latest)
+        self.retreat = Retreat(self.length, (self.sum_logprob, self.done, *history, *self.terms.row_state))
         self.reach = [0] * windows
         """How far each window's rows may have got, known without asking the device."""
         self.hot = [False] * windows
@@ -98,6 +110,9 @@ class Lane:
         self.temperature[rows] = start.temperature
         self.history.restart(rows)
         self.history.timed[rows] = start.timed
+        if self.terms.place(window, rows, start.terms) and self._graphs is not None:
+            self._graphs = Graphs()
+        self.retreat.restart(rows)
         self.reach[window] = count
         self.hot[window] = start.chances is not None
         if start.chances is not None:
@@ -119,12 +134,12 @@ class Lane:
 
     def step(self, windows: int) -> None:
         """Decode one token more for each unfinished row of the first `windows` windows. For lanes of one row each."""
-        reach, hot = self.farthest(windows), any(self.hot[:windows])
+        reach, hot, widths = self.farthest(windows), any(self.hot[:windows]), self.terms.widths(windows)
         if self._graphs is None:
-            self._step(windows, reach, hot=hot)
+            self._step(windows, reach, hot=hot, widths=widths)
         else:
             sizes = bucket(windows, reach, room=self.windows, longest=self.network.dims.n_text_ctx)
-            self._graphs.run((*sizes, hot), lambda: self._step(*sizes, hot=hot))
+            self._graphs.run((*sizes, hot, widths), lambda: self._step(*sizes, hot=hot, widths=widths))
         self.advanced(windows)
 
     def farthest(self, windows: int) -> int:
@@ -135,14 +150,28 @@ class Lane:
         """Note that these rows may be one token longer now."""
         self.reach[:windows] = [reach + 1 for reach in self.reach[:windows]]
 
-    def _step(self, windows: int, reach: int, *, hot: bool) -> None:
+    def _step(self, windows: int, reach: int, *, hot: bool, widths: Widths) -> None:
         """Step on the device alone: nothing is read back, so that it can be recorded."""
         logits, history = self.logits(windows, reach), self.view(windows)
-        chosen, logprob = self.rules.best(logits, history)
+        rows = slice(0, windows)
+        favoured = self.terms.favoured(rows, widths)
+        if favoured is not None:
+            favoured = favoured.plain(self.retreat.is_plain(rows))
+        chosen, logprob, led = self.rules.choose(logits, history, favoured)
         if hot:
-            rows = self._sampled_rows(windows)
-            chosen[rows], logprob[rows] = self._sampled(logits[rows], history.of(rows), rows)
+            sampled = self._sampled_rows(windows)
+            chosen[sampled], logprob[sampled] = self._sampled(
+                logits[sampled], history.of(sampled), sampled, None if favoured is None else favoured.of(sampled)
+            )
+        if favoured is None or led is None:
+            self._append(chosen, logprob, history)
+            return
+        goes_on = ~self.done[rows]
+        begins = self.retreat.note(rows, led & (self.temperature[rows] == 0) & goes_on)
         self._append(chosen, logprob, history)
+        left, is_whole = self.terms.follow(chosen, rows, favoured)
+        left = (left & ~begins) | (self.done[rows] & ~is_whole)  # the longest text ends where a term may not have
+        self.retreat.take(rows, left=left & goes_on, is_whole=is_whole)
 
     def _sampled_rows(self, windows: int) -> Tensor:
         """Choose the rows to draw for; on a GPU all of them, cold ones too, since a recorded step cannot choose."""
@@ -150,18 +179,21 @@ class Lane:
             return self._every_row[:windows]
         return torch.tensor([row for row in range(windows) if self.hot[row]])
 
-    def _sampled(self, logits: Tensor, history: History, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _sampled(
+        self, logits: Tensor, history: History, rows: Tensor, favoured: Favoured | None
+    ) -> tuple[Tensor, Tensor]:
         """Choose the likeliest token of cold rows, and for others one by the numbers that they were given at the start.
 
         A row's text depends on its own numbers alone, whatever stands beside it.
         """
         logprobs = self.rules.log_probabilities(logits, history)
         temperature = self.temperature[rows]
-        spread = (logprobs / temperature.clamp(min=1e-3)[:, None]).softmax(-1).cumsum(-1)
+        scores = logprobs if favoured is None else favoured.scores(logprobs)
+        spread = (scores / temperature.clamp(min=1e-3)[:, None]).softmax(-1).cumsum(-1)
         turn = (self.length[rows] - self.started[rows]).clamp(0, self.samples - 1)
         chance = self.chances[rows].gather(1, turn[:, None]) * spread[:, -1:]
         drawn = torch.searchsorted(spread, chance, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
-        chosen = torch.where(temperature > 0, drawn, logprobs.argmax(-1))
+        chosen = torch.where(temperature > 0, drawn, scores.argmax(-1))
         return chosen, logprobs.gather(1, chosen[:, None])[:, 0]
 
     def _append(self, chosen: Tensor, logprob: Tensor, history: History) -> None:
@@ -170,6 +202,7 @@ class Lane:
         chosen = chosen.masked_fill(done, end)
         self.sum_logprob[:rows] += logprob.masked_fill(done, 0.0)
         self.tokens[:rows].scatter_(1, length[:, None], chosen[:, None])
+        self.logprobs[:rows].scatter_(1, length[:, None], logprob[:, None])
         length += (~done).long()
         done |= (chosen == end) | (length >= self.limit[:rows])
         history.follow(chosen, self.rules.vocabulary)
@@ -181,10 +214,12 @@ class Lane:
     def tokens_of(self, window: int) -> RowTokens:
         """Fetch the tokens of the window's row; waits for the device."""
         row = window * self.beams
-        tokens = self.tokens[row, int(self.started[row]) : int(self.length[row])].tolist()
+        written = slice(int(self.started[row]), int(self.length[row]))
+        tokens, logprobs = self.tokens[row, written].tolist(), self.logprobs[row, written].tolist()
         if tokens and tokens[-1] == self.rules.vocabulary.end:
             tokens.pop()
-        return RowTokens(tuple(tokens), float(self.sum_logprob[row]))
+            logprobs.pop()
+        return RowTokens(tuple(tokens), float(self.sum_logprob[row]), tuple(logprobs))
 
     def stop(self, window: int) -> None:
         """Decode nothing more of this window."""
@@ -196,7 +231,18 @@ class Lane:
         for kept, past in zip(self.sound, self.own, strict=True):
             kept[:, target] = kept[:, source]
             past[:, new] = past[:, old]
-        state = (self.tokens, self.length, self.limit, self.done, self.sum_logprob, self.temperature, self.chances)
-        for tensor in (*state, self.started, *self.history.tensors):
+        self.terms.move(source, target)
+        state = (
+            self.tokens,
+            self.logprobs,
+            self.length,
+            self.limit,
+            self.done,
+            self.sum_logprob,
+            self.temperature,
+            self.chances,
+        )
+        further = (*self.history.tensors, *self.terms.row_state, *self.retreat.row_state)
+        for tensor in (*state, self.started, *further):
             tensor[new] = tensor[old]
         self.reach[target], self.hot[target] = self.reach[source], self.hot[source]

@@ -114,7 +114,7 @@ class Places:
         assert entry is not None  # noqa: S101 - the caller knows who sits there
         task, temperature = entry.task, entry.temperature
         drawn = chances(task.seed, temperature, self.lane.samples) if temperature > 0 else None
-        self.lane.restart(place, Start(task.start, task.timed, temperature, drawn))
+        self.lane.restart(place, Start(task.start, task.timed, temperature, drawn, task.terms))
 
     def leave(self, place: int) -> None:
         """Free a place."""

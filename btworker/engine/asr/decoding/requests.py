@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from btworker.engine.asr.decoding.alignment import Alignment, Text
+from btworker.engine.asr.decoding.trie import Trie
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Decoded:
     no_speech_prob: float
     temperature: float
     compression_ratio: float
+    logprobs: tuple[float, ...] = ()
+    """Of each token."""
     alignment: Alignment | None = None
 
     def aligned(self, alignment: Alignment | None) -> "Decoded":
@@ -71,6 +74,8 @@ class TextRequest:
     hopeless: Callable[[str], bool] | None = field(default=None, compare=False)
     """Whether a text that begins like this cannot become acceptable, and so is not decoded to its end. Asked of greedy
     and sampled texts, but not at the last temperature, whose text stands."""
+    terms: Trie | None = field(default=None, compare=False)
+    """Those that are favoured."""
 
 
 def chances(seed: str, temperature: float, count: int) -> Tensor:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from btworker.engine.asr.decoding.favoured import Favoured
+
 NEVER = -torch.inf
 
 
@@ -149,10 +151,22 @@ class TokenRules:
 
     def best(self, logits: Tensor, history: History) -> tuple[Tensor, Tensor]:
         """Find the likeliest allowed token of each row and its log-probability; shape (rows,). Changes `logits`."""
+        best, logprob, _ = self.choose(logits, history, None)
+        return best, logprob
+
+    def choose(
+        self, logits: Tensor, history: History, favoured: Favoured | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Find the same where terms may put another token first: the token, its own log-probability, and whether it is
+        the terms' doing (None without terms); shape (rows,). Changes `logits`."""
         self._suppress(logits, history)
         text, stamps, only_stamps = self._parts(logits, history)
         choice = text.banned(only_stamps).or_(stamps)
-        return choice.best, choice.logit - choice.total
+        if favoured is None:
+            return choice.best, choice.logit - choice.total, None
+        banned = self._bans(history)[0] | only_stamps
+        best, logit, led = favoured.better(logits, (choice.best, choice.logit), banned)
+        return best, logit - choice.total, led
 
     def log_probabilities(self, logits: Tensor, history: History) -> Tensor:
         """Compute those of every allowed token, -inf for others; shape (rows, vocabulary). Changes `logits`."""

@@ -198,4 +198,5 @@ def _decoded(shape: dict[str, Any]) -> Decoded:
     if raw is not None:
         starts_s = np.asarray(raw["starts_s"], dtype=np.float64)
         alignment = Alignment(tuple(raw["tokens"]), starts_s, tuple(raw["probabilities"]))
-    return Decoded(**{**shape, "tokens": tuple(shape["tokens"])}, alignment=alignment)
+    lists = {name: tuple(shape[name]) for name in ("tokens", "logprobs")}
+    return Decoded(**{**shape, **lists}, alignment=alignment)
