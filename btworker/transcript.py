@@ -6,6 +6,8 @@ The dict forms follow openai-whisper's result, so that a stored transcript reads
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from btworker.logprobs import TokenLogprob
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
