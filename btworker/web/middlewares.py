@@ -20,7 +20,7 @@ from btworker.store import is_disk_trouble
 from btworker.web.context import HAS_TOKEN, REQUEST_ID, ROUTE_PATTERN
 from btworker.web.drain import DRAINS
 from btworker.web.fallback import CANONICAL
-from btworker.web.schemas import Refusal
+from btworker.web.refusal import Refusal
 from btworker.web.strangers import STRANGERS
 
 log = get_logger()

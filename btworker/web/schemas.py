@@ -9,10 +9,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
-from typing_extensions import TypedDict
 
 from btworker.delivery.push import host_of
-from btworker.errors import ErrorCode
 from btworker.jobs import Delivery, Input, Job, JobStatus, Options, Output, OutputFormat, Progress
 from btworker.service.outlook import Outlook
 from btworker.web.ranges import RangeWire
@@ -175,21 +173,6 @@ class CancelWire(Wire):
     """A job was asked to stop; one that has ended stays as it is."""
 
     status: Literal["cancel_requested"] = "cancel_requested"
-
-
-class Problem(TypedDict):
-    """Why a request was refused; `type` is OpenAI's word for the kind, `param` the option or header at fault."""
-
-    code: ErrorCode
-    message: str
-    type: str
-    param: str | None
-
-
-class Refusal(TypedDict):
-    """The one shape of every error. A plain dict, since `param` may be any text that a client sent."""
-
-    error: Problem
 
 
 def job_wire(job: Job, outlook: Outlook, *, now: float) -> JobWire:

@@ -13,8 +13,8 @@ from btworker import __version__
 from btworker.errors import ErrorCode
 from btworker.web.contract.operation import JSON, Answer, Content, Form, Header, Operation, Schema, Shape
 from btworker.web.middlewares import HTTP_STATUS, RETRY_AFTER_S
+from btworker.web.refusal import Refusal
 from btworker.web.routes import ROUTES
-from btworker.web.schemas import Refusal
 from btworker.web.system.static import Static
 from btworker.web.tus.handlers import VERSION
 

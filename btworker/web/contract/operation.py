@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from btworker.errors import ErrorCode
-from btworker.web.schemas import Refusal
+from btworker.web.refusal import Refusal
 
 Schema = Mapping[str, Any]
 JSON = "application/json"

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from btworker.web.schemas import Refusal, Wire
+from btworker.web.refusal import Refusal
+from btworker.web.schemas import Wire
 
 SERVICE_NAME = "bulk-transcribe-worker"
 
