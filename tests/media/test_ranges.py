@@ -127,6 +127,16 @@ def test_a_range_goes_through_recordings_one_behind_the_other(long: Path, make: 
     assert (decoded(joined, wanted=Wanted(ranges)).samples == wanted).all()
 
 
+def test_a_range_of_joined_mp3s_of_two_rates(long: Path, make: Make, decoded: Decoded) -> None:
+    """Whose stamps ffmpeg counts at the pace of the first."""
+    parts = [make(f"{rate}.mp3", "-i", long, "-t", "40", "-ar", rate, "-b:a", "64k") for rate in ("44100", "22050")]
+    joined = parts[0].with_name("joined.mp3")
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    ranges = ((10.0, 12.0), (70.0, 73.0))
+    wanted = cut(decoded(joined).samples, ranges)
+    assert (decoded(joined, wanted=Wanted(ranges)).samples == wanted).all()
+
+
 def test_sound_that_begins_late_keeps_its_clock(long: Path, make: Make, decoded: Decoded) -> None:
     """In a film whose sound comes 3 s after its picture."""
     film = make(

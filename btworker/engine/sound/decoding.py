@@ -115,7 +115,9 @@ class FileDecoding:
 
     def _decode_part(self, clip: Clip, findings: Findings, part: Part) -> Generator[DecodeProgress, None, None]:
         """Decode one recording: from its beginning, or range by range where its file is that alone and has some."""
-        begin, layouts, anchors = self._position, [self._layout], Anchors(self._place.ffmpeg, clip)
+        begin, layouts = self._position, [self._layout]
+        tags_of = partial(self._look, partial(tags_inside, part=part))
+        anchors = Anchors(self._place.ffmpeg, clip, is_joined=lambda: tags_of() > 0)
         if clip.span is None and not self._layout.is_whole and anchors.of(0) is not None:
             layouts = list(self._layout.one_by_one())
         for layout in layouts:
@@ -128,7 +130,7 @@ class FileDecoding:
             for run in runs:
                 self._longest_s = max(self._longest_s, run.report.duration_s or 0.0)
                 is_mp3 = run.report.container == "mp3" and run.report.damaged
-                tags = self._look(partial(tags_inside, part=part)) if is_mp3 else 0
+                tags = tags_of() if is_mp3 else 0
                 self.warnings += decoding.warnings(run, tags=tags)
 
     def _stretches(self) -> tuple[Stretch, ...]:

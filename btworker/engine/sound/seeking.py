@@ -6,6 +6,7 @@ those of any rate meet. ffmpeg begins some seconds earlier, for codecs and filte
 """
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from btworker.engine.sound import process
 from btworker.engine.sound.clock import TOLERANCE_S
 from btworker.engine.sound.ffmpeg_log import read_report
 from btworker.engine.sound.packets import PacketReader
-from btworker.engine.sound.sink import HALF, Source
+from btworker.engine.sound.sink import COUNTED, HALF, Source
 from btworker.ffmpeg import SAMPLE_RATE, Clip, first_packet_command
 
 SEEKABLE = frozenset({"wav", "w64", "aiff", "caf", "flac", "mp3", "aac", "ogg", "mov", "matroska"})
@@ -33,6 +34,7 @@ class Anchor:
 
     stamp_s: float
     sample: int
+    container: str = ""
 
     def entry(self, clip: Clip, start: int) -> tuple[Clip, Source]:
         """Return how a run begins shortly before sample `start`."""
@@ -59,21 +61,26 @@ def anchor_of(ffmpeg: Path, clip: Clip, *, track: int) -> Anchor | None:
         return None
     stamp_s = ((stamp_ms + HALF) % (2 * HALF) - HALF) / 1000
     if abs(stamp_s - report.start_s) < 0.001:
-        return Anchor(report.start_s, 0)  # the same one, and not rounded
+        return Anchor(report.start_s, 0, report.container)  # the same one, and not rounded
     late_s = stamp_s - round(report.start_s * 1000) / 1000
-    return Anchor(stamp_s, round(late_s * SAMPLE_RATE) if late_s > TOLERANCE_S else 0)
+    return Anchor(stamp_s, round(late_s * SAMPLE_RATE) if late_s > TOLERANCE_S else 0, report.container)
 
 
 class Anchors:
     """The anchors of a recording's tracks, each looked for once."""
 
-    def __init__(self, ffmpeg: Path, clip: Clip) -> None:
+    def __init__(self, ffmpeg: Path, clip: Clip, *, is_joined: Callable[[], bool] = lambda: False) -> None:
+        """`is_joined` says of a raw stream whether several were put one behind the other, so that its stamps, which
+        ffmpeg counts at the pace of the first, may be wrong."""
         self._ffmpeg = ffmpeg
         self._clip = clip
+        self._is_joined = is_joined
         self._found: dict[int, Anchor | None] = {}
 
     def of(self, track: int) -> Anchor | None:
         """Find that of a track."""
         if track not in self._found:
-            self._found[track] = anchor_of(self._ffmpeg, self._clip, track=track)
+            found = anchor_of(self._ffmpeg, self._clip, track=track)
+            is_counted = found is not None and found.container in COUNTED
+            self._found[track] = None if is_counted and self._is_joined() else found
         return self._found[track]

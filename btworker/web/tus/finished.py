@@ -43,11 +43,13 @@ def read_metadata(raw: str) -> Metadata:
     return Metadata(clean_filename(decoded(values.get("filename") or values.get("name") or b"")), submit)
 
 
-def check_metadata(raw: str, settings: Settings) -> None:
-    """Judge the options of a job to be, before a byte of it comes. Raises BAD_REQUEST, BAD_OPTION."""
+def check_metadata(raw: str, settings: Settings) -> int:
+    """Judge the options of a job to be, before a byte of it comes; returns the number of channels to expect of its
+    sound. Raises BAD_REQUEST, BAD_OPTION."""
     metadata = read_metadata(raw)
-    if metadata.submit is not None:
-        parse_options(_fields(metadata.submit), settings)
+    if metadata.submit is None:
+        return 1
+    return parse_options(_fields(metadata.submit), settings).expected_channels
 
 
 async def submit(context: Context, record: Resumable, *, request_id: str) -> str | None:

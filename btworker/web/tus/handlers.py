@@ -65,10 +65,10 @@ async def create(request: web.Request) -> web.StreamResponse:
     metadata = request.headers.get("Upload-Metadata", "")
     if len(metadata) > MAX_METADATA_CHARS:
         raise _bad(f"Upload-Metadata has at most {MAX_METADATA_CHARS} characters", "Upload-Metadata")
-    check_metadata(metadata, context.settings)
+    channels = check_metadata(metadata, context.settings)
     if context.service.draining or read_metadata(metadata).submit is not None:
         context.service.check_accepts()  # now, and not once all of it is here
-    await admission.check_room(context, incoming_bytes=length or 0, largest_bytes=length or 0)
+    await admission.check_room(context, incoming_bytes=length or 0, largest_bytes=(length or 0) * channels)
     record = await context.resumable.create(length=length, metadata=metadata)
     headers = {"Location": f"{PATH}/{record.id}"}
     if request.content_type == OFFSET_STREAM and request.can_read_body:
