@@ -19,7 +19,8 @@ SIZE = 10 * 2**20
 def overrides(tmp_path: Path) -> dict[str, object]:
     """15 GiB of room, and an upload of 10 MiB that may decode to 10."""
     free = shutil.disk_usage(tmp_path).free
-    return {"disk_reserve_mb": max(free - 15 * GIB, 0) // 2**20, "decoded_factor": 1000.0, "max_audio_hours": 1000.0}
+    reserve_mb = max(free - 15 * GIB, 0) // 2**20
+    return {"disk_reserve_mb": reserve_mb, "decoded_factor": 1000.0, "max_audio_hours": 1000.0, "max_file_mb": 100}
 
 
 @pytest.mark.skipif(shutil.disk_usage(Path.cwd()).free < 16 * GIB, reason="needs 16 GiB of free disk")

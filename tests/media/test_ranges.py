@@ -157,8 +157,19 @@ def test_a_range_behind_the_end_is_refused(name: str, long: Path, make: Make, de
         BtworkerError, match=r"is 75\.\d s long: the range from 90\.0 s on begins behind its end"
     ) as caught:
         decoded(source, wanted=Wanted(((10.0, 12.0), (90.0, 95.0))))
+    with pytest.raises(BtworkerError, match=r"is 75\.\d s long"):
+        decoded(source, wanted=Wanted(((90.0, None),)))
     assert (caught.value.code, caught.value.param) == (ErrorCode.BAD_OPTION, "ranges")
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_range_behind_the_place_where_a_file_is_cut_off(long: Path, make: Make, decoded: Decoded) -> None:
+    """It is not the range that is wrong."""
+    source = made("plain.flac", long, make)
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    with pytest.raises(BtworkerError, match=r"from 60\.0 s on, though the file's header promises 75\.0 s") as caught:
+        decoded(source, wanted=Wanted(((60.0, 61.0),)))
+    assert caught.value.code is ErrorCode.CORRUPT_AUDIO
 
 
 @pytest.mark.parametrize("name", ["plain.wav", "cbr.mp3", "talk.m4a", "film.ts"])

@@ -124,14 +124,14 @@ class FileDecoding:
             entry = Entry(clip, layout, begin, anchors if clip.span is None and not layout.is_whole else None)
             decoding = PartDecoding(entry, findings, self._place)
             runs = yield from decoding.runs_with_sound()
-            reached = max((run.sound.position for run in runs), default=begin)
+            reached = max((run.sound.position for run in runs if run.sound.sample_count), default=begin)
             self._position = max(self._position, reached)
             self._reached |= {one: max(reached, self._reached.get(one, 0)) for one in layout.ranges}
             for run in runs:
                 self._longest_s = max(self._longest_s, run.report.duration_s or 0.0)
-                is_mp3 = run.report.container == "mp3" and run.report.damaged
-                tags = tags_of() if is_mp3 else 0
-                self.warnings += decoding.warnings(run, tags=tags)
+                if run.sound.sample_count:
+                    is_mp3 = run.report.container == "mp3" and run.report.damaged
+                    self.warnings += decoding.warnings(run, tags=tags_of() if is_mp3 else 0)
 
     def _stretches(self) -> tuple[Stretch, ...]:
         """List the ranges as far as the recording has them."""
@@ -146,7 +146,7 @@ class FileDecoding:
         length_s = max(self._position / SAMPLE_RATE, self._longest_s)
         for (start, end), stretch in zip(self._layout.ranges, self._stretches(), strict=True):
             if start and not stretch.count:
-                raise verdict.behind_the_end(stretch.start_s, length_s)
+                raise verdict.no_sound_in_range(stretch.start_s, length_s)
             if end != OPEN and end - start - stretch.count > END_TOLERANCE_S * SAMPLE_RATE:
                 self.warnings.append(verdict.ends_early(end / SAMPLE_RATE, stretch))
 

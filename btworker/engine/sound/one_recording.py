@@ -88,12 +88,12 @@ class PartDecoding:
 
     def runs_with_sound(self) -> Generator[DecodeProgress, None, list[FfmpegRun]]:
         """Run ffmpeg until samples come out: one run, or one for each track where channels are separate. Raises why
-        none do; no run is returned where the recording may end before what is wanted of it."""
+        none do, but for a recording that may end before what is wanted of it."""
         runs = yield from (self._each_track() if self._place.wanted.separate else self._best_track())
         sounding = [run for run in runs if run.sound.sample_count]
         report = (sounding or runs)[0].report
         if not sounding and self._entry.anchors is not None and report.opened and report.audio:
-            return []
+            return runs[:1]
         if not sounding or (report.guessed and report.damaged):
             raise verdict.why_nothing(runs[0].report, self._findings)
         return sounding

@@ -221,8 +221,14 @@ def same_channels(channels: Sequence[Channel]) -> Iterator[str]:
             )
 
 
-def behind_the_end(start_s: float, length_s: float) -> BtworkerError:
-    """Make the error of a range that the recording ends before."""
+def no_sound_in_range(start_s: float, length_s: float) -> BtworkerError:
+    """Make the error of a range without sound: the recording ends before it, or the file before its header says."""
+    if length_s > start_s:
+        return BtworkerError(
+            ErrorCode.CORRUPT_AUDIO,
+            f"no sound could be decoded from {start_s:.1f} s on, though the file's header promises {length_s:.1f} s: "
+            "it may be cut off; upload it again, whole",
+        )
     length = f"is {length_s:.1f} s long" if length_s else "is shorter"
     return BtworkerError(
         ErrorCode.BAD_OPTION,
