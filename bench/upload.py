@@ -6,7 +6,9 @@ A  cp of the same file to the same disk, and fsync
 B  receive and hash: curl into a bare server that reads the socket and hashes, with no disk
 C  nginx (client_body_in_file_only), curl into it; it neither hashes nor calls fsync
 D  btworker: multipart, SHA-256, fsync, rename, row committed, 201
-throughput_ratio is the median over the rounds of D / min(A, B). While D runs, /health/live is asked 20 times a second
+E  the same with WORKER_FAST_UPLOADS=0: every body through the HTTP parser
+throughput_ratio is the median over the rounds of D / min(A, B); core_s_per_gib is what the parent's process used, user
+and system, which a busy machine changes less than the seconds. While D runs, /health/live is asked 20 times a second
 and the parent's memory is read; rss_growth_mb compares its peak with that of a 100 MB upload to a fresh server.
 """
 
@@ -132,6 +134,12 @@ def _wait_until_open(port: int) -> None:
             time.sleep(0.02)
 
 
+def core_s(pid: int) -> float:
+    """Seconds of CPU that a process has used, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def upload(at: Server, source: Path) -> float:
     """Seconds of one upload to btworker."""
     return curl(f"{at.url}/v1/jobs", source, f"Authorization: Bearer {at.token}")
@@ -157,21 +165,30 @@ async def four_at_once(at: Server, source: Path) -> float:
     return time.perf_counter() - start
 
 
-def rounds_of(options: argparse.Namespace, folder: Path, source: Path, at: Server) -> dict[str, list[float]]:
-    """MB/s of each way, a list per round, interleaved."""
-    megabytes = source.stat().st_size / 1e6
-    speeds: dict[str, list[float]] = {"cp + fsync": [], "receive and hash": [], "nginx": [], "btworker": [], "p99": []}
+WAYS = ("cp + fsync", "receive and hash", "nginx", "btworker", "by the parser")
+
+
+def rounds_of(
+    options: argparse.Namespace, folder: Path, source: Path, at: Server, parser: Server
+) -> dict[str, list[float]]:
+    """MB/s of each way, core-seconds a GiB of both of ours, and p99, a list per round, interleaved."""
+    megabytes, gib = source.stat().st_size / 1e6, source.stat().st_size / GIB
+    speeds: dict[str, list[float]] = {name: [] for name in (*WAYS, "core-s", "core-s by the parser", "p99")}
     with bare_receiver() as bare, nginx(folder) as proxy:
         for number in range(options.rounds):
             speeds["cp + fsync"].append(megabytes / copy(source, folder / "copy"))
             speeds["receive and hash"].append(megabytes / curl(bare, source))
             if proxy is not None:
                 speeds["nginx"].append(megabytes / curl(proxy, source))
-            watch = Watch(at)
+            watch, before = Watch(at), core_s(at.pid)
             with watch.watching():
                 speeds["btworker"].append(megabytes / upload(at, source))
+            speeds["core-s"].append((core_s(at.pid) - before) / gib)
+            before = core_s(parser.pid)
+            speeds["by the parser"].append(megabytes / upload(parser, source))
+            speeds["core-s by the parser"].append((core_s(parser.pid) - before) / gib)
             speeds["p99"].append(percentile(watch.latencies_ms, 0.99))
-            last = ", ".join(f"{name} {values[-1]:.0f}" for name, values in speeds.items() if values)
+            last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in speeds.items() if values)
             print(f"  round {number + 1}: {last}", flush=True)
     return speeds
 
@@ -181,33 +198,44 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     source = folder / "source"
     make_file(source, int(options.gib * GIB))
     small_mb = small_peak_mb(folder, source)
-    big = folder / "server"
+    big, other = folder / "server", folder / "by-the-parser"
     big.mkdir()
-    with server(big) as at:
+    other.mkdir()
+    with server(big) as at, server(other, WORKER_FAST_UPLOADS="0") as parser:
         reset_peak(at.pid)
-        speeds = rounds_of(options, folder, source, at)
+        speeds = rounds_of(options, folder, source, at, parser)
         peak_mb = memory_mb(at.pid, "VmHWM")
         watch = Watch(at)
         with watch.watching():
             four_s = asyncio.run(four_at_once(at, source)) if options.four else 0.0
         four_peak_mb = memory_mb(at.pid, "VmHWM")
-    p99s = speeds.pop("p99")
+    p99s, ours, parsers = (speeds.pop(name) for name in ("p99", "core-s", "core-s by the parser"))
     ways = (speeds["cp + fsync"], speeds["receive and hash"], speeds["btworker"])
-    ratios = [ours / min(disk, hashing) for disk, hashing, ours in zip(*ways, strict=True)]
+    ratios = [own / min(disk, hashing) for disk, hashing, own in zip(*ways, strict=True)]
     result = {
         "throughput_ratio": statistics.median(ratios),
+        "core_s_per_gib": statistics.median(ours),
+        "core_s_per_gib_by_parser": statistics.median(parsers),
         "rss_mb": peak_mb,
         "rss_growth_mb": peak_mb - small_mb,
         "health_p99_ms": max(p99s),
     }
     rows = [(f"{name}, MB/s", spread(values)) for name, values in speeds.items() if values]
     rows.append(("btworker / min(cp + fsync, receive and hash)", spread(ratios)))
+    rows.append(("core-seconds of the parent a GiB", spread(ours)))
+    rows.append(("core-seconds a GiB by the parser", spread(parsers)))
     rows.append(("peak memory of the parent, MB", f"{peak_mb:8.1f}  (100 MB upload: {small_mb:.1f})"))
     rows.append(("/health/live p99 while uploading, ms", spread(p99s)))
     if options.four:
         four_mb_s = 4 * source.stat().st_size / 1e6 / four_s
         p99 = percentile(watch.latencies_ms, 0.99)
-        result |= {"four_mb_s": four_mb_s, "four_rss_mb": four_peak_mb, "four_health_p99_ms": p99}
+        one = statistics.median(speeds["btworker"])
+        result |= {
+            "four_mb_s": four_mb_s,
+            "four_over_one": four_mb_s / one,
+            "four_rss_mb": four_peak_mb,
+            "four_health_p99_ms": p99,
+        }
         rows.append(
             ("four uploads at once, MB/s together", f"{four_mb_s:8.1f}  (p99 {p99:.1f} ms, peak {four_peak_mb:.0f} MB)")
         )

@@ -48,7 +48,25 @@ class DirectFile(io.FileIO):
             self._buffer[: self._filled_bytes] = os.pread(begun.fileno(), self._filled_bytes, self._size_bytes)
         os.lseek(self.fileno(), self._size_bytes, os.SEEK_SET)
 
-    def writelines(self, lines: Iterable[bytes]) -> None:  # type: ignore[override] # only ever bytes here
+    @property
+    def buffer_bytes(self) -> int:
+        """How many bytes are gathered for a write."""
+        return len(self._buffer)
+
+    def move_rest(self, target: memoryview) -> int:
+        """Move the gathered bytes to the front of `target`; how many. They and what follows come back by `write_block`,
+        or by `writelines`."""
+        count, self._filled_bytes = self._filled_bytes, 0
+        target[:count] = self._buffer[:count]
+        return count
+
+    def write_block(self, block: memoryview) -> None:
+        """Write aligned memory, a multiple of ALIGNMENT, while nothing is gathered. Raises DISK_FULL, OSError."""
+        self._write_all(block)
+        self._size_bytes += len(block)
+        self._check_room(len(block))
+
+    def writelines(self, lines: Iterable[bytes | memoryview]) -> None:  # type: ignore[override] # only ever these here
         """Take all of each. Raises DISK_FULL, OSError."""
         for line in lines:
             view = memoryview(line)
@@ -90,14 +108,21 @@ class DirectFile(io.FileIO):
             self._buffer.close()
 
     def _flush_buffer(self) -> None:
-        self._size_bytes += self._filled_bytes
         whole = -(-self._filled_bytes // ALIGNMENT) * ALIGNMENT
         with memoryview(self._buffer) as view:
-            written = 0
-            while written < whole:
-                written += self._write_some(view[written:whole])
-        self._check_room(self._filled_bytes)
-        self._filled_bytes = 0
+            self._write_all(view[:whole])
+        count, self._filled_bytes = self._filled_bytes, 0
+        self._size_bytes += count
+        self._check_room(count)
+
+    def _write_all(self, view: memoryview) -> None:
+        written = 0
+        try:
+            while written < len(view):
+                written += self._write_some(view[written:])
+        except OSError:
+            self._filled_bytes = 0  # a second try, once there is room, would stand behind what was written of the first
+            raise
 
     def _write_some(self, view: memoryview) -> int:
         try:

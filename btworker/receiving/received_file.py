@@ -3,6 +3,8 @@
     add(bytes) --> gathered to a large buffer --> file executor: SHA-256 in one thread, the write in another
                    (meanwhile the next ones are gathered; at most MAX_IN_FLIGHT buffers wait for the disk)
 
+A large body's bytes take a shorter way, past the loop (`pour`, intake.py).
+
 A thread cannot be cancelled: whoever gives up waits for the write under way, and only then deletes.
 """
 
@@ -17,6 +19,8 @@ from aiofiles.threadpool import wrap
 from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.receiving.direct_file import DirectFile
+from btworker.receiving.intake import Intake
+from btworker.receiving.wire import Receivers, Wire
 from btworker.storage import DataFolder
 
 MAX_IN_FLIGHT = 4
@@ -43,6 +47,7 @@ class ReceivedFile:
         self._part = final.with_name(f"{final.name}.part") if start_bytes is None else final
         self._buffer_bytes = settings.upload_chunk_bytes
         self._reserve_bytes = settings.disk_reserve_bytes
+        self._settings = settings
         self._buffer: list[bytes] = []
         self._buffered_bytes = 0
         self._file: DirectFile | None = None
@@ -64,6 +69,44 @@ class ReceivedFile:
                 await self._settle()
             before = self._writes[-1] if self._writes else None
             self._start(self._write(self._take(), before), name="upload-write")
+
+    async def pour(
+        self, wire: Wire, receivers: Receivers, *, delimiter: bytes = b"", digest: "hashlib._Hash | None" = None
+    ) -> bytes:
+        """Take the rest of the file from its connection itself, in one of the receivers' threads; what came behind it.
+
+        It ends before the delimiter, where there is one, or at the body's end. `digest` sees its bytes, too. Raises
+        FILE_TOO_LARGE, IDLE_TIMEOUT, BAD_MULTIPART, DISK_FULL, OSError; what came is kept for `keep` all the same.
+        """
+        while self._writes:
+            await self._settle()
+        before, size_bytes = self._take(), self.size_bytes
+        behind = b""
+
+        def pour() -> None:
+            nonlocal behind
+            file = self._file = self._file or self._open()
+            self._hash(before)
+            file.writelines(before)
+            hashes = [self._sha256] if digest is None else [self._sha256, digest]
+            intake = Intake(wire, file, hashes, delimiter, self._data.executor)
+            try:
+                if not intake.run(self._settings.max_file_bytes - size_bytes):
+                    raise too_large(self._settings)
+            except BtworkerError:
+                if not wire.is_stopped:
+                    raise
+            finally:
+                self.size_bytes = size_bytes + intake.taken_bytes
+            behind = intake.behind
+
+        self._start(receivers.run(pour), name="upload-pour")
+        try:
+            await self._settle()
+        except asyncio.CancelledError:
+            wire.stop()
+            raise
+        return behind
 
     async def finish(self) -> str:
         """Everything is on the disk under its name when this returns; the SHA-256 in hex."""

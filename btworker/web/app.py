@@ -17,6 +17,7 @@ from btworker.errors import EXIT_PORT, StartupError
 from btworker.metrics import Metrics
 from btworker.pool.devices import find_gpus
 from btworker.pool.gpu_watch import GpuWatch
+from btworker.receiving.wire import Receivers
 from btworker.service import JobService
 from btworker.service.voices import Voices
 from btworker.web import middlewares
@@ -54,6 +55,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         feeds=service.feeds,
         guard=service.guard,
         metrics=metrics,
+        receivers=Receivers(threads=settings.fast_uploads, least_bytes=settings.fast_body_bytes),
         contract=partial(rendered, no_token_needed),
     )
     app[DRAINS] = Drains(settings)
@@ -92,6 +94,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     watch.stop()
+    context.receivers.close()
     logging.getLogger().removeHandler(context.metrics.log_lines)
 
 

@@ -5,6 +5,8 @@ request has arrived since the connection, or the answer before, began; set to ou
 """
 
 import asyncio
+import os
+import socket
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +15,7 @@ from btworker.config import Settings
 from btworker.errors import ErrorCode
 from btworker.logs import get_logger
 from btworker.metrics import Metrics
+from btworker.receiving.wire import Wire
 from btworker.web.middlewares import error_response, request_id_of, route_pattern
 from btworker.web.strangers import Strangers
 
@@ -52,29 +55,46 @@ class Connection(web.RequestHandler):
         self._logging_enabled = True  # so that requests are timed, whatever the level of aiohttp's own logger
         self._metrics = metrics
         self._strangers = strangers
-        self._wire: asyncio.Transport | None = None
+        self._body: Wire | None = None
+        """Who reads the rest of the request's body in our place."""
+        self._last_transport: asyncio.Transport | None = None
         """The transport, also while it is closing: aiohttp forgets it then, with bytes that nobody has read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected: a stranger until a token is seen."""
         super().connection_made(transport)
-        self._wire = self.transport
+        self._last_transport = self.transport
         self._strangers.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Its last byte was taken, or never will be."""
-        self._wire = None
+        self._last_transport = None
+        if self._body is not None:
+            self._body.stop()
         self._strangers.remove(self)
         super().connection_lost(exc)
 
     def abort(self) -> None:
         """Close at once; what was not sent is dropped."""
-        if self._wire is not None:
-            self._wire.abort()
+        if self._last_transport is not None:
+            self._last_transport.abort()
+
+    def copy_socket(self) -> socket.socket:
+        """Another descriptor of the connection, for the rest of the body. Raises OSError where there are too many."""
+        if self.transport is None:
+            raise ConnectionResetError
+        return socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno()))
+
+    def hand_over(self, body: Wire) -> None:
+        """Read no more: `body` does. The connection is closed behind the answer."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+        self.close()  # no next request: it would be looked for in the rest of this one
+        self._body = body
 
     def has_unsent(self) -> bool:
         """Whether bytes wait for the client to read."""
-        return self._wire is not None and self._wire.get_write_buffer_size() > 0
+        return self._last_transport is not None and self._last_transport.get_write_buffer_size() > 0
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """One line and one count for each request, after its last byte was handed over."""

@@ -10,6 +10,7 @@ from btworker.config import Settings
 from btworker.delivery.guard import Guard
 from btworker.metrics import Metrics
 from btworker.pool.gpu_watch import GpuWatch
+from btworker.receiving.wire import Receivers, Wire
 from btworker.service import JobService
 from btworker.service.live import Feeds
 from btworker.service.resumable import ResumableUploads
@@ -61,6 +62,8 @@ class Context:
     guard: Guard
     """Where the service may connect to."""
     metrics: Metrics
+    receivers: Receivers
+    """The threads that read large bodies."""
     contract: Callable[[], Static]
     """Blocking: /openapi.json."""
     budget: UploadBudget = field(default_factory=UploadBudget)
@@ -75,6 +78,8 @@ HAS_TOKEN = web.RequestKey("has_token", bool)
 """request[HAS_TOKEN]: a valid token came with it, whether or not its route wants one."""
 IS_INVITED = web.RequestKey("is_invited", bool)
 """request[IS_INVITED]: its client asked whether the body is welcome, and was told so."""
+WIRE = web.RequestKey("wire", Wire)
+"""request[WIRE] reads the rest of its body, past aiohttp; not there where aiohttp reads it."""
 ROUTE_PATTERN = web.RequestKey("route_pattern", str)
 """request[ROUTE_PATTERN] is the pattern of its route, or "other"; not there where the parser refused the request."""
 

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from btworker.config import Settings
 from btworker.errors import BtworkerError
-from btworker.web.context import HAS_TOKEN, IS_INVITED
+from btworker.web.context import HAS_TOKEN, IS_INVITED, WIRE
 
 LAST_BYTES = 2**20
 """Read of every body at the end, where there is more than may be read: a client that looks for the answer while it
@@ -45,7 +45,7 @@ class Drains:
             finally:
                 self._places += 1
                 self._places_of_strangers += is_stranger
-        if request.transport is not None and not request.content.is_eof():
+        if request.transport is not None and _left(request) != 0:
             request.transport.write_eof()
             await self._read(request, LAST_BYTES, LAST_S)
 
@@ -58,8 +58,7 @@ class Drains:
     def _is_worth_it(self, request: web.Request) -> bool:
         """All that is left may be read, as far as one knows, and it is coming: a client that asked first sends none."""
         asked_first = hdrs.EXPECT in request.headers and not request.get(IS_INVITED, False)
-        left_bytes = (request.content_length or 0) - request.content.total_bytes
-        return not asked_first and left_bytes <= self._most_bytes
+        return not asked_first and (_left(request) or 0) <= self._most_bytes
 
     async def _read(self, request: web.Request, most_bytes: int, most_s: float) -> None:
         reading = asyncio.create_task(_drop(request, most_bytes), name="refused-body")
@@ -75,8 +74,18 @@ class Drains:
 DRAINS = web.AppKey("drains", Drains)
 
 
+def _left(request: web.Request) -> int | None:
+    """How many bytes of the body are still to come; None where nobody knows, because it has no length."""
+    if WIRE in request:
+        return request[WIRE].left_bytes
+    if request.content.is_eof():
+        return 0
+    return None if request.content_length is None else request.content_length - request.content.total_bytes
+
+
 async def _drop(request: web.Request, most_bytes: int) -> None:
+    read = request[WIRE].read if WIRE in request else request.content.readany
     left = most_bytes
     with contextlib.suppress(ConnectionError, web.RequestPayloadError, BtworkerError):
-        while left > 0 and (chunk := await request.content.readany()):
+        while left > 0 and (chunk := await read()):
             left -= len(chunk)

@@ -17,7 +17,7 @@ from aiohttp import web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
 from btworker.store import is_disk_trouble
-from btworker.web.context import HAS_TOKEN, REQUEST_ID, ROUTE_PATTERN
+from btworker.web.context import HAS_TOKEN, REQUEST_ID, ROUTE_PATTERN, WIRE
 from btworker.web.drain import DRAINS
 from btworker.web.fallback import CANONICAL
 from btworker.web.refusal import Refusal
@@ -93,12 +93,16 @@ async def close_after_early_answer(request: web.Request, handler: Handler) -> we
     The rest of such a body is never looked at as a next request.
     """
     request[ROUTE_PATTERN] = _find_pattern(request)
-    response = await handler(request)
-    if not request.content.is_eof():
-        response.force_close()
-        await response.prepare(request)
-        await response.write_eof()
-        await request.app[DRAINS].drain(request)
+    try:
+        response = await handler(request)
+        if WIRE in request or not request.content.is_eof():
+            response.force_close()
+            await response.prepare(request)
+            await response.write_eof()
+            await request.app[DRAINS].drain(request)
+    finally:
+        if WIRE in request:
+            request[WIRE].close()
     return response
 
 

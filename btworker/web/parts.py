@@ -1,19 +1,17 @@
 """A request's multipart body as a stream of parts, with every limit that keeps a hostile one small. Parent.
 
-    request.content --(idle deadline)--> Body.read --> PartParser.feed --> PartHead | bytes | None (its end)
+    Body.read (web/body.py) --> PartParser.feed --> PartHead | bytes | None (its end)
 
 The parser is `multipart` (sans-IO, bytes.find for the boundary: 5 GiB/s); aiohttp's own copies each chunk five times
 and scans a preamble without bounds. client_max_size plays no part: nothing here gathers a body.
 """
 
-import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import multipart
-from aiohttp import StreamReader, web
 
 from btworker.errors import BtworkerError, ErrorCode
 
@@ -70,49 +68,28 @@ def decoded(raw: bytes) -> str:
         return raw.decode("cp1252", "replace")
 
 
-class Body:
-    """Reads a body with a deadline for silence; only the client's silence counts, not our own disk's."""
-
-    def __init__(self, stream: StreamReader, *, idle_s: float, on_bytes: Callable[[int], None]) -> None:
-        self._stream = stream
-        self._idle_s = idle_s
-        self._on_bytes = on_bytes
-        self._deadline: float | None = None
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(idle_s, self._look)
-
-    def close(self) -> None:
-        """Stop the timer."""
-        self._timer.cancel()
-
-    async def read(self) -> bytes:
-        """All that has arrived, at least one byte; empty at the end. Raises IDLE_TIMEOUT, BAD_MULTIPART."""
-        self._deadline = self._loop.time() + self._idle_s
-        try:
-            chunk = await self._stream.readany()
-        except (ConnectionError, web.RequestPayloadError):
-            raise BtworkerError(ErrorCode.BAD_MULTIPART, "the upload ended before it was complete") from None
-        finally:
-            self._deadline = None
-        self._on_bytes(len(chunk))
-        return chunk
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        if self._deadline is not None and now >= self._deadline:
-            message = f"nothing arrived for {self._idle_s:g} seconds"
-            self._stream.set_exception(BtworkerError(ErrorCode.IDLE_TIMEOUT, message))
-        else:
-            wait_s = self._idle_s if self._deadline is None else self._deadline - now
-            self._timer = self._loop.call_later(max(wait_s, 0.01), self._look)
-
-
 class _Parser(multipart.PushMultipartParser):  # type: ignore[misc]  # it carries no types
     """A parser for heads in any encoding: told that they are Latin-1, which every byte is, it splits them; they are
     decoded before their parameters are read."""
 
     head_bytes = 0
     """About what the latest head took on the wire."""
+
+    @property
+    def delimiter(self) -> bytes:
+        """What ends a part."""
+        raw: bytes = self._delimiter
+        return raw
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether bytes were kept that may be the beginning of a delimiter."""
+        return bool(self._buffer)
+
+    def pass_over(self, count: int) -> None:
+        """Count bytes of the open part that went another way, for its Content-Length. Raises MultipartError."""
+        self._segment.bytes_received += count
+        self._on_segment_payload(b"")
 
     def _create_segment(self, headerlist: list[tuple[str, str]]) -> Any:
         self.head_bytes = sum(len(name) + len(value) + len(": \r\n") for name, value in headerlist) + len("\r\n")
@@ -147,6 +124,23 @@ class PartParser:
             raise self._refusal(f"is not valid: {_plain(error)}") from None
         if self._outside_bytes > MAX_IDLE_BYTES:
             raise self._refusal("has too many bytes outside of its parts")
+
+    @property
+    def delimiter(self) -> bytes:
+        """What ends a part's bytes: the line break before the boundary, and the boundary."""
+        return self._parser.delimiter
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether bytes of the open part were fed and have not come out yet."""
+        return self._parser.holds_back
+
+    def pass_over(self, count: int) -> None:
+        """So many bytes of the open part went another way. Raises BAD_MULTIPART."""
+        try:
+            self._parser.pass_over(count)
+        except multipart.MultipartError as error:
+            raise self._refusal(f"is not valid: {_plain(error)}") from None
 
     def close(self) -> None:
         """The body has ended. Raises BAD_MULTIPART when the last boundary has not come."""

@@ -22,6 +22,8 @@ KIND = f"multipart/form-data; boundary={BOUNDARY}"
 PATIENCE_S = 30
 SLOW = {"WORKER_MODEL": "slow", "WORKER_MODELS": "slow"}
 """Settings: no child becomes ready before `let_go`, so nothing but uploads happens in the server."""
+WAYS = {"parser": {"WORKER_FAST_UPLOADS": "0"}, "socket": {"WORKER_FAST_BODY_MB": "0"}}
+"""Settings: how bodies are received, through the HTTP parser or past it."""
 KEEP = {"WORKER_KEEP_INPUTS": "true", "WORKER_FILE_THREADS": "1"}
 """Settings: what a job left can be counted afterwards, and one thread does all file work, as strace.py wants it."""
 

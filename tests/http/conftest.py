@@ -17,8 +17,11 @@ from btworker.config import Settings
 from tests.http.server import TOKEN, Running, serving
 from tests.slices import FULL
 
-BOTH_LOOPS = frozenset({"test_connections", "test_uploads", "test_tus", "test_events"})
+BOTH_LOOPS = frozenset({"test_events"})
 """Modules whose subject is the connection itself."""
+BOTH_WAYS = frozenset({"test_connections", "test_uploads", "test_tus", "test_refused_bodies"})
+"""Modules whose subject is what is received: by the HTTP parser, and past it."""
+BODY_WAYS: dict[str, dict[str, object]] = {"by size": {}, "parser": {"fast_uploads": 0}, "socket": {"fast_body_mb": 0}}
 BANNED = frozenset({"torch", "torchaudio", "whisper", "pyannote", "numpy", "silero_vad"})
 
 
@@ -65,8 +68,20 @@ def overrides() -> dict[str, object]:
     return {}
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of BOTH_WAYS that has a server runs twice."""
+    if metafunc.module.__name__.rpartition(".")[2] in BOTH_WAYS and "body_way" in metafunc.fixturenames:
+        metafunc.parametrize("body_way", ["parser", "socket"])
+
+
 @pytest.fixture
-def settings(tmp_path: Path, overrides: dict[str, object]) -> Settings:
+def body_way() -> str:
+    """Which of BODY_WAYS bodies take."""
+    return "by size"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, overrides: dict[str, object], body_way: str) -> Settings:
     base: dict[str, object] = {
         "token": TOKEN,
         "data_dir": tmp_path / "data",
@@ -75,7 +90,7 @@ def settings(tmp_path: Path, overrides: dict[str, object]) -> Settings:
         "disk_reserve_mb": 0,
         "max_file_mb": 4,
     }
-    return Settings.model_validate({**base, **overrides})
+    return Settings.model_validate({**base, **BODY_WAYS[body_way], **overrides})
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
+from btworker.web.body import Body
 from btworker.web.context import Context, context_of
 from btworker.web.jobs.admission import check_encoding, check_expectation, idempotency_key, invite_body
 from btworker.web.jobs.controller import dispatch
 from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
 from btworker.web.options import JSON_FIELD
-from btworker.web.parts import Body
 from btworker.web.tus.finished import submit_all
 
 JSON = "application/json"
@@ -42,7 +42,7 @@ async def create(request: web.Request) -> tuple[Job, bool]:
     check_encoding(request)
     await invite_body(request)
     try:
-        raw = json.loads(await _body(request, context))
+        raw = json.loads(await _body(request))
     except (ValueError, RecursionError):
         raise BtworkerError(ErrorCode.BAD_REQUEST, "the body is no JSON") from None
     if isinstance(raw, dict) and "uploads" in raw:
@@ -65,8 +65,8 @@ async def _of_uploads(request: web.Request, context: Context, raw: dict[str, Any
     return await submit_all(context, form.uploads, options, key=key, request_id=request_id_of(request))
 
 
-async def _body(request: web.Request, context: Context) -> bytes:
-    body = Body(request.content, idle_s=context.settings.body_idle_s, on_bytes=lambda _: None)
+async def _body(request: web.Request) -> bytes:
+    body = Body(request, on_bytes=lambda _: None)
     found = bytearray()
     try:
         while data := await body.read():

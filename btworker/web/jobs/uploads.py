@@ -6,7 +6,7 @@ However an upload ends before that, nothing of it stays on the disk.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service import NewJob
 from btworker.stems import unique_stems
 from btworker.storage import sync_folder
+from btworker.web.body import Body
 from btworker.web.context import Context, context_of
 from btworker.web.fields import MAX_FIELD_BYTES, Field, is_file_without_name, no_filename
 from btworker.web.filenames import NAMELESS, name_in_url, sent_filename
@@ -28,7 +29,7 @@ from btworker.web.jobs.handlers import json_answer, to_wire
 from btworker.web.jobs.references import ReceivedReference, References, is_reference
 from btworker.web.middlewares import request_id_of
 from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url, is_option, parse_options
-from btworker.web.parts import Body, PartHead, PartParser, boundary_of, check_part_encoding
+from btworker.web.parts import PartEvent, PartHead, PartParser, boundary_of, check_part_encoding
 
 log = get_logger()
 MAX_FIELDS = 64
@@ -131,23 +132,36 @@ class Upload:
     async def read(self) -> None:
         """Take the whole body in. Raises BtworkerError, OSError."""
         settings = self._context.settings
-        stream = self._request.content
-        stream.set_read_chunk_size(settings.upload_chunk_bytes)
         most = settings.max_files_per_job + settings.known_speakers + self._max_fields
         parser = PartParser(boundary_of(self._request.headers["Content-Type"]), max_parts=most)
-        body = Body(stream, idle_s=settings.body_idle_s, on_bytes=self._count)
+        body = Body(self._request, on_bytes=self._count)
         try:
             while chunk := await body.read():
-                for event in parser.feed(chunk):
-                    if isinstance(event, bytes):
-                        await self._add(event)
-                    elif event is None:
-                        await self._end_part()
-                    else:
-                        await self._begin_part(event)
+                while chunk:
+                    await self._take(parser.feed(chunk))
+                    chunk = await self._pour(body, parser)
             parser.close()
         finally:
             body.close()
+
+    async def _take(self, events: Iterable[PartEvent]) -> None:
+        for event in events:
+            if isinstance(event, bytes):
+                await self._add(event)
+            elif event is None:
+                await self._end_part()
+            else:
+                await self._begin_part(event)
+
+    async def _pour(self, body: Body, parser: PartParser) -> bytes:
+        """The rest of a large file, past the parser; what came behind it. Empty where nothing is taken like this."""
+        part = self._part
+        if not isinstance(part, ReceivedFile) or parser.holds_back:
+            return b""
+        before = part.size_bytes
+        behind = await body.pour(part, delimiter=parser.delimiter)
+        parser.pass_over(part.size_bytes - before)
+        return behind or b""
 
     def _count(self, count: int) -> None:
         self._context.metrics.upload_bytes(count)

@@ -18,10 +18,10 @@ from aiohttp import web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service.resumable import UPLOAD_ID, Resumable
+from btworker.web.body import Body
 from btworker.web.context import Context, context_of
 from btworker.web.jobs import admission
 from btworker.web.middlewares import HTTP_STATUS, request_id_of, route_pattern
-from btworker.web.parts import Body
 from btworker.web.tus.finished import check_metadata, read_metadata, submit
 
 PATH = "/v1/uploads"
@@ -146,9 +146,7 @@ async def _receive(request: web.Request, context: Context, record: Resumable, *,
 async def _read(
     request: web.Request, context: Context, file: ReceivedFile, room: int, digest: "hashlib._Hash | None"
 ) -> None:
-    stream = request.content
-    stream.set_read_chunk_size(context.settings.upload_chunk_bytes)
-    body = Body(stream, idle_s=context.settings.body_idle_s, on_bytes=context.metrics.upload_bytes)
+    body = Body(request, on_bytes=context.metrics.upload_bytes)
     try:
         while chunk := await body.read():
             if file.size_bytes + len(chunk) > room:
@@ -156,6 +154,7 @@ async def _read(
             await file.add(chunk)
             if digest is not None:
                 digest.update(chunk)
+            await body.pour(file, digest=digest)
     finally:
         body.close()
 
