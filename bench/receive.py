@@ -5,8 +5,8 @@
 stream    aiohttp's StreamReader, a bytes object for each chunk, as small bodies go
 protocol  asyncio.BufferedProtocol under uvloop: the loop reads into our buffers
 thread    a thread with recv_into
-each without any use of the bytes, and then hashed and written (O_DIRECT) beside receiving the next buffer. Core-seconds a
-GiB of the receiving process, user and system; a sender of its own over loopback.
+each without any use of the bytes, and then hashed and written (O_DIRECT) beside receiving the next buffer. Core-seconds
+a GiB of the receiving process, user and system; a sender of its own over loopback.
 """
 
 import argparse

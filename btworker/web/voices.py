@@ -11,8 +11,9 @@ from btworker.jobs import ENROLL, Job, JobStatus, KnownSpeaker, Options
 from btworker.service.voices import StoredVoice
 from btworker.voices import ENROLLED, Voice
 from btworker.web.context import Context, context_of
+from btworker.web.jobs.form import Form
 from btworker.web.jobs.handlers import json_answer
-from btworker.web.jobs.uploads import Form, accept
+from btworker.web.jobs.uploads import accept
 from btworker.web.middlewares import error_response
 from btworker.web.openai.results import CLIENTS_FAULT
 from btworker.web.options import Fields

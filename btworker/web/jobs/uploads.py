@@ -6,14 +6,12 @@ However an upload ends before that, nothing of it stays on the disk.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from aiohttp import web
 
-from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Delivery, Input, Job, Options, new_job_id
+from btworker.jobs import Delivery, Input, Job, new_job_id
 from btworker.logs import get_logger
 from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service import NewJob
@@ -24,11 +22,11 @@ from btworker.web.context import Context, context_of
 from btworker.web.fields import MAX_FIELD_BYTES, Field, is_file_without_name, no_filename
 from btworker.web.filenames import NAMELESS, name_in_url, sent_filename
 from btworker.web.jobs import admission, json_jobs
-from btworker.web.jobs.admission import idempotency_key
+from btworker.web.jobs.form import PLAIN, Form
 from btworker.web.jobs.handlers import json_answer, to_wire
 from btworker.web.jobs.references import ReceivedReference, References, is_reference
 from btworker.web.middlewares import request_id_of
-from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url, is_option, parse_options
+from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url
 from btworker.web.parts import PartEvent, PartHead, PartParser, boundary_of, check_part_encoding
 
 log = get_logger()
@@ -36,23 +34,6 @@ MAX_FIELDS = 64
 """Besides keywords, each of which may be a field."""
 MAX_TEXT_BYTES = MAX_FIELDS * MAX_FIELD_BYTES
 """Of all fields together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How an upload's form is read; the routes of other APIs have one of their own."""
-
-    understand: Callable[[Fields], Fields] = list
-    """The form's fields -> ours. Raises BAD_OPTION."""
-    key: Callable[[web.Request, Options, tuple[Input, ...]], str | None] = lambda request, *_: idempotency_key(request)
-    """Uploads with the same key are the same job."""
-    is_option: Callable[[str], bool] = is_option
-    """Whether a field of this name is an option, and so no file that lost its filename."""
-    options: Callable[[Fields, Settings], Options] = parse_options
-    """Ours -> the job's options. Raises BAD_OPTION."""
-
-
-PLAIN = Form()
 
 
 async def create_job(request: web.Request) -> web.StreamResponse:
