@@ -5,12 +5,17 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
+from whisper.model import ModelDimensions
 
-from btworker.cli.embedded import SAMPLE, SPOKEN
+from btworker.cli.embedded import CHECKPOINT, SAMPLE, SPOKEN
 from btworker.cli.wer import word_errors
+from btworker.engine.asr.checkpoint_file import read_checkpoint
 from tests.acceptance.commands import leaves_nothing
 from tests.acceptance.conftest import DEADLINE_S, Cli, processes_of, script
 from tests.acceptance.terminal import terminal
+from tests.hub_server import hub_server
+from tests.speech.checkpoint_forms import SHAPES, hugging_face
 from tests.waiting import until
 
 
@@ -33,6 +38,25 @@ def test_a_recording_is_transcribed_with_nothing_set(alone: Cli) -> None:
     assert word_errors(reference=SPOKEN.read_text(), hypothesis=made["text"]).rate < 0.1
     assert {segment["speaker"] for segment in made["segments"]} == {"SPEAKER_00", "SPEAKER_01"}
     assert "texts/sample.srt" in out.splitlines()
+
+
+@pytest.mark.full
+@pytest.mark.speech
+@pytest.mark.timeout(300)
+def test_a_model_of_the_hub_is_fetched_and_transcribes(alone: Cli, tmp_path: Path) -> None:
+    """The embedded model's weights in Hugging Face's form, from a hub: the words are the same, and no hub is needed
+    any more."""
+    raw = read_checkpoint(CHECKPOINT)
+    dims = ModelDimensions(**raw["dims"])
+    folder = hugging_face(tmp_path / "hf", SHAPES["base"], raw["model_state_dict"], dtype=torch.float16, dims=dims)
+    settings = {"WORKER_MODELS": "tuned=hf:someone/whisper-tuned", "WORKER_MODEL": "tuned"}
+    settings |= {"WORKER_MODEL_CACHE": str(tmp_path / "cache"), "WORKER_CPU_THREADS": "1"}
+    with hub_server({path.name: path.read_bytes() for path in folder.iterdir()}) as hub:
+        assert alone("models", "fetch", HF_ENDPOINT=hub.address, **settings).returncode == 0
+    done = alone("transcribe", SAMPLE, "--formats", "json", WORKER_OFFLINE="true", **settings)
+    assert done.returncode == 0, done.stderr
+    made = json.loads((alone.folder / "sample_transcript.json").read_text())
+    assert word_errors(reference=SPOKEN.read_text(), hypothesis=made["text"]).rate < 0.1
 
 
 def test_progress_results_and_json_are_those_of_a_server(scripted: Cli, recording: Path) -> None:

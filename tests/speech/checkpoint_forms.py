@@ -5,6 +5,7 @@ The writers are ours, so that the readers are held to the formats as they are de
 
 import json
 import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,9 @@ class Shape:
     @property
     def tokenizer(self) -> Any:
         """Whisper's, of which the checkpoint's is made."""
-        return get_tokenizer(bool(self.languages), num_languages=self.languages or 99)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # whisper does not close what it reads once
+            return get_tokenizer(bool(self.languages), num_languages=self.languages or 99)
 
     @property
     def plain_size(self) -> int:

@@ -88,7 +88,7 @@ def assert_as_transformers(name: str, path: Path) -> Model:
     return model
 
 
-@pytest.mark.sliced("shapes of checkpoints", 3)
+@pytest.mark.sliced("shapes of checkpoints", 2)
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_shape_gives_the_tokens_of_transformers(name: str, tmp_path: Path) -> None:
     """80 and 128 mels, English alone, 99 and 100 languages, one layer of a decoder, added words, other words, and
@@ -100,7 +100,7 @@ def test_every_shape_gives_the_tokens_of_transformers(name: str, tmp_path: Path)
     assert model.tokens.num_languages == (shape.languages or 99)
 
 
-@pytest.mark.sliced("forms of checkpoints", 2)
+@pytest.mark.sliced("forms of checkpoints", 1)
 @pytest.mark.parametrize("form", ["shards", "bin", "bin shards", "ctranslate2"])
 def test_every_form_gives_the_same_tokens(form: str, tmp_path: Path) -> None:
     """Shards, torch's own files and CTranslate2's, of one model."""
@@ -113,7 +113,7 @@ def test_every_form_gives_the_same_tokens(form: str, tmp_path: Path) -> None:
     assert_as_transformers("base", folder)
 
 
-@pytest.mark.sliced("types of numbers", 2)
+@pytest.mark.sliced("types of numbers", 1)
 @pytest.mark.parametrize("form", ["safetensors", "ctranslate2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_numbers_come_as_they_are_written(form: str, dtype: torch.dtype, tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def write() -> bytes:
     return struct.pack("<Q", 2) + b"{}"
 
 
-@pytest.mark.sliced("what is no Whisper", 8)
+@pytest.mark.sliced("what is no Whisper", 6)
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_something_else_is_one_sentence(name: str, tmp_path: Path) -> None:
     """Of what it is, and mostly of what to do; without the path."""
