@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from btworker.engine.asr import fast
 from btworker.engine.asr.decoding.places import Places
+from btworker.engine.asr.spread import helping, shares
 from btworker.engine.engine import WhisperEngine, load
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options, OutputFormat
-from btworker.messages import FileDone, Finished, Progressed, ShareOffered, Warned, WindowDone
+from btworker.messages import FileDone, Finished, HelpTask, Progressed, ShareOffered, Warned, WindowDone
 from btworker.storage import JobFolder
 from tests.media.recordings import decode_whole, write_channels, write_wav
 from tests.speech.jobs import run, spec_for, task_for
@@ -201,22 +203,27 @@ def test_speakers_of_ranges_keep_their_labels(
         assert 1.0 <= turn["start"] < turn["end"] <= 9.0 or 20.0 <= turn["start"] < turn["end"] <= 31.0
 
 
-def test_helpers_take_a_part_of_a_channel(call: Path, tmp_path: Path) -> None:
-    """Each long channel is offered by itself, with what a helper needs to know of it."""
-    spec = spec_for(CHECKPOINT, tmp_path, batch_size=4, spread_s=10.0)
-    engine = load(replace(spec, has_siblings=True))
-    engine.open()
-    task = task_for(tmp_path / "job", call, options=options(channels="separate"))
-    plans = {}
-    for event in engine.run(task, lambda: False):
-        if isinstance(event, ShareOffered):
-            plan = JobFolder(task.folder).shares(0, event.take) / "plan.json"
-            if plan.exists():  # that of a channel without speech is gone at once
-                plans[event.take] = json.loads(plan.read_text())
-    assert len(plans) >= 2 and 0 not in plans
-    assert (
-        len(plans) == len({plan["sound"] for plan in plans.values()}) == len({plan["run"] for plan in plans.values()})
-    )
+def test_helpers_decode_windows_of_a_channel(
+    engine: WhisperEngine, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each long channel is offered by itself; what another child makes of it is what its owner would have made."""
+    for module in (fast, helping, shares):
+        monkeypatch.setattr(module, "PART", 1)
+    monkeypatch.setattr(fast, "AHEAD", 1)  # the owner leaves the second window of the first voice
+    wanted = options(channels="separate")
+    run(engine, task_for(tmp_path / "alone", call, options=wanted))
+    owner = load(replace(spec_for(CHECKPOINT, tmp_path, batch_size=1, spread_s=10.0), has_siblings=True))
+    owner.open()
+    task, helped = task_for(tmp_path / "job", call, options=wanted), {}
+    for event in owner.run(task, lambda: False):
+        folder = JobFolder(task.folder).shares(0, event.take) if isinstance(event, ShareOffered) else None
+        if folder is not None and folder.exists():  # that of a channel without speech is gone at once
+            help_task = HelpTask(task.job_id, task.folder, 0, task.inputs[0], wanted, event.take)
+            list(engine.help(help_task, lambda: False))
+            helped[event.take] = len(list(folder.glob("[0-9]*.json")))
+    assert len(helped) >= 2 and 0 not in helped
+    assert sum(helped.values()) >= 1
+    assert_same(transcripts(tmp_path / "job", 1), transcripts(tmp_path / "alone", 1))
 
 
 def test_silence_alone_is_an_empty_transcript(engine: WhisperEngine, tmp_path: Path) -> None:
