@@ -5,16 +5,15 @@ whose speakers take their time, are for BTWORKER_FULL=1; test_openai_client.py h
 """
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from btworker.ffmpeg import find_ffmpeg
 from tests.acceptance.conftest import Worker
-from tests.acceptance.test_openai_client import DEMO, TALK
+from tests.acceptance.test_openai_client import DEMO
+from tests.clients.short_talk import short_talk
 from tests.demo_worker import DEMO_WORKER
 from tests.process.server_of import TOKEN
 from tests.slices import FULL
@@ -37,10 +36,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Four seconds of somebody, and the dialogue of two."""
-    talk = tmp_path_factory.mktemp("files") / "talk.wav"
-    command = [str(find_ffmpeg()), "-v", "error", "-i", str(TALK), "-t", "4", str(talk)]
-    subprocess.run(command, check=True)
-    return {"talk": talk, "dialogue": DEMO / "sample.flac"}
+    return {"talk": short_talk(tmp_path_factory.mktemp("files")), "dialogue": DEMO / "sample.flac"}
 
 
 @pytest.mark.sliced("shapes", 5)

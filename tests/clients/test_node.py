@@ -15,6 +15,7 @@ import btworker
 from btworker.cli.wer import word_errors
 from btworker.web.openai.names import NAMES
 from tests.acceptance.conftest import Worker
+from tests.clients.short_talk import short_talk
 from tests.demo_worker import DEMO_WORKER
 from tests.process.server_of import TOKEN
 from tests.waiting import until
@@ -31,14 +32,8 @@ KILLS = 3
 
 @pytest.fixture
 def worker(tmp_path: Path) -> Iterator[Worker]:
-    """With the demo's model."""
-    settings = {
-        "WORKER_ENGINE": "btworker.engine.engine:load",
-        "WORKER_MODEL": "demo",
-        "WORKER_MODELS": f"demo={DEMO / 'whisper-tiny-words.pt'}",
-        "WORKER_OFFLINE": "true",
-    }
-    worker = Worker(tmp_path, settings).start()
+    """With the demo's model and pipeline."""
+    worker = Worker(tmp_path, DEMO_WORKER).start()
     yield worker
     assert worker.stop() == 0, worker.log.read_text()[-3000:]
 
@@ -78,13 +73,11 @@ def _job(worker: Worker, job_id: str) -> Any:
 
 
 @pytest.mark.speech
-def test_every_shape_of_openais_reference(tmp_path: Path) -> None:
+def test_every_shape_of_openais_reference(worker: Worker, tmp_path: Path) -> None:
     """Those of shapes.json, which tests/acceptance/test_openai_shapes.py runs with the package for Python."""
-    worker = Worker(tmp_path, DEMO_WORKER).start()
-    talk, dialogue = str(TALK), str(DEMO / "sample.flac")
+    talk, dialogue = str(short_talk(tmp_path)), str(DEMO / "sample.flac")
     command = ["node", "shapes.mjs", f"{worker.url}/v1", TOKEN, talk, dialogue]
     ended = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=280, check=False)
-    assert worker.stop() == 0, worker.log.read_text()[-3000:]
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert found.keys() == {shape["name"] for shape in json.loads((HERE / "shapes.json").read_text())}
