@@ -12,6 +12,7 @@ from torch import Tensor
 
 from btworker.engine.asr.decoding.favoured import Favoured, TermTables, Widths
 from btworker.engine.asr.decoding.graphs import Graphs, bucket
+from btworker.engine.asr.decoding.memory import untouched_zeros
 from btworker.engine.asr.decoding.network import KeysValues, Network
 from btworker.engine.asr.decoding.retreat import Retreat
 from btworker.engine.asr.decoding.rules import History, TokenRules
@@ -60,10 +61,8 @@ class Lane:
         """Most tokens of a window's text; openai-whisper's limit."""
         own = (2, rows, dims.n_text_head, dims.n_text_ctx, width)
         sound = (2, windows, dims.n_text_head, dims.n_audio_ctx, width)
-        self.own: list[KeysValues] = [torch.zeros(own, dtype=dtype, device=device) for _ in range(dims.n_text_layer)]
-        self.sound: list[KeysValues] = [
-            torch.zeros(sound, dtype=dtype, device=device) for _ in range(dims.n_text_layer)
-        ]
+        self.own: list[KeysValues] = [untouched_zeros(own, dtype, device) for _ in range(dims.n_text_layer)]
+        self.sound: list[KeysValues] = [untouched_zeros(sound, dtype, device) for _ in range(dims.n_text_layer)]
         self.history = History.empty(rows, device)
         # one more than the longest text: rows that are done go on writing there
         self.tokens = torch.zeros((rows, self.longest + 1), dtype=torch.long, device=device)
