@@ -2,13 +2,16 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from bench.real.recordings import Recording
 from bench.real.transcripts import Heard, HeardSegment, HeardWord
@@ -16,12 +19,16 @@ from bench.real.weights import Checkpoint
 from btworker.engine.asr.alignment_heads import AlignmentHeads
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Recognition, recognize_alone, run_name
+from btworker.engine.asr.recognition import Recognition, recognize, run_name
 from btworker.engine.asr.weights import Model, load_model
+from btworker.engine.cooperate.side_by_side import side_by_side
 from btworker.engine.sound.recording import Recording as Sounding
 from btworker.engine.sound.recording import Whole
 from btworker.jobs import Options
 from btworker.specs import EngineSettings
+
+Sound = tuple[NDArray[np.int16], str]
+"""Samples and their hash."""
 
 
 class Ours:
@@ -41,19 +48,26 @@ class Ours:
         options = Options(model=self._model.name, decode=mode, beam_size=beam_size, word_timestamps=True, **more)
         began = time.process_time()
         with counted() as counts:
-            found = self._recognize(recording, options)
+            (found,) = self.recognize([(recording.samples, recording.sha256)], [options])
         return _heard(found, time.process_time() - began, counts)
 
-    def _recognize(self, recording: Recording, options: Options) -> Recognition:
-        sounding = Sounding(Whole(recording.samples), recording.sha256)
+    def recognize(self, some: Sequence[Sound], options: Sequence[Options]) -> list[Recognition]:
+        """Recognize several sounds, each as its options say, their windows in the same batches."""
         with tempfile.TemporaryDirectory() as folder:
-            journal = Journal(Path(folder) / "0.jsonl", run=run_name(self._model, recording.sha256, options))
-            steps = recognize_alone(self._model, sounding, options, journal=journal)
+
+            def piece(number: int) -> Any:
+                (samples, sha256), asked = some[number], options[number]
+                journal = Journal(Path(folder) / f"{number}.jsonl", run=run_name(self._model, sha256, asked))
+                sounding = Sounding(Whole(samples), sha256)
+                return recognize(self._model, sounding, asked, journal=journal, tell=lambda _: None)
+
+            pieces = [partial(piece, number) for number in range(len(some))]
+            steps = side_by_side(pieces, driver=self._model.decoder, may_begin=lambda: True)
             while True:
                 try:
                     next(steps)
                 except StopIteration as end:
-                    found: Recognition = end.value
+                    found: list[Recognition] = end.value
                     return found
 
 

@@ -141,6 +141,18 @@ def test_times_are_in_order_and_in_the_recording(
         assert one.start <= one.words[0].start and one.words[-1].end <= one.end
 
 
+def test_what_is_doubted_does_not_depend_on_word_times(
+    hear: Callable[..., Recognition], decoded: Callable[..., Audio]
+) -> None:
+    """Segments are made of words and judged by them, whether a job wants to see them or not. What is drawn by
+    chance is doubtful."""
+    samples, drawn = decoded(HELD_OUT[3]).samples, replace(FAST, temperature=4.0)
+    with_words, without = hear(samples, drawn), hear(samples, replace(drawn, word_timestamps=False))
+    assert any(one.words for one in with_words.segments)
+    assert [replace(one, words=()) for one in with_words.segments] == list(without.segments)
+    assert any(one.hallucination for one in without.segments)
+
+
 @pytest.mark.parametrize("kept", [1, 2])
 def test_an_attempt_goes_on_where_the_last_one_died(
     kept: int, demo_model: Model, decoded: Callable[..., Audio], tmp_path: Path

@@ -107,7 +107,7 @@ class FastLoop:
                 begin, end = (frame / FRAMES_PER_SECOND for frame in (window.seek, window.seek + window.size))
                 state = _after(state, window, segments)
                 missing = self._missing(window, segments)
-                await finish(Entry(index, request.language, None, begin, end, self._shown(segments), state, missing))
+                await finish(Entry(index, request.language, None, begin, end, segments, state, missing))
         finally:
             for request in asked:
                 request.ticket.cancel()
@@ -172,10 +172,6 @@ class FastLoop:
             Window(int(start * FRAMES_PER_SECOND), int((end - start) * FRAMES_PER_SECOND)) for start, end in long_enough
         ]
         return [gap for gap in gaps if gap.size < window.size * MOST_OF_IT]
-
-    def _shown(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
-        """Drop the words where the job wants none: segments are made of them all the same."""
-        return segments if self._options.word_timestamps else tuple(replace(one, words=()) for one in segments)
 
     def _segments(
         self, window: Window, decoded: Decoded, transcriber: Transcriber, state: LoopState

@@ -22,7 +22,7 @@ from btworker.engine.asr.mel import find_peak
 from btworker.engine.asr.revision import installed_revision
 from btworker.engine.asr.spread.shares import Shares
 from btworker.engine.asr.timeline import Window
-from btworker.engine.asr.transcriber import FALLBACK_TEMPERATURES, Transcriber, WindowOptions
+from btworker.engine.asr.transcriber import Transcriber, WindowOptions
 from btworker.engine.asr.weights import Model
 from btworker.engine.asr.window_plan import WindowPlan
 from btworker.engine.cooperate.side_by_side import emitting, side_by_side
@@ -30,7 +30,6 @@ from btworker.engine.cooperate.ticket import checkpoint
 from btworker.engine.quality.hallucinations import assess
 from btworker.engine.quality.tidy import tidy
 from btworker.engine.sound.recording import Recording
-from btworker.engine.vad.detector import Speech
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import EACH_WINDOW, Options
 from btworker.transcript import Segment
@@ -144,7 +143,7 @@ async def recognize(
     )
     await loop.run(done, languages=languages, finish=finish)
     transcriber = transcriber_for(language.code)
-    found = _judged(_whole(entries, transcriber, language.code), plan.speech, options)
+    found = _judged(_whole(entries, transcriber, language.code), plan, options)
     segments = _numbered(found.segments, model.tokens)
     return replace(found, segments=segments)
 
@@ -176,19 +175,20 @@ def _numbered(segments: tuple[Segment, ...], tokens: Tokens) -> tuple[Segment, .
     return tuple(replace(segment, tokens=tokens.own_numbers(segment.tokens)) for segment in segments)
 
 
-def _judged(found: Recognition, speech: Speech, options: Options) -> Recognition:
-    """Add what is doubtful about it; nothing is taken away."""
+def _judged(found: Recognition, plan: WindowPlan, options: Options) -> Recognition:
+    """Add what is doubtful about it; nothing is taken away but words that nobody asked for."""
     segments = found.segments
     if options.decode == "fast":
-        segments = tidy(segments, speech.total_samples / SAMPLE_RATE)
+        segments = tidy(segments, plan.speech.total_samples / SAMPLE_RATE)
     if options.hallucination_detection:
         assessed = assess(
             segments,
             language="en" if options.task == "translate" else found.language,
             sensitivity=options.hallucination_sensitivity,
-            no_speech_threshold=options.no_speech_threshold,
-            last_temperature=FALLBACK_TEMPERATURES[-1] if options.temperature is None else None,
+            speech_between=plan.speech_between,
         )
         # openai-whisper keeps segments that it emptied; they claim nothing
         segments = tuple(one if one.text.strip() else replace(one, hallucination=None) for one in assessed)
+    if not options.word_timestamps:
+        segments = tuple(replace(one, words=()) for one in segments)
     return replace(found, segments=segments)

@@ -1,30 +1,38 @@
-"""Which segments the model may have invented, and why: the controller's reasons. Flags, and removes nothing.
+"""Which segments the model may have invented, and why: the controller's reasons and some more. Flags, and removes
+nothing.
 
 Each reason alone says how likely an invention is (its weight); together they say 1 - (1 - a)(1 - b)…, as if they were
-independent. A segment is flagged from 0.9 - sensitivity/100 x 0.6 on: 0.6 at 50, the default. The weights are chosen
-by hand, so that at 50 one strong reason is enough, and of the weak ones (the model's own numbers, which hold for a
-whole window) it takes two, or a log-probability that is far from its threshold.
+independent: their points, -ln(1 - weight), add up. A segment is flagged from 0.9 - sensitivity/100 x 0.6 on: 0.6 at 50,
+the default. What is in the text itself (phrases, loops, letters, pace) has weights chosen by hand: one strong reason is
+enough. What the numbers say (measures.py) is fitted to segments of which it is known whether they are invented.
 """
 
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import expm1, log1p
 
 from btworker.engine.quality.loops import is_looping
+from btworker.engine.quality.measures import RAMPS, SpeechBetween, measures
 from btworker.engine.quality.phrases import doubt_of, normalized
 from btworker.engine.quality.scripts import foreign_share, is_dense
 from btworker.transcript import Hallucination, Segment
 
 STRONG, MEDIUM, WEAK = 0.9, 0.65, 0.4
-GROWTH = 0.35
-"""How much a weight grows with each unit between a number and its threshold, up to STRONG."""
+LEAST_CONFIDENCE = 0.1
+"""Below, nothing is said of a segment: hardly a text is without a word that the model found a little improbable."""
+LEAST_POINTS = 0.1
+"""Of a reason that is named."""
 LOGPROB_THRESHOLD = -1.0
 """Mean log-probability of the tokens below which openai-whisper does not believe a text."""
 COMPRESSION_RATIO_THRESHOLD = 2.4
 """openai-whisper's, too: a text that compresses better than this repeats itself."""
 MAX_LETTERS_PER_S = 35.0
 """Fast speakers reach 25 characters a second in English; a letter of CJK, kana or Hangul counts 2.5."""
+PACE_GROWTH = 0.5
+"""Weight of each time that a pace is beyond that, up to STRONG: exact mode gives real segments a third too little time
+now and then."""
 DENSE_LETTER = 2.5
 SHORT_TEXT = 20
 """Letters up to which the rate means nothing: the times of short segments are not exact."""
@@ -34,10 +42,15 @@ FOREIGN_SHARE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A reason of the controller's contract, and how likely an invention it alone makes."""
+    """A reason, and how likely an invention it alone makes."""
 
     reason: str
     weight: float
+
+    @property
+    def points(self) -> float:
+        """What the reason adds to others."""
+        return -log1p(-self.weight)
 
 
 def threshold(sensitivity: int) -> float:
@@ -50,32 +63,42 @@ def assess(
     *,
     language: str,
     sensitivity: int,
-    no_speech_threshold: float = 0.6,
-    last_temperature: float | None = None,
+    speech_between: SpeechBetween | None = None,
 ) -> tuple[Segment, ...]:
     """Give each segment its `hallucination` where there is a reason. `language` is the code of the text's, where a
-    segment has none of its own; `last_temperature` the one after which the decoder gives up, where it tries several.
+    segment has none of its own; `speech_between` tells where the detector finds speech.
 
     A translation's text is English. A language that is not known has no foreign characters.
     """
-    plain = [normalized(segment.text) for segment in segments]
     assessed = []
-    for segment, text, repeated in zip(segments, plain, _repeated(plain), strict=True):
-        doubts = [*_doubts_of_text(segment, text, segment.language or language), *repeated]
-        doubts += _doubts_of_numbers(segment, no_speech_threshold, last_temperature)
-        assessed.append(_assessed(segment, doubts, sensitivity))
+    for segment, points in zip(segments, text_points(segments, language), strict=True):
+        for name, number in measures(segment, speech_between):
+            ramp = RAMPS[name]
+            points[ramp.reason] += ramp.points * ramp.units(number)
+        assessed.append(_assessed(segment, points, sensitivity))
     return tuple(assessed)
 
 
-def _assessed(segment: Segment, doubts: list[Doubt], sensitivity: int) -> Segment:
-    if not doubts:
+def text_points(segments: Sequence[Segment], language: str) -> list[defaultdict[str, float]]:
+    """Give the points of each reason that is in the text itself, for each segment; 0 for other reasons."""
+    plain = [normalized(segment.text) for segment in segments]
+    found = []
+    for segment, text, repeated in zip(segments, plain, _repeated(plain), strict=True):
+        points = defaultdict[str, float](float)
+        for doubt in (*_doubts_of_text(segment, text, segment.language or language), *repeated):
+            points[doubt.reason] = max(points[doubt.reason], doubt.points)
+        found.append(points)
+    return found
+
+
+def _assessed(segment: Segment, points: dict[str, float], sensitivity: int) -> Segment:
+    confidence = round(-expm1(-sum(points.values())), 3)
+    if confidence < LEAST_CONFIDENCE:
         return replace(segment, hallucination=None)
-    weights = {doubt.reason: 0.0 for doubt in doubts}
-    for doubt in doubts:
-        weights[doubt.reason] = max(weights[doubt.reason], doubt.weight)
-    confidence = round(1 - prod(1 - weight for weight in weights.values()), 3)
+    heaviest = sorted(points, key=lambda reason: -points[reason])
+    reasons = [reason for reason in heaviest if points[reason] >= LEAST_POINTS] or heaviest[:1]
     flagged = confidence >= threshold(sensitivity)
-    return replace(segment, hallucination=Hallucination(confidence, tuple(weights), flagged))
+    return replace(segment, hallucination=Hallucination(confidence, tuple(reasons), flagged))
 
 
 def _doubts_of_text(segment: Segment, plain: str, language: str) -> Iterator[Doubt]:
@@ -89,25 +112,9 @@ def _doubts_of_text(segment: Segment, plain: str, language: str) -> Iterator[Dou
         yield Doubt("foreign_characters", MEDIUM)
     pace = _letters_per_s(plain, segment.end - segment.start)
     if pace > MAX_LETTERS_PER_S:
-        yield Doubt("too_much_text_for_duration", _grown(MEDIUM, pace / MAX_LETTERS_PER_S - 1))
+        yield Doubt("too_much_text_for_duration", min(PACE_GROWTH * (pace / MAX_LETTERS_PER_S - 1), STRONG))
     if is_looping(segment.text):
         yield Doubt("repetition", STRONG)
-
-
-def _doubts_of_numbers(segment: Segment, no_speech_threshold: float, last_temperature: float | None) -> Iterator[Doubt]:
-    if segment.no_speech_prob > no_speech_threshold:
-        yield Doubt("high_no_speech_prob", _grown(WEAK, segment.no_speech_prob - no_speech_threshold))
-    if segment.avg_logprob < LOGPROB_THRESHOLD:
-        # after the last temperature the decoder has no better text, and does not believe this one
-        weight = WEAK if last_temperature is None or segment.temperature < last_temperature else MEDIUM
-        yield Doubt("low_avg_logprob", _grown(weight, LOGPROB_THRESHOLD - segment.avg_logprob))
-    if segment.compression_ratio > COMPRESSION_RATIO_THRESHOLD:
-        yield Doubt("high_compression_ratio", _grown(MEDIUM, segment.compression_ratio - COMPRESSION_RATIO_THRESHOLD))
-
-
-def _grown(weight: float, distance: float) -> float:
-    """Raise a weight with the distance of a number from its threshold."""
-    return min(weight + GROWTH * distance, STRONG)
 
 
 def _emptiness(text: str) -> float:
@@ -124,8 +131,12 @@ def _emptiness(text: str) -> float:
 
 def _letters_per_s(plain: str, duration_s: float) -> float:
     """Compute the pace of a text; 0 where it is too short to have one."""
-    length = sum(DENSE_LETTER if is_dense(sign) else 1.0 for sign in plain)
+    length = _letters(plain)
     return length / max(duration_s, LEAST_S) if length > SHORT_TEXT else 0.0
+
+
+def _letters(plain: str) -> float:
+    return sum(DENSE_LETTER if is_dense(sign) else 1.0 for sign in plain)
 
 
 def _repeated(texts: Sequence[str]) -> list[list[Doubt]]:
@@ -149,7 +160,7 @@ def _repeated(texts: Sequence[str]) -> list[list[Doubt]]:
 
 def _weight(again: Sequence[str], period: int) -> float:
     """Weigh a row of segments that each equal the one a period before."""
-    length = sum(DENSE_LETTER if is_dense(sign) else 1.0 for text in again[:period] for sign in text)
+    length = sum(map(_letters, again[:period]))
     if len(again) >= 5 * period or (len(again) >= 2 * period and length > SHORT_TEXT):
         return 0.7
     return WEAK if len(again) >= period and length > SHORT_TEXT else 0.0

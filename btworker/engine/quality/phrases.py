@@ -57,7 +57,8 @@ CLOSINGS = (
 """Suspicious as a whole segment; within a longer one they may well have been spoken."""
 
 SHORT_CLOSINGS = (
-    "thank you", "thanks", "you", "bye", "bye bye", "thank you very much", "the end",
+    "thank you", "thanks", "you", "bye", "bye bye", "thank you very much", "the end", "see you next time",
+    "thank you for listening", "thanks for listening",
     "vielen dank", "danke", "tschüss", "merci", "gracias", "grazie", "obrigado", "bedankt", "dziękuję",
     "спасибо", "ありがとうございました", "おやすみなさい", "谢谢", "謝謝", "감사합니다", "شكرا", "תודה רבה",
 )  # fmt: skip

@@ -1,0 +1,121 @@
+"""What the engine makes of clips, kept in the user's cache: fitting takes seconds, decoding half an hour."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.real.flags.clips import Clip, Voice
+from bench.real.flags.labels import label, timed
+from bench.real.ours import Ours
+from bench.real.recordings import Recording
+from bench.real.scoring import timed_words
+from bench.real.weights import cache_folder, checkpoint
+from btworker.engine.asr.recognition import REVISION
+from btworker.engine.vad.detector import SpeechDetector
+from btworker.jobs import Options
+from btworker.transcript import Segment
+
+AT_ONCE = 16
+"""Clips whose windows share batches."""
+OF_SEGMENTS = ("avg_logprob", "compression_ratio", "no_speech_prob")
+"""Rounded, as times are."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one clip."""
+
+    half: str
+    recipe: str
+    model: str
+    what: str
+    language: str
+    """Of the text."""
+    options: dict[str, Any]
+    speech: tuple[tuple[float, float], ...]
+    """Where the detector finds speech: (start, end) in seconds."""
+    segments: tuple[Segment, ...]
+    labels: tuple[str, ...]
+
+    def speech_between(self, low: float, high: float) -> list[tuple[float, float]]:
+        """List the speech between two times, cut off there."""
+        return [(max(start, low), min(end, high)) for start, end in self.speech if start < high and end > low]
+
+
+def voice(recording: Recording) -> Voice:
+    """Find when the words of a recording are spoken: by base, with five beams."""
+    path = _folder() / f"voice-{recording.sha256[:16]}-{REVISION}.json"
+    if not path.exists():
+        heard = _base().transcribe(recording, "fast", 5)
+        _write(path, timed_words(heard, recording.language))
+    found = [(word, start, end) for word, start, end in json.loads(path.read_text())]
+    spoken = timed(recording.reference, found, recording.language, recording.seconds)
+    return Voice(recording.name, recording.language, recording.samples, tuple(spoken))
+
+
+@cache
+def _base() -> Ours:
+    return Ours(checkpoint("base"))
+
+
+def rows(some: Sequence[Clip], model: str) -> Iterator[Row]:
+    """Transcribe the clips that are not in the cache, and read all of them."""
+    missing = [clip for clip in some if not _place(clip, model).exists()]
+    if missing:
+        engine, detector = Ours(checkpoint(model)), SpeechDetector(torch.device("cpu"))
+        for first in range(0, len(missing), AT_ONCE):
+            _transcribe(engine, detector, missing[first : first + AT_ONCE], model)
+            print(f"{model}: {first + AT_ONCE} of {len(missing)} clips", flush=True)
+    for clip in some:
+        raw = json.loads(_place(clip, model).read_text())
+        segments = tuple(map(Segment.from_dict, raw["segments"]))
+        labels = tuple(label(one.text, one.start, one.end, clip.spoken, clip.language) for one in segments)
+        speech = tuple((start, end) for start, end in raw["speech"])
+        language, options = raw["language"], dict(clip.options)
+        yield Row(clip.half, clip.recipe.name, model, clip.what, language, options, speech, segments, labels)
+
+
+def _transcribe(engine: Ours, detector: SpeechDetector, some: Sequence[Clip], model: str) -> None:
+    asked = [Options(model=model, word_timestamps=True, hallucination_detection=False, **clip.options) for clip in some]
+    found = engine.recognize([(clip.samples, clip.sha256) for clip in some], asked)
+    for clip, recognition in zip(some, found, strict=True):
+        speech = detector.speech(clip.samples)
+        shape = {
+            "language": recognition.language,
+            "speech": [[round(second, 3) for second in span.seconds] for span in speech.voiced],
+            "segments": [_rounded(segment.to_dict()) for segment in recognition.segments],
+        }
+        _write(_place(clip, model), shape)
+
+
+def _rounded(shape: dict[str, Any]) -> dict[str, Any]:
+    words = [
+        {"word": one["word"], **{name: round(one[name], 3) for name in ("start", "end", "probability")}}
+        for one in shape.get("words", ())
+    ]
+    numbers = {name: round(shape[name], 4) for name in (*OF_SEGMENTS, "start", "end")}
+    return {**shape, **numbers, "tokens": [], "words": words}
+
+
+def _place(clip: Clip, model: str) -> Path:
+    facts = json.dumps([clip.sha256, model, dict(clip.options), REVISION], sort_keys=True)
+    return _folder() / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.json"
+
+
+def _folder() -> Path:
+    return cache_folder() / "flags"
+
+
+def _write(path: Path, shape: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as part:
+        json.dump(shape, part, ensure_ascii=False)
+    os.replace(part.name, path)
