@@ -1,7 +1,9 @@
-"""Settings of a worker that serves the embedded model, with speakers."""
+"""What the embedded model comes with, and settings of a worker that serves it, with speakers."""
 
 from btworker.cli.embedded import CHECKPOINT, PIPELINE
 
+DEMO = CHECKPOINT.parent
+"""The folder of the sample recording."""
 DEMO_WORKER = {
     "WORKER_ENGINE": "btworker.engine.engine:load",
     "WORKER_MODEL": "demo",

@@ -9,17 +9,15 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-import btworker
 from btworker.cli.wer import word_errors
 from btworker.web.openai.names import NAMES
 from tests.acceptance.conftest import Worker
-from tests.demo_worker import DEMO_WORKER
+from tests.demo_worker import DEMO, DEMO_WORKER
 from tests.process.server_of import TOKEN
 
 openai = pytest.importorskip("openai", reason="the pinned one needs Python 3.11")
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
 
-DEMO = Path(btworker.__file__).parent / "demo"
 HELD_OUT = Path(__file__).resolve().parents[1] / "data" / "heldout"
 TALK = HELD_OUT / "20.opus"
 LONG = HELD_OUT / "23.opus"

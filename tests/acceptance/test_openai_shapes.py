@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Worker
-from tests.acceptance.test_openai_client import DEMO
 from tests.clients.short_talk import short_talk
-from tests.demo_worker import DEMO_WORKER
+from tests.demo_worker import DEMO, DEMO_WORKER
 from tests.process.server_of import TOKEN
 from tests.slices import FULL
 

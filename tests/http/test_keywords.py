@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from tests.http.server import FORM, field, file, form, upload
-from tests.http.test_typed_by_people import Submit, as_one_object, by_the_controller, by_tus_alone, of_uploads
+from tests.http.submitting import Submit, as_one_object, by_the_controller, by_tus_alone, of_uploads
 
 TERMS = ["Ann Lovelace", "Washington, D.C.", "K\u00f6ln", "\u6771\u4eac"]
 """As they are kept: one has a comma, one is in composed form."""

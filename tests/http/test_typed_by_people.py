@@ -1,11 +1,8 @@
 """Names, prompts, languages and empty fields as people and their programs send them, on every route."""
 
 import base64
-import json
 import re
 import unicodedata
-from collections.abc import Awaitable, Callable
-from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -14,54 +11,17 @@ from yarl import URL
 
 from btworker.web.options import WIRE_NAMES
 from tests.http.dispatching import body as dispatch
-from tests.http.resumable import PATCH, TUS, metadata
+from tests.http.resumable import PATCH, TUS
 from tests.http.server import BOUNDARY, FORM, Running, field, file, finished, form, part, upload
-
-Submit = Callable[[aiohttp.ClientSession, dict[str, Any]], Awaitable[tuple[int, Any]]]
-"""Options -> the status and the JSON answer: the job, or why there is none."""
-
-
-async def as_fields(client: aiohttp.ClientSession, options: dict[str, Any]) -> tuple[int, Any]:
-    return await upload(client, *(field(name, str(value)) for name, value in options.items()), file(b"speech"))
-
-
-async def as_one_object(client: aiohttp.ClientSession, options: dict[str, Any]) -> tuple[int, Any]:
-    return await upload(client, file(b"speech"), field("options", json.dumps(options)))
-
-
-async def of_uploads(client: aiohttp.ClientSession, options: dict[str, Any]) -> tuple[int, Any]:
-    headers = {**TUS, "Upload-Length": "6", "Content-Type": PATCH["Content-Type"]}
-    async with client.post("/v1/uploads", data=b"speech", headers=headers) as response:
-        upload_id = response.headers["Location"].rsplit("/", 1)[1]
-    async with client.post("/v1/jobs", json={"uploads": [upload_id], "options": options}) as response:
-        return response.status, await response.json()
-
-
-async def by_tus_alone(client: aiohttp.ClientSession, options: dict[str, Any]) -> tuple[int, Any]:
-    headers = {**TUS, "Upload-Length": "6", "Content-Type": PATCH["Content-Type"]}
-    told = metadata(filename="talk.wav", submit=json.dumps(options))
-    async with client.post("/v1/uploads", data=b"speech", headers={**headers, "Upload-Metadata": told}) as response:
-        if response.status != 201:
-            return response.status, await response.json()
-        job_id = response.headers["Btworker-Job"]
-    async with client.get(f"/v1/jobs/{job_id}") as response:
-        return 201, await response.json()
-
-
-async def by_the_controller(client: aiohttp.ClientSession, options: dict[str, Any]) -> tuple[int, Any]:
-    async with client.post("/v1/jobs", json=dispatch(options=options)) as response:
-        return response.status, await response.json()
-
-
-async def by_openai(client: aiohttp.ClientSession, options: dict[str, Any]) -> tuple[int, Any]:
-    parts = [*(field(name, str(value)) for name, value in options.items()), file(b"speech")]
-    async with client.post("/v1/audio/transcriptions", data=form(*parts), headers=FORM) as response:
-        answer = await response.json()
-    if response.status == 400:
-        return 400, answer
-    async with client.get("/v1/jobs") as response:
-        return 201, (await response.json())["jobs"][0]
-
+from tests.http.submitting import (
+    Submit,
+    as_fields,
+    as_one_object,
+    by_openai,
+    by_the_controller,
+    by_tus_alone,
+    of_uploads,
+)
 
 STRICT = [as_fields, as_one_object, of_uploads, by_tus_alone, by_openai]
 PROMPTS = [
