@@ -6,6 +6,9 @@ import pytest
 from whisper.tokenizer import get_tokenizer
 
 from bench.real.scoring import plain_words
+from tests.lazy_modules import forget_lazy_modules
+
+forget_lazy_modules()
 
 
 @pytest.fixture(scope="session", autouse=True)

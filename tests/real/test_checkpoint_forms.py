@@ -23,7 +23,7 @@ from btworker.specs import EngineSettings
 from tests.speech.checkpoint_forms import SHAPES, hugging_face
 from tests.speech.kept_tokens import of_base
 
-pytestmark = [pytest.mark.speech, pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.speech, pytest.mark.real, pytest.mark.full, pytest.mark.timeout(600)]
 KEPT = OWN / "transformers.json"
 
 

@@ -20,7 +20,7 @@ from btworker.transcript import Turn
 from tools.demo_diarization.measure import OPTIONS, diarize
 from tools.demo_diarization.words import result_of
 
-pytestmark = [pytest.mark.speech, pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.speech, pytest.mark.real, pytest.mark.full, pytest.mark.timeout(600)]
 RATE = 16_000
 PAUSE_S = 0.5
 Samples = NDArray[np.int16]

@@ -1,13 +1,11 @@
 """What the speech tests share: ffmpeg, recordings made with it, a random model, and an engine opened on one."""
 
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyannote.audio.pipelines  # noqa: F401 - before the lazy modules are forgotten, below
 import pytest
 import torch
 from whisper.tokenizer import get_tokenizer
@@ -15,18 +13,10 @@ from whisper.tokenizer import get_tokenizer
 from btworker.engine.asr.weights import Model, load_model
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.specs import EngineSettings
+from tests.lazy_modules import forget_lazy_modules
 from tests.media.recordings import Make, decoded, ffmpeg, make, original, write_wav  # noqa: F401 - fixtures
 from tests.speech.oracle import whisper_model
 from tests.speech.random_model import write_random_checkpoint
-
-
-def forget_lazy_modules() -> None:
-    """speechbrain, which pyannote.audio 3.1 imports, puts modules into sys.modules that raise ImportError when anybody
-    looks at them, and hypothesis looks at every module there is."""
-    for name, module in list(sys.modules.items()):
-        if any(kind.__name__ == "LazyModule" for kind in type(module).__mro__):
-            del sys.modules[name]
-
 
 forget_lazy_modules()
 
