@@ -42,18 +42,14 @@ def made(folder: Path, form: str, length_s: float) -> Path:
 
 def decoded(source: Path, target: Path, ranges: tuple[tuple[float, float | None], ...]) -> dict[str, float]:
     """Decode, and take the time."""
+    from btworker.engine.cooperate.result import result_of
     from btworker.engine.sound.decoding import decode
     from btworker.engine.sound.ffmpeg import Limits
     from btworker.engine.sound.layout import Wanted
 
     began, cpu = time.perf_counter(), cpu_s()
     steps = decode(source, target, limits=Limits(1000 * 3600.0), canceled=lambda: False, wanted=Wanted(ranges))
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            audio = end.value
-            break
+    audio = result_of(steps)
     figures = {"seconds": time.perf_counter() - began, "cpu_s": cpu_s() - cpu, "sound_s": audio.duration_s}
     audio.discard()
     return figures

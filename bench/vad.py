@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from silero_vad import get_speech_timestamps, load_silero_vad
 from support import ROOT, memory_mb, report, spread, workplace
 
+from btworker.engine.cooperate.result import result_of
 from btworker.engine.sound.decoding import decode
 from btworker.engine.sound.ffmpeg import Limits
 from btworker.engine.vad.detector import SpeechDetector
@@ -38,12 +39,7 @@ Samples = NDArray[np.int16]
 def sound_of(path: Path, scratch: Path) -> Samples:
     """The recording, decoded as a job's is."""
     steps = decode(path, scratch, limits=Limits(3600.0), canceled=lambda: False)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            samples: Samples = np.array(end.value.samples)
-            return samples
+    return np.array(result_of(steps).samples)
 
 
 def recording(minutes: float, folder: Path) -> Samples:

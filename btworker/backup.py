@@ -21,9 +21,10 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from btworker.durable import publish, sync_folder, write_durably
 from btworker.jobs import Job
 from btworker.leftovers import free_name, put_aside
-from btworker.storage import VOICES, DataFolder, JobFolder, publish, sync_folder, write_durably
+from btworker.storage import VOICES, DataFolder, JobFolder
 from btworker.store_file import copy_table, looking_at
 from btworker.store_rows import job_from_json
 

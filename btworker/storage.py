@@ -17,7 +17,6 @@ disk blocks uploads and nothing else. Names from clients never become paths here
 import asyncio
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
+from btworker.durable import sync_folder
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.jobs import Job, JobId
 from btworker.stems import numbered
@@ -274,27 +274,3 @@ def remove_scratch(scratch: Path, job_id: JobId) -> None:
     """Remove every scratch file of a job, those of dead attempts as well."""
     for path in scratch.glob(f"{job_id}.*.s16"):
         path.unlink(missing_ok=True)
-
-
-def sync_folder(path: Path) -> None:
-    """fsync a folder, so that the names in it are durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def publish(part: Path, final: Path) -> None:
-    """Give a finished and already fsynced file its name, durably."""
-    os.replace(part, final)
-    sync_folder(final.parent)
-
-
-def write_durably(path: Path, data: bytes) -> str:
-    """Write and fsync a new file; returns its SHA-256 in hex. The folder's own fsync is the caller's."""
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return hashlib.sha256(data).hexdigest()

@@ -28,6 +28,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import btworker
+from btworker.durable import sync_folder, write_durably
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import ENROLL, Output, Stage
 from btworker.messages import (
@@ -43,7 +44,7 @@ from btworker.messages import (
     WindowDone,
 )
 from btworker.specs import WorkerSpec
-from btworker.storage import JobFolder, sync_folder, transcript_name, write_durably
+from btworker.storage import JobFolder, transcript_name
 from btworker.voices import ENROLLED, Voice
 
 WINDOW_S = 30.0

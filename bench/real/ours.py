@@ -21,6 +21,7 @@ from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import Recognition, recognize, run_name
 from btworker.engine.asr.weights import Model, load_model
+from btworker.engine.cooperate.result import result_of
 from btworker.engine.cooperate.side_by_side import side_by_side
 from btworker.engine.sound.recording import Recording as Sounding
 from btworker.engine.sound.recording import Whole
@@ -63,12 +64,7 @@ class Ours:
 
             pieces = [partial(piece, number) for number in range(len(some))]
             steps = side_by_side(pieces, driver=self._model.decoder, may_begin=lambda: True)
-            while True:
-                try:
-                    next(steps)
-                except StopIteration as end:
-                    found: list[Recognition] = end.value
-                    return found
+            return result_of(steps)
 
 
 def _load(checkpoint: Checkpoint, setting: str) -> Model:

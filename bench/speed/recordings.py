@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.speed.shapes import SEED
+from btworker.engine.cooperate.result import result_of
 from btworker.engine.sound.decoding import decode
 from btworker.engine.sound.ffmpeg import Limits
 
@@ -82,12 +83,7 @@ def _sound(path: Path, folder: Path) -> Samples:
 def decoded(path: Path, scratch: Path) -> Samples:
     """The recording's samples, as a job decodes them: a map of the scratch file."""
     steps = decode(path, scratch, limits=Limits(12 * 3600.0), canceled=lambda: False)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            samples: Samples = end.value.samples
-            return samples
+    return result_of(steps).samples
 
 
 def _text(path: Path) -> str:

@@ -124,7 +124,7 @@ class Hub:
         if not folder.is_dir():
             part.mkdir(parents=True, exist_ok=True)
             self._fill(model, commit, files, part, progress)
-            _write_manifest(part, model, commit)
+            _write_manifest(part, model, commit, files)
             os.rename(part, folder)
         model.remember(cache, commit)
         return folder
@@ -249,11 +249,14 @@ def _check_room(folder: Path, size_bytes: int) -> None:
         raise FetchError(f"it has {size_bytes >> 20} MB, and {free >> 20} MB are free in {folder.parent}")
 
 
-def _write_manifest(folder: Path, model: HubModel, commit: str) -> None:
+def _write_manifest(folder: Path, model: HubModel, commit: str, files: Mapping[str, HubFile]) -> None:
+    """Note the hashes: of weights those that they were held to when they came."""
     for path in folder.iterdir():
         if path.suffix in {".lock", ".part"}:
             path.unlink()
-    hashes = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    kept = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST]
+    known = {name: file.sha256 for name, file in files.items() if file.sha256}
+    hashes = {path.name: known.get(path.name) or file_sha256(path) for path in kept}
     about = {"repository": model.name, "revision": model.revision, "commit": commit, "sha256": hashes}
     (folder / MANIFEST).write_text(json.dumps(about, indent=1) + "\n")
 

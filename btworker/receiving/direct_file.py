@@ -15,8 +15,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from btworker.durable import publish
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.storage import publish
 
 ALIGNMENT = 4096
 """What O_DIRECT asks of addresses, offsets and lengths: a multiple of any disk's logical block."""

@@ -45,8 +45,6 @@ class ReceivedFile:
         self._final = final
         self._start_bytes = start_bytes
         self._part = final.with_name(f"{final.name}.part") if start_bytes is None else final
-        self._buffer_bytes = settings.upload_chunk_bytes
-        self._reserve_bytes = settings.disk_reserve_bytes
         self._settings = settings
         self._buffer: list[bytes] = []
         self._buffered_bytes = 0
@@ -64,7 +62,7 @@ class ReceivedFile:
         self._buffer.append(data)
         self._buffered_bytes += len(data)
         self.size_bytes += len(data)
-        if self._buffered_bytes >= self._buffer_bytes:
+        if self._buffered_bytes >= self._settings.upload_chunk_bytes:
             while len(self._writes) >= MAX_IN_FLIGHT:
                 await self._settle()
             before = self._writes[-1] if self._writes else None
@@ -85,9 +83,7 @@ class ReceivedFile:
 
         def pour() -> None:
             nonlocal behind
-            file = self._file = self._file or self._open()
-            self._hash(before)
-            file.writelines(before)
+            file = self._take_in(before)
             hashes = [self._sha256] if digest is None else [self._sha256, digest]
             intake = Intake(wire, file, hashes, delimiter, self._data.executor)
             try:
@@ -165,23 +161,24 @@ class ReceivedFile:
     def _open(self) -> DirectFile:
         return DirectFile(
             self._part,
-            buffer_bytes=self._buffer_bytes,
-            reserve_bytes=self._reserve_bytes,
+            buffer_bytes=self._settings.upload_chunk_bytes,
+            reserve_bytes=self._settings.disk_reserve_bytes,
             start_bytes=self._start_bytes,
         )
 
-    def _keep(self, rest: list[bytes]) -> None:
+    def _take_in(self, rest: list[bytes]) -> DirectFile:
+        """Blocking: hash what was gathered and hand it to the file, opened first where it is not."""
         file = self._file = self._file or self._open()
         self._hash(rest)
         file.writelines(rest)
-        file.keep()
+        return file
+
+    def _keep(self, rest: list[bytes]) -> None:
+        self._take_in(rest).keep()
 
     def _finish(self, rest: list[bytes]) -> None:
         """Blocking: the last write and the publication in one hop, so that a small file costs a single one."""
-        file = self._file = self._file or self._open()
-        self._hash(rest)
-        file.writelines(rest)
-        file.publish(self._part, self._final)
+        self._take_in(rest).publish(self._part, self._final)
 
 
 def too_large(settings: Settings) -> BtworkerError:

@@ -41,7 +41,7 @@ class Wire:
             receiving = self._loop.sock_recv(self._connection, min(READ_BYTES, self.left_bytes))
             chunk = await asyncio.wait_for(receiving, self._idle_s)
         except asyncio.TimeoutError:
-            raise self._idle() from None
+            raise idle(self._idle_s) from None
         except ConnectionError:
             chunk = b""
         self._took(len(chunk))
@@ -54,7 +54,7 @@ class Wire:
         try:
             count = self._connection.recv_into(target[: self.left_bytes])
         except TimeoutError:
-            raise self._idle() from None
+            raise idle(self._idle_s) from None
         except ConnectionError:
             count = 0
         self._took(count)
@@ -79,7 +79,7 @@ class Wire:
     def _took(self, count: int) -> None:
         if count == 0:
             self.is_lost = True
-            raise BtworkerError(ErrorCode.BAD_MULTIPART, "the upload ended before it was complete")
+            raise ended_early()
         self.left_bytes -= count
         self._uncounted_bytes += count
 
@@ -87,8 +87,15 @@ class Wire:
         count, self._uncounted_bytes = self._uncounted_bytes, 0
         self._on_bytes(count)
 
-    def _idle(self) -> BtworkerError:
-        return BtworkerError(ErrorCode.IDLE_TIMEOUT, f"nothing arrived for {self._idle_s:g} seconds")
+
+def idle(idle_s: float) -> BtworkerError:
+    """The refusal of a body whose client went silent."""
+    return BtworkerError(ErrorCode.IDLE_TIMEOUT, f"nothing arrived for {idle_s:g} seconds")
+
+
+def ended_early() -> BtworkerError:
+    """The refusal of a body that was cut off."""
+    return BtworkerError(ErrorCode.BAD_MULTIPART, "the upload ended before it was complete")
 
 
 class Receivers:

@@ -11,12 +11,13 @@ from dataclasses import replace
 from btworker.checkpoints import file_sha256
 from btworker.config import Settings
 from btworker.delivery.fetch import Fetched, Fetcher
+from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
 from btworker.jobs import Input, Job, JobId, JobStatus
 from btworker.logs import get_logger
 from btworker.service.job_tasks import JobTasks
 from btworker.service.table import JobTable
-from btworker.storage import DataFolder, sync_folder
+from btworker.storage import DataFolder
 
 log = get_logger()
 SHARE = 10.0

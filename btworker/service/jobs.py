@@ -231,10 +231,6 @@ class JobService:
         await self._outbound.abort(job.id)
         await self._retention.forget(job.id)
 
-    def queue_position(self, job_id: JobId) -> int | None:
-        """How many jobs start before this one; None when it does not wait."""
-        return self._table.waiting.position(job_id)
-
     def _live(self, job: Job) -> Job:
         return self._table.live.get(job.id, job)
 

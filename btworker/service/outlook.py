@@ -55,8 +55,7 @@ class Outlooks:
         position = self._table.waiting.position(job.id)
         unknown = math.inf, math.inf
         starts, ends = unknown if position is None else self._times().get(job.id, unknown)
-        waiting_for = awaited(job, self._pool.workers()) or _turn(job, position)
-        return Outlook(position, waiting_for, _known(starts), _known(ends))
+        return Outlook(position, self.waiting_for(job), _known(starts), _known(ends))
 
     def waiting_for(self, job: Job) -> str:
         """What a job waits for; empty where it does not wait."""

@@ -24,10 +24,11 @@ from pydantic import TypeAdapter
 
 from btworker.checkpoints import file_sha256
 from btworker.config import Settings
+from btworker.durable import sync_folder, write_durably
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
 from btworker.receiving.received_file import ReceivedFile
-from btworker.storage import DataFolder, sync_folder, write_durably
+from btworker.storage import DataFolder
 
 log = get_logger()
 UPLOAD_ID = re.compile(r"up_[0-9a-f]{32}")

@@ -6,7 +6,6 @@ A job takes a copy of those that it names, so that a voice can be deleted while 
 """
 
 import json
-import os
 import secrets
 import threading
 import time
@@ -15,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from btworker.config import Settings
+from btworker.durable import publish, sync_folder, write_durably
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
 from btworker.stems import looks_like
-from btworker.storage import VOICES, DataFolder, JobFolder, sync_folder, write_durably
+from btworker.storage import VOICES, DataFolder, JobFolder
 from btworker.voices import Voice
 
 log = get_logger()
@@ -49,8 +49,8 @@ class Voices:
             part.unlink(missing_ok=True)
         for path in sorted(self._root.glob("vo_*.json")):
             try:
-                shape = json.loads(path.read_bytes())
-                voice = Voice.from_json(path.read_bytes())
+                raw = path.read_bytes()
+                shape, voice = json.loads(raw), Voice.from_json(raw)
                 self._known[path.stem] = StoredVoice(path.stem, str(shape["name"]), float(shape["createdAt"]), voice)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("voice_unreadable", path=str(path), error=type(error).__name__)
@@ -82,8 +82,7 @@ class Voices:
         self._root.mkdir(exist_ok=True, mode=0o750)
         part = self._root / f"{stored.id}.part"
         write_durably(part, _body(stored))
-        os.replace(part, self._path(stored.id))
-        sync_folder(self._root)
+        publish(part, self._path(stored.id))
         sync_folder(self._root.parent)
         self._known[stored.id] = stored
         log.info("voice_stored", voiceId=stored.id)

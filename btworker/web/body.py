@@ -13,9 +13,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from btworker.errors import BtworkerError, ErrorCode
 from btworker.receiving.received_file import ReceivedFile
-from btworker.receiving.wire import Wire
+from btworker.receiving.wire import Wire, ended_early, idle
 from btworker.web.connection import Connection
 from btworker.web.context import WIRE, context_of
 
@@ -107,15 +106,14 @@ class Body:
         try:
             return await self._stream.readany()
         except (ConnectionError, web.RequestPayloadError):
-            raise BtworkerError(ErrorCode.BAD_MULTIPART, "the upload ended before it was complete") from None
+            raise ended_early() from None
         finally:
             self._deadline = None
 
     def _look(self) -> None:
         now = self._loop.time()
         if self._deadline is not None and now >= self._deadline:
-            message = f"nothing arrived for {self._idle_s:g} seconds"
-            self._stream.set_exception(BtworkerError(ErrorCode.IDLE_TIMEOUT, message))
+            self._stream.set_exception(idle(self._idle_s))
         else:
             wait_s = self._idle_s if self._deadline is None else self._deadline - now
             self._timer = self._loop.call_later(max(wait_s, 0.01), self._look)

@@ -2,12 +2,14 @@
 
 import unicodedata
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from btworker.config import Settings
-from btworker.errors import BtworkerError, ErrorCode
+from btworker.web.mistakes import bad_option
 
 NAME = "keywords"
+_bad = partial(bad_option, NAME)
 FIELDS = ("keywords", "keyword_bonus", "keyword_prompt_tokens")
 """Options that jobs with keywords alone have."""
 
@@ -55,7 +57,3 @@ def checked_keywords(keywords: Sequence[str], settings: Settings) -> tuple[str, 
             most = f"{settings.max_keyword_chars} (WORKER_MAX_KEYWORD_CHARS)"
             raise _bad(f"number {number} has {len(word)} characters, more than {most}; a keyword is a name or a term")
     return found
-
-
-def _bad(what: str) -> BtworkerError:
-    return BtworkerError(ErrorCode.BAD_OPTION, f"{NAME}: {what}", param=NAME)

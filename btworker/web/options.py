@@ -129,6 +129,8 @@ NAME_FIELDS = frozenset({"known_speaker_names", SPEAKER_NAMES})
 """How OpenAI's clients spell it, and ours."""
 WIRE_NAMES = {field.alias or name: name for name, field in OptionsForm.model_fields.items()}
 """Wire name -> field name."""
+CONTROLLERS_NAMES = WIRE_NAMES.keys() - {SPEAKER_NAMES}
+"""Of those, what a controller's job may have: it sends no voices."""
 
 
 def parse_options(fields: Fields, settings: Settings) -> Options:
@@ -162,8 +164,7 @@ def allowed_url(fields: Fields, name: str, guard: Guard) -> str | None:
 def lenient_options(wanted: dict[str, Any], settings: Settings) -> tuple[Options, tuple[str, ...]]:
     """The options of a controller's job, and what of them was not followed. Raises BAD_OPTION for the model alone: a
     transcript of another model is not what was asked for."""
-    ours = WIRE_NAMES.keys() - {SPEAKER_NAMES}  # a controller sends no voices
-    values = {name: value for name, value in wanted.items() if name in ours and not is_empty(value)}
+    values = {name: value for name, value in wanted.items() if name in CONTROLLERS_NAMES and not is_empty(value)}
     unknown = [_shown(name) for name in sorted(wanted) if _has_no_effect(name, wanted)]
     warnings = [f"options without effect here: {', '.join(unknown[:MOST_NAMED])}"] if unknown else []
     while True:
@@ -178,12 +179,7 @@ def lenient_options(wanted: dict[str, Any], settings: Settings) -> tuple[Options
 
 def _has_no_effect(name: str, wanted: dict[str, Any]) -> bool:
     """Whether a controller's option asks for something that is not done."""
-    if (
-        (name in WIRE_NAMES and name != SPEAKER_NAMES)
-        or name in FOLLOWED
-        or is_empty(wanted[name])
-        or wanted[name] == DEFAULTS.get(name)
-    ):
+    if name in CONTROLLERS_NAMES or name in FOLLOWED or is_empty(wanted[name]) or wanted[name] == DEFAULTS.get(name):
         return False
     return not name.startswith("diarization") or bool(wanted.get("diarizationEnabled"))
 

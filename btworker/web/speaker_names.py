@@ -3,16 +3,18 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import partial
 
 from btworker.config import Settings
-from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import KnownSpeaker
 from btworker.stems import looks_like
+from btworker.web.mistakes import bad_option
 
 MAX_CHARS = 100
 _OURS = re.compile(r"speaker_?\d+", re.IGNORECASE)
 """What speakers are called whom nobody knows."""
 PARAM = "knownSpeakerNames"
+_bad = partial(bad_option, PARAM)
 
 
 def known_speakers(names: Sequence[str], settings: Settings) -> tuple[KnownSpeaker, ...]:
@@ -34,7 +36,3 @@ def clean_name(raw: str) -> str:
     if _OURS.fullmatch(name):
         raise _bad("SPEAKER_ and a number is what speakers are called whom nobody knows; take another name")
     return name
-
-
-def _bad(what: str) -> BtworkerError:
-    return BtworkerError(ErrorCode.BAD_OPTION, f"{PARAM}: {what}", param=PARAM)

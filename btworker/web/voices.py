@@ -3,12 +3,14 @@
 POST --> uploads.accept: a job of task ENROLL --> the child embeds the voice --> service/voices.py --> 201
 """
 
+from functools import partial
+
 from aiohttp import web
 
 from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import ENROLL, Job, JobStatus, KnownSpeaker, Options
-from btworker.service.voices import StoredVoice
+from btworker.service.voices import StoredVoice, Voices
 from btworker.voices import ENROLLED, Voice
 from btworker.web.context import Context, context_of
 from btworker.web.jobs.form import Form
@@ -44,7 +46,7 @@ class VoiceListWire(Wire):
 async def create(request: web.Request) -> web.StreamResponse:
     """POST /v1/voices: 201 once the voice is stored; a bad recording is 400."""
     context = context_of(request)
-    form = Form(key=lambda *_: None, is_option=lambda name: name == "name", options=_Options(context))
+    form = Form(key=lambda *_: None, is_option=lambda name: name == "name", options=partial(_options, context.voices))
     job, _ = await accept(request, context, form)
     job = await context.service.ended(job.id)
     try:
@@ -56,22 +58,17 @@ async def create(request: web.Request) -> web.StreamResponse:
     return json_answer(_wire(stored), status=201)
 
 
-class _Options:
-    """The fields of a voice -> the options of its job."""
-
-    def __init__(self, context: Context) -> None:
-        self._voices = context.voices
-
-    def __call__(self, fields: Fields, settings: Settings) -> Options:
-        """Raise BAD_OPTION for a bad name, CONFLICT for one that is taken. No name may yet come behind the file."""
-        unknown = next((name for name, _ in fields if name != "name"), None)
-        if unknown is not None or len(fields) > 1:
-            raise BtworkerError(ErrorCode.BAD_OPTION, "send one name and one file, and nothing else", param="name")
-        name = clean_name(fields[0][1]) if fields else ""
-        if fields:
-            self._voices.check_new(name)
-        known = (KnownSpeaker(name),)
-        return Options(settings.model, task=ENROLL, diarization_enabled=True, known_speakers=known, priority=FIRST)
+def _options(voices: Voices, fields: Fields, settings: Settings) -> Options:
+    """The fields of a voice -> the options of its job; the name may be missing yet, where it stands behind the file.
+    Raises BAD_OPTION for a bad name, CONFLICT for one that is taken."""
+    unknown = next((name for name, _ in fields if name != "name"), None)
+    if unknown is not None or len(fields) > 1:
+        raise BtworkerError(ErrorCode.BAD_OPTION, "send one name and one file, and nothing else", param="name")
+    name = clean_name(fields[0][1]) if fields else ""
+    if fields:
+        voices.check_new(name)
+    known = (KnownSpeaker(name),)
+    return Options(settings.model, task=ENROLL, diarization_enabled=True, known_speakers=known, priority=FIRST)
 
 
 async def _kept(context: Context, job: Job) -> StoredVoice:

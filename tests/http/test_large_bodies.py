@@ -11,10 +11,12 @@ import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from btworker.receiving.intake import BLOCK_BYTES
-from tests.http.resumable import PATCH, TUS
+from tests.http.resumable import PATCH, created, looked
+from tests.http.resumable import stored as stored_upload
 from tests.http.server import (
     AUTH,
     BOUNDARY,
@@ -160,26 +162,12 @@ async def test_a_file_above_the_limit_is_refused_and_seen(server: Running) -> No
     await eventually(lambda: server.files() == [] and open_descriptors() == [])
 
 
-async def created(server: Running, length: int) -> str:
-    """A new resumable upload's path."""
-    async with server.connect() as raw:
-        raw.send(request_head(path="/v1/uploads", headers={**TUS, "Upload-Length": str(length), "Content-Length": "0"}))
-        head = (await raw.until(b"\r\n\r\n")).decode()
-    return head.partition("Location: ")[2].split("\r\n")[0]
-
-
-async def offset_of(server: Running, place: str) -> int:
-    """How far a resumable upload is."""
-    async with server.connect() as raw:
-        raw.send(request_head("HEAD", place, TUS))
-        head = (await raw.until(b"\r\n\r\n")).decode()
-    return int(head.partition("Upload-Offset: ")[2].split("\r\n")[0])
-
-
-async def test_of_a_resumable_upload_every_byte_that_came_is_kept(server: Running) -> None:
+async def test_of_a_resumable_upload_every_byte_that_came_is_kept(
+    client: aiohttp.ClientSession, server: Running
+) -> None:
     """Cut at places that are no block's, gone on with from the offset that is told, the file is what was sent."""
     content, offset = os.urandom(9 * MIB + 77), 0
-    place = await created(server, len(content))
+    place = await created(client, len(content))
     while offset < len(content):
         rest = content[offset:]
         headers = {**PATCH, "Upload-Offset": str(offset), "Content-Length": str(len(rest))}
@@ -190,10 +178,9 @@ async def test_of_a_resumable_upload_every_byte_that_came_is_kept(server: Runnin
             raw.writer.write_eof()
             await raw.all(within_s=60)
         await eventually(lambda: not server.service.resumable._writing)
-        assert await offset_of(server, place) == offset + came
+        assert (await looked(client, place)).headers["Upload-Offset"] == str(offset + came)
         offset += came
-    folder = server.settings.data_dir / "uploads" / place.rpartition("/")[2]
-    assert content in [path.read_bytes() for path in folder.iterdir()]
+    assert stored_upload(server, place) == content
 
 
 @pytest.fixture

@@ -11,34 +11,12 @@ import aiohttp
 import pytest
 
 from btworker.jobs import JobId
-from tests.http.resumable import PATCH, TUS, metadata
+from tests.http.resumable import PATCH, TUS, created, looked, metadata, patched, stored
 from tests.http.server import AUTH, Running, finished
 from tests.waiting import eventually
 
 DATA = bytes(range(256)) * 3900 + b"end"
 """Just below 1 MB, no multiple of a block."""
-
-
-async def created(client: aiohttp.ClientSession, **headers: str) -> str:
-    """The place of a new upload."""
-    async with client.post("/v1/uploads", headers={**TUS, "Upload-Length": str(len(DATA)), **headers}) as response:
-        assert response.status == 201, await response.text()
-        assert response.headers["Tus-Resumable"] == "1.0.0"
-        return response.headers["Location"]
-
-
-async def patched(client: aiohttp.ClientSession, place: str, offset: int, data: bytes, **headers: str) -> Any:
-    async with client.patch(place, data=data, headers={**PATCH, "Upload-Offset": str(offset), **headers}) as response:
-        return response
-
-
-async def looked(client: aiohttp.ClientSession, place: str) -> Any:
-    async with client.head(place, headers=TUS) as response:
-        return response
-
-
-def stored(server: Running, place: str) -> bytes:
-    return (server.settings.data_dir / "uploads" / place.rsplit("/", 1)[1] / "data").read_bytes()
 
 
 async def test_what_it_knows_is_told(client: aiohttp.ClientSession, server: Running) -> None:
@@ -55,7 +33,7 @@ async def test_what_it_knows_is_told(client: aiohttp.ClientSession, server: Runn
 
 async def test_every_answer_names_the_version(client: aiohttp.ClientSession, server: Running) -> None:
     """A refusal too; one of another version says which there are."""
-    place = await created(client)
+    place = await created(client, len(DATA))
     async with client.head(place, headers={"Tus-Resumable": "0.2.2"}) as response:
         assert (response.status, response.headers["Tus-Version"]) == (412, "1.0.0")
     asked = [
@@ -75,7 +53,7 @@ async def test_every_answer_names_the_version(client: aiohttp.ClientSession, ser
 
 async def test_pieces_of_any_size_make_the_file(client: aiohttp.ClientSession, server: Running) -> None:
     """Across blocks and buffers; HEAD says where each ended."""
-    place = await created(client, **{"Upload-Metadata": metadata(filename="talk.wav")})
+    place = await created(client, len(DATA), **{"Upload-Metadata": metadata(filename="talk.wav")})
     offset = 0
     for size in (1, 4095, 4096, 4097, 100_000, 1, len(DATA)):
         response = await patched(client, place, offset, DATA[offset : offset + size])
@@ -97,7 +75,7 @@ async def test_a_finished_upload_becomes_a_job_by_itself(client: aiohttp.ClientS
     """With the options of its metadata; its bytes are moved, not copied, and every later HEAD knows the job."""
     wanted = {"language": "german", "channels": "separate", "ranges": [{"start": 1, "end": "0:01:30"}]}
     told = metadata(filename="../talk.m4a", submit=json.dumps(wanted))
-    place = await created(client, **{"Upload-Metadata": told})
+    place = await created(client, len(DATA), **{"Upload-Metadata": told})
     response = await patched(client, place, 0, DATA)
     job_id = response.headers["Btworker-Job"]
     assert (await looked(client, place)).headers["Btworker-Job"] == job_id
@@ -114,7 +92,7 @@ async def test_several_who_ask_at_once_hear_of_one_job(client: aiohttp.ClientSes
     """The last bytes and many looks at the same time: nobody gets an error, and there is one job."""
     for number in range(5):
         told = metadata(filename=f"{number}.wav", submit="{}")
-        place = await created(client, **{"Upload-Metadata": told})
+        place = await created(client, len(DATA), **{"Upload-Metadata": told})
         sending = asyncio.create_task(patched(client, place, 0, DATA))
         answers = []
         while not sending.done():
@@ -126,7 +104,7 @@ async def test_several_who_ask_at_once_hear_of_one_job(client: aiohttp.ClientSes
 
 async def test_uploads_become_one_job_when_asked(client: aiohttp.ClientSession, server: Running) -> None:
     """Several, in the order of the request; each once."""
-    places = [await created(client, **{"Upload-Metadata": metadata(filename=f"{n}.wav")}) for n in range(2)]
+    places = [await created(client, len(DATA), **{"Upload-Metadata": metadata(filename=f"{n}.wav")}) for n in range(2)]
     ids = [place.rsplit("/", 1)[1] for place in places]
     await patched(client, places[0], 0, DATA)
     async with client.post("/v1/jobs", json={"uploads": ids}) as response:
@@ -163,7 +141,7 @@ async def test_creation_takes_the_first_bytes_along(client: aiohttp.ClientSessio
 
 async def test_a_client_that_drops_loses_nothing_that_came(client: aiohttp.ClientSession, server: Running) -> None:
     """The offset is where it broke, and the rest completes the file."""
-    place = await created(client)
+    place = await created(client, len(DATA))
     request = f"PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(DATA)}\r\nUpload-Offset: 0\r\n"
     request += "".join(f"{name}: {value}\r\n" for name, value in {**AUTH, **PATCH}.items()) + "\r\n"
     async with server.connect() as raw:
@@ -180,7 +158,7 @@ async def test_a_client_that_drops_loses_nothing_that_came(client: aiohttp.Clien
 
 async def test_a_wrong_checksum_changes_nothing(client: aiohttp.ClientSession, server: Running) -> None:
     """460, and the offset is as before; the right one is taken."""
-    place = await created(client)
+    place = await created(client, len(DATA))
     assert (await patched(client, place, 0, DATA[:3000])).status == 204
     for name in ("sha1", "sha256"):
         wrong = base64.b64encode(hashlib.new(name, b"other").digest()).decode()
@@ -195,7 +173,7 @@ async def test_a_wrong_checksum_changes_nothing(client: aiohttp.ClientSession, s
 
 async def test_one_writes_at_a_time(client: aiohttp.ClientSession, server: Running) -> None:
     """423 to the second, and to a deletion; the first goes on."""
-    place = await created(client)
+    place = await created(client, len(DATA))
     go = asyncio.Event()
 
     async def slowly() -> Any:
@@ -215,7 +193,7 @@ async def test_one_writes_at_a_time(client: aiohttp.ClientSession, server: Runni
 
 async def test_a_deleted_upload_is_gone(client: aiohttp.ClientSession, server: Running) -> None:
     """204, then 410 for everything; its bytes are deleted."""
-    place = await created(client)
+    place = await created(client, len(DATA))
     await patched(client, place, 0, DATA[:10])
     async with client.post(place, headers={**TUS, "X-HTTP-Method-Override": "DELETE"}) as response:
         assert response.status == 204
@@ -232,7 +210,7 @@ async def test_an_unfinished_upload_expires(
     monkeypatch.setattr("btworker.service.resumable.SWEEP_S", 0.01)
     resumable, hours = server.service.resumable, 0.0
     monkeypatch.setattr(resumable, "_clock", lambda: time.time() + hours * 3600)
-    place = await created(client)
+    place = await created(client, len(DATA))
     server.service._tasks[-1].cancel()
     sweep = asyncio.create_task(resumable.sweep())
     for status in (200, 410, 404):
@@ -291,7 +269,7 @@ async def test_bytes_that_do_not_fit_are_refused(
     client: aiohttp.ClientSession, headers: dict[str, str], status: int
 ) -> None:
     """And the upload is as it was."""
-    place = await created(client)
+    place = await created(client, len(DATA))
     async with client.patch(place, data=b"abc", headers={**PATCH, **headers}) as response:
         assert response.status == status, await response.text()
     assert (await looked(client, place)).headers["Upload-Offset"] == "0"
@@ -303,12 +281,12 @@ async def test_bytes_that_do_not_fit_are_refused(
 @pytest.mark.parametrize("overrides", [{"resumable_limit": 2}])
 async def test_there_is_a_limit_on_begun_uploads(client: aiohttp.ClientSession) -> None:
     """429; one that is deleted makes room."""
-    places = [await created(client) for _ in range(2)]
+    places = [await created(client, len(DATA)) for _ in range(2)]
     async with client.post("/v1/uploads", headers={**TUS, "Upload-Length": "5"}) as response:
         assert (response.status, (await response.json())["error"]["code"]) == (429, "QUEUE_FULL")
     async with client.delete(places[0], headers=TUS):
         pass
-    await created(client)
+    await created(client, len(DATA))
 
 
 async def test_a_file_system_without_links_gets_a_copy(
@@ -320,7 +298,7 @@ async def test_a_file_system_without_links_gets_a_copy(
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr("btworker.service.resumable.os.link", refused)
-    place = await created(client, **{"Upload-Metadata": metadata(submit="{}")})
+    place = await created(client, len(DATA), **{"Upload-Metadata": metadata(submit="{}")})
     job_id = (await patched(client, place, 0, DATA)).headers["Btworker-Job"]
     job = await finished(client, job_id)
     assert (job["status"], job["inputs"][0]["sha256"]) == ("complete", hashlib.sha256(DATA).hexdigest())

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from btworker.engine.cooperate.result import result_of
 from btworker.engine.sound.decoding import decode
 from btworker.engine.sound.ffmpeg import Audio, Limits
 from btworker.engine.sound.layout import Wanted
@@ -75,12 +76,7 @@ def decode_whole(
 ) -> Audio:
     """Decode a file to the end, into `target`."""
     steps = decode(source, target, limits=Limits(max_audio_s), canceled=canceled, wanted=wanted)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            audio: Audio = end.value
-            return audio
+    return result_of(steps)
 
 
 def write_wav(path: Path, samples: npt.NDArray[np.int16]) -> Path:

@@ -32,7 +32,7 @@ async def test_two_processes_work_at_once(tmp_path: Path) -> None:
         gate = tmp_path / "gate"
         jobs = [await submit(service, ["wait_file", str(gate)]) for _ in range(3)]
         await eventually(lambda: service.count(JobStatus.RUNNING) == 2)
-        assert service.queue_position(jobs[2].id) == 0
+        assert service.outlooks.of(jobs[2]).position == 0
         gate.touch()
         results = [transcript(service, await ended(service, job)) for job in jobs]
         assert len({result["pid"] for result in results}) == 2
@@ -45,7 +45,7 @@ async def test_priority_goes_first(tmp_path: Path) -> None:
         await submit(service, ["wait_file", str(gate)])
         await eventually(lambda: service.count(JobStatus.RUNNING) == 1)
         low, first, second = [await submit(service, priority=p) for p in (1, 9, 9)]
-        assert [service.queue_position(j.id) for j in (first, second, low)] == [0, 1, 2]
+        assert [service.outlooks.of(j).position for j in (first, second, low)] == [0, 1, 2]
         gate.touch()
         done = [await ended(service, job) for job in (first, second, low)]
         assert sorted(done, key=lambda job: job.finished_at) == done

@@ -39,7 +39,7 @@ async def test_jobs_at_once_in_one_child(tmp_path: Path) -> None:
         worker = service.workers()[0]
         assert (service.slots, len(service.workers()), worker.slots) == (3, 1, 3)
         assert worker.job_ids == tuple(job.id for job in jobs[:3])
-        assert service.queue_position(jobs[3].id) == 0
+        assert service.outlooks.of(jobs[3]).position == 0
         gates[1].touch()
         assert (await ended(service, jobs[1])).status is JobStatus.COMPLETE
         await eventually(lambda: service.workers()[0].job_ids == (jobs[0].id, jobs[2].id, jobs[3].id))

@@ -14,11 +14,11 @@ from bench.real.recordings import OWN, decoded
 from bench.real.speakers import Turns, errors, same_turns, settings_of, stock_pipeline
 from bench.real.weights import UnreachableError
 from btworker.engine.campplus import CamPlusPlus
+from btworker.engine.cooperate.result import result_of
 from btworker.engine.diarization.diarizer import Diarizer
 from btworker.engine.diarization.voices import Likeness, match
 from btworker.transcript import Turn
 from tools.demo_diarization.measure import OPTIONS, diarize
-from tools.demo_diarization.words import result_of
 
 pytestmark = [pytest.mark.speech, pytest.mark.real, pytest.mark.full, pytest.mark.timeout(600)]
 RATE = 16_000

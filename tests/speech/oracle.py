@@ -17,6 +17,7 @@ from btworker.engine.asr.decoding.requests import chances
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import Recognition, recognize_alone, run_name
 from btworker.engine.asr.weights import Model
+from btworker.engine.cooperate.result import result_of
 from btworker.engine.sound.recording import Recording, Whole
 from btworker.jobs import Options
 
@@ -33,12 +34,7 @@ def ours(model: Model, samples: npt.NDArray[np.int16], options: Options, journal
         options,
         journal=Journal(journal, run=run_name(model, recording.sha256, options)),
     )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Recognition = end.value
-            return result
+    return result_of(steps)
 
 
 def whisper_model(checkpoint: Path) -> Any:

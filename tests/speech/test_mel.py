@@ -8,8 +8,8 @@ import whisper
 
 from btworker.engine.asr import mel as mel_module
 from btworker.engine.asr.mel import LogMel, find_peak
+from btworker.engine.cooperate.result import result_of
 from tests.speech.conftest import noise_of
-from tools.demo_diarization.words import result_of
 
 pytestmark = pytest.mark.speech
 

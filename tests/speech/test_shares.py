@@ -1,7 +1,7 @@
 """How many inputs of a job are begun, and the windows of a recording that several processes share."""
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from btworker.engine.asr.recognition import run_name
 from btworker.engine.asr.spread.helping import help_with
 from btworker.engine.asr.spread.shares import PART, Plan, RemoteWindow, Shares
 from btworker.engine.asr.timeline import Window
+from btworker.engine.cooperate.result import result_of
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.engine import WhisperEngine, load
 from btworker.engine.sound.ffmpeg import Audio
@@ -34,15 +35,6 @@ def engine(tmp_path: Path) -> WhisperEngine:
     engine = load(spec_for(CHECKPOINT, tmp_path, batch_size=BATCH, ffmpeg_processes=2, diarization_pipeline=SPEAKERS))
     engine.open()
     return engine
-
-
-def end_of(steps: Generator[None, None, int]) -> int:
-    """What it returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return int(end.value)
 
 
 def test_a_long_input_is_not_joined_by_more_than_its_windows_leave_room_for(
@@ -76,7 +68,7 @@ def test_helpers_leave_what_the_owner_would_have_heard(engine: WhisperEngine, pl
     helper = Shares.find(tmp_path / "shares")
     assert helper.plan == plan
     with engine.equipment.models.lease("random", lambda: None) as model:
-        count = end_of(help_with(model, helper, FAST, "sha"))
+        count = result_of(help_with(model, helper, FAST, "sha"))
     assert count == len(plan.windows) - PART
     assert owner.result(0) is None
     said = owner.result(2)
@@ -90,7 +82,7 @@ def test_a_helper_with_another_model_does_nothing(engine: WhisperEngine, plan: P
     """What it would say might be another text."""
     shares = Shares.offer(tmp_path / "shares", replace(plan, run="another run"))
     with engine.equipment.models.lease("random", lambda: None) as model:
-        assert end_of(help_with(model, shares, FAST, "sha")) == 0
+        assert result_of(help_with(model, shares, FAST, "sha")) == 0
     assert shares.claim(2)
     shares.close()
 

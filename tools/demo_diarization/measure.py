@@ -12,6 +12,7 @@ import torch
 from pyannote.core import Annotation, Segment, Timeline
 from pyannote.metrics.diarization import DiarizationErrorRate
 
+from btworker.engine.cooperate.result import result_of
 from btworker.engine.diarization.diarizer import Diarization, Diarizer
 from btworker.engine.diarization.speakers import with_speakers
 from btworker.jobs import Options
@@ -20,7 +21,7 @@ from btworker.transcript import Turn
 from demo_model.audio import SAMPLE_RATE
 
 from .heldout import Dialogue, Director, known_sentences, plans
-from .words import Listener, result_of, speaker_accuracy
+from .words import Listener, speaker_accuracy
 
 COLLAR_S = 0.5
 """As pyannote.metrics counts it: the whole width around a border, so 0.25 s on each side of it, as NIST does."""

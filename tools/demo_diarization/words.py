@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Coroutine, Generator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.recognition import recognize_alone
 from btworker.engine.asr.weights import load_model
+from btworker.engine.cooperate.result import result_of
 from btworker.engine.sound.recording import Recording, Whole
 from btworker.jobs import Options
 from btworker.specs import EngineSettings
@@ -41,16 +42,6 @@ class Listener:
             journal = Journal(Path(folder) / "windows", run="x")
             steps = recognize_alone(self._model, Recording(Whole(samples), "x"), options, journal=journal)
             return result_of(steps).segments
-
-
-def result_of(steps: Generator[object, None, T] | Coroutine[object, None, T]) -> T:
-    """The end of a generator, or of a coroutine that needs no answer, without what comes on the way."""
-    while True:
-        try:
-            steps.send(None)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 def speaker_accuracy(reference: Sequence[Said], segments: Iterable[Segment]) -> tuple[int, int]:

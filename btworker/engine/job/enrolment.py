@@ -6,6 +6,7 @@ Runs in the child; service/voices.py keeps what comes out.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from btworker.durable import publish, write_durably
 from btworker.engine.cooperate.ticket import checkpoint
 from btworker.engine.diarization.source import DiarizationError
 from btworker.engine.job.equipment import Equipment
@@ -16,7 +17,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Stage
 from btworker.messages import JobEvent, RunTask
-from btworker.storage import JobFolder, publish, scratch_file, write_durably
+from btworker.storage import JobFolder, scratch_file
 from btworker.voices import ENROLLED, Voice
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ and not a name that is missing at the end. Runs in the child.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from btworker.engine.cooperate.result import result_of
 from btworker.engine.sound.decoding import decode
 from btworker.engine.sound.ffmpeg import Limits
 from btworker.engine.vad.detector import SpeechDetector
@@ -86,12 +86,3 @@ class ReferenceReader:
 
 def _bad(name: str, what: str) -> BtworkerError:
     return BtworkerError(ErrorCode.BAD_OPTION, f"the reference of {name!r} {what}", param="known_speaker_references")
-
-
-def result_of(steps: Any) -> Any:
-    """Return the end of a generator, without what comes on the way."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value

@@ -10,9 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from btworker.durable import sync_folder, write_durably
 from btworker.jobs import Input, Options, Output, OutputFormat
 from btworker.outputs import SPEAKER_FILES, Presentation, output_name, render
-from btworker.storage import JobFolder, sync_folder, transcript_name, write_durably
+from btworker.storage import JobFolder, transcript_name
 from btworker.transcript import Transcript
 
 

@@ -19,7 +19,7 @@ from btworker.web.contract.operation import (
     json_of,
     refused,
 )
-from btworker.web.openai.handlers import GRANULARITIES, PLAIN_TEXT, RESPONSE_FORMATS, TRANSLATION_FORMATS
+from btworker.web.openai.handlers import GRANULARITIES, PLAIN_TEXT, RESPONSE_FORMATS, TAKES, TRANSLATION_FORMATS
 from btworker.web.openai.shapes import Diarized, Model, Models, Plain, Verbose
 from btworker.web.options import OptionsForm
 
@@ -47,7 +47,6 @@ _ANSWERS = {
 _REFUSALS = (*ADMISSION, ErrorCode.NOT_FOUND)
 
 
-_TAKES = ("channels", "multichannel", "start", "end", "ranges")
 _OURS = OptionsForm.model_json_schema()["properties"]
 """Options of ours that mean the same here."""
 
@@ -70,7 +69,7 @@ def _form(formats: tuple[str, ...]) -> Content:
         "timestamp_granularities[]": {"type": "array", "items": {"enum": sorted(GRANULARITIES)}},
         "stream": {"type": "boolean", "default": False},
         **KNOWN_SPEAKERS,
-        **{name: _OURS[name] for name in _TAKES},
+        **{name: _OURS[name] for name in TAKES},
         "include[]": {
             "type": "array",
             "items": {"enum": ["logprobs"]},

@@ -8,18 +8,22 @@ import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import ENROLL, Input, JobId, KnownSpeaker, Options
 from btworker.receiving.received_file import ReceivedFile
 from btworker.service.voices import Voices
-from btworker.storage import DataFolder
+from btworker.storage import DataFolder, JobFolder
+from btworker.web.mistakes import bad_option
 
 NAMES, REFERENCES = "known_speaker_names", "known_speaker_references"
+_bad = partial(bad_option, REFERENCES)
 _FIELDS = frozenset({REFERENCES, "knownSpeakerReferences"})
 _HEAD = re.compile(rb"data:(audio|video)/[A-Za-z0-9.+-]+(;[A-Za-z0-9-]+=[^;,\s]+)*;base64,", re.IGNORECASE)
 MAX_HEAD_BYTES = 256
+NO_DATA_URL = "each must be a data URL of sound: data:audio/wav;base64,…"
 _SPACE = bytes.maketrans(b"", b""), b" \r\n\t"
 
 
@@ -42,7 +46,7 @@ class DataUrl:
             found = _HEAD.match(self._rest)
             if found is None:
                 if b"," in self._rest[:MAX_HEAD_BYTES] or len(self._rest) >= MAX_HEAD_BYTES:
-                    raise _bad("each must be a data URL of sound: data:audio/wav;base64,…")
+                    raise _bad(NO_DATA_URL)
                 return b""
             self._rest, self._has_head = self._rest[found.end() :], True
         text = self._rest.translate(*_SPACE)
@@ -53,7 +57,7 @@ class DataUrl:
     def finish(self) -> bytes:
         """What is left. Raises BAD_OPTION."""
         if not self._has_head:
-            raise _bad("each must be a data URL of sound: data:audio/wav;base64,…")
+            raise _bad(NO_DATA_URL)
         return _decoded(self._rest + b"=" * (-len(self._rest) % 4))
 
 
@@ -122,7 +126,7 @@ class References:
         names = [one.name for one in options.known_speakers]
         if self.hashes and len(self.hashes) != len(names):
             raise _bad(f"{len(names)} names ({NAMES}) came with {len(self.hashes)}: one for each, in the same order")
-        hashes = self.hashes or await lent(self._data, voices, names, self._folder.path.name)
+        hashes = self.hashes or await lent(self._data, voices, names, self._folder)
         return replace(options, known_speakers=tuple(map(KnownSpeaker, names, hashes)))
 
 
@@ -134,22 +138,16 @@ def _check_voice(options: Options, inputs: Sequence[Input], settings: Settings) 
         raise reference_too_large(settings)
 
 
-async def lent(data: DataFolder, voices: Voices, names: Sequence[str], job_id: str) -> list[str]:
+async def lent(data: DataFolder, voices: Voices, names: Sequence[str], folder: JobFolder) -> list[str]:
     """Copies of stored voices, by their names, in a job's folder; their hashes. Raises BAD_OPTION where one is not
     there."""
     if missing := next((name for name in names if voices.named(name) is None), None):
-        message = f"{NAMES}: there is no stored voice {missing!r}, and no reference came; send {REFERENCES}, one "
-        raise BtworkerError(
-            ErrorCode.BAD_OPTION, f"{message}for each name, or store the voice with POST /v1/voices", param=NAMES
-        )
-    return await data.run(voices.lend, names, data.folder(JobId(job_id)))
+        message = f"there is no stored voice {missing!r}, and no reference came; send {REFERENCES}, one for each name"
+        raise bad_option(NAMES, f"{message}, or store the voice with POST /v1/voices")
+    return await data.run(voices.lend, names, folder)
 
 
 def reference_too_large(settings: Settings) -> BtworkerError:
     """The refusal of one above the limit."""
     message = f"the reference of a known speaker has at most {settings.reference_max_mb} MB here"
     return BtworkerError(ErrorCode.FILE_TOO_LARGE, f"{message} (WORKER_REFERENCE_MAX_MB)", param=REFERENCES)
-
-
-def _bad(what: str) -> BtworkerError:
-    return BtworkerError(ErrorCode.BAD_OPTION, f"{REFERENCES}: {what}", param=REFERENCES)

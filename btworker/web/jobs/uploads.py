@@ -10,13 +10,13 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
+from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Delivery, Input, Job, new_job_id
 from btworker.logs import get_logger
 from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service import NewJob
 from btworker.stems import unique_stems
-from btworker.storage import sync_folder
 from btworker.web.body import Body
 from btworker.web.context import Context, context_of
 from btworker.web.fields import MAX_FIELD_BYTES, Field, is_file_without_name, no_filename

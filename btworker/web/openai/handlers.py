@@ -38,13 +38,15 @@ WITH_SPEAKERS = frozenset({"diarized_json", "srt", "vtt"})
 PLAIN_TEXT = {"text": OutputFormat.TXT, "srt": OutputFormat.SRT, "vtt": OutputFormat.VTT}
 """Formats that are no JSON, and what they are among our own."""
 GRANULARITIES = frozenset({"word", "segment"})
+TAKES = ("channels", "multichannel", "start", "end", "ranges")
+"""Options of ours, under our own names."""
 KNOWN = (
     *("model", "language", "prompt", "temperature", "response_format"),
     *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages", "url", "keywords"),
     *(SPEAKER_NAMES, SPEAKER_REFERENCES),
-    *("channels", "multichannel", "start", "end", "ranges"),
+    *TAKES,
 )
-AS_OURS = ("language", "prompt", "temperature", "url", "channels", "multichannel", "start", "end", "ranges")
+AS_OURS = ("language", "prompt", "temperature", "url", *TAKES)
 """Fields that mean what our options of these names mean."""
 REPEATABLE = frozenset({"timestamp_granularities", "include", "languages", "ranges", "keywords", SPEAKER_NAMES})
 FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from btworker.config import Settings
+from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Delivery, Input, Job, JobId, new_job_id
 from btworker.service import NewJob
 from btworker.service.resumable import UPLOAD_ID, Resumable
 from btworker.stems import unique_stems
-from btworker.storage import sync_folder
 from btworker.web.context import Context
 from btworker.web.filenames import clean_filename
 from btworker.web.jobs import admission
