@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from support import ROOT, Server, memory_mb, report, server, spread, workplace
+from support import ROOT, Server, cpu_s, memory_mb, report, server, spread, workplace
 
 POLL_S = 0.01
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 IDLE_MINUTES = "0.02"
 
 
@@ -33,12 +32,6 @@ def speech(checkpoint: Path) -> dict[str, str]:
         "WORKER_MODELS": f"measured={checkpoint}",
         "WORKER_OFFLINE": "1",
     }
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def children_of(pid: int) -> list[int]:

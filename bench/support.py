@@ -124,6 +124,12 @@ class Watch:
             self.latencies_ms.append((time.perf_counter() - start) * 1000)
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process has used so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def memory_mb(pid: int, field: str = "VmRSS") -> float:
     """Resident memory of a process (VmHWM: its peak) in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

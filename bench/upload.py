@@ -26,7 +26,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from support import Server, Watch, make_file, memory_mb, percentile, report, reset_peak, server, spread, workplace
+from support import (
+    Server,
+    Watch,
+    cpu_s,
+    make_file,
+    memory_mb,
+    percentile,
+    report,
+    reset_peak,
+    server,
+    spread,
+    workplace,
+)
 
 GIB = 1 << 30
 NGINX = """
@@ -134,12 +146,6 @@ def _wait_until_open(port: int) -> None:
             time.sleep(0.02)
 
 
-def core_s(pid: int) -> float:
-    """Seconds of CPU that a process has used, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def upload(at: Server, source: Path) -> float:
     """Seconds of one upload to btworker."""
     return curl(f"{at.url}/v1/jobs", source, f"Authorization: Bearer {at.token}")
@@ -180,13 +186,13 @@ def rounds_of(
             speeds["receive and hash"].append(megabytes / curl(bare, source))
             if proxy is not None:
                 speeds["nginx"].append(megabytes / curl(proxy, source))
-            watch, before = Watch(at), core_s(at.pid)
+            watch, before = Watch(at), cpu_s(at.pid)
             with watch.watching():
                 speeds["btworker"].append(megabytes / upload(at, source))
-            speeds["core-s"].append((core_s(at.pid) - before) / gib)
-            before = core_s(parser.pid)
+            speeds["core-s"].append((cpu_s(at.pid) - before) / gib)
+            before = cpu_s(parser.pid)
             speeds["by the parser"].append(megabytes / upload(parser, source))
-            speeds["core-s by the parser"].append((core_s(parser.pid) - before) / gib)
+            speeds["core-s by the parser"].append((cpu_s(parser.pid) - before) / gib)
             speeds["p99"].append(percentile(watch.latencies_ms, 0.99))
             last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in speeds.items() if values)
             print(f"  round {number + 1}: {last}", flush=True)

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from btworker.checkpoints.download import NETWORK_TIMEOUT_S, FetchError, Wanted, download
@@ -269,10 +270,11 @@ def fetched_hashes(folder: Path) -> dict[str, str]:
         return {}
 
 
-def damaged(folder: Path) -> str:
-    """The name of a file that is missing or not the one that was fetched; empty where there is none."""
+def damaged(folder: Path, hashes: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The name of a file that is missing or not the one that was fetched; empty where there is none. `hashes` are those
+    that are known already, by the files' names."""
     for name, sha256 in fetched_hashes(folder).items():
         path = folder / name
-        if not path.is_file() or file_sha256(path) != sha256:
+        if not path.is_file() or (hashes.get(name) or file_sha256(path)) != sha256:
             return name
     return ""

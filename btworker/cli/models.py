@@ -197,13 +197,13 @@ def _verify(model: ModelFile) -> int:
 def _verify_folder(model: ModelFile) -> int:
     """The same of a folder; the files of one that was fetched are held to the hashes that they came with."""
     try:
-        sha256 = sha256_of_all(file_hashes(look_into(model.path)))
+        hashes = file_hashes(look_into(model.path))
     except (NotWhisperError, OSError) as error:
         print(f"refused  {model.name:<16} {model.path} {printable(str(error))}")
         return EXIT_WRONG
-    wrong = damaged(model.path)
+    wrong = damaged(model.path, hashes)
     verdict = "damaged" if wrong else "own" if model.own else "ok"
-    print(f"{verdict:<8} {model.name:<16} {sha256}  {model.path / wrong}")
+    print(f"{verdict:<8} {model.name:<16} {sha256_of_all(hashes)}  {model.path / wrong}")
     return EXIT_WRONG if wrong else 0
 
 
