@@ -35,6 +35,7 @@ class ErrorCode(str, Enum):
     NO_FILE = "NO_FILE", 400, False, None
     EMPTY_FILE = "EMPTY_FILE", 400, False, "input"
     UNAUTHORIZED = "UNAUTHORIZED", 401, False, None
+    FORBIDDEN = "FORBIDDEN", 403, False, None
     URL_REFUSED = "URL_REFUSED", 403, False, "delivery"
     NOT_FOUND = "NOT_FOUND", 404, False, None
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED", 405, False, None

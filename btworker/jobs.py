@@ -248,6 +248,8 @@ class Job:
     controller_job_id: str | None = None
     idempotency_key: str | None = None
     request_id: str | None = None
+    owner: str = ""
+    """Id of the key that submitted it; empty: the operator."""
     sources: tuple[str, ...] = ()
     """URLs of the inputs, until all of them are fetched. Never shown: they are signed."""
     delivery: Delivery | None = None

@@ -15,8 +15,9 @@ from typing import TypeVar
 
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, StartupError
 from btworker.jobs import Job, JobId, JobStatus
+from btworker.keys import OPERATOR, Key
 from btworker.store_file import APPLICATION_ID, connect, copy_table
-from btworker.store_rows import job_from_json, job_to_json
+from btworker.store_rows import job_from_json, job_to_json, key_from_json, key_to_json
 
 T = TypeVar("T")
 DISK_TROUBLE = ("disk is full", "disk I/O error", "unable to open database file", "readonly database")
@@ -67,23 +68,25 @@ class Store:
         self._executor.shutdown(wait=False)
 
     async def insert(self, job: Job) -> tuple[Job, bool]:
-        """Store a new job. With an idempotency key that a live or complete job has: that job and False.
+        """Store a new job. With an idempotency key that a live or complete job of its owner has: that job and False.
 
         A failed or canceled job gives its key up to the new one.
         """
         return await self._run(self._insert, job)
 
-    async def by_key(self, key: str) -> Job | None:
-        """The live or complete job with this idempotency key."""
-        return await self._run(self._by_key, key)
+    async def by_key(self, key: str, owner: str = OPERATOR) -> Job | None:
+        """The live or complete job of this owner with this idempotency key."""
+        return await self._run(self._by_key, _owned(key, owner))
 
     async def get(self, job_id: JobId) -> Job | None:
         """One job."""
         return await self._run(self._one, "SELECT body FROM jobs WHERE id = ?", (job_id,))
 
-    async def page(self, *, status: JobStatus | None, limit: int, before: int | None) -> tuple[list[Job], int | None]:
-        """Jobs, newest first, and the cursor of the next page (None: no more)."""
-        return await self._run(self._page, status, limit, before)
+    async def page(
+        self, *, status: JobStatus | None, limit: int, before: int | None, owner: str | None = None
+    ) -> tuple[list[Job], int | None]:
+        """Jobs (of one owner, or of all), newest first, and the cursor of the next page (None: no more)."""
+        return await self._run(self._page, status, limit, before, owner)
 
     async def start_attempt(self, job: Job) -> bool:
         """queued -> running with the attempt already counted in `job`; False when it was not queued any more."""
@@ -130,6 +133,15 @@ class Store:
         """Ids of jobs that ended before `moment` (seconds since the epoch) and owe nobody a word, oldest first."""
         return await self._run(self._finished_before, moment, limit)
 
+    async def keys(self) -> list[Key]:
+        """Every key, those that are revoked as well."""
+        return await self._run(self._keys)
+
+    async def keep_key(self, key: Key) -> None:
+        """Store a new key, or what became of one."""
+        sql = "INSERT INTO keys VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
+        await self._run(self._execute, sql, (key.id, key_to_json(key)))
+
     async def back_up(self, path: Path) -> None:
         """Copy the table as it is at this moment. Raises sqlite3.Error."""
         await self._run(copy_table, self._db, path)
@@ -172,17 +184,18 @@ class Store:
         return self._one(sql, (key,))
 
     def _insert(self, job: Job) -> tuple[Job, bool]:
+        key = None
         with self._transaction():
             if job.idempotency_key is not None:
-                known = self._by_key(job.idempotency_key)
+                key = _owned(job.idempotency_key, job.owner)
+                known = self._by_key(key)
                 if known is not None:
                     return known, False
-                sql = "UPDATE jobs SET idempotency_key = NULL WHERE idempotency_key = ?"
-                self._db.execute(sql, (job.idempotency_key,))
-            self._db.execute(
-                "INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, body) VALUES (?, ?, ?, ?, ?, ?)",
-                (job.id, job.status.value, job.attempt, job.created_at, job.idempotency_key, job_to_json(job)),
-            )
+                self._db.execute("UPDATE jobs SET idempotency_key = NULL WHERE idempotency_key = ?", (key,))
+            values = (job.id, job.status.value, job.attempt, job.created_at, key, job.owner, job_to_json(job))
+            sql = """INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, owner, body)
+                     VALUES (?, ?, ?, ?, ?, ?, ?)"""
+            self._db.execute(sql, values)
         return job, True
 
     def _transition(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:
@@ -191,9 +204,14 @@ class Store:
         new = (job.status.value, job.attempt, losses, job.finished_at, job.owes_word, job_to_json(job))
         return self._execute(sql, (*new, job.id, was.value, attempt)) == 1
 
-    def _page(self, status: JobStatus | None, limit: int, before: int | None) -> tuple[list[Job], int | None]:
-        sql = "SELECT seq, body FROM jobs WHERE seq < ? AND status = coalesce(?, status) ORDER BY seq DESC LIMIT ?"
-        values = (2**62 if before is None else before, None if status is None else status.value, limit + 1)
+    def _page(
+        self, status: JobStatus | None, limit: int, before: int | None, owner: str | None
+    ) -> tuple[list[Job], int | None]:
+        wanted = {"status": None if status is None else status.value, "owner": owner}
+        given = {name: value for name, value in wanted.items() if value is not None}
+        where = "".join(f" AND {name} = ?" for name in given)
+        sql = f"SELECT seq, body FROM jobs WHERE seq < ?{where} ORDER BY seq DESC LIMIT ?"  # noqa: S608 - our own names
+        values = (2**62 if before is None else before, *given.values(), limit + 1)
         rows = self._db.execute(sql, values).fetchall()
         jobs = [job_from_json(body) for _, body in rows[:limit]]
         return jobs, rows[limit - 1][0] if len(rows) > limit else None
@@ -205,9 +223,17 @@ class Store:
     def _ids(self, sql: str) -> frozenset[JobId]:
         return frozenset(JobId(row[0]) for row in self._db.execute(sql))
 
+    def _keys(self) -> list[Key]:
+        return [key_from_json(row[0]) for row in self._db.execute("SELECT body FROM keys ORDER BY rowid")]
+
     def _finished_before(self, moment: float, limit: int) -> list[JobId]:
         sql = "SELECT id FROM jobs WHERE finished_at < ? AND owes_word = 0 ORDER BY finished_at LIMIT ?"
         return [JobId(row[0]) for row in self._db.execute(sql, (moment, limit))]
+
+
+def _owned(idempotency_key: str, owner: str) -> str:
+    """An idempotency key among those of all owners: no client's own has a line break."""
+    return idempotency_key if owner == OPERATOR else f"{owner}\n{idempotency_key}"
 
 
 def _is_damage(error: Exception) -> bool:

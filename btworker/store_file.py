@@ -38,6 +38,11 @@ MIGRATIONS = (
     ALTER TABLE jobs ADD COLUMN owes_word INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX jobs_by_owed_word ON jobs (seq) WHERE owes_word = 1;
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+    CREATE INDEX jobs_by_owner ON jobs (owner, seq);
+    CREATE TABLE keys (id TEXT PRIMARY KEY, body TEXT NOT NULL);
+    """,
 )
 """Scripts from user_version n to n + 1; never edit one that was released."""
 

@@ -1,4 +1,4 @@
-"""A job as the JSON text of its row, and back. Used by store.py only.
+"""A job or a key as the JSON text of its row, and back. Used by store.py and backup.py.
 
 pydantic reads and writes the frozen dataclasses by their annotations, so that a new field with a default needs no code.
 """
@@ -6,8 +6,10 @@ pydantic reads and writes the frozen dataclasses by their annotations, so that a
 from pydantic import TypeAdapter
 
 from btworker.jobs import Job
+from btworker.keys import Key
 
 _ADAPTER = TypeAdapter(Job)
+_KEYS = TypeAdapter(Key)
 
 
 def job_to_json(job: Job) -> str:
@@ -18,3 +20,13 @@ def job_to_json(job: Job) -> str:
 def job_from_json(body: str | bytes) -> Job:
     """The job of a row's body."""
     return _ADAPTER.validate_json(body)
+
+
+def key_to_json(key: Key) -> str:
+    """The row's body."""
+    return _KEYS.dump_json(key).decode()
+
+
+def key_from_json(body: str | bytes) -> Key:
+    """The key of a row's body."""
+    return _KEYS.validate_json(body)

@@ -87,7 +87,7 @@ def _copy_table(root: Path, target: Path) -> None:
 
 def _ask_worker(root: Path, target: Path, in_use: StartupError) -> None:
     try:
-        answer = ask(root, "backup", timeout_s=COPY_TIMEOUT_S)
+        answer = ask(root, "backup", {}, timeout_s=COPY_TIMEOUT_S)
     except NoAnswerError as error:
         message = f"{in_use.message.split(';')[0]}, which does not answer ({error}): stop it, then try again"
         raise StartupError(message, exit_code=EXIT_DATA_FOLDER) from None

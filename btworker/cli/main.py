@@ -23,6 +23,7 @@ COMMANDS = {
     "jobs": "list, show, cancel, remove or fetch a worker's jobs",
     "bench": "measure a worker, or this machine",
     "models": "list, fetch or verify the models that jobs may ask for",
+    "keys": "list, add or revoke the keys of this machine's worker",
     "voices": "list, add or remove people whom jobs may know by name",
     "backup": "copy this machine's jobs, inputs and results",
     "restore": "take a backup back",

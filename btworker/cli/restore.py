@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     backup = _backup(args.folder)
     data = DataFolder.open(root)
     try:
-        _check_owner(root)
+        check_owner(root, "restore …")
         found = restore(backup, data)
     except sqlite3.DatabaseError as error:
         message = f"{backup / TABLE} is damaged or not a backup of btworker ({error}); nothing was changed"
@@ -60,11 +60,11 @@ def _backup(folder: Path) -> Path:
     return there[-1]
 
 
-def _check_owner(root: Path) -> None:
-    """Files that another user makes are files that the worker cannot change."""
+def check_owner(root: Path, command: str) -> None:
+    """Files that another user makes are files that the worker cannot change. Raises StartupError."""
     owner = root.stat().st_uid
     if owner != os.geteuid():
-        message = f"{root} belongs to user {owner}: restore as that user, as in `sudo -u '#{owner}' btworker restore …`"
+        message = f"{root} belongs to user {owner}: do this as that user, by `sudo -u '#{owner}' btworker {command}`"
         raise StartupError(message, exit_code=EXIT_DATA_FOLDER)
 
 

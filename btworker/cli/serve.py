@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryFile
+from typing import Any
 
 from btworker import __version__, control, logs
 from btworker.cli.checks import Verdict, file_system_check
@@ -27,6 +28,7 @@ from btworker.metrics import Metrics
 from btworker.pool.child import PR_SET_PDEATHSIG
 from btworker.pool.supervisor import Supervisor
 from btworker.service import JobService
+from btworker.service.keys import Keys
 from btworker.specs import LogSettings
 from btworker.storage import DataFolder
 from btworker.store import Store
@@ -132,7 +134,7 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metric
             pool = Supervisor(settings)
             service = JobService(settings=settings, store=store, pool=pool, data=data)
             try:
-                async with _control(data, store):
+                async with _control(data, store, service.keys):
                     yield service, Metrics(service)
             finally:
                 await service.stop()
@@ -143,12 +145,12 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metric
 
 
 @asynccontextmanager
-async def _control(data: DataFolder, store: Store) -> AsyncIterator[None]:
+async def _control(data: DataFolder, store: Store, keys: Keys) -> AsyncIterator[None]:
     """What commands on this machine may ask for; the worker is none the worse without."""
     for copy in data.root.glob("backup.*.sqlite3"):  # nobody fetched it
         copy.unlink()
 
-    async def backup() -> dict[str, str]:
+    async def backup(_: dict[str, Any]) -> dict[str, Any]:
         copy = data.root / f"backup.{token_hex(8)}.sqlite3"
         try:
             await store.back_up(copy)
@@ -159,9 +161,10 @@ async def _control(data: DataFolder, store: Store) -> AsyncIterator[None]:
 
     async with AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(control.answering(data.root, {"backup": backup}))
+            commands = {"backup": backup, "keys": keys.answer}
+            await stack.enter_async_context(control.answering(data.root, commands))
         except OSError as error:
-            message = f"`btworker backup` will work only while this worker is stopped ({error})"
+            message = f"`btworker backup` and `keys` will work only while this worker is stopped ({error})"
             log.warning("no_control_socket", message=message)
         yield
 

@@ -112,7 +112,7 @@ class SpeechSettings(BaseSettings):
     voice_margin: float = Field(0.05, ge=0, le=1, validation_alias=env("WORKER_VOICE_MARGIN"))
     """By how much every other known voice of the job has to be less like that speaker."""
     voices_limit: int = Field(1000, ge=0, le=100_000, validation_alias=env("WORKER_VOICES_LIMIT"))
-    """Voices that may be stored; each takes 4 KB."""
+    """Voices that each key, and WORKER_TOKEN, may store; each takes 4 KB."""
     cuda_visible_devices: str | None = Field(None, validation_alias=env("CUDA_VISIBLE_DEVICES"))
     """NVIDIA's own variable: which GPUs to use, by index or UUID."""
     engine: str = Field(ENGINE, validation_alias=env("WORKER_ENGINE"))

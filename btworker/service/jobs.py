@@ -3,20 +3,21 @@
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Coroutine
-from functools import partial
+from collections.abc import Callable
 
 from btworker.config import Settings
 from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Job, JobId, JobStatus, Progress, Stage
+from btworker.jobs import Job, JobId, JobStatus
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.attempts import Attempts
 from btworker.service.counters import JobCounters
+from btworker.service.keys import Keys
 from btworker.service.live import Feeds
 from btworker.service.outbound import Outbound
 from btworker.service.outlook import Outlooks
+from btworker.service.own_tasks import OwnTasks
 from btworker.service.records import JobPage, NewJob
 from btworker.service.recovery import Recovery
 from btworker.service.resumable import ResumableUploads
@@ -44,8 +45,6 @@ class JobService:
     ) -> None:
         self.settings = settings
         self.data = data
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Gets the exception when one of the service's own tasks fails: the service must then stop."""
         self._pool = pool
         self._store = store
         self._table = JobTable(
@@ -59,6 +58,8 @@ class JobService:
         )
         self._attempts = Attempts(table=self._table, pool=pool, data=data, settings=settings)
         self._recovery = Recovery(table=self._table, data=data, settings=settings)
+        self.keys = Keys(store, settings.tokens, clock)
+        """Who may call."""
         self.resumable = ResumableUploads(data=data, settings=settings, clock=clock)
         """Uploads that survive their connection."""
         self.outlooks = Outlooks(self._table, pool, clock)
@@ -67,20 +68,23 @@ class JobService:
         """Jobs as their listeners see them."""
         self._outbound = Outbound(table=self._table, data=data, settings=settings)
         self._retention = Retention(table=self._table, data=data, settings=settings)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = OwnTasks(may_end=lambda: self.draining)
+        self.failed = self._tasks.failed
+        """Gets the exception when one of the service's own tasks fails: the service must then stop."""
 
     # life
 
     async def start(self) -> None:
         """Take up what an earlier run left, start the pool and the service's own tasks."""
+        await self.keys.load()
         interrupted = await self._recovery.take_up()
         await self.resumable.start()
         await self._pool.start()
         for job in await self._recovery.owing():
             self._outbound.begin(job)
-        self._watch(self._recovery.requeue(interrupted), name="recovery", ends=True)
+        self._tasks.watch(self._recovery.requeue(interrupted), name="recovery", ends=True)
         for loop in (self._attempts.pump, self._attempts.dispatch, self._retention.run, self.resumable.sweep):
-            self._watch(loop(), name=loop.__qualname__)
+            self._tasks.watch(loop(), name=loop.__qualname__)
 
     def begin_drain(self) -> None:
         """Accept and start nothing more; what runs goes on."""
@@ -101,9 +105,7 @@ class JobService:
         """Stop the pool and the service's tasks; what still runs goes back into the queue and keeps its attempts."""
         self.begin_drain()
         await self._pool.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.stop()
         await self._outbound.close()
         for job in self._table.running():
             try:
@@ -114,18 +116,6 @@ class JobService:
     async def _wait_until_idle(self) -> None:
         while self._table.running():
             await self._attempts.wait_for_change()
-
-    def _watch(self, work: Coroutine[None, None, None], *, name: str, ends: bool = False) -> None:
-        """Run one of the service's own tasks; the service fails with it, and where it ends though it should not."""
-        task = asyncio.create_task(work, name=f"service-{name}")
-        task.add_done_callback(partial(self._on_task_end, ends=ends))
-        self._tasks.append(task)
-
-    def _on_task_end(self, task: asyncio.Task[None], *, ends: bool) -> None:
-        if task.cancelled() or self.draining or self.failed.done():
-            return
-        if (error := task.exception()) is not None or not ends:
-            self.failed.set_exception(error or RuntimeError(f"{task.get_name()} ended"))
 
     # what clients ask
 
@@ -144,28 +134,12 @@ class JobService:
         """
         if not new.sources:
             self.check_accepts()
-        now = self._table.clock()
-        first = new.inputs[0].filename if new.inputs else None
-        job = Job(
-            id=new.id,
-            options=new.options,
-            inputs=new.inputs,
-            created_at=now,
-            stage=Stage.DOWNLOADING if new.sources else Stage.QUEUED,
-            stage_started_at=now,
-            progress=Progress(total_files=len(new.inputs), current_file=first),
-            warnings=new.warnings,
-            controller_job_id=new.controller_job_id,
-            idempotency_key=new.idempotency_key,
-            request_id=new.request_id,
-            sources=new.sources,
-            delivery=new.delivery,
-        )
-        stored, created = await self._store.insert(job)
+        stored, created = await self._store.insert(new.job(self._table.clock()))
         if created:
-            await self.data.run(self.data.accept, job.id)
-            log.info("job_accepted", workerJobId=job.id, files=len(job.inputs), model=job.options.model)
-            self._take_up(job)
+            await self.data.run(self.data.accept, stored.id)
+            about = {"key": self.keys.name_of(stored.owner), "files": len(stored.inputs)}
+            log.info("job_accepted", workerJobId=stored.id, model=stored.options.model, **about)
+            self._take_up(stored)
         return self._live(stored), created
 
     def _take_up(self, job: Job) -> None:
@@ -175,9 +149,9 @@ class JobService:
         else:
             self._table.enqueue(job)
 
-    async def by_key(self, key: str) -> Job | None:
-        """The live or complete job that was submitted with this Idempotency-Key."""
-        job = await self._store.by_key(key)
+    async def by_key(self, key: str, owner: str) -> Job | None:
+        """The live or complete job that this owner submitted with this Idempotency-Key."""
+        job = await self._store.by_key(key, owner)
         return None if job is None else self._live(job)
 
     async def get(self, job_id: str) -> Job:
@@ -192,9 +166,11 @@ class JobService:
         await self._table.wait_for_end(JobId(job_id))
         return await self.get(job_id)
 
-    async def page(self, *, status: JobStatus | None, limit: int, cursor: int | None) -> JobPage:
-        """Jobs, newest first."""
-        jobs, following = await self._store.page(status=status, limit=limit, before=cursor)
+    async def page(
+        self, *, status: JobStatus | None, limit: int, cursor: int | None, owner: str | None = None
+    ) -> JobPage:
+        """Jobs (of one owner, or of all), newest first."""
+        jobs, following = await self._store.page(status=status, limit=limit, before=cursor, owner=owner)
         return JobPage(tuple(self._live(job) for job in jobs), following)
 
     async def cancel(self, job_id: str, reason: str) -> Job:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from btworker.jobs import Delivery, Input, Job, JobId, Options
+from btworker.jobs import Delivery, Input, Job, JobId, Options, Progress, Stage
+from btworker.keys import OPERATOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,27 @@ class NewJob:
     request_id: str | None = None
     sources: tuple[str, ...] = ()
     delivery: Delivery | None = None
+    owner: str = OPERATOR
+
+    def job(self, now: float) -> Job:
+        """The job that becomes of it, accepted `now`."""
+        first = self.inputs[0].filename if self.inputs else None
+        return Job(
+            id=self.id,
+            options=self.options,
+            inputs=self.inputs,
+            created_at=now,
+            stage=Stage.DOWNLOADING if self.sources else Stage.QUEUED,
+            stage_started_at=now,
+            progress=Progress(total_files=len(self.inputs), current_file=first),
+            warnings=self.warnings,
+            controller_job_id=self.controller_job_id,
+            idempotency_key=self.idempotency_key,
+            request_id=self.request_id,
+            owner=self.owner,
+            sources=self.sources,
+            delivery=self.delivery,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from btworker.checkpoints import file_sha256
 from btworker.config import Settings
 from btworker.durable import sync_folder, write_durably
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.keys import OPERATOR
 from btworker.logs import get_logger
 from btworker.receiving.received_file import ReceivedFile
 from btworker.storage import DataFolder
@@ -48,6 +49,8 @@ class Resumable:
     job_id: str | None = None
     gone: bool = False
     """Expired or deleted: only this record is left, to say so."""
+    owner: str = OPERATOR
+    """Id of the key that began it."""
 
 
 _RECORD = TypeAdapter(Resumable)
@@ -95,6 +98,11 @@ class ResumableUploads:
             raise BtworkerError(ErrorCode.GONE, "the upload has expired, or was deleted")
         return record
 
+    def owner_of(self, upload_id: str) -> str | None:
+        """Whose an upload is, also one that is gone; None where there is none."""
+        record = self._known.get(upload_id)
+        return None if record is None else record.owner
+
     def offset(self, record: Resumable) -> int:
         """Bytes that are durable."""
         return record.length or 0 if record.job_id is not None else self._offsets[record.id]
@@ -103,14 +111,14 @@ class ResumableUploads:
         """All its bytes are here."""
         return record.id not in self._writing and record.length is not None and self.offset(record) == record.length
 
-    async def create(self, *, length: int | None, metadata: str) -> Resumable:
+    async def create(self, *, length: int | None, metadata: str, owner: str = OPERATOR) -> Resumable:
         """Begin an upload, durably. Raises QUEUE_FULL."""
         if sum(not record.gone and record.job_id is None for record in self._known.values()) >= (
             limit := self._settings.resumable_limit
         ):
             message = f"{limit} uploads are begun already (WORKER_RESUMABLE_LIMIT); try again later"
             raise BtworkerError(ErrorCode.QUEUE_FULL, message)
-        record = Resumable(f"up_{secrets.token_hex(16)}", length, metadata, self._clock())
+        record = Resumable(f"up_{secrets.token_hex(16)}", length, metadata, self._clock(), owner=owner)
         await self._data.run(self._make, record)
         self._known[record.id], self._offsets[record.id] = record, 0
         self._hashes[record.id] = (0, hashlib.sha256())

@@ -16,6 +16,7 @@ from pathlib import Path
 from btworker.config import Settings
 from btworker.durable import publish, sync_folder, write_durably
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.keys import OPERATOR
 from btworker.logs import get_logger
 from btworker.stems import looks_like
 from btworker.storage import VOICES, DataFolder, JobFolder
@@ -32,6 +33,8 @@ class StoredVoice:
     name: str
     created_at: float
     voice: Voice
+    owner: str = OPERATOR
+    """Id of the key that stored it; the name is its own among those of this owner."""
 
 
 class Voices:
@@ -51,34 +54,42 @@ class Voices:
             try:
                 raw = path.read_bytes()
                 shape, voice = json.loads(raw), Voice.from_json(raw)
-                self._known[path.stem] = StoredVoice(path.stem, str(shape["name"]), float(shape["createdAt"]), voice)
+                name, owner = str(shape["name"]), str(shape.get("owner", OPERATOR))
+                self._known[path.stem] = StoredVoice(path.stem, name, float(shape["createdAt"]), voice, owner)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("voice_unreadable", path=str(path), error=type(error).__name__)
 
-    def all(self) -> list[StoredVoice]:
-        """In the order in which they were stored."""
-        return sorted(self._known.values(), key=lambda one: one.created_at)
+    def all(self, owner: str | None = None) -> list[StoredVoice]:
+        """Those of one owner, or of all, in the order in which they were stored."""
+        found = (one for one in self._known.values() if owner in (None, one.owner))
+        return sorted(found, key=lambda one: one.created_at)
 
-    def named(self, name: str) -> StoredVoice | None:
-        """The voice of a name."""
-        return next((one for one in self._known.values() if one.name == name), None)
+    def owner_of(self, voice_id: str) -> str | None:
+        """Whose a voice is; None where there is none."""
+        stored = self._known.get(voice_id)
+        return None if stored is None else stored.owner
 
-    def check_new(self, name: str) -> None:
-        """Raise CONFLICT where a voice of this name, or of one that looks like it, is there, or no more are taken."""
-        if any(looks_like(one.name) == looks_like(name) for one in self._known.values()):
+    def named(self, name: str, owner: str = OPERATOR) -> StoredVoice | None:
+        """The owner's voice of a name."""
+        return next((one for one in self._known.values() if (one.name, one.owner) == (name, owner)), None)
+
+    def check_new(self, name: str, owner: str) -> None:
+        """Raise CONFLICT where the owner has a voice of this name, or of one that looks like it, or of as many as are
+        taken."""
+        own = self.all(owner)
+        if any(looks_like(one.name) == looks_like(name) for one in own):
             raise BtworkerError(ErrorCode.CONFLICT, f"there is a voice of the name {name!r}; delete it first")
-        if len(self._known) >= self._limit:
-            message = f"{len(self._known)} voices are stored already (WORKER_VOICES_LIMIT); delete one first"
+        if len(own) >= self._limit:
+            message = f"{len(own)} voices are stored already (WORKER_VOICES_LIMIT); delete one first"
             raise BtworkerError(ErrorCode.CONFLICT, message)
 
-    def add(self, name: str, voice: Voice) -> StoredVoice:
+    def add(self, name: str, voice: Voice, owner: str = OPERATOR) -> StoredVoice:
         """Store one, durably. Raises CONFLICT, OSError."""
         with self._lock:
-            self.check_new(name)
-            return self._store(name, voice)
+            self.check_new(name, owner)
+            return self._store(StoredVoice(f"vo_{secrets.token_hex(8)}", name, time.time(), voice, owner))
 
-    def _store(self, name: str, voice: Voice) -> StoredVoice:
-        stored = StoredVoice(f"vo_{secrets.token_hex(8)}", name, time.time(), voice)
+    def _store(self, stored: StoredVoice) -> StoredVoice:
         self._root.mkdir(exist_ok=True, mode=0o750)
         part = self._root / f"{stored.id}.part"
         write_durably(part, _body(stored))
@@ -97,11 +108,11 @@ class Voices:
         del self._known[voice_id]
         log.info("voice_deleted", voiceId=voice_id)
 
-    def lend(self, names: Sequence[str], folder: JobFolder) -> list[str]:
-        """Copy voices into a job's folder, durably; the SHA-256 of each, in hex. Raises NOT_FOUND, OSError."""
+    def lend(self, names: Sequence[str], folder: JobFolder, owner: str = OPERATOR) -> list[str]:
+        """Copy an owner's voices to a job's folder, durably; the SHA-256 of each, in hex. Raises NOT_FOUND, OSError."""
         hashes = []
         for number, name in enumerate(names):
-            stored = self.named(name)
+            stored = self.named(name, owner)
             if stored is None:
                 raise BtworkerError(ErrorCode.NOT_FOUND, f"the voice {name!r} was deleted meanwhile")
             hashes.append(write_durably(folder.reference(number, stored=True), stored.voice.to_json()))
@@ -114,5 +125,5 @@ class Voices:
 
 
 def _body(stored: StoredVoice) -> bytes:
-    about = {"id": stored.id, "name": stored.name, "createdAt": stored.created_at}
+    about = {"id": stored.id, "name": stored.name, "createdAt": stored.created_at, "owner": stored.owner}
     return json.dumps({**about, **json.loads(stored.voice.to_json())}).encode()

@@ -21,6 +21,7 @@ from btworker.receiving.wire import Receivers
 from btworker.service import JobService
 from btworker.service.voices import Voices
 from btworker.web import middlewares
+from btworker.web.access import Access, guard
 from btworker.web.connection import Connection
 from btworker.web.context import CONTEXT, Context
 from btworker.web.contract.document import rendered
@@ -38,12 +39,12 @@ LAG_TICK_S = 0.1
 
 def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.Application:
     """The application, without a socket."""
-    no_token_needed = open_paths(settings)
+    accesses: dict[web.AbstractRoute, Access] = {}
     app = web.Application(
         middlewares=[
             middlewares.close_after_early_answer,
             middlewares.errors_to_json,
-            middlewares.require_token(settings.tokens, no_token_needed),
+            guard(service.keys, accesses, settings),
         ]
     )
     app[CONTEXT] = Context(
@@ -56,7 +57,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         guard=service.guard,
         metrics=metrics,
         receivers=Receivers(threads=settings.fast_uploads, least_bytes=settings.fast_body_bytes),
-        contract=partial(rendered, no_token_needed),
+        contract=partial(rendered, open_paths(settings)),
     )
     app[DRAINS] = Drains(settings)
     app[STRANGERS] = Strangers(most=settings.stranger_connections)
@@ -68,7 +69,8 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         resource = resources.get(route.path) or app.router.add_resource(route.path)
         resources[route.path] = resource
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
-            resource.add_route(method, route.handler, expect_handler=defer_continue)
+            added = resource.add_route(method, route.handler, expect_handler=defer_continue)
+            accesses[added] = route.access
     return app
 
 

@@ -16,6 +16,7 @@ from btworker.errors import ErrorCode
 from btworker.logs import get_logger
 from btworker.metrics import Metrics
 from btworker.receiving.wire import Wire
+from btworker.web.context import CALLER
 from btworker.web.middlewares import error_response, request_id_of, route_pattern
 from btworker.web.strangers import Strangers
 
@@ -110,6 +111,7 @@ class Connection(web.RequestHandler):
             ms=round(seconds * 1000, 1),
             bytes=response.body_length,
             requestId=request_id_of(request),
+            **({"key": request[CALLER].name} if CALLER in request else {}),
         )
 
     def handle_error(

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from btworker.config import Settings
 from btworker.delivery.guard import Guard
+from btworker.keys import Caller
 from btworker.metrics import Metrics
 from btworker.pool.gpu_watch import GpuWatch
 from btworker.receiving.wire import Receivers, Wire
@@ -76,12 +77,19 @@ REQUEST_ID = web.RequestKey("request_id", str)
 """request[REQUEST_ID] is a sane id, taken from the client or made."""
 HAS_TOKEN = web.RequestKey("has_token", bool)
 """request[HAS_TOKEN]: a valid token came with it, whether or not its route wants one."""
+CALLER = web.RequestKey("caller", Caller)
+"""request[CALLER] is who sent it; not there without a valid token, which open routes do without."""
 IS_INVITED = web.RequestKey("is_invited", bool)
 """request[IS_INVITED]: its client asked whether the body is welcome, and was told so."""
 WIRE = web.RequestKey("wire", Wire)
 """request[WIRE] reads the rest of its body, past aiohttp; not there where aiohttp reads it."""
 ROUTE_PATTERN = web.RequestKey("route_pattern", str)
 """request[ROUTE_PATTERN] is the pattern of its route, or "other"; not there where the parser refused the request."""
+
+
+def caller_of(request: web.Request) -> Caller:
+    """Who sent a request to a route that wants a token."""
+    return request[CALLER]
 
 
 def context_of(request: web.Request) -> Context:

@@ -1,10 +1,10 @@
-"""What every request passes: an id, the token, errors as JSON, and an early answer that closes the connection.
+"""What every request passes: an id, errors as JSON, and an early answer that closes the connection.
 
-Runs in the parent, around every handler of routes.py. The only place where an error's code becomes an HTTP status.
+Runs in the parent, around access.py and every handler of routes.py. The only place where an error's code becomes an
+HTTP status.
 """
 
 import errno
-import hmac
 import json
 import re
 import secrets
@@ -17,11 +17,10 @@ from aiohttp import web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
 from btworker.store import is_disk_trouble
-from btworker.web.context import HAS_TOKEN, REQUEST_ID, ROUTE_PATTERN, WIRE
+from btworker.web.context import REQUEST_ID, ROUTE_PATTERN, WIRE
 from btworker.web.drain import DRAINS
 from btworker.web.fallback import CANONICAL
 from btworker.web.refusal import Refusal
-from btworker.web.strangers import STRANGERS
 
 log = get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -150,31 +149,6 @@ def is_full_disk(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in _FULL_DISK
     return isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error)
-
-
-def require_token(tokens: tuple[str, ...], open_paths: frozenset[str]) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """Middleware: every route wants a bearer token, but for `open_paths` (patterns of routes)."""
-    accepted = tuple(token.encode() for token in tokens)
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[HAS_TOKEN] = _is_authorized(request, accepted)
-        if request[HAS_TOKEN]:
-            request.app[STRANGERS].remove(request.protocol)
-        if route_pattern(request) not in open_paths and not request[HAS_TOKEN]:
-            raise BtworkerError(ErrorCode.UNAUTHORIZED, "send a valid token: Authorization: Bearer <token>")
-        return await handler(request)
-
-    return check
-
-
-def _is_authorized(request: web.Request, accepted: tuple[bytes, ...]) -> bool:
-    """Compares bytes, and all tokens every time: the time that it takes tells nothing."""
-    headers = request.headers.getall("Authorization", [])
-    scheme, _, token = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
-    given = token.strip(" ").encode("utf-8", "surrogateescape")
-    matches = [hmac.compare_digest(given, one) for one in accepted]
-    return any(matches) and scheme.lower() == "bearer"
 
 
 def route_pattern(request: web.BaseRequest) -> str:

@@ -131,6 +131,8 @@ class JobWire(Wire):
 
     worker_job_id: str
     controller_job_id: str | None
+    owner: str
+    """Name of the key that submitted it; `operator` stands for WORKER_TOKEN."""
     status: JobStatus
     stage: str
     stage_started_at: str | None
@@ -175,11 +177,12 @@ class CancelWire(Wire):
     status: Literal["cancel_requested"] = "cancel_requested"
 
 
-def job_wire(job: Job, outlook: Outlook, *, now: float) -> JobWire:
+def job_wire(job: Job, outlook: Outlook, *, owner: str, now: float) -> JobWire:
     """A job for the wire; `now` is seconds since the epoch."""
     return JobWire(
         worker_job_id=job.id,
         controller_job_id=job.controller_job_id,
+        owner=owner,
         status=job.status,
         stage=job.stage.value,
         stage_started_at=rfc3339(job.stage_started_at),

@@ -12,7 +12,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import ENROLL, Job, JobStatus, KnownSpeaker, Options
 from btworker.service.voices import StoredVoice, Voices
 from btworker.voices import ENROLLED, Voice
-from btworker.web.context import Context, context_of
+from btworker.web.context import Context, caller_of, context_of
 from btworker.web.jobs.form import Form
 from btworker.web.jobs.handlers import json_answer
 from btworker.web.jobs.uploads import accept
@@ -35,6 +35,8 @@ class VoiceWire(Wire):
     seconds: float
     dimension: int
     model: str
+    owner: str
+    """Name of the key that stored it."""
 
 
 class VoiceListWire(Wire):
@@ -46,7 +48,8 @@ class VoiceListWire(Wire):
 async def create(request: web.Request) -> web.StreamResponse:
     """POST /v1/voices: 201 once the voice is stored; a bad recording is 400."""
     context = context_of(request)
-    form = Form(key=lambda *_: None, is_option=lambda name: name == "name", options=partial(_options, context.voices))
+    options = partial(_options, context.voices, caller_of(request).owner)
+    form = Form(key=lambda *_: None, is_option=lambda name: name == "name", options=options)
     job, _ = await accept(request, context, form)
     job = await context.service.ended(job.id)
     try:
@@ -55,10 +58,10 @@ async def create(request: web.Request) -> web.StreamResponse:
         stored = await _kept(context, job)
     finally:
         await context.service.delete(job.id)
-    return json_answer(_wire(stored), status=201)
+    return json_answer(_wire(context, stored), status=201)
 
 
-def _options(voices: Voices, fields: Fields, settings: Settings) -> Options:
+def _options(voices: Voices, owner: str, fields: Fields, settings: Settings) -> Options:
     """The fields of a voice -> the options of its job; the name may be missing yet, where it stands behind the file.
     Raises BAD_OPTION for a bad name, CONFLICT for one that is taken."""
     unknown = next((name for name, _ in fields if name != "name"), None)
@@ -66,7 +69,7 @@ def _options(voices: Voices, fields: Fields, settings: Settings) -> Options:
         raise BtworkerError(ErrorCode.BAD_OPTION, "send one name and one file, and nothing else", param="name")
     name = clean_name(fields[0][1]) if fields else ""
     if fields:
-        voices.check_new(name)
+        voices.check_new(name, owner)
     known = (KnownSpeaker(name),)
     return Options(settings.model, task=ENROLL, diarization_enabled=True, known_speakers=known, priority=FIRST)
 
@@ -74,7 +77,7 @@ def _options(voices: Voices, fields: Fields, settings: Settings) -> Options:
 async def _kept(context: Context, job: Job) -> StoredVoice:
     path = context.data.folder(job.id).path / ENROLLED
     voice = Voice.from_json(await context.data.run(path.read_bytes))
-    return await context.data.run(context.voices.add, job.options.known_speakers[0].name, voice)
+    return await context.data.run(context.voices.add, job.options.known_speakers[0].name, voice, job.owner)
 
 
 def _refusal(job: Job) -> web.Response:
@@ -86,8 +89,9 @@ def _refusal(job: Job) -> web.Response:
 
 async def list_all(request: web.Request) -> web.StreamResponse:
     """GET /v1/voices"""
-    voices = context_of(request).voices.all()
-    return json_answer(VoiceListWire(voices=tuple(map(_wire, voices))))
+    context = context_of(request)
+    voices = context.voices.all(caller_of(request).view)
+    return json_answer(VoiceListWire(voices=tuple(_wire(context, one) for one in voices)))
 
 
 async def delete(request: web.Request) -> web.StreamResponse:
@@ -97,7 +101,7 @@ async def delete(request: web.Request) -> web.StreamResponse:
     return web.Response(status=204)
 
 
-def _wire(stored: StoredVoice) -> VoiceWire:
+def _wire(context: Context, stored: StoredVoice) -> VoiceWire:
     return VoiceWire(
         id=stored.id,
         name=stored.name,
@@ -105,4 +109,5 @@ def _wire(stored: StoredVoice) -> VoiceWire:
         seconds=stored.voice.seconds,
         dimension=len(stored.voice.embedding),
         model=stored.voice.model,
+        owner=context.service.keys.name_of(stored.owner),
     )

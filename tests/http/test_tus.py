@@ -211,7 +211,7 @@ async def test_an_unfinished_upload_expires(
     resumable, hours = server.service.resumable, 0.0
     monkeypatch.setattr(resumable, "_clock", lambda: time.time() + hours * 3600)
     place = await created(client, len(DATA))
-    server.service._tasks[-1].cancel()
+    server.service._tasks._tasks[-1].cancel()
     sweep = asyncio.create_task(resumable.sweep())
     for status in (200, 410, 404):
 

@@ -14,7 +14,7 @@ from btworker.errors import ErrorCode
 from btworker.web.contract.operation import JSON, Answer, Content, Form, Header, Operation, Schema, Shape
 from btworker.web.middlewares import HTTP_STATUS, RETRY_AFTER_S
 from btworker.web.refusal import Refusal
-from btworker.web.routes import ROUTES
+from btworker.web.routes import ROUTES, Route
 from btworker.web.system.static import Static
 from btworker.web.tus.handlers import VERSION
 
@@ -52,7 +52,7 @@ def document(open_paths: frozenset[str]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         if route.about is not None:
-            writer = _Writer(route.about, schemas, method=route.method, is_open=route.path in open_paths)
+            writer = _Writer(route, route.about, schemas, is_open=route.path in open_paths)
             paths.setdefault(plain_path(route.path), {})[route.method.lower()] = writer.operation(route.path)
     return {
         "openapi": OPENAPI,
@@ -61,7 +61,7 @@ def document(open_paths: frozenset[str]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": schemas.components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "WORKER_TOKEN"}},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "WORKER_TOKEN, or a key"}},
         },
     }
 
@@ -120,10 +120,11 @@ def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:
 class _Writer:
     """One operation's part of the document."""
 
-    def __init__(self, about: Operation, schemas: _Schemas, *, method: str, is_open: bool) -> None:
+    def __init__(self, route: Route, about: Operation, schemas: _Schemas, *, is_open: bool) -> None:
         self._about = about
         self._schemas = schemas
-        self._method = method
+        self._method = route.method
+        self._scopes = sorted(scope.value for scope in route.access.scopes)
         self._is_open = is_open
 
     def operation(self, pattern: str) -> dict[str, Any]:
@@ -132,8 +133,8 @@ class _Writer:
         found: dict[str, Any] = {"operationId": about.name, "tags": [about.tag], "summary": about.summary}
         if about.more:
             found["description"] = about.more
-        if self._is_open:
-            found["security"] = []
+        if self._is_open or self._scopes:
+            found["security"] = [] if self._is_open else [{"token": self._scopes}]
         if parameters := [*self._in_path(pattern), *self._in_query(), *map(_parameter, about.headers)]:
             found["parameters"] = parameters
         if about.body:
@@ -172,7 +173,9 @@ class _Writer:
         return {str(status): answer for status, answer in sorted({**refusals, **written}.items())}
 
     def _codes(self) -> dict[int, list[ErrorCode]]:
-        codes = [*EVERYWHERE, *self._about.refusals, *(() if self._is_open else (ErrorCode.UNAUTHORIZED,))]
+        codes = [*EVERYWHERE, *self._about.refusals]
+        if not self._is_open:
+            codes += [ErrorCode.UNAUTHORIZED, *([ErrorCode.FORBIDDEN] if self._scopes else [])]
         found: dict[int, list[ErrorCode]] = {}
         for code in dict.fromkeys(codes):
             found.setdefault(HTTP_STATUS[code], []).append(code)

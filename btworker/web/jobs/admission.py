@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
 from btworker.receiving.received_file import too_large
-from btworker.web.context import IS_INVITED, Context
+from btworker.web.context import IS_INVITED, Context, caller_of
 from btworker.web.parts import boundary_of
 
 OVERHEAD_BYTES = 2**20
@@ -25,7 +25,7 @@ async def admit(request: web.Request, context: Context) -> Job | None:
     check_expectation(request)
     check_content_type(request)
     key = idempotency_key(request)
-    if key is not None and (known := await context.service.by_key(key)) is not None:
+    if key is not None and (known := await context.service.by_key(key, caller_of(request).owner)) is not None:
         return known
     context.service.check_accepts()
     check_length(request, context)

@@ -15,7 +15,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Delivery, Input, Job, new_job_id
 from btworker.service import NewJob
 from btworker.stems import unique_stems
-from btworker.web.context import Context, context_of
+from btworker.web.context import Context, caller_of, context_of
 from btworker.web.filenames import clean_filename
 from btworker.web.jobs.admission import idempotency_key
 from btworker.web.middlewares import request_id_of
@@ -23,6 +23,10 @@ from btworker.web.mistakes import first_mistake
 from btworker.web.options import lenient_options
 
 SPEAKER_COUNTS = ("numSpeakers", "minSpeakers", "maxSpeakers")
+NOT_FOR_KEYS = (
+    "a controller's job needs the worker's own token, which goes to the controller with the outputs; with a key, send "
+    "a url in place of a file"
+)
 _STRICT = ConfigDict(alias_generator=to_camel, frozen=True)
 
 
@@ -50,11 +54,14 @@ class DispatchForm(BaseModel):
 
 
 async def dispatch(request: web.Request, raw: object) -> tuple[Job, bool]:
-    """The job of a controller's JSON, and whether it is a new one. Raises BAD_REQUEST, BAD_OPTION, URL_REFUSED."""
-    context = context_of(request)
+    """The job of a controller's JSON, and whether it is a new one. Raises BAD_REQUEST, FORBIDDEN, BAD_OPTION,
+    URL_REFUSED."""
+    context, caller = context_of(request), caller_of(request)
     form = _form(raw)
+    if not caller.is_operator:
+        raise BtworkerError(ErrorCode.FORBIDDEN, NOT_FOR_KEYS)
     key = idempotency_key(request) or form.controller_job_id
-    if (known := await context.service.by_key(key)) is not None:
+    if (known := await context.service.by_key(key, caller.owner)) is not None:
         return known, False
     return await context.service.submit(_new_job(form, request, context, key))
 

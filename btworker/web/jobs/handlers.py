@@ -10,7 +10,7 @@ from aiohttp import web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job, JobStatus, Output
 from btworker.service.awaited import as_seen
-from btworker.web.context import Context, context_of
+from btworker.web.context import Context, caller_of, context_of
 from btworker.web.files import StoredFile, send_file
 from btworker.web.schemas import CancelWire, JobListWire, JobWire, OutputListWire, Wire, job_wire, outputs_wire
 
@@ -24,7 +24,8 @@ _PLAIN_NUMBER = re.compile(r"[0-9]{1,18}")
 def to_wire(context: Context, job: Job) -> JobWire:
     """A job as of now."""
     service = context.service
-    return job_wire(as_seen(job, service.workers()), service.outlooks.of(job), now=time.time())
+    owner = service.keys.name_of(job.owner)
+    return job_wire(as_seen(job, service.workers()), service.outlooks.of(job), owner=owner, now=time.time())
 
 
 def json_answer(body: Wire, *, status: int = 200) -> web.Response:
@@ -51,6 +52,7 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
         status=_status(request.query.get("status")),
         limit=_limit(request.query.get("limit")),
         cursor=_cursor(request.query.get("cursor")),
+        owner=caller_of(request).view,
     )
     following = None if page.cursor is None else make_cursor(page.cursor)
     return json_answer(JobListWire(jobs=tuple(to_wire(context, job) for job in page.jobs), next_cursor=following))

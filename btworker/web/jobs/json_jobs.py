@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
 from btworker.web.body import Body
-from btworker.web.context import Context, context_of
+from btworker.web.context import Context, caller_of, context_of
 from btworker.web.jobs.admission import check_encoding, check_expectation, idempotency_key, invite_body
 from btworker.web.jobs.controller import dispatch
 from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
 from btworker.web.options import JSON_FIELD
-from btworker.web.tus.finished import submit_all
+from btworker.web.tus.finished import Asked, submit_all
 
 JSON = "application/json"
 MAX_BODY_BYTES = 2**20
@@ -62,7 +62,8 @@ async def _of_uploads(request: web.Request, context: Context, raw: dict[str, Any
         message = f"a job has at most {limit} uploads here (WORKER_MAX_FILES_PER_JOB), each of them once"
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="uploads")
     key, options = idempotency_key(request), [*request.query.items(), (JSON_FIELD, json.dumps(form.options or {}))]
-    return await submit_all(context, form.uploads, options, key=key, request_id=request_id_of(request))
+    asked = Asked(caller_of(request), request_id_of(request), key)
+    return await submit_all(context, form.uploads, options, asked)
 
 
 async def _body(request: web.Request) -> bytes:

@@ -118,7 +118,7 @@ class References:
         self._begun += 1
         return ReceivedReference(file, self._settings, None if is_file else DataUrl())
 
-    async def known(self, options: Options, voices: Voices, inputs: Sequence[Input]) -> Options:
+    async def known(self, options: Options, voices: Voices, inputs: Sequence[Input], *, owner: str) -> Options:
         """The options, with what came for each name. Raises BAD_OPTION where names and voices do not fit together."""
         if options.task == ENROLL:
             _check_voice(options, inputs, self._settings)
@@ -126,7 +126,7 @@ class References:
         names = [one.name for one in options.known_speakers]
         if self.hashes and len(self.hashes) != len(names):
             raise _bad(f"{len(names)} names ({NAMES}) came with {len(self.hashes)}: one for each, in the same order")
-        hashes = self.hashes or await lent(self._data, voices, names, self._folder)
+        hashes = self.hashes or await lent(self._data, voices, names, self._folder, owner)
         return replace(options, known_speakers=tuple(map(KnownSpeaker, names, hashes)))
 
 
@@ -138,13 +138,13 @@ def _check_voice(options: Options, inputs: Sequence[Input], settings: Settings) 
         raise reference_too_large(settings)
 
 
-async def lent(data: DataFolder, voices: Voices, names: Sequence[str], folder: JobFolder) -> list[str]:
-    """Copies of stored voices, by their names, in a job's folder; their hashes. Raises BAD_OPTION where one is not
-    there."""
-    if missing := next((name for name in names if voices.named(name) is None), None):
+async def lent(data: DataFolder, voices: Voices, names: Sequence[str], folder: JobFolder, owner: str) -> list[str]:
+    """Copies of an owner's stored voices, by their names, in a job's folder; their hashes. Raises BAD_OPTION where one
+    is not there."""
+    if missing := next((name for name in names if voices.named(name, owner) is None), None):
         message = f"there is no stored voice {missing!r}, and no reference came; send {REFERENCES}, one for each name"
         raise bad_option(NAMES, f"{message}, or store the voice with POST /v1/voices")
-    return await data.run(voices.lend, names, folder)
+    return await data.run(voices.lend, names, folder, owner)
 
 
 def reference_too_large(settings: Settings) -> BtworkerError:

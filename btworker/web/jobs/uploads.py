@@ -18,7 +18,7 @@ from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service import NewJob
 from btworker.stems import unique_stems
 from btworker.web.body import Body
-from btworker.web.context import Context, context_of
+from btworker.web.context import Context, caller_of, context_of
 from btworker.web.fields import MAX_FIELD_BYTES, Field, is_file_without_name, no_filename
 from btworker.web.filenames import NAMELESS, name_in_url, sent_filename
 from btworker.web.jobs import admission, json_jobs
@@ -95,6 +95,7 @@ class Upload:
         self._form = form
         self._context = context
         self._data = context.data
+        self._owner = caller_of(request).owner
         self._job_id = new_job_id()
         self._fields: list[tuple[str, str]] = list(request.query.items())
         self._max_fields = MAX_FIELDS + context.settings.max_keywords
@@ -228,7 +229,7 @@ class Upload:
         options = self._form.options(fields, self._context.settings)
         if options.known_speakers or self._references.hashes:
             await self._make_folder()
-            options = await self._references.known(options, self._context.voices, self._files)
+            options = await self._references.known(options, self._context.voices, self._files, owner=self._owner)
         stems = unique_stems([item.filename for item in self._files])
         inputs = tuple(
             Input(item.input_id, item.filename, stem, item.size_bytes, item.sha256)
@@ -246,6 +247,7 @@ class Upload:
             request_id=request_id_of(self._request),
             sources=() if source is None else (source,),
             delivery=self._delivery(fields),
+            owner=self._owner,
         )
         self._submitting = asyncio.create_task(self._context.service.submit(new), name="upload-submit")
         await asyncio.wait({self._submitting})

@@ -9,6 +9,7 @@ from btworker.config import Settings
 from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Delivery, Input, Job, JobId, new_job_id
+from btworker.keys import THE_OPERATOR, Caller
 from btworker.service import NewJob
 from btworker.service.resumable import UPLOAD_ID, Resumable
 from btworker.stems import unique_stems
@@ -18,6 +19,15 @@ from btworker.web.jobs import admission
 from btworker.web.jobs.references import References
 from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url, parse_options, url_option
 from btworker.web.parts import decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who makes a job of uploads, and under which Idempotency-Key."""
+
+    caller: Caller
+    request_id: str
+    key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,30 +69,28 @@ async def submit(context: Context, record: Resumable, *, request_id: str) -> str
         return None
     uploads = context.resumable
     async with uploads.held([record.id]):
-        key = f"tus:{record.id}"
-        job, created = await _submitted(context, [record.id], _fields(wanted), key=key, request_id=request_id)
+        asked = Asked(THE_OPERATOR, request_id, f"tus:{record.id}")
+        job, created = await _submitted(context, [record.id], _fields(wanted), asked, owner=record.owner)
         if not created and uploads.get(record.id).job_id is None:  # a crash came between the job and this note of it
             await uploads.became(record, job.id)
     return job.id
 
 
-async def submit_all(
-    context: Context, upload_ids: Sequence[str], options: Fields, *, key: str | None, request_id: str
-) -> tuple[Job, bool]:
+async def submit_all(context: Context, upload_ids: Sequence[str], options: Fields, asked: Asked) -> tuple[Job, bool]:
     """A job whose inputs are these uploads, and whether it is new. Raises BAD_OPTION, NOT_FOUND, CONFLICT, EMPTY_FILE
     and what JobService.submit raises; the uploads are then as they were.
     """
     async with context.resumable.held(upload_ids):
-        return await _submitted(context, upload_ids, options, key=key, request_id=request_id)
+        return await _submitted(context, upload_ids, options, asked, owner=asked.caller.owner)
 
 
 async def _submitted(
-    context: Context, upload_ids: Sequence[str], options: Fields, *, key: str | None, request_id: str
+    context: Context, upload_ids: Sequence[str], options: Fields, asked: Asked, *, owner: str
 ) -> tuple[Job, bool]:
     service, settings = context.service, context.settings
-    if key is not None and (known := await service.by_key(key)) is not None:
+    if asked.key is not None and (known := await service.by_key(asked.key, owner)) is not None:
         return known, False
-    records = [_complete(context, upload_id) for upload_id in upload_ids]
+    records = [_complete(context, upload_id, asked.caller) for upload_id in upload_ids]
     parsed = parse_options(options, settings)
     if url_option(options, SOURCE) is not None:
         raise BtworkerError(ErrorCode.BAD_OPTION, "send an upload or a url, not both", param=SOURCE)
@@ -94,11 +102,18 @@ async def _submitted(
     accepted = False
     try:
         inputs = await _lent(context, records, job_id)
-        parsed = await References(context.data, settings, job_id).known(parsed, context.voices, inputs)
+        parsed = await References(context.data, settings, job_id).known(parsed, context.voices, inputs, owner=owner)
         delivery = None if callback is None else Delivery(callback)
-        job, created = await service.submit(
-            NewJob(job_id, parsed, inputs, idempotency_key=key, request_id=request_id, delivery=delivery)
+        new = NewJob(
+            job_id,
+            parsed,
+            inputs,
+            idempotency_key=asked.key,
+            request_id=asked.request_id,
+            delivery=delivery,
+            owner=owner,
         )
+        job, created = await service.submit(new)
         accepted = job.id == job_id
     finally:
         if not accepted:
@@ -108,10 +123,11 @@ async def _submitted(
     return job, created
 
 
-def _complete(context: Context, upload_id: str) -> Resumable:
-    if not UPLOAD_ID.fullmatch(upload_id):
-        raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such upload")
+def _complete(context: Context, upload_id: str, caller: Caller) -> Resumable:
     uploads = context.resumable
+    owner = uploads.owner_of(upload_id)
+    if not UPLOAD_ID.fullmatch(upload_id) or owner is None or not caller.may_change(owner):
+        raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such upload")
     record = uploads.get(upload_id)
     if record.job_id is not None:
         raise BtworkerError(ErrorCode.CONFLICT, f"the upload is an input of job {record.job_id} already")

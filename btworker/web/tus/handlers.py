@@ -19,7 +19,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service.resumable import UPLOAD_ID, Resumable
 from btworker.web.body import Body
-from btworker.web.context import Context, context_of
+from btworker.web.context import Context, caller_of, context_of
 from btworker.web.jobs import admission
 from btworker.web.middlewares import HTTP_STATUS, request_id_of, route_pattern
 from btworker.web.tus.finished import check_metadata, read_metadata, submit
@@ -69,7 +69,8 @@ async def create(request: web.Request) -> web.StreamResponse:
     if context.service.draining or read_metadata(metadata).submit is not None:
         context.service.check_accepts()  # now, and not once all of it is here
     await admission.check_room(context, incoming_bytes=length or 0, largest_bytes=(length or 0) * channels)
-    record = await context.resumable.create(length=length, metadata=metadata)
+    owner = caller_of(request).owner
+    record = await context.resumable.create(length=length, metadata=metadata, owner=owner)
     headers = {"Location": f"{PATH}/{record.id}"}
     if request.content_type == OFFSET_STREAM and request.can_read_body:
         record = await _receive(request, context, record, offset=0)

@@ -1,0 +1,161 @@
+"""The keys of a worker: in the job table, and in memory, since each request asks. Parent, and the command line alone.
+
+    btworker keys add NAME --> control.py --> Keys.answer      a worker runs: the key is good at once
+                           --> Keys.answer                     none does: the same, on the table itself
+
+A token is found by the id in it and compared by its hash, in constant time: one SHA-256 a request.
+"""
+
+import asyncio
+import hmac
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.keys import (
+    NAME,
+    NAMES_OF_KEYS,
+    OPERATOR,
+    OPERATORS_NAME,
+    THE_OPERATOR,
+    Caller,
+    Key,
+    Scope,
+    implied,
+    key_id_of,
+    new_key,
+    token_sha256,
+)
+from btworker.logs import get_logger
+from btworker.store import Store
+
+log = get_logger()
+NO_TOKEN = "send a valid token: Authorization: Bearer <token>"  # noqa: S105 - no token
+DELETED = "a key that is gone"
+"""Name of a key that a restored table does not have."""
+
+
+class Keys:
+    """All keys. `tokens` are the operator's own; `clock` gives seconds since the epoch."""
+
+    def __init__(self, store: Store, tokens: Sequence[str], clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._operators = tuple(token.encode() for token in tokens)
+        self._clock = clock
+        self._known: dict[str, Key] = {}
+        self._callers: dict[str, Caller] = {}
+        self._lock = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Read them from the table."""
+        for key in await self._store.keys():
+            self._remember(key)
+
+    def all(self) -> list[Key]:
+        """Every key, those that are revoked as well, oldest first."""
+        return sorted(self._known.values(), key=lambda key: key.created_at)
+
+    def name_of(self, owner: str) -> str:
+        """Name of an owner, for people."""
+        if owner == OPERATOR:
+            return OPERATORS_NAME
+        return self._known[owner].name if owner in self._known else DELETED
+
+    def identify(self, token: bytes) -> Caller | None:
+        """Who sends this token; None where it is not good, or not any more.
+
+        Every token of the operator is compared every time, so that the time that it takes tells nothing.
+        """
+        matches = [hmac.compare_digest(token, one) for one in self._operators]
+        if any(matches):
+            return THE_OPERATOR
+        key = self._find(token)
+        return self._callers[key.id] if key is not None and key.state(self._clock()) == "active" else None
+
+    def why_refused(self, token: bytes) -> str:
+        """What is wrong with a token that `identify` does not take; only its holder learns that it was good once."""
+        key = self._find(token)
+        if key is None:
+            return NO_TOKEN
+        return f"the key {key.name!r} is {key.state(self._clock())}: ask whoever runs this worker for a new one"
+
+    async def add(self, name: str, scopes: Iterable[Scope], *, expires_at: float | None = None) -> tuple[Key, str]:
+        """A new key, durable, and its token. Raises BAD_REQUEST, CONFLICT."""
+        chosen, now = frozenset(scopes), self._clock()
+        if not NAME.fullmatch(name) or name == OPERATORS_NAME:
+            raise _bad(f"a key's name must be {NAMES_OF_KEYS}, and not {OPERATORS_NAME!r}")
+        if not chosen:
+            raise _bad("a key needs at least one scope")
+        if expires_at is not None and expires_at <= now:
+            raise _bad("the key would have expired already")
+        async with self._lock:
+            if any(key.name == name and key.revoked_at is None for key in self._known.values()):
+                message = f"there is a key of the name {name!r}; revoke it first, or choose another name"
+                raise BtworkerError(ErrorCode.CONFLICT, message)
+            key, token = new_key(name, chosen, now=now, expires_at=expires_at)
+            await self._keep(key)
+        log.info("key_added", keyId=key.id, name=name, scopes=sorted(scope.value for scope in chosen))
+        return key, token
+
+    async def revoke(self, name: str) -> Key:
+        """End a key, by its name or id, from the next request on; its jobs stay. Raises NOT_FOUND."""
+        async with self._lock:
+            found = [key for key in self.all() if name in (key.name, key.id) and key.revoked_at is None]
+            if not found:
+                raise BtworkerError(ErrorCode.NOT_FOUND, f"there is no key {name[:64]!r} that is not revoked")
+            key = replace(found[0], revoked_at=self._clock())
+            await self._keep(key)
+        log.info("key_revoked", keyId=key.id, name=key.name)
+        return key
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What a command on this machine asks for: {"do": "add" | "list" | "revoke", …} -> {"keys": …} or {"error"}."""
+        try:
+            token = ""
+            if request["do"] == "add":
+                scopes = [Scope(scope) for scope in request["scopes"]]
+                key, token = await self.add(request["name"], scopes, expires_at=request["expiresAt"])
+                found = [key]
+            elif request["do"] == "revoke":
+                found = [await self.revoke(request["name"])]
+            else:
+                found = self.all()
+        except BtworkerError as error:
+            return {"error": error.message}
+        except (KeyError, ValueError) as error:
+            return {"error": f"this worker does not understand the command ({error}): is it of another release?"}
+        except sqlite3.OperationalError as error:
+            return {"error": f"the job table took no change ({error})"}
+        return {"keys": [self._shown(key) for key in found], "token": token}
+
+    def _shown(self, key: Key) -> dict[str, Any]:
+        return {
+            "id": key.id,
+            "name": key.name,
+            "scopes": sorted(scope.value for scope in key.scopes),
+            "createdAt": key.created_at,
+            "expiresAt": key.expires_at,
+            "state": key.state(self._clock()),
+        }
+
+    def _find(self, token: bytes) -> Key | None:
+        """The key whose token this is, whatever became of it."""
+        key_id = key_id_of(token)
+        key = None if key_id is None else self._known.get(key_id)
+        is_it = key is not None and hmac.compare_digest(token_sha256(token), key.secret_sha256)
+        return key if is_it else None
+
+    async def _keep(self, key: Key) -> None:
+        await self._store.keep_key(key)
+        self._remember(key)
+
+    def _remember(self, key: Key) -> None:
+        self._known[key.id] = key
+        self._callers[key.id] = Caller(key.id, key.name, implied(key.scopes))
+
+
+def _bad(message: str) -> BtworkerError:
+    return BtworkerError(ErrorCode.BAD_REQUEST, message)

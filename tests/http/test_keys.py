@@ -1,0 +1,250 @@
+"""Keys over HTTP: each route with each scope, and what is another key's is not there."""
+
+import json
+import re
+from itertools import chain, combinations
+from typing import Any
+
+import aiohttp
+import pytest
+
+from btworker.keys import OPERATOR, Scope, implied
+from btworker.voices import Voice
+from btworker.web.access import Door
+from btworker.web.routes import ROUTES, Route
+from tests.http.dispatching import body as dispatch
+from tests.http.resumable import PATCH, TUS, metadata
+from tests.http.server import Running, field, file, finished, upload
+
+SCOPES = [*chain.from_iterable(combinations(Scope, size) for size in (1, 2))]
+NAMED = re.compile(r"\{(job_id|upload_id|voice_id)\}")
+UNKNOWN = {"job_id": "wk_0123456789abcdef", "upload_id": "up_" + "0" * 32, "voice_id": "vo_0123456789abcdef"}
+NEEDS: dict[tuple[str, str], set[Scope]] = {
+    ("GET", "/metrics"): {Scope.METRICS},
+    ("GET", "/v1/ping"): set(),
+    ("GET", "/v1/preflight"): set(),
+    ("POST", "/v1/jobs"): {Scope.SUBMIT},
+    ("GET", "/v1/jobs"): {Scope.READ_OWN},
+    ("GET", "/v1/jobs/{job_id}"): {Scope.READ_OWN},
+    ("DELETE", "/v1/jobs/{job_id}"): {Scope.SUBMIT},
+    ("POST", "/v1/jobs/{job_id}/cancel"): {Scope.SUBMIT},
+    ("GET", "/v1/jobs/{job_id}/events"): {Scope.READ_OWN},
+    ("GET", "/v1/jobs/{job_id}/transcript"): {Scope.READ_OWN},
+    ("GET", "/v1/jobs/{job_id}/outputs"): {Scope.READ_OWN},
+    ("GET", "/v1/jobs/{job_id}/outputs/{name:[^/]+}"): {Scope.READ_OWN},
+    ("POST", "/v1/audio/transcriptions"): {Scope.SUBMIT, Scope.READ_OWN},
+    ("POST", "/v1/audio/translations"): {Scope.SUBMIT, Scope.READ_OWN},
+    ("POST", "/v1/voices"): {Scope.SUBMIT},
+    ("GET", "/v1/voices"): {Scope.READ_OWN},
+    ("DELETE", "/v1/voices/{voice_id}"): {Scope.SUBMIT},
+    ("GET", "/v1/models"): set(),
+    ("GET", "/v1/models/{model}"): set(),
+    ("OPTIONS", "/v1/uploads"): set(),
+    ("POST", "/v1/uploads"): {Scope.SUBMIT},
+    ("OPTIONS", "/v1/uploads/{upload_id}"): set(),
+    ("HEAD", "/v1/uploads/{upload_id}"): {Scope.SUBMIT},
+    ("PATCH", "/v1/uploads/{upload_id}"): {Scope.SUBMIT},
+    ("DELETE", "/v1/uploads/{upload_id}"): {Scope.SUBMIT},
+    ("POST", "/v1/uploads/{upload_id}"): {Scope.SUBMIT},
+    ("*", "/{path:.*}"): set(),
+}
+"""What each route wants, written once more: the table may not change by itself."""
+
+
+@pytest.fixture
+def overrides() -> dict[str, object]:
+    return {"metrics_public": False}
+
+
+@pytest.fixture
+async def session(server: Running) -> Any:
+    """A client without a token of its own."""
+    async with aiohttp.ClientSession(server.url) as session:
+        yield session
+
+
+async def key(server: Running, name: str, *scopes: Scope) -> dict[str, str]:
+    """The header of a new key."""
+    _, token = await server.service.keys.add(name, scopes or (Scope.SUBMIT, Scope.READ_OWN))
+    return {"Authorization": f"Bearer {token}"}
+
+
+def closed() -> list[Route]:
+    return [route for route in ROUTES if route.access.door is not Door.OPEN]
+
+
+def method_of(route: Route) -> str:
+    return "GET" if route.method == "*" else route.method
+
+
+def path_of(route: Route, ids: dict[str, str]) -> str:
+    path = NAMED.sub(lambda found: ids[found[1]], route.path)
+    return path.replace("{name:[^/]+}", "x.json").replace("{model}", "tiny").replace("{path:.*}", "v1/nothing")
+
+
+def test_what_each_route_wants_is_written_down() -> None:
+    """A route that is added says here, too, what a key needs for it."""
+    assert {(route.method, route.path): set(route.access.scopes) for route in closed()} == NEEDS
+
+
+async def test_each_route_with_each_scope(server: Running, session: aiohttp.ClientSession) -> None:
+    """403 where the key lacks a scope, and something else where it has what the route wants, on every closed route and
+    for each scope and each two of them."""
+    for number, scopes in enumerate(SCOPES):
+        header = await key(server, f"k{number}", *scopes)
+        for route in closed():
+            async with session.request(method_of(route), path_of(route, UNKNOWN), headers=header) as response:
+                good = NEEDS[route.method, route.path] <= implied(scopes)
+                assert (response.status != 403) is good, (route.method, route.path, scopes, response.status)
+                assert response.status != 401
+                if not good and method_of(route) != "HEAD":
+                    assert (await response.json())["error"]["code"] == "FORBIDDEN"
+
+
+async def made(server: Running, session: aiohttp.ClientSession, header: dict[str, str], owner: str) -> dict[str, str]:
+    """A job, an upload and a voice of a key."""
+    async with session.post("/v1/uploads", headers={**TUS, **header, "Upload-Length": "6"}) as response:
+        upload_id = response.headers["Location"].rpartition("/")[2]
+    status, job = await upload(session, file(b"speech"), **header)
+    assert status == 201, job
+    voice = server.context.voices.add("Ben", Voice((0.5, -0.25), "0123456789abcdef", 5.0), owner)
+    return {"job_id": job["workerJobId"], "upload_id": upload_id, "voice_id": voice.id}
+
+
+async def test_what_is_another_keys_is_not_there(server: Running, session: aiohttp.ClientSession) -> None:
+    """On every route with an id, found by walking the table: 404 in the words of an id that never was, and nothing
+    changes."""
+    alice, bob = await key(server, "alice"), await key(server, "bob")
+    owner = server.service.keys.all()[0].id
+    ids = await made(server, session, alice, owner)
+    named = [route for route in closed() if NAMED.search(route.path) and route.access.scopes]
+    assert len(named) >= 12
+    for route in named:
+        answers = []
+        for asked in (ids, UNKNOWN):
+            for headers in ({**bob, **TUS}, bob):
+                async with session.request(route.method, path_of(route, asked), headers=headers) as response:
+                    answers.append((response.status, await response.text()))
+        assert {status for status, _ in answers} == {404} and len({text for _, text in answers}) == 1, (route, answers)
+    async with session.get("/v1/jobs", headers=bob) as response:
+        assert (await response.json())["jobs"] == []
+    async with session.get("/v1/voices", headers=bob) as response:
+        assert (await response.json())["voices"] == []
+    async with session.get(f"/v1/jobs/{ids['job_id']}", headers=alice) as response:
+        assert (await response.json())["owner"] == "alice"
+    async with session.get("/v1/voices", headers=alice) as response:
+        assert [voice["id"] for voice in (await response.json())["voices"]] == [ids["voice_id"]]
+    async with session.head(f"/v1/uploads/{ids['upload_id']}", headers={**alice, **TUS}) as response:
+        assert response.status == 200
+
+
+async def test_read_all_sees_and_does_not_touch(
+    server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
+) -> None:
+    """Jobs of every key; to change them is 403. The admin may do both."""
+    alice = await key(server, "alice")
+    ids = await made(server, session, alice, server.service.keys.all()[0].id)
+    job = f"/v1/jobs/{ids['job_id']}"
+    await finished(client, ids["job_id"])
+    auditor = await key(server, "auditor", Scope.READ_ALL, Scope.SUBMIT)
+    for path in (job, f"{job}/outputs", f"{job}/events"):
+        async with session.get(path, headers=auditor) as response:
+            assert response.status == 200
+    async with session.get("/v1/jobs", headers=auditor) as response:
+        assert [one["owner"] for one in (await response.json())["jobs"]] == ["alice"]
+    for path in (job, f"/v1/voices/{ids['voice_id']}"):
+        async with session.delete(path, headers=auditor) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (403, "FORBIDDEN")
+    admin = await key(server, "admin", Scope.ADMIN)
+    for path in (job, f"/v1/voices/{ids['voice_id']}"):
+        async with session.delete(path, headers=admin) as response:
+            assert response.status == 204
+
+
+async def test_what_came_without_a_key_is_the_operators(
+    server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
+) -> None:
+    """WORKER_TOKEN sees everybody's jobs, and its own are nobody else's."""
+    alice = await key(server, "alice")
+    ids = await made(server, client, {}, OPERATOR)
+    await upload(session, file(b"speech"), **alice)
+    async with session.get(f"/v1/jobs/{ids['job_id']}", headers=alice) as response:
+        assert response.status == 404
+    async with client.get("/v1/jobs") as response:
+        assert [job["owner"] for job in (await response.json())["jobs"]] == ["alice", "operator"]
+
+
+async def test_the_same_idempotency_key_of_two_keys_is_two_jobs(
+    server: Running, session: aiohttp.ClientSession
+) -> None:
+    """On /v1/jobs and, where the bytes are the key, on OpenAI's route."""
+    headers = [await key(server, name) for name in ("alice", "bob")]
+    answers = [await upload(session, file(b"speech"), **header, Idempotency_Key="1") for header in headers * 2]
+    assert [status for status, _ in answers] == [201, 201, 200, 200]
+    assert [answers[n][1]["workerJobId"] == answers[n + 2][1]["workerJobId"] for n in (0, 1)] == [True, True]
+    assert answers[0][1]["workerJobId"] != answers[1][1]["workerJobId"]
+
+
+async def resumed(session: aiohttp.ClientSession, header: dict[str, str], **about: str) -> aiohttp.ClientResponse:
+    headers = {**TUS, **header, "Upload-Length": "6", "Content-Type": PATCH["Content-Type"]}
+    async with session.post(
+        "/v1/uploads", data=b"speech", headers={**headers, "Upload-Metadata": metadata(filename="a.wav", **about)}
+    ) as response:
+        assert response.status == 201
+        return response
+
+
+async def test_a_resumable_upload_becomes_its_keys_job(server: Running, session: aiohttp.ClientSession) -> None:
+    """By itself or by POST /v1/jobs; another key cannot make a job of it, and is not told that it is there."""
+    alice, bob = await key(server, "alice"), await key(server, "bob")
+    job_id = (await resumed(session, alice, submit="{}")).headers["Btworker-Job"]
+    upload_id = (await resumed(session, alice)).headers["Location"].rpartition("/")[2]
+    refusals = []
+    for one in (upload_id, UNKNOWN["upload_id"]):
+        async with session.post("/v1/jobs", json={"uploads": [one]}, headers=bob) as response:
+            refusals.append((response.status, await response.json()))
+    assert refusals[0] == refusals[1] and refusals[0][0] == 404
+    async with session.post("/v1/jobs", json={"uploads": [upload_id]}, headers=alice) as response:
+        second = await response.json()
+    for one in (job_id, second["workerJobId"]):
+        async with session.get(f"/v1/jobs/{one}", headers=alice) as response:
+            assert (await response.json())["owner"] == "alice"
+
+
+async def test_voices_are_known_to_their_key_alone(server: Running, session: aiohttp.ClientSession) -> None:
+    """Two keys may store the same name, and a job takes that of its own."""
+    alice, bob = await key(server, "alice"), await key(server, "bob")
+    for owner, number in zip([one.id for one in server.service.keys.all()], (0.25, 0.75), strict=True):
+        server.context.voices.add("Ben", Voice((number,), "0123456789abcdef", 5.0), owner)
+    for header, number in ((alice, 0.25), (bob, 0.75)):
+        status, job = await upload(
+            session, field("knownSpeakerNames", "Ben"), field("prompt", "hold"), file(b"speech"), **header
+        )
+        assert status == 201
+        copy = server.settings.data_dir / "jobs" / job["workerJobId"] / "in" / "voice.0.json"
+        assert json.loads(copy.read_text())["embedding"] == [number]
+
+
+async def test_a_key_cannot_have_the_workers_token_sent_somewhere(
+    server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
+) -> None:
+    """The job of a controller is the operator's alone, since WORKER_TOKEN goes along with its outputs: 403 even for a
+    key with every scope."""
+    for header in (await key(server, "alice"), await key(server, "root", *Scope)):
+        async with session.post("/v1/jobs", json=dispatch(), headers=header) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (403, "FORBIDDEN")
+    async with client.post("/v1/jobs", json=dispatch()) as response:
+        assert response.status == 201
+
+
+async def test_a_key_ends_with_the_next_request(server: Running, session: aiohttp.ClientSession) -> None:
+    """Revoked: 401, which says so to its holder; on an open route it is as good as none."""
+    alice = await key(server, "alice")
+    async with session.get("/v1/jobs", headers=alice) as response:
+        assert response.status == 200
+    await server.service.keys.revoke("alice")
+    async with session.get("/v1/jobs", headers=alice) as response:
+        assert response.status == 401 and response.headers["WWW-Authenticate"] == "Bearer"
+        assert "the key 'alice' is revoked" in (await response.json())["error"]["message"]
+    async with session.get("/health", headers=alice) as response:
+        assert response.status == 200
