@@ -51,7 +51,8 @@ def with_client(args: argparse.Namespace, work: Callable[[Client], Awaitable[int
         return asyncio.run(_run(url, token, work))
     except ClientError as error:
         if error.status == 401:
-            return _stop(f"the worker at {url} does not know this token: WORKER_TOKEN must be its own", EXIT_SERVER)
+            message = "WORKER_TOKEN must be its own, or that of a key"
+            return _stop(f"the worker at {url} does not know this token ({error.message}): {message}", EXIT_SERVER)
         return _stop(error.message, exit_code(error))
 
 

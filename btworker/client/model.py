@@ -65,6 +65,8 @@ class Job:
     status: JobStatus
     stage: str
     attempt: int
+    owner: str
+    """Name of the key that submitted it."""
     created_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
@@ -123,6 +125,7 @@ def _job(wire: Wire) -> Job:
         status=JobStatus(wire["status"]),
         stage=str(wire.get("stage") or ""),
         attempt=int(wire.get("attempt") or 0),
+        owner=str(wire.get("owner") or ""),
         created_at=_time(wire.get("createdAt")),
         started_at=_time(wire.get("startedAt")),
         finished_at=_time(wire.get("finishedAt")),

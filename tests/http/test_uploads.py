@@ -45,8 +45,8 @@ async def test_the_answer_is_the_job_with_its_location(client: aiohttp.ClientSes
         assert response.status == 201
         assert response.headers["Location"] == f"/v1/jobs/{job['workerJobId']}"
     assert set(job) == set(
-        "workerJobId controllerJobId status stage stageStartedAt createdAt startedAt finishedAt attempt queuePosition "
-        "waitingFor startsInSeconds etaSeconds progress options inputs outputs logs warnings timings gpu error "
+        "workerJobId controllerJobId owner status stage stageStartedAt createdAt startedAt finishedAt attempt "
+        "queuePosition waitingFor startsInSeconds etaSeconds progress options inputs outputs logs warnings timings gpu error "
         "delivery".split()
     )
     assert set(job["progress"]) == set(
