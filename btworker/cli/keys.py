@@ -25,7 +25,7 @@ from btworker.storage import DataFolder
 
 EXAMPLES = """\
 examples:
-  btworker keys add alice                     submits, and reads what it submitted
+  btworker keys add alice                  submits, and reads what it submitted
   btworker keys add nightly --scopes submit --expires 90d
   btworker keys add grafana --scopes metrics
   btworker keys revoke alice

@@ -46,8 +46,8 @@ async def test_the_answer_is_the_job_with_its_location(client: aiohttp.ClientSes
         assert response.headers["Location"] == f"/v1/jobs/{job['workerJobId']}"
     assert set(job) == set(
         "workerJobId controllerJobId owner status stage stageStartedAt createdAt startedAt finishedAt attempt "
-        "queuePosition waitingFor startsInSeconds etaSeconds progress options inputs outputs logs warnings timings gpu error "
-        "delivery".split()
+        "queuePosition waitingFor startsInSeconds etaSeconds progress options inputs outputs logs warnings timings gpu "
+        "error delivery".split()
     )
     assert set(job["progress"]) == set(
         "percent currentFileIndex totalFiles currentFile chunkIndex totalChunks "
