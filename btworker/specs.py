@@ -47,6 +47,8 @@ class EngineSettings:
     """Seconds of audio from which on other children may help with a recording; 0 = never."""
     batch_size: int = 0
     """Windows decoded at once; 0 = as many as there is memory for."""
+    cuda_graphs: bool = True
+    """Steps are recorded as CUDA graphs."""
     diarization_device: str = "auto"
     diarization_pipeline: Path | None = None
     """The operator's folder with a pyannote pipeline; None stands for the pretrained one."""
@@ -78,6 +80,7 @@ class EngineSettings:
             threads=threads,
             spread_s=settings.spread_minutes * 60,
             batch_size=settings.batch_size,
+            cuda_graphs=settings.cuda_graphs,
             diarization_device=settings.diarization_device,
             diarization_pipeline=settings.diarization_pipeline,
             diarization_block_s=settings.diarization_block_minutes * 60,

@@ -13,7 +13,7 @@ import pynvml
 from btworker.cli.checks import Check, Verdict
 from btworker.config import Settings, child_environment
 from btworker.gpu_support import Problem, TorchFacts, ask_driver, judge, nvml
-from btworker.pool.devices import find_gpus
+from btworker.pool.devices import NO_NVML, find_gpus
 from btworker.specs import Device
 
 PROBE = "btworker.engine.stack.gpu_probe"
@@ -31,7 +31,7 @@ def gpu_checks(settings: Settings) -> Iterator[Check]:
     if not gpus:
         yield _without(settings)
         return
-    yield Check("driver", Verdict.OK, f"NVIDIA {_driver()}, {len(gpus)} GPU(s)")
+    yield _driver(len(gpus))
     yield from _torch_on(gpus)
 
 
@@ -74,9 +74,10 @@ def probe(gpu: Device) -> TorchFacts | str:
     return TorchFacts(**{**said, "architectures": tuple(said["architectures"])})
 
 
-def _driver() -> str:
+def _driver(count: int) -> Check:
     try:
         with nvml():
-            return str(pynvml.nvmlSystemGetDriverVersion())
+            return Check("driver", Verdict.OK, f"NVIDIA {pynvml.nvmlSystemGetDriverVersion()}, {count} GPU(s)")
     except pynvml.NVMLError as error:
-        return f"driver ({error})"
+        found = f"{count} GPU(s), without metrics and temperatures: NVML does not answer ({error})"
+        return Check("driver", Verdict.WARN, found, NO_NVML)

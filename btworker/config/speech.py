@@ -71,6 +71,10 @@ class SpeechSettings(BaseSettings):
     batch_size: int = Field(0, ge=0, le=512, validation_alias=env("WORKER_BATCH_SIZE"))
     """Windows of up to 30 s that a child decodes at once; 0 = as many as its memory has room for, 64 on a GPU and 16 on
     a CPU at most. It is halved by itself when a GPU's memory runs out."""
+    cuda_graphs: bool = Field(True, validation_alias=env("WORKER_CUDA_GRAPHS"))
+    """Steps of decoding are recorded as CUDA graphs when a model is loaded (seconds, and some hundred MB of the GPU).
+    False: hundreds of kernels are launched one by one, at about half the speed and with the same texts; for a driver
+    that cannot record them, which the log calls `cuda_graphs_off`."""
     keyword_bonus: float = Field(2.0, ge=0, le=MOST_BONUS, validation_alias=env("WORKER_KEYWORD_BONUS"))
     """What each token of a job's keyword gains while its text is decoded, in the unit of log-probabilities (2 makes it
     7 times as likely); 0 = nothing. docs/quality.md has what it brings, and what more of it costs."""

@@ -90,11 +90,13 @@ class WhisperEngine:
         """Decode windows of another child's recording; see the protocol in pool/engine_api.py."""
         from btworker.engine.asr.spread.helping import help_with
         from btworker.engine.asr.spread.shares import Shares
+        from btworker.engine.stack.gpu_turns import enter_thread
 
         assert self.equipment is not None  # noqa: S101 - as above
         with self.equipment.models.lease_if_loaded(task.options.model) as model:
             if model is None:
                 return False
+            enter_thread(model.device)
             try:
                 with (
                     translated(),

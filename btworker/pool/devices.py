@@ -4,16 +4,26 @@ GPUs are told to children by UUID, so that neither their order nor a GPU that di
 """
 
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import pynvml
 
 from btworker.gpu_support import nvml
+from btworker.logs import get_logger
 from btworker.specs import Device
 
+log = get_logger()
+
 CPU = Device("cpu")
+KERNEL = Path("/proc/driver/nvidia/gpus")
+"""Where NVIDIA's driver lists its GPUs, also in a container without NVML."""
+NO_NVML = "NVIDIA's management library is not here; in a container: NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+_NAMES_A_GPU = re.compile(r"\s*(\d|GPU-|MIG-)")
+"""What CUDA_VISIBLE_DEVICES has unless it hides all GPUs."""
 DeviceChoice = Literal["auto", "cuda", "cpu"]
 T = TypeVar("T")
 _NOT_TOLD = (
@@ -39,14 +49,23 @@ class GpuReading:
     temperature_c: int | None = None
 
 
-def find_gpus(selection: str | None) -> tuple[Device, ...]:
-    """The NVIDIA GPUs of this box that CUDA_VISIBLE_DEVICES (`selection`) allows; empty without a driver."""
+def find_gpus(selection: str | None, *, kernel: Path = KERNEL) -> tuple[Device, ...]:
+    """Find the NVIDIA GPUs of this box that CUDA_VISIBLE_DEVICES (`selection`) allows; empty where there is none.
+
+    A GPU that is lost is left out, and hides no other. Where none of those that are there answers: a device without a
+    UUID, whose child says why it cannot work; never the CPU in silence.
+    """
     try:
         with nvml():
-            gpus = tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError:
-        return ()
-    return select(gpus, selection)
+            found = tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
+    except pynvml.NVMLError as error:
+        found = tuple(_gpus_of_the_kernel(kernel))
+        if found:
+            log.warning("nvml_unavailable", reason=str(error), message=f"GPUs have no metrics: {NO_NVML}")
+    usable = tuple(gpu for gpu in select(found, selection) if gpu.uuid is not None)
+    if usable or all(gpu.uuid is not None for gpu in found):
+        return usable
+    return (Device("cuda"),) if selection is None or _NAMES_A_GPU.match(selection) else ()
 
 
 def select(gpus: Sequence[Device], selection: str | None) -> tuple[Device, ...]:
@@ -143,8 +162,24 @@ def _told(question: Callable[[], T]) -> T | None:
 
 
 def _gpu(index: int) -> Device:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    return Device("cuda", pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle), index)
+    """Ask for one GPU; it has no UUID where it does not answer."""
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        return Device("cuda", pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle), index)
+    except pynvml.NVMLError as error:
+        log.warning("gpu_lost", gpu=index, reason=str(error), message="this GPU is left out; see the kernel's log")
+        return Device("cuda", index=index)
+
+
+def _gpus_of_the_kernel(folder: Path) -> Iterator[Device]:
+    """Read the list of the driver in the kernel, in PCI bus order as NVML counts."""
+    for index, path in enumerate(sorted(folder.glob("*/information"))):
+        try:
+            facts = dict(re.findall(r"^([^:]+?)\s*:\s*(.+?)\s*$", path.read_text(), re.MULTILINE))
+        except OSError:
+            facts = {}
+        uuid = facts.get("GPU UUID", "")
+        yield Device("cuda", uuid if re.fullmatch(r"GPU-[0-9a-f-]{36}", uuid) else None, facts.get("Model"), index)
 
 
 def _named(gpus: Sequence[Device], name: str) -> Device | None:

@@ -8,6 +8,7 @@ import torch
 import whisper
 
 from btworker.engine.asr.decoding.decoder import Decoder
+from btworker.engine.asr.decoding.favoured import NO_TERMS
 from btworker.engine.asr.decoding.lane import Lane, Start
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import Decoded, chances
@@ -98,5 +99,5 @@ def test_a_step_waits_for_nothing(pair: Pair, temperature: float) -> None:
     with no_syncs():
         for _ in range(8):
             lane.step(rows)
-        lane._step(rows, lane.farthest(rows), hot=temperature > 0)
+        lane._step(rows, lane.farthest(rows), hot=temperature > 0, widths=NO_TERMS)
     assert lane.tokens_of(0).tokens

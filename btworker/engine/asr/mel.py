@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 
 from btworker.engine.cooperate.ticket import checkpoint
+from btworker.engine.stack.complex_numbers import magnitude
 
 CHUNK_FRAMES = 12_000
 """Frames at a time in the first pass: two minutes, about 50 MB."""
@@ -73,7 +74,7 @@ def _power(
     sound = torch.from_numpy(_stretch(samples, first, first + (count - 1) * HOP_LENGTH + N_FFT)).to(device)
     hann = torch.hann_window(N_FFT, device=device)
     stft = torch.stft(sound, N_FFT, HOP_LENGTH, window=hann, center=False, return_complex=True)
-    power: torch.Tensor = mel_filters(sound.device, n_mels) @ (stft.abs() ** 2)
+    power: torch.Tensor = mel_filters(sound.device, n_mels) @ (magnitude(stft) ** 2)
     return power
 
 

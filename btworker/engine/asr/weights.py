@@ -30,6 +30,7 @@ from btworker.checkpoints import (
 from btworker.engine.asr.alignment_heads import AlignmentHeads, HeadsError, find_heads
 from btworker.engine.asr.checkpoint_file import CheckpointError
 from btworker.engine.asr.decoding.decoder import Decoder
+from btworker.engine.asr.decoding.graphs import Recording
 from btworker.engine.asr.decoding.network import MisfitError, Network
 from btworker.engine.asr.decoding.rules import Vocabulary
 from btworker.engine.asr.formats.checkpoint import Checkpoint
@@ -103,17 +104,21 @@ def load_model(
     tokens = checkpoint.tokens
     tokenizer = tokens.tokenizer()
     batch_size = settings.batch_size or _fitting_batch_size(network)
+    if path.is_dir() and (licence := forbids_commerce(path)):
+        log.warning("model_forbids_commercial_use", model=name, licence=licence)
+    vocabulary = Vocabulary.of(tokenizer, suppressed=tokens.suppressed, blank=tokens.blank, unnamed=tokens.unnamed)
+    recording = Recording.on(device, wanted=settings.cuda_graphs)
+    decoder = Decoder(network, tokenizer, batch_size=batch_size, vocabulary=vocabulary, recording=recording)
+    if device.type == "cuda":  # on a CPU, memory of places that nobody uses stays untouched
+        decoder.prepare()
     log.info(
         "model_loaded",
         model=name,
         dtype=str(network.dtype).removeprefix("torch."),
-        batchSize=batch_size,
+        batchSize=decoder.batch_size,
         alignmentHeads=heads.to_dict(),
+        cudaGraphs=recording.is_on,
     )
-    if path.is_dir() and (licence := forbids_commerce(path)):
-        log.warning("model_forbids_commercial_use", model=name, licence=licence)
-    vocabulary = Vocabulary.of(tokenizer, suppressed=tokens.suppressed, blank=tokens.blank, unnamed=tokens.unnamed)
-    decoder = Decoder(network, tokenizer, batch_size=batch_size, vocabulary=vocabulary)
     return Model(name, sha256, network, decoder, SpeechDetector(device), heads, tokens)
 
 

@@ -23,6 +23,7 @@ from btworker.engine.diarization.pipeline import accelerated, annotations, embed
 from btworker.engine.diarization.source import batch_sizes, diarization_device
 from btworker.engine.diarization.speakers import in_order_of_appearance, names_by_appearance, renamed_alike
 from btworker.engine.stack.faults import translate
+from btworker.engine.stack.gpu_turns import enter_thread, release_cached_memory
 from btworker.errors import ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
@@ -161,6 +162,7 @@ class Diarizer:
         return _block_turns(ordinary, exclusive, centroids, offset_s=first / SAMPLE_RATE)
 
     def _apply(self, file: dict[str, Any], limits: dict[str, int], hook: Callable[..., None]) -> Any:
+        enter_thread(torch.device(self.device))
         with_centroids = {} if hasattr(self.pipeline, "legacy") else {"return_embeddings": True}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy's about speakers too short to be embedded; the stage has its own
@@ -180,7 +182,7 @@ class Diarizer:
             return False
         self._set_batches(max(1, before[0] // 2), max(1, before[1] // 2))
         if self.device.startswith("cuda"):
-            torch.cuda.empty_cache()
+            release_cached_memory()
         return True
 
 

@@ -27,6 +27,7 @@ from btworker.engine.job.results import StageClock, write_outputs
 from btworker.engine.job.speaker_stage import SpeakerStage
 from btworker.engine.job.text_run import Shared, fill_batches
 from btworker.engine.sound.ffmpeg import room_bytes
+from btworker.engine.stack.gpu_turns import enter_thread
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import ENROLL, Stage
 from btworker.logs import get_logger
@@ -66,6 +67,7 @@ class Attempt:
             if task.options.vad_enabled and task.options.decode == "exact":
                 yield self._events.warned(NO_VAD)
             model = yield from self._borrow_model(cleanup)
+            enter_thread(model.device)
             if task.options.task == ENROLL:
                 yield from self._enroll(model)
                 return

@@ -16,6 +16,7 @@ from btworker.engine.job.model_slot import ModelSlot
 from btworker.engine.sound.pool import SoundPool
 from btworker.engine.sound.process import runs_confined
 from btworker.engine.stack.faults import translated
+from btworker.engine.stack.gpu_turns import release_cached_memory
 from btworker.engine.stack.surroundings import Surroundings
 from btworker.ffmpeg import find_ffmpeg
 from btworker.specs import WorkerSpec
@@ -74,6 +75,6 @@ def _load_model(name: str, spec: WorkerSpec, hashes: Hashes, tell: Tell) -> Mode
     gc.collect()
     on_gpu = spec.device.kind == "cuda"
     if on_gpu:
-        torch.cuda.empty_cache()
+        release_cached_memory()
     with translated():
         return load_model(name, spec.settings, torch.device("cuda:0" if on_gpu else "cpu"), tell, hashes)

@@ -6,8 +6,29 @@ from contextlib import contextmanager
 
 from btworker.errors import BtworkerError, ErrorCode
 
-GPU_WORDS = ("CUDA", "cuDNN", "CUBLAS", "cublas", "NVRTC", "device-side assert", "Triton Error")
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+GPU_WORDS = (
+    "CUDA",
+    "cuDNN",
+    "CUBLAS",
+    "cublas",
+    "cuFFT",
+    "CUFFT",
+    "cuSOLVER",
+    "NVRTC",
+    "nvrtc",
+    "NVML",
+    "device-side assert",
+    "Triton Error",
+    "unable to find an engine to execute",
+)
+MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUFFT_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 @contextmanager

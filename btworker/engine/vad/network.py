@@ -27,6 +27,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 
+from btworker.engine.stack.complex_numbers import magnitude
 from btworker.engine.vad.spans import FRAME
 
 CONTEXT = 64
@@ -130,7 +131,7 @@ class SpeechNetwork:
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
         pieces = F.pad(frames, (0, _MIRRORED), "reflect").unfold(1, _FFT, _HOP)
         # the network's own basis is a Hann window and a Fourier transform, which is quicker than its convolution
-        features: torch.Tensor = torch.fft.rfft(pieces * self._hann).abs().transpose(1, 2)
+        features: torch.Tensor = magnitude(torch.fft.rfft(pieces * self._hann)).transpose(1, 2)
         for weight, bias, stride in self._convolutions:
             features = F.conv1d(features, weight, bias, stride=stride, padding=1).relu_()
         return features.squeeze(2)

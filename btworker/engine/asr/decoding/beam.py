@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from btworker.engine.asr.decoding.favoured import Favoured
+from btworker.engine.asr.decoding.graphs import Recording
 from btworker.engine.asr.decoding.lane import Lane, RowTokens, Start
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.rules import TokenRules
@@ -70,8 +71,16 @@ class Choice:
 class BeamLane(Lane):
     """Room for `windows` windows of `beams` beams each."""
 
-    def __init__(self, network: Network, rules: TokenRules, *, windows: int, beams: int) -> None:
-        super().__init__(network, rules, windows=windows, beams=beams)
+    def __init__(
+        self,
+        network: Network,
+        rules: TokenRules,
+        *,
+        windows: int,
+        beams: int,
+        recording: Recording | None = None,
+    ) -> None:
+        super().__init__(network, rules, windows=windows, beams=beams, recording=recording)
         self._searches: list[Search | None] = [None] * windows
 
     def restart(self, window: int, start: Start) -> None:

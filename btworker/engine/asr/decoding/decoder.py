@@ -6,18 +6,20 @@ round serves them all. A round encodes what is needed, fills the lanes, makes st
 that cannot be believed is decoded again at the next temperature, in its place, with the sound that is there.
 """
 
+import math
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from whisper.utils import compression_ratio
 
-from btworker.engine.asr.decoding.alignment import Text, align
 from btworker.engine.asr.decoding.beam import BeamLane
+from btworker.engine.asr.decoding.finishing import Finishing, not_finite
+from btworker.engine.asr.decoding.graphs import Recording
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.places import LanguageEntry, Places, TextEntry
@@ -25,6 +27,7 @@ from btworker.engine.asr.decoding.requests import Decoded, Encoded, LanguageRequ
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.asr.decoding.trie import TrieMaker
 from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.stack.gpu_turns import release_cached_memory
 from btworker.logs import get_logger
 
 log = get_logger()
@@ -42,14 +45,23 @@ class Decoder:
     """Decodes windows of one model, at most `batch_size` at once."""
 
     def __init__(
-        self, network: Network, tokenizer: Any, *, batch_size: int, vocabulary: Vocabulary | None = None
+        self,
+        network: Network,
+        tokenizer: Any,
+        *,
+        batch_size: int,
+        vocabulary: Vocabulary | None = None,
+        recording: Recording | None = None,
     ) -> None:
-        """`vocabulary` is that of a checkpoint with lists of its own; None: the tokenizer's."""
+        """`vocabulary` is that of a checkpoint with lists of its own; None: the tokenizer's. `recording` says whether
+        steps are recorded; None: where the device can."""
         self._network = network
+        self._recording = recording or Recording.on(network.device)
         self._tokenizer = tokenizer
         self._rules = TokenRules(vocabulary or Vocabulary.of(tokenizer), network.dims.n_vocab, network.device)
         self.tries = TrieMaker(tokenizer, banned=self._rules.vocabulary.suppressed, size=network.dims.n_vocab)
         """Makes TextRequest.terms."""
+        self._finishing = Finishing(network, tokenizer)
         self._batch_size = batch_size
         self._turn = threading.Lock()
         self._language_queue: deque[LanguageEntry] = deque()
@@ -70,6 +82,22 @@ class Decoder:
     def text_positions(self) -> int:
         """Most tokens of a prompt and a text together."""
         return int(self._network.dims.n_text_ctx)
+
+    @torch.inference_mode()
+    def prepare(self) -> None:
+        """Make the places of greedy decoding and record their steps, before the first window comes; fewer of them where
+        memory is short. Raises torch.cuda.OutOfMemoryError where there is none for a single one."""
+        while not self._is_prepared():
+            self._halve()
+
+    def _is_prepared(self) -> bool:
+        try:
+            self._places(1).lane.record_steps()
+        except torch.cuda.OutOfMemoryError:
+            if self._batch_size == 1:
+                raise
+            return False
+        return True
 
     def detect_language(self, task: LanguageRequest) -> Ticket[Encoded]:
         """Queue a window whose language is to be detected."""
@@ -110,6 +138,14 @@ class Decoder:
     @torch.inference_mode()
     def _round(self) -> None:
         """Make one round. What goes wrong in it is raised to everyone by their tickets, the driver among them."""
+        error = self._try_round()
+        if isinstance(error, torch.cuda.OutOfMemoryError) and self._batch_size > 1:
+            self._halve()
+        elif error is not None:
+            self._fail(error)
+
+    def _try_round(self) -> Exception | None:
+        """Make one round; return what goes wrong, without its traceback: its frames hold the lanes and their memory."""
         try:
             self._forget_canceled()
             self._encode_next()
@@ -117,12 +153,11 @@ class Decoder:
             for places in self._lanes.values():
                 if places.seated:
                     done = places.step(STEPS_PER_ROUND[self._network.device.type])
-                    self._finish(places, done)
+                    self._text_queue.extendleft(self._finishing.finish(places, done))
         except Exception as error:  # noqa: BLE001 - an edge: nobody is left waiting, whoever drove
-            if isinstance(error, torch.cuda.OutOfMemoryError) and self._batch_size > 1:
-                self._halve()
-            else:
-                self._fail(error)
+            log.warning("decoder_failed", exception="".join(traceback.format_exception(error)))
+            return _without_frames(error)
+        return None
 
     def _clear(self) -> list[TextEntry]:
         """Forget all windows on their way and return them."""
@@ -144,7 +179,7 @@ class Decoder:
         """Begin again with half as many places, for good."""
         self._batch_size //= 2
         entries = self._clear()
-        torch.cuda.empty_cache()
+        release_cached_memory()
         log.warning("batch_halved", batchSize=self._batch_size)
         self._text_queue.extend(TextEntry(entry.task, entry.ticket, tries=entry.tries) for entry in entries)
 
@@ -164,7 +199,10 @@ class Decoder:
             features = self._encode([entry.task.mel for entry in asked])
             languages = _language_probabilities(self._network, self._tokenizer, features)
             for entry, encoded, probable in zip(asked, features, languages, strict=True):
-                entry.ticket.resolve(Encoded(encoded, probable))
+                if all(map(math.isfinite, probable.values())):
+                    entry.ticket.resolve(Encoded(encoded, probable))
+                else:
+                    entry.ticket.fail(not_finite(self._network.device))
         if self._text_queue and not self._text_queue[0].is_encoded and self._places(self._text_queue[0].beams).free:
             next_ones = [entry for entry in self._text_queue if not entry.is_encoded][:at_once]
             encoded = self._encode([entry.task.sound for entry in next_ones])
@@ -198,67 +236,15 @@ class Decoder:
         if beams not in self._lanes:
             windows = max(1, self._batch_size // beams)
             kind: Callable[..., Lane] = Lane if beams == 1 else BeamLane
-            lane = kind(self._network, self._rules, windows=windows, beams=beams)
+            lane = kind(self._network, self._rules, windows=windows, beams=beams, recording=self._recording)
             self._lanes[beams] = Places(lane, no_speech=self._tokenizer.no_speech)
         return self._lanes[beams]
 
-    def _finish(self, places: Places, done: list[int]) -> None:
-        """Answer what is acceptable, or the last try; decode the others again."""
-        entries = dict(places.seated)
-        accepted: list[tuple[int, Decoded, Text | None]] = []
-        for place in done:
-            entry = entries[place]
-            decoded = self._decoded(entry, places, place)
-            if entry.is_last_try or not entry.task.unacceptable(decoded):
-                accepted.append((place, decoded, entry.task.to_align(decoded)))
-            else:
-                self._again(entry, places, place)
-        for place in set(places.due_for_loop_check()).difference(done):
-            self._give_up_hopeless(entries[place], places, place)
-        self._answer(places, entries, accepted)
 
-    def _give_up_hopeless(self, entry: TextEntry, places: Places, place: int) -> None:
-        """Try again at once where a text loops: it would go on to its limit, and then be decoded again."""
-        hopeless = entry.task.hopeless
-        if hopeless is not None and not entry.is_last_try:
-            text = self._tokenizer.decode(list(places.tokens_of(place).tokens))
-            if hopeless(text):
-                self._again(entry, places, place)
-
-    def _decoded(self, entry: TextEntry, places: Places, place: int) -> Decoded:
-        row = places.tokens_of(place)
-        text = self._tokenizer.decode(list(row.tokens)).strip()
-        return Decoded(
-            tokens=row.tokens,
-            text=text,
-            avg_logprob=row.sum_logprob / (len(row.tokens) + 1),
-            no_speech_prob=entry.no_speech_prob,
-            temperature=entry.temperature,
-            compression_ratio=compression_ratio(text),
-            logprobs=row.logprobs,
-        )
-
-    def _again(self, entry: TextEntry, places: Places, place: int) -> None:
-        beams = entry.beams
-        entry.tries += 1
-        if entry.beams == beams:
-            places.begin(place)
-        else:  # from the beams' lane to the one for samples
-            places.leave(place)
-            self._text_queue.appendleft(entry)
-
-    def _answer(
-        self, places: Places, entries: dict[int, TextEntry], accepted: list[tuple[int, Decoded, Text | None]]
-    ) -> None:
-        aligning = [(place, text) for place, _, text in accepted if text is not None]
-        alignments = {}
-        if aligning:
-            sound = places.sound([place for place, _ in aligning])
-            found = align(self._network, [text for _, text in aligning], sound, end=self._tokenizer.eot)
-            alignments = dict(zip([place for place, _ in aligning], found, strict=True))
-        for place, decoded, _ in accepted:
-            places.leave(place)
-            entries[place].ticket.resolve(decoded.aligned(alignments.get(place)))
+def _without_frames(error: Exception) -> Exception:
+    """Cut off what holds the frames in which an error was raised, or others that led to it."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _drop_canceled(queue: "deque[LanguageEntry] | deque[TextEntry]") -> None:

@@ -1,17 +1,26 @@
 """Steps as CUDA graphs: hundreds of small kernels launched as one, where launching each takes longer than running it.
 
-A graph is bound to its sizes, so that there is one for each bucket of windows and of the past's length. The first step
-of a bucket runs as usual and is recorded for the next ones.
+A graph is bound to its sizes, so that there is one for each bucket of windows and of the past's length. They are
+recorded when the model is loaded; what only some jobs need, at its first step. Where a step cannot be recorded, all go
+on without: slower, with the same texts.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any, Protocol
 
 import torch
 
+from btworker.engine.stack.gpu_turns import gpu_turn
+from btworker.logs import get_logger
+
+log = get_logger()
 WINDOWS = (1, 2, 4, 8, 16, 24, 32, 48)
 """Sizes of a batch, besides a lane's whole room; places in excess stand still."""
 REACH = 128
 """Positions by which the past grows from bucket to bucket; those in excess are masked."""
+Step = Callable[[], None]
+"""Reads nothing back; its tensors stay where they are."""
 
 
 def bucket(windows: int, reach: int, *, room: int, longest: int) -> tuple[int, int]:
@@ -20,23 +29,117 @@ def bucket(windows: int, reach: int, *, room: int, longest: int) -> tuple[int, i
     return size, min(-(-reach // REACH) * REACH, longest)
 
 
-class Graphs:
-    """The recorded steps of one lane; they share their memory, since only one runs at a time."""
+def buckets(*, room: int, longest: int) -> Iterator[tuple[int, int]]:
+    """List all sizes that `bucket` chooses, the largest first: the memory of its graph does for the others."""
+    reaches = sorted({min(reach, longest) for reach in range(REACH, longest + REACH, REACH)}, reverse=True)
+    for size in sorted({room, *(size for size in WINDOWS if size < room)}, reverse=True):
+        for reach in reaches:
+            yield size, reach
 
-    def __init__(self) -> None:
-        self._recorded: dict[Hashable, torch.cuda.CUDAGraph] = {}
+
+class Recorder(Protocol):
+    """What records steps."""
+
+    def record(self, step: Step) -> Step:
+        """Record a step without running it; return what runs it. Raises RuntimeError where it cannot be recorded."""
+
+
+class CudaRecorder:
+    """CUDA graphs that share their memory, since only one of them runs at a time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool = torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
-    def run(self, key: Hashable, step: Callable[[], None]) -> None:
-        """Run a step that reads nothing back, and whose tensors stay where they are."""
-        known = self._recorded.get(key)
-        if known is not None:
-            known.replay()  # type: ignore[no-untyped-call]
-            return
-        step()
-        torch.cuda.synchronize()
+    def record(self, step: Step) -> Step:
+        """See Recorder. Not by torch.cuda.graph: that waits for the device and empties the cache at each capture, and
+        leaves the thread on the stream of a capture that failed."""
         graph = torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
-        # other threads may be at work on the same GPU: only what this one does is recorded
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            step()
-        self._recorded[key] = graph
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(self._stream):
+            # other threads may be at work on the same GPU: only what this one does is recorded
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")  # type: ignore[no-untyped-call]
+            with ExitStack() as unless_recorded:
+                unless_recorded.callback(self._abandon, graph)
+                step()
+                graph.capture_end()  # type: ignore[no-untyped-call]
+                unless_recorded.pop_all()
+        replay: Step = graph.replay
+        return replay
+
+    def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
+        """End a capture that failed. Where it is invalid, torch leaves its allocator in it: no memory could ever be
+        given back."""
+        with suppress(RuntimeError):
+            graph.capture_end()  # type: ignore[no-untyped-call]
+        names = ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool")  # torch 2.11, torch 2.2
+        leave = next((getattr(torch._C, name) for name in names if hasattr(torch._C, name)), None)  # noqa: SLF001
+        if leave is not None:
+            with suppress(RuntimeError):  # it was left
+                leave(self._stream.device_index, self._pool)
+
+
+class Recording:
+    """Whether steps are recorded, and by what: until one cannot be, for all lanes of a model."""
+
+    def __init__(self, recorder: Callable[[], Recorder] | None) -> None:
+        """`recorder` makes one for a lane; None: steps run as they are."""
+        self._recorder = recorder
+
+    @classmethod
+    def on(cls, device: torch.device, *, wanted: bool = True) -> "Recording":
+        """Make that of a device: CUDA graphs on a GPU."""
+        return cls((lambda: CudaRecorder(device)) if wanted and device.type == "cuda" else None)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether steps are recorded."""
+        return self._recorder is not None
+
+    def recorder(self) -> Recorder | None:
+        """Make the recorder of a lane."""
+        return None if self._recorder is None else self._recorder()
+
+    def turn_off(self, error: RuntimeError) -> None:
+        """Record nothing any more."""
+        self._recorder = None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        message = "steps run without CUDA graphs, at about half the speed; WORKER_CUDA_GRAPHS=0 does so from the start"
+        log.warning("cuda_graphs_off", reason=reason, message=message)
+
+
+class Graphs:
+    """The recorded steps of one lane."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._recorder = recording.recorder()
+        self._recorded: dict[Hashable, Step] = {}
+
+    def forget(self, void: Callable[[Any], bool]) -> None:
+        """Drop the steps of these keys: tensors that they read are no more where they were."""
+        self._recorded = {key: step for key, step in self._recorded.items() if not void(key)}
+
+    def run(self, key: Hashable, step: Step) -> None:
+        """Run a step, recorded for the next ones of this key."""
+        recorded = self._recorded.get(key)
+        if recorded is None:
+            self.prepare(key, step)
+        else:
+            recorded()
+
+    def prepare(self, key: Hashable, step: Step) -> None:
+        """Run a step as it is, which loads its kernels, and record it. Raises torch.cuda.OutOfMemoryError."""
+        step()
+        if self._recorder is None or not self._recording.is_on:
+            return
+        try:
+            with gpu_turn():
+                self._recorded[key] = self._recorder.record(step)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self._recorded.clear()
+            self._recorder = None
+            self._recording.turn_off(error)

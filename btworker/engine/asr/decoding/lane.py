@@ -6,12 +6,13 @@ beam search (beam.py). Windows in use stand at the front. A step reads nothing b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from btworker.engine.asr.decoding.favoured import Favoured, TermTables, Widths
-from btworker.engine.asr.decoding.graphs import Graphs, bucket
+from btworker.engine.asr.decoding.favoured import NO_TERMS, Favoured, TermTables, Widths
+from btworker.engine.asr.decoding.graphs import Graphs, Recording, bucket, buckets
 from btworker.engine.asr.decoding.memory import untouched_zeros
 from btworker.engine.asr.decoding.network import KeysValues, Network
 from btworker.engine.asr.decoding.retreat import Retreat
@@ -49,7 +50,16 @@ class RowTokens:
 class Lane:
     """Room for `windows` windows of `beams` rows each."""
 
-    def __init__(self, network: Network, rules: TokenRules, *, windows: int, beams: int = 1) -> None:
+    def __init__(
+        self,
+        network: Network,
+        rules: TokenRules,
+        *,
+        windows: int,
+        beams: int = 1,
+        recording: Recording | None = None,
+    ) -> None:
+        """`recording` is that of the device where it is None. Steps of beams are not recorded."""
         dims, device, dtype = network.dims, network.device, network.dtype
         rows, width = windows * beams, dims.n_text_state // dims.n_text_head
         self.network = network
@@ -80,22 +90,41 @@ class Lane:
         self.retreat = Retreat(self.length, (self.sum_logprob, self.done, *history, *self.terms.row_state))
         self.reach = [0] * windows
         """How far each window's rows may have got, known without asking the device."""
+        self._written = [0] * windows
+        """Positions that its rows may have written before they began anew."""
         self.hot = [False] * windows
         """Whether the window is sampled."""
         self._every_row = torch.arange(rows, device=device)
-        self._graphs = Graphs() if device.type == "cuda" and beams == 1 else None
+        self._recording = recording or Recording.on(device)
+        self._graphs = Graphs(self._recording) if self._recording.is_on and beams == 1 else None
 
     def _rows(self, window: int) -> slice:
         return slice(window * self.beams, (window + 1) * self.beams)
 
+    def record_steps(self) -> None:
+        """Record the steps of all sizes, which also loads their kernels. Those with terms: when they come."""
+        if self._graphs is not None:
+            for windows, reach in buckets(room=self.windows, longest=self.network.dims.n_text_ctx):
+                for hot in (True, False):
+                    step = partial(self._step, windows, reach, hot=hot, widths=NO_TERMS)
+                    self._graphs.prepare((windows, reach, hot, NO_TERMS), step)
+
     def place(self, windows: Sequence[int], sound: list[KeysValues], own: list[KeysValues]) -> None:
-        """Give windows their sound and what their rows have read of their starts; tensors of shape (2, n, …)."""
+        """Give windows their sound and what their rows have read of their starts; tensors of shape (2, n, …).
+
+        What rows before them wrote beyond is cleared: it is masked, but a NaN times 0 is a NaN.
+        """
         at = torch.tensor(windows, device=self.network.device)
         rows = (at[:, None] * self.beams + torch.arange(self.beams, device=at.device)).flatten()
         length = own[0].shape[3]
+        written = max(max(self._written[window], self.reach[window]) for window in windows)
         for kept, new, past, read in zip(self.sound, sound, self.own, own, strict=True):
             kept[:, at] = new
             past[:, rows, :, :length] = read.repeat_interleave(self.beams, dim=1)
+            if written > length:
+                past[:, rows, :, length:written] = 0
+        for window in windows:
+            self._written[window], self.reach[window] = length, 0
 
     def restart(self, window: int, start: Start) -> None:
         """Begin a window anew. What its rows have read of their start, and its sound, stay where they are."""
@@ -110,8 +139,9 @@ class Lane:
         self.history.restart(rows)
         self.history.timed[rows] = start.timed
         if self.terms.place(window, rows, start.terms) and self._graphs is not None:
-            self._graphs = Graphs()
+            self._graphs.forget(lambda key: key[-1] != NO_TERMS)
         self.retreat.restart(rows)
+        self._written[window] = max(self._written[window], self.reach[window])
         self.reach[window] = count
         self.hot[window] = start.chances is not None
         if start.chances is not None:
@@ -245,3 +275,4 @@ class Lane:
         for tensor in (*state, self.started, *further):
             tensor[new] = tensor[old]
         self.reach[target], self.hot[target] = self.reach[source], self.hot[source]
+        self._written[target] = self._written[source]

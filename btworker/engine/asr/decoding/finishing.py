@@ -1,0 +1,104 @@
+"""What becomes of windows whose text is at its end: it is answered, with the times of its words where those are wanted,
+or decoded again at the next temperature where it cannot be believed.
+"""
+
+import math
+from typing import Any
+
+import torch
+from whisper.utils import compression_ratio
+
+from btworker.engine.asr.decoding.alignment import Alignment, Text, align
+from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.places import Places, TextEntry
+from btworker.engine.asr.decoding.requests import Decoded
+from btworker.errors import BtworkerError, ErrorCode
+
+ALIGN_BATCH = 8
+"""Windows to align in one pass: where it is not known which heads follow the sound, one takes 400 MB."""
+
+
+class Finishing:
+    """The end of the windows of one model."""
+
+    def __init__(self, network: Network, tokenizer: Any) -> None:
+        self._network = network
+        self._tokenizer = tokenizer
+
+    def finish(self, places: Places, done: list[int]) -> list[TextEntry]:
+        """Answer what is acceptable, or the last try; decode the others again. Return those that go on in another lane,
+        the one for samples."""
+        entries = dict(places.seated)
+        accepted: list[tuple[int, Decoded, Text | None]] = []
+        leaving: list[TextEntry] = []
+        for place in done:
+            entry = entries[place]
+            decoded = self._decoded(entry, places, place)
+            if not math.isfinite(decoded.avg_logprob):
+                places.leave(place)
+                entry.ticket.fail(not_finite(self._network.device))
+            elif entry.is_last_try or not entry.task.unacceptable(decoded):
+                accepted.append((place, decoded, entry.task.to_align(decoded)))
+            else:
+                leaving += _again(entry, places, place)
+        for place in set(places.due_for_loop_check()).difference(done):
+            if self._is_hopeless(entries[place], places, place):
+                leaving += _again(entries[place], places, place)
+        self._answer(places, entries, accepted)
+        return leaving
+
+    def _is_hopeless(self, entry: TextEntry, places: Places, place: int) -> bool:
+        """Whether a text loops: it would go on to its limit, and then be decoded again."""
+        hopeless = entry.task.hopeless
+        if hopeless is None or entry.is_last_try:
+            return False
+        return hopeless(self._tokenizer.decode(list(places.tokens_of(place).tokens)))
+
+    def _decoded(self, entry: TextEntry, places: Places, place: int) -> Decoded:
+        row = places.tokens_of(place)
+        text = self._tokenizer.decode(list(row.tokens)).strip()
+        return Decoded(
+            tokens=row.tokens,
+            text=text,
+            avg_logprob=row.sum_logprob / (len(row.tokens) + 1),
+            no_speech_prob=entry.no_speech_prob,
+            temperature=entry.temperature,
+            compression_ratio=compression_ratio(text),
+            logprobs=row.logprobs,
+        )
+
+    def _answer(
+        self, places: Places, entries: dict[int, TextEntry], accepted: list[tuple[int, Decoded, Text | None]]
+    ) -> None:
+        aligning = [(place, text) for place, _, text in accepted if text is not None]
+        alignments: dict[int, Alignment] = {}
+        for first in range(0, len(aligning), ALIGN_BATCH):
+            group = aligning[first : first + ALIGN_BATCH]
+            sound = places.sound([place for place, _ in group])
+            found = align(self._network, [text for _, text in group], sound, end=self._tokenizer.eot)
+            alignments.update(zip([place for place, _ in group], found, strict=True))
+        for place, decoded, _ in accepted:
+            places.leave(place)
+            entries[place].ticket.resolve(decoded.aligned(alignments.get(place)))
+
+
+def _again(entry: TextEntry, places: Places, place: int) -> list[TextEntry]:
+    """Try the next temperature: in its place, or, from the beams' lane, as what is returned."""
+    beams = entry.beams
+    entry.tries += 1
+    if entry.beams == beams:
+        places.begin(place)
+        return []
+    places.leave(place)
+    return [entry]
+
+
+def not_finite(device: torch.device) -> BtworkerError:
+    """Make the error of a window whose text nobody should see: no temperature would give a better one."""
+    on_gpu = device.type == "cuda"
+    return BtworkerError(
+        ErrorCode.GPU_ERROR if on_gpu else ErrorCode.PROCESSING_ERROR,
+        "what the model computed of a window is no number (NaN): its checkpoint is damaged, or "
+        + ("the GPU" if on_gpu else "this machine")
+        + " computes wrongly; try again, or ask for another model",
+    )

@@ -1,0 +1,35 @@
+"""What the threads of one process do to their GPU one after the other. Runs in the child.
+
+While a step is recorded, torch's allocator may not give memory back: it stops with an internal assertion. And where
+cuBLAS is given its workspace, torch 2.2 writes a table of the whole process without a lock, at the first product of
+each thread on each stream.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_TURN = threading.Lock()
+
+
+@contextmanager
+def gpu_turn() -> Iterator[None]:
+    """Have the block to oneself among all threads."""
+    with _TURN:
+        yield
+
+
+def release_cached_memory() -> None:
+    """Give the GPU's memory back that torch keeps for later, once no step is being recorded."""
+    with gpu_turn():
+        torch.cuda.empty_cache()
+
+
+def enter_thread(device: torch.device) -> None:
+    """Make the calling thread's first product on a GPU, while no other thread makes its own."""
+    if device.type != "cpu":
+        with gpu_turn():
+            one = torch.ones(1, 1, device=device)
+            torch.mm(one, one)

@@ -1,0 +1,250 @@
+"""What can be known of CUDA without a GPU: devices of tensors and launches, by fake CUDA tensors; the order of calls
+around a capture, and of threads, at the seam to torch.cuda.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from whisper.model import Whisper
+
+from btworker.engine.asr.decoding.graphs import CudaRecorder, Recording
+from btworker.engine.asr.decoding.lane import Lane, Start
+from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
+from btworker.engine.asr.mel import LogMel
+from btworker.engine.stack import gpu_turns
+from btworker.engine.stack.complex_numbers import magnitude
+from tests.speech.lively_model import DIMS, Pair, lively_pair
+
+pytestmark = [pytest.mark.speech, pytest.mark.timeout(120)]
+CUDA = torch.device("cuda:0")
+has_fake_cuda = pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11),
+    reason="torch 2.2 makes fake CUDA tensors on a GPU alone",
+)
+
+
+class Launches(TorchDispatchMode):
+    """Counts operations, and those for which the host waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: Counter[str] = Counter()
+        self.waits: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        result = function(*arguments, **(named or {}))
+        name = function.overloadpacket.__name__
+        tensors = [leaf for leaf in tree_leaves((arguments, named, result)) if isinstance(leaf, torch.Tensor)]
+        kinds = {tensor.device.type for tensor in tensors if tensor.dim()}
+        self.names[name] += 1
+        if name in ("_local_scalar_dense", "nonzero", "is_nonzero") or len(kinds) > 1:
+            self.waits.append(name)
+        if name == "abs" and any(tensor.is_complex() for tensor in tensors):
+            self.waits.append("abs of complex numbers, which is compiled at its first use")
+        return result
+
+
+@contextmanager
+def launches() -> Iterator[Launches]:
+    """Count what happens inside."""
+    with Launches() as counted:
+        yield counted
+
+
+@pytest.fixture(scope="module")
+def pair() -> Pair:
+    """For its tokenizer."""
+    return lively_pair(seed=3, ends=45.0)
+
+
+@pytest.fixture
+def lane(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane]:
+    """A lane of five places on a GPU that is none."""
+    monkeypatch.setattr(torch.Tensor, "to_sparse", lambda self, *_: self)
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in Whisper(DIMS).state_dict().items()}
+    shapes.pop("alignment_heads", None)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        state = {name: torch.empty(shape, device=CUDA, dtype=torch.float16) for name, shape in shapes.items()}
+        network = Network(state, DIMS, device=CUDA, dtype=torch.float16)
+        rules = TokenRules(Vocabulary.of(pair.tokenizer), DIMS.n_vocab, CUDA)
+        yield Lane(network, rules, windows=5, recording=Recording(None))
+
+
+@has_fake_cuda
+@pytest.mark.parametrize("hot", [False, True])
+def test_a_step_is_of_the_device_alone(lane: Lane, hot: bool) -> None:
+    """All its tensors are there, and the host reads none."""
+    with launches() as counted:
+        lane._recording = Recording(None)
+        lane._graphs = object()  # type: ignore[assignment] - as where it is recorded
+        lane._step(5, 32, hot=hot, widths=(0, 0))
+    assert counted.waits == [] and sum(counted.names.values()) > 100
+
+
+@has_fake_cuda
+def test_every_pass_is_on_the_device(lane: Lane) -> None:
+    """Encoder, prefill, places, moves and alignment's scores raise nothing about devices."""
+    network = lane.network
+    features = network.encode(torch.empty(3, DIMS.n_mels, 3000, device=CUDA, dtype=torch.float16))
+    sound = network.cross_keys_values(features)
+    hidden, own = network.read(torch.zeros(3, 4, dtype=torch.long, device=CUDA), sound)
+    assert hidden.device == CUDA and network.logits(hidden[:, 0]).dtype is torch.float32
+    for _ in range(2):  # the second ones clear what the first ones may have written
+        lane.place(range(3), sound, own)
+        lane.restart(0, Start((1, 2, 3), timed=True, temperature=0.0, chances=None))
+        lane.advanced(3)
+    lane.move(2, 1)
+    scores: list[torch.Tensor] = []
+    network.read(torch.zeros(2, 9, dtype=torch.long, device=CUDA), [kept[:, :2] for kept in lane.sound], scores=scores)
+    assert {score.device for score in scores} == {CUDA}
+
+
+@has_fake_cuda
+def test_nothing_is_compiled_for_complex_numbers() -> None:
+    """The spectrogram of samples, and magnitudes, on a GPU; on the CPU they are torch's own to the last bit."""
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), launches() as counted:
+        numbers = torch.empty(4, 7, device=CUDA, dtype=torch.complex64)
+        assert magnitude(numbers).shape == (4, 7) and magnitude(numbers).device == CUDA
+        mel = LogMel(np.zeros(32_000, np.int16), n_mels=80, peak=None, device=CUDA)
+        assert mel.frames(0, 150).shape == (80, 150)
+    assert [name for name in counted.waits if "complex" in name] == []
+
+
+def test_magnitudes_are_torchs_own() -> None:
+    """On the CPU to the last bit; the way of a GPU is equal to them within rounding."""
+    numbers = torch.randn(50, dtype=torch.complex64)
+    assert torch.equal(magnitude(numbers), numbers.abs())
+    assert torch.allclose(torch.view_as_real(numbers).square().sum(-1).sqrt(), numbers.abs(), rtol=1e-6)
+
+
+class FakeGraph:
+    """A CUDA graph as torch has it: what is asked of it is written down; it can be invalid at its end."""
+
+    calls: list[str]
+    invalid = False
+
+    def capture_begin(self, **_: Any) -> None:
+        """Begin."""
+        self.calls.append("begin")
+
+    def capture_end(self) -> None:
+        """End."""
+        self.calls.append("end")
+        if self.invalid:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    def replay(self) -> None:
+        """Run."""
+        self.calls.append("replay")
+
+
+class FakeStream:
+    """A stream that can be entered."""
+
+    device_index = 0
+
+    def __init__(self, calls: list[str]) -> None:
+        self.calls = calls
+
+    def wait_stream(self, _other: object) -> None:
+        """Wait."""
+
+    def __enter__(self) -> None:
+        self.calls.append("enter")
+
+    def __exit__(self, *_: object) -> None:
+        self.calls.append("leave")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was called of torch.cuda, in order."""
+    found: list[str] = []
+    monkeypatch.setattr(FakeGraph, "calls", found, raising=False)
+    monkeypatch.setattr(FakeGraph, "invalid", False)
+    name = "_cuda_endAllocateToPool"
+    if not hasattr(torch._C, name):
+        name = "_cuda_endAllocateCurrentStreamToPool"
+    for owner, attribute, value in (
+        (torch.cuda, "Stream", lambda _device: FakeStream(found)),
+        (torch.cuda, "current_stream", lambda _device: None),
+        (torch.cuda, "stream", lambda stream: stream),
+        (torch.cuda, "CUDAGraph", FakeGraph),
+        (torch.cuda, "graph_pool_handle", lambda: (0, 1)),
+        (torch._C, name, lambda device, pool: found.append(f"leave pool {pool} of {device}")),
+        (torch.cuda, "synchronize", lambda *_: pytest.fail("it waits for the device")),
+        (torch.cuda, "empty_cache", lambda *_: found.append("empty_cache")),
+    ):
+        monkeypatch.setattr(owner, attribute, value)
+    return found
+
+
+def test_a_capture_waits_for_nothing(calls: list[str]) -> None:
+    """Neither for the device nor for the garbage collector; it ends before its stream is left."""
+    CudaRecorder(CUDA).record(lambda: calls.append("step"))()
+    assert calls == ["enter", "begin", "step", "end", "leave", "replay"]
+
+
+def test_a_capture_that_fails_leaves_its_stream_and_its_pool(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own context manager stays on the stream, and its allocator in the capture, where its end fails, too."""
+    monkeypatch.setattr(FakeGraph, "invalid", True)
+
+    def step() -> None:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="not permitted"):
+        CudaRecorder(CUDA).record(step)
+    assert calls == ["enter", "begin", "end", "leave pool (0, 1) of 0", "leave"]
+    calls.clear()
+    with pytest.raises(RuntimeError, match="previous error"):
+        CudaRecorder(CUDA).record(lambda: None)
+    assert calls == ["enter", "begin", "end", "end", "leave pool (0, 1) of 0", "leave"]
+
+
+def test_memory_is_given_back_between_captures(calls: list[str]) -> None:
+    """A thread that wants to waits while another one records."""
+    waiting = threading.Thread(target=gpu_turns.release_cached_memory)
+    with gpu_turns.gpu_turn():
+        waiting.start()
+        waiting.join(0.05)
+        assert waiting.is_alive() and calls == []
+    waiting.join(30)
+    assert calls == ["empty_cache"]
+
+
+def test_first_products_of_threads_are_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eight threads at once; on the CPU there is none."""
+    inside, most = [0], [0]
+    gate = threading.Barrier(8)
+
+    def product(one: torch.Tensor, _other: torch.Tensor) -> torch.Tensor:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        threading.Event().wait(0.002)
+        inside[0] -= 1
+        return one
+
+    def enter() -> None:
+        gate.wait(30)
+        gpu_turns.enter_thread(torch.device("meta"))
+
+    monkeypatch.setattr(torch, "mm", product)
+    threads = [threading.Thread(target=enter) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert most == [1]
+    monkeypatch.setattr(torch, "mm", lambda *_: pytest.fail("there is no cuBLAS on a CPU"))
+    gpu_turns.enter_thread(torch.device("cpu"))

@@ -1,0 +1,239 @@
+"""The decoder as on a GPU, on a CPU: steps are recorded and replayed, cannot be recorded, run out of memory; and
+windows of which nothing can be computed.
+"""
+
+import gc
+import weakref
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from structlog.testing import capture_logs
+
+from btworker.engine.asr.decoding import decoder as decoding
+from btworker.engine.asr.decoding import finishing
+from btworker.engine.asr.decoding.alignment import keep_compiled
+from btworker.engine.asr.decoding.decoder import Decoder
+from btworker.engine.asr.decoding.graphs import WINDOWS, Recording, bucket, buckets
+from btworker.engine.asr.decoding.lane import Lane
+from btworker.engine.asr.decoding.requests import Decoded, TextRequest
+from btworker.engine.cooperate.ticket import Ticket
+from btworker.errors import BtworkerError
+from tests.slices import FULL, slice_of
+from tests.speech.decoder_cases import SEEDS, Case, all_of, cases
+from tests.speech.emulated_graphs import EmulatedRecorder, FailingRecorder
+from tests.speech.lively_model import DIMS, Pair, lively_pair
+from tests.speech.test_decoder import Failing
+
+pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
+NOT_PERMITTED = "CUDA error: operation not permitted when stream is capturing\nCUDA kernel errors might be reported"
+
+
+@pytest.fixture(scope="module")
+def pair() -> Pair:
+    """One set of weights."""
+    seed = slice_of(list(SEEDS), 1, "graphs")[0]
+    return lively_pair(seed=seed, ends=SEEDS[seed])
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of a round and windows encoded at once as on a GPU, and more sizes of graphs."""
+    monkeypatch.setitem(decoding.STEPS_PER_ROUND, "cpu", decoding.STEPS_PER_ROUND["cuda"])
+    monkeypatch.setitem(decoding.ENCODE_BATCH, "cpu", decoding.ENCODE_BATCH["cuda"])
+    monkeypatch.setattr("btworker.engine.asr.decoding.graphs.REACH", 32)
+    for owner, name in ((Decoder, "_round"), (Decoder, "prepare"), (finishing, "align")):
+        # operations on inference tensors cannot be looked at on their way
+        monkeypatch.setattr(owner, name, torch.no_grad()(getattr(owner, name).__wrapped__))
+
+
+def texts(pair: Pair, requests: list[TextRequest], *, batch_size: int, recording: Recording) -> list[tuple[int, ...]]:
+    """Decode them."""
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=batch_size, recording=recording)
+    return [one.tokens for one in all_of(decoder, requests)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 17] if FULL else slice_of([1, 3, 17], 1, "graph batches"))
+def test_replayed_steps_give_whispers_tokens(pair: Pair, batch_size: int) -> None:
+    """Steps recorded before the first window comes; hot ones, where there are some, among cold ones."""
+    windows, recorder = cases(seed=1), EmulatedRecorder()
+    wanted = [window.wanted(pair.whisper, timed=True, beams=None) for window in windows]
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=batch_size, recording=recorder.recording)
+    decoder.prepare()
+    before = recorder.recorded
+    assert before == 2 * len(list(buckets(room=batch_size, longest=DIMS.n_text_ctx)))
+    found = all_of(decoder, [window.request(pair.tokenizer) for window in windows])
+    assert recorder.replayed > 30 and recorder.recorded == before
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert list(mine.tokens) == theirs.tokens
+        assert abs(mine.avg_logprob - theirs.avg_logprob) <= 1e-4
+    requests = [
+        window.request(pair.tokenizer, temperatures=(0.6 * (number % 2),), seed=f"{number}")
+        for number, window in enumerate(windows[:6])
+    ]
+    sampled = [one.tokens for one in all_of(decoder, requests)]
+    assert sampled == texts(pair, requests, batch_size=batch_size, recording=Recording(None))
+    assert recorder.recorded == before
+
+
+def test_terms_that_grow_the_tables_void_their_own_steps_alone(pair: Pair) -> None:
+    """Steps without terms stay recorded; those with terms are recorded anew, with the same texts as unrecorded ones."""
+    recorder = EmulatedRecorder()
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=2, recording=recorder.recording)
+    windows = cases(seed=2)[:3]
+    few, many = (decoder.tries.make([f"term number {n}" for n in range(count)], bonus=2.0) for count in (2, 400))
+    requests = [
+        replace(one.request(pair.tokenizer), terms=trie) for one, trie in zip(windows, (few, many, None), strict=True)
+    ]
+    found = [one.tokens for request in requests for one in all_of(decoder, [request])]
+    recorded = recorder.recorded
+    assert [one.tokens for one in all_of(decoder, [requests[2]])] == found[2:] and recorder.recorded == recorded
+    assert found == texts(pair, requests, batch_size=2, recording=Recording(None))
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_step_that_cannot_be_recorded_runs_as_it_is(pair: Pair, at: int) -> None:
+    """At load or later, from then on and for good, with a line in the log that says what it costs; same texts."""
+    windows, recorder = cases(seed=3)[:5], FailingRecorder(RuntimeError(NOT_PERMITTED), at=at)
+    requests = [window.request(pair.tokenizer) for window in windows]
+    with capture_logs() as logged:
+        found = texts(pair, requests, batch_size=2, recording=recorder.recording)
+    (line,) = [line for line in logged if line["event"] == "cuda_graphs_off"]
+    assert line["reason"] == NOT_PERMITTED.splitlines()[0] and "WORKER_CUDA_GRAPHS" in line["message"]
+    assert recorder.recorded == at
+    assert found == texts(pair, requests, batch_size=2, recording=Recording(None))
+
+
+def test_short_memory_while_steps_are_recorded_halves_the_places(pair: Pair) -> None:
+    """When the model is loaded; one place with too little memory is an error, and no endless loop."""
+    error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    recorder = FailingRecorder(error, at=5)
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=8, recording=recorder.recording)
+    recorder._at, recorder.recorded = 3, 0
+
+    def once(step: Any, record: Any = recorder.record) -> Any:
+        try:
+            return record(step)
+        except torch.cuda.OutOfMemoryError:
+            recorder._at = -1
+            raise
+
+    recorder.record = once  # type: ignore[method-assign]
+    decoder.prepare()
+    assert decoder.batch_size == 4
+    single = Decoder(pair.network, pair.tokenizer, batch_size=2, recording=FailingRecorder(error, at=0).recording)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        single.prepare()
+
+
+def test_every_size_that_a_step_may_have_is_recorded_at_load() -> None:
+    """For rooms of all sizes: the buckets are those of `bucket`, the largest first."""
+    for room in (1, 3, 16, 64, 128):
+        known = list(buckets(room=room, longest=448))
+        wanted = {
+            bucket(windows, reach, room=room, longest=448) for windows in range(1, room + 1) for reach in range(1, 449)
+        }
+        assert set(known) == wanted and len(known) == len(wanted)
+        assert known == sorted(known, reverse=True) and known[0] == (room, 448)
+    assert WINDOWS[0] == 1
+
+
+def poison(window: Case, pair: Pair, **options: Any) -> TextRequest:
+    """The window's sound is no number."""
+    return replace(window, mel=torch.full_like(window.mel, float("nan"))).request(pair.tokenizer, **options)
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_window_that_is_no_number_fails_alone(pair: Pair, beams: int) -> None:
+    """At once, with a sentence, whatever temperatures are left; those beside it and after it are as without it."""
+    windows = cases(seed=1)[:5]
+    requests = [window.request(pair.tokenizer, beams=beams) for window in windows]
+    clean = texts(pair, requests, batch_size=2 * beams, recording=Recording(None))
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=2 * beams)
+    bad = decoder.submit(poison(windows[0], pair, beams=beams, temperatures=(0.0, 0.4)))
+    good = [decoder.submit(request) for request in requests]
+    while not all(ticket.done for ticket in (bad, *good)):
+        decoder.wait([ticket for ticket in (bad, *good) if not ticket.done])
+    with pytest.raises(BtworkerError, match="no number"):
+        _ = bad.answer
+    assert [ticket.answer.tokens for ticket in good] == clean
+
+
+def test_a_poisoned_place_is_clean_for_the_next_window(pair: Pair) -> None:
+    """Also where its window was given up half-way, decoded twice, or moved to another place."""
+    windows = cases(seed=1)
+    requests = [window.request(pair.tokenizer) for window in windows[:4]]
+    clean = texts(pair, requests, batch_size=2, recording=Recording(None))
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=2)
+    for rounds in (1, 3):
+        bad: list[Ticket[Decoded]] = [decoder.submit(poison(window, pair)) for window in windows[7:10]]
+        for _ in range(rounds):
+            decoder.wait(bad[2:], at_most_s=0)
+        for ticket in bad:
+            ticket.cancel()
+        assert [one.tokens for one in all_of(decoder, requests)] == clean
+
+
+def test_a_language_that_is_no_number_is_an_error(pair: Pair) -> None:
+    """It is not the first of the list."""
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=2)
+    ticket = decoder.detect_language(decoding.LanguageRequest(torch.full((80, 3000), float("nan"))))
+    decoder.wait([ticket])
+    with pytest.raises(BtworkerError, match="no number"):
+        _ = ticket.answer
+
+
+def test_an_error_does_not_hold_the_old_places(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tickets live on with the error, the lane's tensors do not. Short memory frees them before it begins again."""
+    network = Failing(pair.whisper.state_dict(), DIMS, device=torch.device("cpu"), dtype=torch.float32)
+    decoder = Decoder(network, pair.tokenizer, batch_size=2)
+    lanes: list[weakref.ref[Lane]] = []
+    monkeypatch.setattr(decoding, "release_cached_memory", lambda: alive.append([one() is not None for one in lanes]))
+    alive: list[list[bool]] = []
+    request = cases(seed=1)[0].request(pair.tokenizer)
+    for error in (torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: illegal address")):
+        network.fail_at(12, error)
+        ticket = decoder.submit(request)
+        decoder.wait([ticket], at_most_s=0)
+        lanes[:] = [weakref.ref(places.lane) for places in decoder._lanes.values()]
+        decoder.wait([ticket])
+    assert alive == [[False]]
+    gc.disable()
+    try:
+        with pytest.raises(RuntimeError, match="illegal address"):
+            _ = ticket.answer
+        assert [lane() for lane in lanes] == [None]
+    finally:
+        gc.enable()
+
+
+def _words(decoded: Decoded) -> tuple[int, ...]:
+    """Some words of the text."""
+    return tuple(token for token in decoded.tokens if token < 50_257)[:5] or (1000,)
+
+
+def test_words_are_aligned_few_windows_at_a_time(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All windows of a round end together: no pass has more than ALIGN_BATCH, and each window has its own times."""
+    counts: list[int] = []
+    align = finishing.align
+
+    def counted(network: Any, texts: Any, *others: Any, **named: Any) -> Any:
+        counts.append(len(texts))
+        return align(network, texts, *others, **named)
+
+    keep_compiled()
+    monkeypatch.setattr(finishing, "align", counted)
+    monkeypatch.setattr(finishing, "ALIGN_BATCH", 4)
+    monkeypatch.setitem(decoding.STEPS_PER_ROUND, "cpu", DIMS.n_text_ctx)
+    requests = [
+        replace(
+            window.request(pair.tokenizer),
+            to_align=lambda decoded: finishing.Text((50258, 50259, 50359, 50363), _words(decoded), 3000),
+        )
+        for window in cases(seed=1)[:9]
+    ]
+    together = all_of(Decoder(pair.network, pair.tokenizer, batch_size=9), requests)
+    assert counts == [4, 4, 1]
+    alone = all_of(Decoder(pair.network, pair.tokenizer, batch_size=1), requests[:2])
+    assert [list(one.alignment.starts_s) for one in together[:2]] == [list(one.alignment.starts_s) for one in alone]
