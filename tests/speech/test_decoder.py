@@ -3,7 +3,6 @@
 import threading
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -11,11 +10,11 @@ import whisper
 
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.lane import Lane, Start
-from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import Decoded, LanguageRequest, chances
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.cooperate.ticket import Ticket
 from tests.speech.decoder_cases import SEEDS, Case, all_of, cases
+from tests.speech.failing_network import Failing
 from tests.speech.lively_model import DIMS, Pair, lively_pair
 
 pytestmark = [
@@ -201,21 +200,6 @@ def test_jobs_in_threads_share_the_batch(one_pair: Pair) -> None:
         thread.join()
     texts = [one.tokens for number in range(8) for one in found[number]]
     assert texts == [one.tokens for one in all_of(Decoder(one_pair.network, tokenizer, batch_size=1), requests)]
-
-
-class Failing(Network):
-    """A network that raises once, at a step."""
-
-    def fail_at(self, step: int, error: Exception) -> None:
-        """Count from the next one."""
-        self.left, self.error = step, error
-
-    def step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Raise when it is time."""
-        self.left -= 1
-        if self.left == 0:
-            raise self.error
-        return super().step(*args, **kwargs)
 
 
 @pytest.fixture

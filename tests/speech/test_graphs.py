@@ -23,8 +23,8 @@ from btworker.errors import BtworkerError
 from tests.slices import FULL, slice_of
 from tests.speech.decoder_cases import SEEDS, Case, all_of, cases
 from tests.speech.emulated_graphs import EmulatedRecorder, FailingRecorder
+from tests.speech.failing_network import Failing
 from tests.speech.lively_model import DIMS, Pair, lively_pair
-from tests.speech.test_decoder import Failing
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
 NOT_PERMITTED = "CUDA error: operation not permitted when stream is capturing\nCUDA kernel errors might be reported"
@@ -64,7 +64,7 @@ def test_replayed_steps_give_whispers_tokens(pair: Pair, batch_size: int) -> Non
     before = recorder.recorded
     assert before == 2 * len(list(buckets(room=batch_size, longest=DIMS.n_text_ctx)))
     found = all_of(decoder, [window.request(pair.tokenizer) for window in windows])
-    assert recorder.replayed > 30 and recorder.recorded == before
+    assert recorder.replayed >= max(len(one.tokens) for one in found) and recorder.recorded == before
     for mine, theirs in zip(found, wanted, strict=True):
         assert list(mine.tokens) == theirs.tokens
         assert abs(mine.avg_logprob - theirs.avg_logprob) <= 1e-4
