@@ -253,6 +253,8 @@ class Job:
     sources: tuple[str, ...] = ()
     """URLs of the inputs, until all of them are fetched. Never shown: they are signed."""
     delivery: Delivery | None = None
+    expected_audio_s: float = 0.0
+    """Seconds of audio that it is likely to be, from when it waits for its turn."""
     alone: bool = False
     """It was in a child that died, and runs without others in its child from now on."""
 

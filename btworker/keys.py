@@ -22,6 +22,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 NAMES_OF_KEYS = "1 to 64 letters, digits and . _ @ -, the first a letter or a digit"
 
 
+LEAST_WEIGHT, MOST_WEIGHT = 0.01, 100.0
+
+
 class Scope(str, Enum):
     """What a key is good for."""
 
@@ -62,6 +65,8 @@ class Key:
     expires_at: float | None = None
     """None: never."""
     revoked_at: float | None = None
+    weight: float = 1.0
+    """How much audio it gets where others wait: 2 is twice as much as 1."""
 
     def state(self, now: float) -> str:
         """The key is active, expired or revoked."""

@@ -30,6 +30,8 @@ class RunTask:
     """Children that died with this job alone in them."""
     alone: bool = False
     """No other job may be in its child meanwhile."""
+    is_clip: bool = False
+    """So short that it may have a place of its own, beside the slots."""
 
 
 @dataclass(frozen=True, slots=True)

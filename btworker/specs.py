@@ -116,5 +116,7 @@ class WorkerSpec:
     logs: LogSettings
     slots: int = 1
     """Jobs that the child has at once."""
+    clip_slots: int = 0
+    """Clips that it takes beside those."""
     has_siblings: bool = False
     """Other children of the same kind are on this machine."""

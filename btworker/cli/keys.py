@@ -19,7 +19,7 @@ from btworker.cli.tables import print_table
 from btworker.config import data_dir
 from btworker.control import NoAnswerError, ask
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
-from btworker.keys import DEFAULT_SCOPES, Scope
+from btworker.keys import DEFAULT_SCOPES, LEAST_WEIGHT, MOST_WEIGHT, Scope
 from btworker.specs import LogSettings
 from btworker.storage import DataFolder
 
@@ -52,6 +52,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     usual = ",".join(sorted(scope.value for scope in DEFAULT_SCOPES))
     adding.add_argument("--scopes", type=_scopes, default=usual, metavar="LIST", help=f"of {names} ({usual})")
     adding.add_argument("--expires", type=_moment, metavar="WHEN", help=f"{EXPIRES} (never)")
+    adding.add_argument("--weight", type=_weight, default=1.0, metavar="N", help="2: twice the audio of others (1)")
     _action(actions, "revoke", "end a key at once; its jobs stay", revoke_key).add_argument(
         "name", metavar="NAME", help="a name, or an id"
     )
@@ -68,11 +69,11 @@ def list_keys(args: argparse.Namespace) -> int:
     """Print a table."""
     found = _ask(args, {"do": "list"})["keys"]
     table = Table(box=None, pad_edge=False)
-    for column in ("id", "name", "scopes", "made", "expires", "state"):
+    for column in ("id", "name", "scopes", "weight", "made", "expires", "state"):
         table.add_column(column)
     for key in found:
         times = (_day(key["createdAt"]), _day(key["expiresAt"]))
-        table.add_row(key["id"], key["name"], ",".join(key["scopes"]), *times, key["state"])
+        table.add_row(key["id"], key["name"], ",".join(key["scopes"]), f"{key['weight']:g}", *times, key["state"])
     if found:
         print_table(table)
     else:
@@ -83,7 +84,8 @@ def list_keys(args: argparse.Namespace) -> int:
 def add_key(args: argparse.Namespace) -> int:
     """Print the token alone on stdout, for scripts."""
     scopes = sorted(scope.value for scope in args.scopes)
-    answer = _ask(args, {"do": "add", "name": args.name, "scopes": scopes, "expiresAt": args.expires})
+    wanted = {"name": args.name, "scopes": scopes, "expiresAt": args.expires, "weight": args.weight}
+    answer = _ask(args, {"do": "add", **wanted})
     say(f"this is the token of {args.name}; it is kept nowhere, so it cannot be shown again")
     print(answer["token"])
     return 0
@@ -154,6 +156,16 @@ def _moment(text: str) -> float:
         return datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be {EXPIRES}") from None
+
+
+def _weight(text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = 0.0
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+        raise argparse.ArgumentTypeError(f"must be a number from {LEAST_WEIGHT} to {MOST_WEIGHT}")
+    return weight
 
 
 def _day(moment: float | None) -> str:

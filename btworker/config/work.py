@@ -24,6 +24,12 @@ class WorkSettings(BaseSettings):
     max_concurrent_jobs: Annotated[int | Literal["auto"], Field(validation_alias=env("WORKER_MAX_CONCURRENT_JOBS"))] = 1
     """Jobs at work at once over all GPUs (slots), 1 to 64; `auto` = one per process. They are spread over the
     processes; those of one process share its model, so that a job more costs little memory."""
+    short_s: float = Field(60.0, ge=0, le=3600, validation_alias=env("WORKER_SHORT_SECONDS"))
+    """Seconds of audio up to which a job is a clip: clips start before longer recordings, whoever sent these. A file's
+    length is estimated by its size and by earlier files. 0 = none is."""
+    short_slots: int = Field(0, ge=0, le=16, validation_alias=env("WORKER_SHORT_SLOTS"))
+    """Jobs that each process takes beside its slots if they are clips, so that none waits for the end of a long
+    recording. They share the batches of the others; each takes a thread and its sound's room."""
     processes_per_gpu: int = Field(1, ge=1, le=16, validation_alias=env("WORKER_PROCESSES_PER_GPU"))
     """Processes on each GPU, as far as there are slots for them; the CPU counts as one GPU. Each holds a model in
     memory, and when one dies, only its own jobs have to start again."""
@@ -100,6 +106,10 @@ class WorkSettings(BaseSettings):
     def disk_reserve_bytes(self) -> int:
         """WORKER_DISK_RESERVE_MB in bytes."""
         return self.disk_reserve_mb * MIB
+
+    def is_clip(self, audio_s: float) -> bool:
+        """Whether a job of so many seconds of audio is a clip."""
+        return audio_s <= self.short_s
 
     def decoded_bytes(self, size_bytes: int) -> int:
         """Room that the sound of an input of this size is expected to take while its job runs. An estimate: how long

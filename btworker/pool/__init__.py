@@ -62,6 +62,8 @@ class WorkerState:
     model: str = ""
     slots: int = 1
     """Jobs that its child can have at once."""
+    clip_slots: int = 0
+    """Clips that it can have beside those."""
     job_ids: tuple[JobId, ...] = ()
     """Those that it has."""
     restarts: tuple[tuple[str, int], ...] = ()

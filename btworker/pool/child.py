@@ -72,7 +72,7 @@ def _work_on(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connectio
     if engine is None:
         return
     work = _Work(engine, events.put, canceled, stop=lambda: tasks.put(Stop()))
-    threads = ThreadPoolExecutor(spec.slots + 1, thread_name_prefix="job")
+    threads = ThreadPoolExecutor(spec.slots + spec.clip_slots + 1, thread_name_prefix="job")
     for task in iter(tasks.get, Stop()):
         work.begin(task)
         run = work.help if isinstance(task, HelpTask) else work.run

@@ -4,7 +4,7 @@ Jobs of one child want the same model, since it has one loaded; a job that was i
 job may have to wait for a whole child: one is then kept for it, and is given nothing that came later.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from btworker.jobs import Job, JobId
@@ -22,31 +22,42 @@ class Vacancy:
     """At work in it."""
     free: int = 1
     """Slots; 0 where it is full, or its job is to be alone."""
+    free_for_clips: int = 0
+    """Places that only clips get, beside those."""
+
+    def room(self, *, is_clip: bool) -> int:
+        """Places for such a job."""
+        return self.free + (self.free_for_clips if is_clip else 0)
 
 
-def place(vacancies: Iterable[Vacancy], *, model: str, alone: bool) -> int | None:
+def place(vacancies: Iterable[Vacancy], *, model: str, alone: bool, is_clip: bool = False) -> int | None:
     """The index of the worker for such a job: with its model rather than another, then with few jobs; None: none."""
 
     def takes(vacancy: Vacancy) -> bool:
-        return vacancy.free > 0 and (vacancy.jobs == 0 or (vacancy.model == model and not alone))
+        room = vacancy.room(is_clip=is_clip)
+        return room > 0 and (vacancy.jobs == 0 or (vacancy.model == model and not alone))
 
     fitting = [(vacancy.model != model, vacancy.jobs, vacancy.worker) for vacancy in vacancies if takes(vacancy)]
     return min(fitting)[-1] if fitting else None
 
 
-def choose(jobs: Iterable[Job], vacancies: Sequence[Vacancy]) -> tuple[JobId | None, int | None]:
-    """The first of the jobs, in order, that can start now; and the worker that is kept for one before it.
+def choose(
+    jobs: Iterable[Job], vacancies: Sequence[Vacancy], is_clip: Callable[[float], bool] = lambda _: False
+) -> tuple[JobId | None, int | None]:
+    """The first of the jobs, in order, that can start now; and the worker that is kept for one before it. `is_clip`
+    knows clips by their seconds of audio.
 
     What is kept for the first that cannot start is the worker with the fewest jobs: it only gets fewer, so its turn
     comes.
     """
     kept = None
     for job in jobs:
-        if not any(vacancy.free for vacancy in vacancies):
-            break
-        if place(vacancies, model=job.options.model, alone=job.alone) is not None:
+        clip = is_clip(job.expected_audio_s)
+        if not any(vacancy.room(is_clip=clip) for vacancy in vacancies):
+            break  # behind the first longer one, clips wait with it: nobody looks through 100,000 recordings for them
+        if place(vacancies, model=job.options.model, alone=job.alone, is_clip=clip) is not None:
             return job.id, kept
-        if kept is None:
+        if kept is None and any(vacancy.free for vacancy in vacancies):
             kept = min(vacancies, key=lambda vacancy: (vacancy.jobs, vacancy.worker)).worker
             vacancies = [vacancy for vacancy in vacancies if vacancy.worker != kept]
     return None, kept

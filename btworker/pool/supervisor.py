@@ -28,6 +28,7 @@ class Supervisor:
         self._workers = tuple(
             Worker(spec, child_limits(settings, spec.device), self._on_event) for spec in worker_specs(settings)
         )
+        self._is_clip = settings.is_clip
         self._offers = Offers()
         self._kept: int | None = None
         """The worker that is kept for a job which waits for a whole one."""
@@ -52,7 +53,7 @@ class Supervisor:
         """The first job that can start now, see placing.py. Where none can, children that ended are started again."""
         rest = iter(waiting)
         first = tuple(islice(rest, self.slots))
-        job_id, self._kept = choose(chain(first, rest), self._room())
+        job_id, self._kept = choose(chain(first, rest), self._room(), self._is_clip)
         if job_id is None:
             self._load_for(len(first))
         else:
@@ -70,7 +71,7 @@ class Supervisor:
     def send(self, task: RunTask) -> WorkerState | None:
         """Give the task to a worker, but not to the one that is kept for a job before it."""
         vacancies = [vacancy for vacancy in self._room() if vacancy.worker != self._kept]
-        index = place(vacancies, model=task.options.model, alone=task.alone)
+        index = place(vacancies, model=task.options.model, alone=task.alone, is_clip=task.is_clip)
         if index is None:
             return None
         self._workers[index].send(task)
@@ -124,6 +125,8 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
     )
     logs = LogSettings(settings.log_level, json=wants_json(settings.log_format))
     return tuple(
-        WorkerSpec(index, child.device, settings.engine, engine, logs, child.slots, len(children) > 1)
+        WorkerSpec(
+            index, child.device, settings.engine, engine, logs, child.slots, settings.short_slots, len(children) > 1
+        )
         for index, child in enumerate(children)
     )

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from btworker.jobs import JobId, Stage
 from btworker.messages import FileDone, HelpTask, JobEvent, Progressed, RunTask, WindowDone
 from btworker.pool.limits import ChildLimits
+from btworker.pool.placing import Vacancy
+from btworker.specs import WorkerSpec
 
 WRITTEN = -1
 """In place of a file: all that were begun are done, and the last one's limit holds until the next, or their end."""
@@ -43,7 +45,7 @@ class SignOfLife:
 
 
 class Tasks:
-    """The jobs that a child has; at most as many as it has slots."""
+    """The jobs that a child has; at most as many as it has slots, and some clips beside."""
 
     def __init__(self) -> None:
         self._tasks: dict[JobId, RunTask] = {}
@@ -68,10 +70,14 @@ class Tasks:
         """Model that all of them want; empty where there are none."""
         return next((task.options.model for task in self._tasks.values()), "")
 
-    @property
-    def has_lone_one(self) -> bool:
-        """Whether one of them wants no other beside it."""
-        return any(task.alone for task in self._tasks.values())
+    def vacancy(self, spec: WorkerSpec, loaded: str) -> Vacancy:
+        """Say what is left for other jobs, in a child with this model; nothing beside one that is to be alone."""
+        jobs, model = len(self._tasks), self.model or loaded
+        if any(task.alone for task in self._tasks.values()):
+            return Vacancy(spec.index, model, jobs, free=0)
+        room = spec.slots + spec.clip_slots - jobs
+        free = min(spec.slots - sum(not task.is_clip for task in self._tasks.values()), room)
+        return Vacancy(spec.index, model, jobs, free, room - free)
 
     def get(self, job_id: JobId) -> RunTask | None:
         """Find the task of this job; None where it is not here."""

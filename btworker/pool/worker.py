@@ -77,6 +77,7 @@ class Worker:
             pid=None if self._child is None else self._child.pid,
             model=self.model,
             slots=self.spec.slots,
+            clip_slots=self.spec.clip_slots,
             job_ids=self._tasks.ids,
             restarts=self._restarts.counts,
             last_progress_at=self._tasks.last_progress_at,
@@ -91,9 +92,7 @@ class Worker:
         """What it has for waiting jobs; None where it is not ready, or its child is about to give way."""
         if self.phase not in (Phase.IDLE, Phase.BUSY) or self._record.worn_out or self._record.why:
             return None
-        jobs = len(self._tasks)
-        free = 0 if self._tasks.has_lone_one else self.spec.slots - jobs
-        return Vacancy(self.spec.index, self._tasks.model or self.model, jobs, free)
+        return self._tasks.vacancy(self.spec, self.model)
 
     @property
     def can_help(self) -> bool:
@@ -113,7 +112,7 @@ class Worker:
 
     def send(self, task: RunTask) -> None:
         """Give the child a task that fits its vacancy."""
-        if self._child is None or (vacancy := self.vacancy) is None or not vacancy.free:
+        if self._child is None or (vacancy := self.vacancy) is None or not vacancy.room(is_clip=task.is_clip):
             raise RuntimeError(f"worker {self.spec.index} is {self.phase.value}, and has no slot")
         self._tasks.begin(task)
         self.phase = Phase.BUSY

@@ -54,19 +54,21 @@ class Attempts:
         job_id = self._pool.pick(self._table.live[waiting] for waiting in self._table.waiting)
         if job_id is None:
             return None
-        self._table.waiting.discard(job_id)
+        self._table.waiting.take(job_id)
         return self._table.live[job_id]
 
     async def _start(self, job: Job) -> None:
         running = await self._table.begin_attempt(job)
         if running is None:
+            self._table.waiting.settle(job.id, 0.0)
             return
         losses = await self._table.store.losses(job.id) if running.attempt > 1 else 0
         if job.id in self._table.canceling:  # nothing is awaited from here to `send`, or a cancel could slip in between
             await self._table.end_canceled(running)
             return
         folder = self._data.folder(job.id).path
-        task = RunTask(job.id, running.attempt, folder, job.inputs, job.options, losses, job.alone)
+        is_clip = self._settings.is_clip(job.expected_audio_s)
+        task = RunTask(job.id, running.attempt, folder, job.inputs, job.options, losses, job.alone, is_clip)
         worker = self._pool.send(task)
         if worker is None:  # the child died meanwhile; nothing was begun
             await self._table.requeue(running, "no worker was free", lost=False)

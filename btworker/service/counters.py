@@ -39,6 +39,13 @@ OUTBOUND = tuple((what, outcome) for what in ("download", "output", "callback") 
 """Every (what, outcome) of what the worker asks of others."""
 
 
+def audio_s_of(job: Job) -> float:
+    """Seconds of audio that were worked on: all of a complete job, what was done of another."""
+    if job.status is JobStatus.COMPLETE:
+        return sum(item.duration_s or 0.0 for item in job.inputs)
+    return sum(file.done_s for file in job.progress.files)
+
+
 class JobCounters:
     """Totals since the start of this process."""
 
@@ -63,7 +70,7 @@ class JobCounters:
             self._count_audio(job)
 
     def _count_audio(self, job: Job) -> None:
-        audio_s = sum(item.duration_s or 0.0 for item in job.inputs)
+        audio_s = audio_s_of(job)
         work_s = sum(seconds for _, seconds in job.timings)
         self.audio_s += audio_s
         if work_s > 0:

@@ -23,6 +23,7 @@ from btworker.service.recovery import Recovery
 from btworker.service.resumable import ResumableUploads
 from btworker.service.retention import Retention
 from btworker.service.table import JobTable
+from btworker.service.waiting import WaitingJobs
 from btworker.storage import DataFolder
 from btworker.store import Store
 
@@ -47,19 +48,22 @@ class JobService:
         self.data = data
         self._pool = pool
         self._store = store
+        self.keys = Keys(store, settings.tokens, clock)
+        """Who may call."""
         self._table = JobTable(
             store=store,
             data=data,
             scratch=settings.scratch_dir,
             keep_inputs=settings.keep_inputs,
+            waiting=WaitingJobs(
+                self.keys.weight_of, short_s=settings.short_s, head_start_s=settings.max_audio_hours * 3600
+            ),
             changed=lambda: self._attempts.wake(),  # noqa: PLW0108 - made below
             owing=lambda job: self._outbound.deliver(job),  # noqa: PLW0108 - made below
             clock=clock,
         )
         self._attempts = Attempts(table=self._table, pool=pool, data=data, settings=settings)
         self._recovery = Recovery(table=self._table, data=data, settings=settings)
-        self.keys = Keys(store, settings.tokens, clock)
-        """Who may call."""
         self.resumable = ResumableUploads(data=data, settings=settings, clock=clock)
         """Uploads that survive their connection."""
         self.outlooks = Outlooks(self._table, pool, clock)
@@ -233,7 +237,8 @@ class JobService:
         Every slot decodes one input at a time: at worst, the largest ones at once.
         """
         jobs = (job.expected_sound_bytes for job in self._table.live.values())
-        return sum(map(self.settings.decoded_bytes, heapq.nlargest(self.slots, (largest_bytes, *jobs))))
+        at_once = self.slots + sum(worker.clip_slots for worker in self.workers())
+        return sum(map(self.settings.decoded_bytes, heapq.nlargest(at_once, (largest_bytes, *jobs))))
 
     def workers(self) -> tuple[WorkerState, ...]:
         """The pool's workers."""

@@ -16,6 +16,8 @@ from typing import Any
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.keys import (
+    LEAST_WEIGHT,
+    MOST_WEIGHT,
     NAME,
     NAMES_OF_KEYS,
     OPERATOR,
@@ -64,6 +66,10 @@ class Keys:
             return OPERATORS_NAME
         return self._known[owner].name if owner in self._known else DELETED
 
+    def weight_of(self, owner: str) -> float:
+        """How much audio an owner gets where others wait, beside their 1."""
+        return self._known[owner].weight if owner in self._known else 1.0
+
     def identify(self, token: bytes) -> Caller | None:
         """Who sends this token; None where it is not good, or not any more.
 
@@ -82,13 +88,17 @@ class Keys:
             return NO_TOKEN
         return f"the key {key.name!r} is {key.state(self._clock())}: ask whoever runs this worker for a new one"
 
-    async def add(self, name: str, scopes: Iterable[Scope], *, expires_at: float | None = None) -> tuple[Key, str]:
-        """A new key, durable, and its token. Raises BAD_REQUEST, CONFLICT."""
+    async def add(
+        self, name: str, scopes: Iterable[Scope], *, expires_at: float | None = None, weight: float = 1.0
+    ) -> tuple[Key, str]:
+        """Make a key, durably; its token is given once. Raises BAD_REQUEST, CONFLICT."""
         chosen, now = frozenset(scopes), self._clock()
         if not NAME.fullmatch(name) or name == OPERATORS_NAME:
             raise _bad(f"a key's name must be {NAMES_OF_KEYS}, and not {OPERATORS_NAME!r}")
         if not chosen:
             raise _bad("a key needs at least one scope")
+        if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+            raise _bad(f"the weight of a key must be a number from {LEAST_WEIGHT} to {MOST_WEIGHT}")
         if expires_at is not None and expires_at <= now:
             raise _bad("the key would have expired already")
         async with self._lock:
@@ -96,6 +106,7 @@ class Keys:
                 message = f"there is a key of the name {name!r}; revoke it first, or choose another name"
                 raise BtworkerError(ErrorCode.CONFLICT, message)
             key, token = new_key(name, chosen, now=now, expires_at=expires_at)
+            key = replace(key, weight=weight)
             await self._keep(key)
         log.info("key_added", keyId=key.id, name=name, scopes=sorted(scope.value for scope in chosen))
         return key, token
@@ -117,7 +128,8 @@ class Keys:
             token = ""
             if request["do"] == "add":
                 scopes = [Scope(scope) for scope in request["scopes"]]
-                key, token = await self.add(request["name"], scopes, expires_at=request["expiresAt"])
+                more = {"expires_at": request["expiresAt"], "weight": request.get("weight", 1.0)}
+                key, token = await self.add(request["name"], scopes, **more)
                 found = [key]
             elif request["do"] == "revoke":
                 found = [await self.revoke(request["name"])]
@@ -136,6 +148,7 @@ class Keys:
             "id": key.id,
             "name": key.name,
             "scopes": sorted(scope.value for scope in key.scopes),
+            "weight": key.weight,
             "createdAt": key.created_at,
             "expiresAt": key.expires_at,
             "state": key.state(self._clock()),

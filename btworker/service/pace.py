@@ -16,6 +16,8 @@ KEPT = 64
 """Jobs that an estimate rests on, of each kind: the last ones, since drivers, loads and recordings change."""
 MOST_KINDS = 256
 """Kinds that are remembered; names of files are a client's own."""
+UNKNOWN_BYTES_PER_S = 4000
+"""A recording at 32 kbit/s, as for the room that its sound takes (WORKER_DECODED_FACTOR)."""
 ONE_LENGTH = 1e-6
 """Below this relative variance, jobs are all of one length, and no line can be told."""
 LOAD_STAGE = "loadModel"
@@ -39,6 +41,8 @@ class Pace:
     def __init__(self) -> None:
         self._work: dict[tuple[Work, str], deque[_Sample]] = {}
         self._audio: dict[str, deque[_Sample]] = {}
+        self._files: deque[_Sample] = deque(maxlen=MOST_KINDS)
+        """The last files of any kind."""
 
     def learn(self, job: Job) -> None:
         """Take in a finished job; one that is not complete teaches nothing."""
@@ -49,7 +53,9 @@ class Pace:
         _add(self._work, (_work_of(job.options), job.gpu or ""), _Sample(audio_s, work_s))
         for item in job.inputs:
             if item.duration_s and item.size_bytes:
-                _add(self._audio, _ending(item), _Sample(float(item.size_bytes), item.duration_s))
+                sample = _Sample(float(item.size_bytes), item.duration_s)
+                _add(self._audio, _ending(item), sample)
+                self._files.append(sample)
 
     def work_s(self, job: Job, devices: Collection[str]) -> float | None:
         """Estimate the seconds of work that a job is, the mean over these devices; None where none like it was done."""
@@ -61,11 +67,18 @@ class Pace:
             return None
         return sum(start_s + slope * sum(known) for start_s, slope in lines) / len(lines)
 
+    def audio_s(self, job: Job) -> float:
+        """Estimate the seconds of audio that a job is, each channel by itself; at UNKNOWN_BYTES_PER_S where no file was
+        ever decoded here."""
+        known = ((self._audio_s(item), item.size_bytes / UNKNOWN_BYTES_PER_S) for item in job.inputs)
+        sums = (_wanted_s(job.options, guess if seconds is None else seconds) for seconds, guess in known)
+        return sum(sums) * job.options.expected_channels
+
     def _audio_s(self, item: Input) -> float | None:
         """Estimate a file's length: by files of its kind, else by all files."""
         if item.duration_s is not None:
             return item.duration_s
-        samples = self._audio.get(_ending(item)) or [one for kind in self._audio.values() for one in kind]
+        samples = self._audio.get(_ending(item)) or self._files
         size = sum(one.x for one in samples)
         return item.size_bytes * sum(one.y for one in samples) / size if size else None
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, JobStatus, Stage
 from btworker.logs import get_logger
-from btworker.service.counters import JobCounters
+from btworker.service.counters import JobCounters, audio_s_of
 from btworker.service.pace import Pace
 from btworker.service.progress import UNFINISHED_PERCENT
 from btworker.service.waiting import WaitingJobs
@@ -46,6 +46,7 @@ class JobTable:
         data: DataFolder,
         scratch: Path,
         keep_inputs: bool,
+        waiting: WaitingJobs,
         changed: Callable[[], None],
         owing: Callable[[Job], None],
         clock: Callable[[], float] = time.time,
@@ -53,7 +54,7 @@ class JobTable:
         self.store = store
         self.clock = clock
         self.live: dict[JobId, Job] = {}
-        self.waiting = WaitingJobs()
+        self.waiting = waiting
         self.canceling: dict[JobId, str] = {}
         self.counters = JobCounters()
         self.pace = Pace()
@@ -79,6 +80,7 @@ class JobTable:
 
     def enqueue(self, job: Job) -> None:
         """Let a queued job wait for its turn."""
+        job = replace(job, expected_audio_s=self.pace.audio_s(job))
         self.live[job.id] = job
         self.waiting.add(job)
         self._changed()
@@ -151,6 +153,7 @@ class JobTable:
         if published:
             self.counters.ended(ended)
             self.pace.learn(ended)
+            self.waiting.settle(ended.id, audio_s_of(ended) * ended.options.expected_channels)
             detail = {} if error is None else {"code": error.code.value, "message": error.message}
             seconds = round(now - job.created_at, 3)
             log.info(_END_EVENTS[status], workerJobId=job.id, attempt=job.attempt, seconds=seconds, **detail)

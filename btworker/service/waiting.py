@@ -1,48 +1,149 @@
-"""The waiting jobs, in the order in which they start: higher priority first, then the older one. Pure."""
+"""The waiting jobs, in the order in which they start: a fair share of the audio for each key. Pure.
 
+Each key has a clock: the seconds of audio that were started for it, over its weight. The key whose clock is furthest
+behind goes first (start-time fair queueing: Goyal, Vin and Cheng, 1996), so that keys that wait get as much audio as
+each other, and a key with 10,000 files waits behind its own. Whoever was away gains nothing by it: the clock of a key
+whose first job comes is set to that of the key whose turn it is.
+
+Inside a key: higher priority first, then clips, then the older one. A clip goes before everybody's longer recordings,
+unless its key is `head_start_s` ahead: many clips are as much audio as one long recording.
+"""
+
+import math
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from heapq import merge
 from itertools import count
 
 from btworker.jobs import Job, JobId
 
-Place = tuple[int, float, int, JobId]
+Place = tuple[int, bool, float, int, JobId]
+"""In a line: priority, whether it is no clip, when it was accepted, how many came before, its id."""
+Turn = tuple[float, int, int, JobId]
+"""Among all: where the key's clock is when it starts, the age of its line, its place there, its id."""
+LEAST_S = 1.0
+"""Seconds that a job counts for at least: each costs a turn, however short it is."""
+
+
+class _Line:
+    """The waiting jobs of one key."""
+
+    def __init__(self, age: int) -> None:
+        self.age = age
+        self.places: list[Place] = []
+        self.turns: list[Turn] | None = None
+        """All turns in order; None where they have changed."""
 
 
 class WaitingJobs:
-    """A sorted queue: the next one is the first that a worker can take, and any can be taken out."""
+    """The line of each key, and all of them as one. `weight_of` gives the weight of an owner, above 0; jobs of up to
+    `short_s` seconds of audio are clips."""
 
-    def __init__(self) -> None:
-        self._order: list[Place] = []
-        self._places: dict[JobId, Place] = {}
+    def __init__(
+        self, weight_of: Callable[[str], float] = lambda _: 1.0, *, short_s: float = 0.0, head_start_s: float = 0.0
+    ) -> None:
+        self._weight_of = weight_of
+        self._short_s = short_s
+        self._head_start_s = head_start_s
+        self._lines: dict[str, _Line] = {}
+        self._jobs: dict[JobId, tuple[str, Place, float]] = {}
+        """Owner, place and seconds of audio of each that waits."""
+        self._started: dict[JobId, tuple[str, float]] = {}
+        """Owner, and the seconds that it counted for, of each that was taken and has not ended."""
+        self._clocks: dict[str, float] = {}
+        self._now_s = 0.0
+        """The clock of the key whose turn it was last: where a new line begins."""
         self._arrivals = count()
         self.changes = 0
         """How often a job came or went."""
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self._jobs)
 
     def __iter__(self) -> Iterator[JobId]:
-        return (place[-1] for place in self._order)
+        return (turn[-1] for turn in merge(*map(self._turns, self._lines)))
 
     def add(self, job: Job) -> None:
-        """Queue a job by its priority and its age: a job that comes back keeps its place before younger ones."""
-        place = (-job.options.priority, job.created_at, next(self._arrivals), job.id)
+        """Queue a job. One that comes back keeps its place before younger ones, and its first start counts no more."""
         self.discard(job.id)
-        self.changes += 1
-        self._places[job.id] = place
-        insort(self._order, place)
+        if (started := self._started.pop(job.id, None)) is not None:
+            self._advance(started[0], -started[1])
+        cost_s = max(job.expected_audio_s, LEAST_S)
+        is_long = job.expected_audio_s > self._short_s
+        place = (-job.options.priority, is_long, job.created_at, next(self._arrivals), job.id)
+        line = self._lines.get(job.owner)
+        if line is None:
+            line = self._lines[job.owner] = _Line(place[3])
+            self._clocks[job.owner] = max(self._clocks.get(job.owner, 0.0), self._now_s)
+        insort(line.places, place)
+        self._jobs[job.id] = job.owner, place, cost_s
+        self._changed(job.owner)
 
     def discard(self, job_id: JobId) -> bool:
-        """Take this job out; False when it was not waiting."""
-        place = self._places.pop(job_id, None)
-        if place is None:
+        """Take this job out, which does not start; False when it was not waiting."""
+        found = self._jobs.pop(job_id, None)
+        if found is None:
             return False
-        self.changes += 1
-        del self._order[bisect_left(self._order, place)]
+        owner, place, _ = found
+        line = self._lines[owner]
+        del line.places[bisect_left(line.places, place)]
+        self._changed(owner)
+        if not line.places:
+            del self._lines[owner]
         return True
+
+    def take(self, job_id: JobId) -> None:
+        """Take out a job that starts: the clock of its key goes on."""
+        owner, _, cost_s = self._jobs[job_id]
+        self._now_s = max(self._now_s, min(self._clocks[waiting] for waiting in self._lines))
+        self.discard(job_id)
+        self._started[job_id] = owner, cost_s
+        self._advance(owner, cost_s)
+
+    def settle(self, job_id: JobId, audio_s: float | None) -> None:
+        """A job that had started has ended, after so many seconds of audio; None: as many as were expected."""
+        started = self._started.pop(job_id, None)
+        if started is not None and audio_s is not None:
+            self._advance(started[0], max(audio_s, LEAST_S) - started[1])
+
+    def of(self, owner: str) -> int:
+        """How many jobs of one key wait."""
+        line = self._lines.get(owner)
+        return 0 if line is None else len(line.places)
 
     def position(self, job_id: JobId) -> int | None:
         """How many jobs are before this one; None when it is not waiting."""
-        place = self._places.get(job_id)
-        return None if place is None else bisect_left(self._order, place)
+        found = self._jobs.get(job_id)
+        if found is None:
+            return None
+        owner, place, _ = found
+        turn = self._all_turns(owner)[bisect_left(self._lines[owner].places, place)]
+        return sum(bisect_left(self._all_turns(other), turn) for other in self._lines)
+
+    def _advance(self, owner: str, seconds: float) -> None:
+        clock = self._clocks.get(owner, self._now_s) + seconds / self._weight_of(owner)
+        self._clocks[owner] = clock
+        if owner in self._lines:
+            self._changed(owner)
+        elif clock <= self._now_s:  # as good as a key that never came
+            del self._clocks[owner]
+
+    def _changed(self, owner: str) -> None:
+        self.changes += 1
+        self._lines[owner].turns = None
+
+    def _all_turns(self, owner: str) -> list[Turn]:
+        line = self._lines[owner]
+        if line.turns is None:
+            line.turns = list(self._turns(owner))
+        return line.turns
+
+    def _turns(self, owner: str) -> Iterator[Turn]:
+        """When each job of a key has its turn, on the clock of its key."""
+        line, clock, weight = self._lines[owner], self._clocks[owner], self._weight_of(owner)
+        turn_s = -math.inf
+        for number, place in enumerate(line.places):
+            head_start_s = 0.0 if place[1] else self._head_start_s
+            turn_s = max(turn_s, clock - head_start_s)  # never before those of its own key that go first
+            yield turn_s, line.age, number, place[-1]
+            clock += self._jobs[place[-1]][2] / weight

@@ -248,3 +248,17 @@ async def test_a_key_ends_with_the_next_request(server: Running, session: aiohtt
         assert "the key 'alice' is revoked" in (await response.json())["error"]["message"]
     async with session.get("/health", headers=alice) as response:
         assert response.status == 200
+
+
+async def test_keys_take_turns(server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession) -> None:
+    """Whoever has sent less waits less: one job of bob's is behind one of alice's three, and not behind all of them;
+    with a weight of 4, alice's are ahead again."""
+    alice, bob = await key(server, "alice"), await key(server, "bob")
+    _, token = await server.service.keys.add("carol", (Scope.SUBMIT, Scope.READ_OWN), weight=4.0)
+    carol = {"Authorization": f"Bearer {token}"}
+    await upload(client, field("prompt", "hold"), file(b"speech"))
+    sent = [(await upload(session, file(b"speech"), **header))[1] for header in (*[alice] * 3, bob, *[carol] * 3)]
+    async with client.get("/v1/jobs", params={"status": "queued"}) as response:
+        places = {job["workerJobId"]: job["queuePosition"] for job in (await response.json())["jobs"]}
+    order = "".join(job["owner"][0] for job in sorted(sent, key=lambda job: places[job["workerJobId"]]))
+    assert order == "abcccaa"

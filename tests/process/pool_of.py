@@ -8,6 +8,7 @@ from typing import Any
 
 from btworker.config import Settings
 from btworker.jobs import Input, Job, Options, new_job_id
+from btworker.keys import OPERATOR
 from btworker.pool.supervisor import Supervisor
 from btworker.service import JobService, NewJob
 from btworker.storage import DataFolder
@@ -49,7 +50,9 @@ async def running_service(folder: Path, **changes: Any) -> AsyncIterator[JobServ
         data.close()
 
 
-async def submit(service: JobService, *steps: list[Any], text: str = "hello", **options: Any) -> Job:
+async def submit(
+    service: JobService, *steps: list[Any], text: str = "hello", owner: str = OPERATOR, **options: Any
+) -> Job:
     """Accept a job with one small input and a script."""
     job_id = new_job_id()
     folder = service.data.create(job_id)
@@ -57,7 +60,7 @@ async def submit(service: JobService, *steps: list[Any], text: str = "hello", **
     prompt = json.dumps({"steps": list(steps)}) if steps else ""
     chosen = Options(**{"model": service.settings.model, "prompt": prompt, **options})
     item = Input("0", "talk.wav", "talk", len(text), "0" * 64)
-    job, _ = await service.submit(NewJob(job_id, chosen, (item,)))
+    job, _ = await service.submit(NewJob(job_id, chosen, (item,), owner=owner))
     return job
 
 

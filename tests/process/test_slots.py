@@ -52,6 +52,23 @@ async def test_jobs_at_once_in_one_child(tmp_path: Path) -> None:
         assert [result["text"] for result in results] == [gate.name for gate in gates]
 
 
+async def test_a_clip_waits_for_no_recording(tmp_path: Path) -> None:
+    """With WORKER_SHORT_SLOTS, beside a key whose recording has the only slot, and whose others wait for it. The clip
+    of another key starts at once, in the same process; no second recording does."""
+    async with running_service(tmp_path, max_concurrent_jobs=1, short_slots=1) as service:
+        gate, minutes = tmp_path / "gate", "x" * 300_000
+        recordings = [await submit(service, ["wait_file", str(gate)], text=minutes, owner="flood") for _ in range(3)]
+        pid = await at_work(service, recordings[0])
+        clips = [await submit(service, owner=owner) for owner in ("other", "flood", "other")]
+        done = [await ended(service, clip) for clip in clips]
+        assert {job.status for job in done} == {JobStatus.COMPLETE}
+        assert {transcript(service, job)["pid"] for job in done} == {pid}
+        assert await at_work(service, recordings[0]) == pid and not gate.exists()
+        assert [service.outlooks.of(one).position for one in recordings[1:]] == [0, 1]
+        gate.touch()
+        assert {(await ended(service, one)).status for one in recordings} == {JobStatus.COMPLETE}
+
+
 async def test_cancel_of_one_leaves_the_others(tmp_path: Path) -> None:
     """Its child and the jobs beside it go on."""
     async with running_service(tmp_path, max_concurrent_jobs=3) as service:
