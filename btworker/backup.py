@@ -3,6 +3,7 @@
     <folder>/<time>/jobs.sqlite3        one file, by SQLite's own backup
                     jobs/<job id>/in    inputs of jobs that wait or run
                                   out   results
+                                  renditions
            voices/              stored voices
 
 Each backup is whole by itself; a file that the one before has as well is a second name of it and takes no room. The
@@ -187,6 +188,7 @@ def _copy_files(jobs: list[Job], source: Path, target: Path, *, earlier: Path | 
     for job in jobs:
         folder = JobFolder(source / job.id)
         stored = [folder.transcript(index) for index in range(len(job.inputs))] if job.outputs else []
+        stored += [path for one in job.renditions for path in folder.rendition(one.index).both]
         for path in (*_files(job, folder), *stored):
             place = path.relative_to(source)
             if path.is_file() and not (target / place).exists():

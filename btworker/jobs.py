@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, NewType
 
 from btworker.errors import ErrorInfo
+from btworker.renditions import Rendition
 
 JobId = NewType("JobId", str)
 
@@ -240,6 +241,7 @@ class Job:
     attempt: int = 0
     progress: Progress = field(default_factory=Progress)
     outputs: tuple[Output, ...] = ()
+    renditions: tuple[Rendition, ...] = ()
     logs: tuple[LogLine, ...] = ()
     warnings: tuple[str, ...] = ()
     timings: tuple[tuple[str, float], ...] = ()

@@ -4,8 +4,8 @@ Enum, Path or another message. Paths cross; payloads stay on disk.
     parent --(at spawn)------> WorkerSpec      (specs.py)
     parent --(task queue)----> RunTask | HelpTask | Stop
     parent --(control pipe)--> Cancel          (its EOF means that the parent died)
-    child  --(event queue)---> Loading | Ready | Unready | Started | Progressed | WindowDone | FileDone | Alive | Warned
-                               | ShareOffered | Helping | Helped | Finished | Failed
+    child  --(event queue)---> Loading | Ready | Unready | Started | Progressed | WindowDone | Rendered | FileDone | Alive
+                               | Warned | ShareOffered | Helping | Helped | Finished | Failed
     the parent itself infers   WorkerLost
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Input, JobId, Options, Output, Stage
+from btworker.renditions import Rendition
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,15 @@ class FileDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Rendered:
+    """What players get of an input is in its place, durable."""
+
+    job_id: JobId
+    attempt: int
+    rendition: Rendition
+
+
+@dataclass(frozen=True, slots=True)
 class Alive:
     """The job is at work, and has nothing else to say."""
 
@@ -269,6 +279,7 @@ JobEvent = (
     Started
     | Progressed
     | WindowDone
+    | Rendered
     | FileDone
     | Alive
     | ShareOffered

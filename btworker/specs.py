@@ -43,6 +43,8 @@ class EngineSettings:
     """ffmpegs of the child at once."""
     threads: int = 0
     """CPU threads of the child; 0 = torch's own choice."""
+    rendition_kbit_s: int = 0
+    """Rate of what players get of a recording; 0: nothing is made."""
     spread_s: float = 0.0
     """Seconds of audio from which on other children may help with a recording; 0 = never."""
     batch_size: int = 0
@@ -78,6 +80,7 @@ class EngineSettings:
             decode_stall_s=settings.decode_stall_s,
             ffmpeg_processes=ffmpeg_processes,
             threads=threads,
+            rendition_kbit_s=settings.rendition_kbit_s,
             spread_s=settings.spread_minutes * 60,
             batch_size=settings.batch_size,
             cuda_graphs=settings.cuda_graphs,

@@ -8,6 +8,7 @@
                          windows/<n>.done  there once these are all
                          shares/<n>/       parts of input n that several processes decode (engine/asr/spread/shares.py)
                          out/              results, and .transcript.<n>.json; "out.part" until all are durable
+                         renditions/       what players get (renditions.py)
                          diarizing         there while speakers are told apart: who dies there is not sent there again
 
 Blocking functions; the parent calls them through DataFolder.run, a small bounded executor of its own, so that a stuck
@@ -28,6 +29,7 @@ from typing import IO, ParamSpec, TypeVar
 from btworker.durable import sync_folder
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.jobs import Job, JobId
+from btworker.renditions import RenditionFiles
 from btworker.stems import numbered
 
 P = ParamSpec("P")
@@ -63,6 +65,15 @@ class JobFolder:
     def unfinished_outputs(self) -> Path:
         """Folder of the results until all of them are durable."""
         return self.path / "out.part"
+
+    @property
+    def renditions(self) -> Path:
+        """Folder of what players get."""
+        return self.path / "renditions"
+
+    def rendition(self, index: int) -> RenditionFiles:
+        """What players get of input number `index`."""
+        return RenditionFiles(self.renditions, index)
 
     def transcript(self, index: int) -> Path:
         """All that was found in input `index`, among the results but not one of them: other formats are made of it."""
@@ -220,8 +231,12 @@ class DataFolder:
         shutil.rmtree(folder.all_shares, ignore_errors=True)
         with contextlib.suppress(OSError):
             folder.diarizing.unlink(missing_ok=True)
+        for part in folder.renditions.glob("*.part"):
+            with contextlib.suppress(OSError):
+                part.unlink()
         if with_outputs:
             shutil.rmtree(folder.outputs, ignore_errors=True)
+            shutil.rmtree(folder.renditions, ignore_errors=True)
         if with_inputs:
             self.remove_inputs(job_id)
 

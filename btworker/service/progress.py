@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from btworker.jobs import FileProgress, Job, Options, Progress, Stage
-from btworker.messages import FileDone, Finished, ModelLoaded, Progressed, Started, Warned, WindowDone, WorkerLost
+from btworker.messages import FileDone, Finished, ModelLoaded, Progressed, Rendered, Started, Warned, WindowDone, WorkerLost
 
 UNFINISHED_PERCENT = 99.0
 """No running job says 100: that is what `complete` is for."""
@@ -20,6 +20,9 @@ def after(job: Job, event: object, now: float) -> Job:
             return _moved(job, event, now=now)
         case Warned():
             return job.with_warnings(event.message).with_log(now, "warning", event.message)
+        case Rendered(rendition=one):
+            others = [other for other in job.renditions if other.index != one.index]
+            return replace(job, renditions=(*others, one))
         case ModelLoaded():
             return job.with_log(now, "info", f"loaded model {event.model} in {event.load_s:.1f} s")
         case Started():  # an attempt begins with its first input

@@ -145,9 +145,16 @@ class JobTable:
     async def end(self, job: Job, status: JobStatus, error: ErrorInfo | None = None) -> None:
         """Publish a job's end in one transaction, then forget what only a live job needs."""
         now = self.clock()
-        done = replace(job.progress, percent=100.0) if status is JobStatus.COMPLETE else job.progress
+        undelivered = error is not None and error.code is ErrorCode.DELIVERY_FAILED
+        keeps_outputs = status is JobStatus.COMPLETE or undelivered
         ended = job.evolve(
-            status=status, error=error, stage=Stage.COMPLETE, stage_started_at=now, finished_at=now, progress=done
+            status=status,
+            error=error,
+            stage=Stage.COMPLETE,
+            stage_started_at=now,
+            finished_at=now,
+            progress=replace(job.progress, percent=100.0) if status is JobStatus.COMPLETE else job.progress,
+            renditions=job.renditions if keeps_outputs else (),
         )
         published = await _insist(ended, lambda: self.store.finish(ended, was=job.status))
         if published:
@@ -162,8 +169,7 @@ class JobTable:
         if (waited_for := self._ends.pop(job.id, None)) is not None:
             waited_for.set()
         self._changed()
-        undelivered = error is not None and error.code is ErrorCode.DELIVERY_FAILED
-        await self._tidy(job.id, with_outputs=published and status is not JobStatus.COMPLETE and not undelivered)
+        await self._tidy(job.id, with_outputs=published and not keeps_outputs)
         if published and ended.owes_word:
             self._owing(ended)
 

@@ -11,6 +11,7 @@ from btworker.engine.asr.recognition import Recognition, Step
 from btworker.engine.asr.vocabulary import count_shown
 from btworker.engine.job.events import EventFactory
 from btworker.engine.job.in_takes import InTakes
+from btworker.engine.job.renditions import render_if_wanted
 from btworker.engine.job.results import StageClock, Stages, camel_case
 from btworker.engine.job.speaker_stage import Named
 from btworker.engine.job.takes import Found, Take
@@ -71,6 +72,8 @@ class InputRun:
         with closing(self._decode()) as sound:
             self._sound = sound
             found = await (self._whole(sound) if self._wanted == Wanted() else self._in_takes(sound))
+            with self._stages.stage("encode"):
+                await sound.through()
             sound.audio.discard()
         self._sound = None
         log.info("file_processed", **self._about())
@@ -91,6 +94,7 @@ class InputRun:
             limits=Limits(settings.max_audio_s, stall_s=settings.decode_stall_s),
             tell=self._sound_came,
             waiting=partial(self._stages.stage, "decode"),
+            then=partial(render_if_wanted, self._shared, self._index),
         )
 
     async def _whole(self, sound: GrowingSound) -> Transcript:

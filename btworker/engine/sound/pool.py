@@ -1,7 +1,8 @@
 """ffmpeg in a small pool, for all jobs of a child: sound is decoded ahead, while the model is at work."""
 
+import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -30,12 +31,14 @@ class SoundPool:
         wanted: Wanted = Wanted(),  # noqa: B008 - frozen
         tell: Callable[[DecodeProgress], None],
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+        then: Callable[[Audio, Callable[[], bool]], None] = lambda _audio, _canceled: None,
     ) -> "GrowingSound":
         """Decode in the pool. Whoever begins it closes it; while it is waited for, it is inside `waiting`, and
-        tells how far ffmpeg is."""
+        tells how far ffmpeg is. `then` is called with the whole sound, in the same thread, and has until `through`; its
+        second argument says whether nobody wants it any more."""
         sound = GrowingSound(target, tell, waiting)
         steps = decode(source, target, limits=limits, canceled=lambda: sound.closed, wanted=wanted)
-        sound.follow(steps, self._threads)
+        sound.follow(steps, self._threads, then)
         return sound
 
 
@@ -55,11 +58,21 @@ class GrowingSound:
         """Nobody wants it any more."""
         self._progress = self._told = DecodeProgress(0, 0.0)
         self._decoding: Future[Audio] = Future()
+        self._through = threading.Event()
+        """Set once the thread has done with it."""
 
-    def follow(self, steps: Generator[DecodeProgress, None, Audio], threads: ThreadPoolExecutor) -> None:
-        """Decode it as soon as one of the threads is free."""
+    def follow(
+        self,
+        steps: Generator[DecodeProgress, None, Audio],
+        threads: ThreadPoolExecutor,
+        then: Callable[[Audio, Callable[[], bool]], None],
+    ) -> None:
+        """Decode it as soon as one of the threads is free, then call `then` in that thread; what that raises is logged,
+        and goes no further."""
+        may_begin = threading.Event()
 
         def work() -> Audio:
+            may_begin.wait()
             while True:
                 try:
                     self._progress = next(steps)
@@ -67,7 +80,16 @@ class GrowingSound:
                     audio: Audio = end.value
                     return audio
 
+        def go_on(decoding: Future[Audio]) -> None:
+            try:
+                if not (decoding.cancelled() or decoding.exception()):
+                    then(decoding.result(), lambda: self.closed)
+            finally:
+                self._through.set()
+
         self._decoding = threads.submit(work)
+        self._decoding.add_done_callback(go_on)
+        may_begin.set()  # not before: a callback that comes late is called by whoever adds it
 
     @property
     def is_whole(self) -> bool:
@@ -114,6 +136,10 @@ class GrowingSound:
         if self.is_whole:
             self._decoding.result()
 
+    async def through(self) -> None:
+        """Wait until all is done that was to be done with the whole sound."""
+        await Condition(self._through.is_set)
+
     def has(self, count: int, /) -> bool:
         """See Sound."""
         return self.is_whole or self._progress.sample_count >= count
@@ -121,5 +147,5 @@ class GrowingSound:
     def close(self) -> None:
         """Kill an ffmpeg that is still at work, and wait for its end."""
         self.closed = True
-        if not self._decoding.cancel():
-            wait([self._decoding])
+        self._decoding.cancel()
+        self._through.wait()

@@ -24,10 +24,21 @@ SEES_ALL = "*"
 def start(command: list[str], *, cpu_s: float, source: Path) -> subprocess.Popen[bytes]:
     """Start the command, which may read `source`; its output and its log are pipes."""
     seen = str(source.absolute()) if runs_confined(command[0]) else SEES_ALL
+    return _open([*_restricted(cpu_s, seen), *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+
+
+def start_writer(command: list[str], *, cpu_s: float, output: Path, most_bytes: int) -> subprocess.Popen[bytes]:
+    """Start the command, which reads its standard input and may write to the file `output`, which is there already."""
+    seen = "" if runs_confined(command[0]) else SEES_ALL
+    restricted = _restricted(cpu_s, seen, "--output", str(output.absolute()), str(most_bytes))
+    return _open([*restricted, *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+
+def _open(command: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [*_restricted(cpu_s, seen), *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        command,
+        stdin=stdin,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         bufsize=0,
         cwd="/",
@@ -62,9 +73,9 @@ def runs_confined(program: str) -> bool:
     return works
 
 
-def _restricted(cpu_s: float, seen: str) -> list[str]:
+def _restricted(cpu_s: float, seen: str, *output: str) -> list[str]:
     limits = [str(os.getpid()), str(MEMORY_BYTES), str(int(cpu_s))]
-    return [sys.executable, "-I", "-S", str(SANDBOX), *limits, seen]
+    return [sys.executable, "-I", "-S", str(SANDBOX), *output, *limits, seen]
 
 
 def end(process: subprocess.Popen[Any]) -> None:
@@ -72,6 +83,6 @@ def end(process: subprocess.Popen[Any]) -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    for pipe in (process.stdout, process.stderr):
+    for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()

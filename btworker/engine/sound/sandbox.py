@@ -2,9 +2,11 @@
 handed, and starts nothing; it has limits, no network, and dies with its parent. Run as a script.
 
     python -I -S sandbox.py <parent pid> <memory bytes> <cpu seconds> <input> <program> [argument …]
+    python -I -S sandbox.py --output <file> <most bytes> <parent pid> …
     python -I -S sandbox.py --about      # what this kernel can hold a program to, as JSON
 
-The input may be empty, for none, or "*": then there are only the limits, and no network.
+The input may be empty, for none, or "*": then there are only the limits, and no network. The output, where there is
+one, is a file that is there already: the one that the program may write, up to so many bytes.
 
 engine/sound/process.py starts ffmpeg through this file instead of a preexec_fn: Python code between fork and exec can
 deadlock in a process as full of threads as one with torch. Standard library only. What holds where: docs/security.md.
@@ -31,7 +33,7 @@ KILL_AFTER_S = 10
 """Of CPU time, after SIGXCPU: SIGKILL at once would look as if memory had run out."""
 
 LANDLOCK_CREATE, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT = 444, 445, 446
-EXECUTE, READ_FILE, READ_DIR = 1 << 0, 1 << 2, 1 << 3
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
 FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 """Landlock's version -> how many rights to files it knows; 16 from version 5 on."""
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/snap", "/etc/ld.so.cache")
@@ -79,6 +81,9 @@ def main(arguments: list[str]) -> None:
         has_seccomp = str(os.uname().machine in MACHINES).lower()
         sys.stdout.write(f'{{"landlock": {landlock_version(libc)}, "seccomp": {has_seccomp}}}\n')
         return
+    output, most_bytes = "", 0
+    if arguments[0] == "--output":
+        output, most_bytes, arguments = arguments[1], int(arguments[2]), arguments[3:]
     parent_pid, memory_bytes, cpu_s = (int(number) for number in arguments[:3])
     source, program = arguments[3], arguments[4:]
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -86,9 +91,9 @@ def main(arguments: list[str]) -> None:
         sys.exit(1)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     _leave_network(libc)
-    _limit(memory_bytes=memory_bytes, cpu_s=cpu_s)
+    _limit(memory_bytes=memory_bytes, cpu_s=cpu_s, file_bytes=most_bytes)
     if source != ANY:
-        _see_only(libc, source, program[0])
+        _see_only(libc, source, program[0], output)
         _start_nothing(libc)
     os.execv(program[0], program)  # noqa: S606 - this is the point
 
@@ -106,11 +111,11 @@ def _leave_network(libc: ctypes.CDLL) -> None:
     libc.unshare(CLONE_NEWNET if os.geteuid() == 0 else CLONE_NEWUSER | CLONE_NEWNET)
 
 
-def _limit(*, memory_bytes: int, cpu_s: int) -> None:
+def _limit(*, memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
     limits = {
         resource.RLIMIT_AS: (memory_bytes, memory_bytes),
         resource.RLIMIT_CPU: (cpu_s, cpu_s + KILL_AFTER_S),
-        resource.RLIMIT_FSIZE: (0, 0),  # it writes to pipes only
+        resource.RLIMIT_FSIZE: (file_bytes, file_bytes),  # 0: it writes to pipes only
         resource.RLIMIT_NOFILE: (OPEN_FILES, OPEN_FILES),
         resource.RLIMIT_CORE: (0, 0),
     }
@@ -120,9 +125,9 @@ def _limit(*, memory_bytes: int, cpu_s: int) -> None:
         resource.setrlimit(kind, values)
 
 
-def _see_only(libc: ctypes.CDLL, source: str, program: str) -> None:
-    """Give up every right to files but to read the input, the program and the libraries; with newer versions of
-    Landlock TCP (4), and other processes' abstract sockets and signals to them (6) as well."""
+def _see_only(libc: ctypes.CDLL, source: str, program: str, output: str) -> None:
+    """Give up every right to files but to read the input, the program and the libraries, and to write the output; with
+    newer versions of Landlock TCP (4), and other processes' abstract sockets and signals to them (6) as well."""
     version = landlock_version(libc)
     if not version:
         return
@@ -137,6 +142,8 @@ def _see_only(libc: ctypes.CDLL, source: str, program: str) -> None:
         _allow(libc, rules, path, READ_FILE | READ_DIR | EXECUTE)
     if source:
         _allow(libc, rules, source, READ_FILE)
+    if output:
+        _allow(libc, rules, output, rights & (READ_FILE | WRITE_FILE | TRUNCATE))
     if libc.syscall(LANDLOCK_RESTRICT, rules, 0) != 0:
         sys.exit(f"sandbox: landlock_restrict_self: {os.strerror(ctypes.get_errno())}")
     os.close(rules)
