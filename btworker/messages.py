@@ -4,8 +4,8 @@ Enum, Path or another message. Paths cross; payloads stay on disk.
     parent --(at spawn)------> WorkerSpec      (specs.py)
     parent --(task queue)----> RunTask | HelpTask | Stop
     parent --(control pipe)--> Cancel          (its EOF means that the parent died)
-    child  --(event queue)---> Loading | Ready | Unready | Started | Progressed | WindowDone | Rendered | FileDone | Alive
-                               | Warned | ShareOffered | Helping | Helped | Finished | Failed
+    child  --(event queue)---> Loading | Ready | Unready | Started | Progressed | WindowDone | Rendered | FileDone
+                               | Alive | Warned | ShareOffered | Helping | Helped | Finished | Failed
     the parent itself infers   WorkerLost
 """
 

@@ -32,6 +32,9 @@ class ServerSettings(BaseSettings):
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, validation_alias=env("WORKER_PORT"))
     """TCP port; 0 takes a free one and prints it. What Kubernetes sets for a service that is called worker
     (tcp://…) does not count."""
+    ticket_minutes: float = Field(60.0, gt=0, le=1440, validation_alias=env("WORKER_TICKET_MINUTES"))
+    """Minutes for which an address with a ticket plays a recording without a token: players ask again and again while
+    somebody works on a transcript, and an address may be found in a browser's history."""
     ping_public: bool = Field(False, validation_alias=env("WORKER_PING_PUBLIC"))
     """True: /v1/ping needs no token."""
     metrics_public: bool = Field(True, validation_alias=env("WORKER_METRICS_PUBLIC"))

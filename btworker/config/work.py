@@ -85,7 +85,7 @@ class WorkSettings(BaseSettings):
 
     rendition_kbit_s: Annotated[int, Field(validation_alias=env("WORKER_RENDITION_KBIT"))] = 32
     """Rate in kbit/s, 16 to 64, at which the sound of each input is kept for players as long as the results, mono, with
-    peaks to draw: 15.5 MB an hour. 32 is where speech of 16 kHz loses nothing that anybody notices. 0 = none is kept."""
+    peaks to draw: 15.5 MB an hour. At 32, speech of 16 kHz loses nothing that anybody notices. 0 = none is kept."""
 
     @field_validator("rendition_kbit_s")
     @classmethod

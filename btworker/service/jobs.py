@@ -240,6 +240,14 @@ class JobService:
         at_once = self.slots + sum(worker.clip_slots for worker in self.workers())
         return sum(map(self.settings.decoded_bytes, heapq.nlargest(at_once, (largest_bytes, *jobs))))
 
+    def rendition_bytes(self, all_bytes: int) -> int:
+        """Room that renditions take at worst, once inputs of so many bytes together are accepted as well.
+
+        A job's inputs go when its renditions stay, and are larger: so only jobs at work need room for both.
+        """
+        jobs = (sum(item.size_bytes for item in job.inputs) for job in self._table.live.values())
+        return sum(map(self.settings.rendition_bytes, heapq.nlargest(self.slots, (all_bytes, *jobs))))
+
     def workers(self) -> tuple[WorkerState, ...]:
         """The pool's workers."""
         return self._pool.workers()

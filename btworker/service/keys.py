@@ -81,6 +81,11 @@ class Keys:
         key = self._find(token)
         return self._callers[key.id] if key is not None and key.state(self._clock()) == "active" else None
 
+    def is_good(self, key_id: str) -> bool:
+        """Whether the key with this id, or the operator's, opens anything now."""
+        key = self._known.get(key_id)
+        return key_id == OPERATOR or (key is not None and key.state(self._clock()) == "active")
+
     def why_refused(self, token: bytes) -> str:
         """What is wrong with a token that `identify` does not take; only its holder learns that it was good once."""
         key = self._find(token)

@@ -3,7 +3,17 @@
 from dataclasses import replace
 
 from btworker.jobs import FileProgress, Job, Options, Progress, Stage
-from btworker.messages import FileDone, Finished, ModelLoaded, Progressed, Rendered, Started, Warned, WindowDone, WorkerLost
+from btworker.messages import (
+    FileDone,
+    Finished,
+    ModelLoaded,
+    Progressed,
+    Rendered,
+    Started,
+    Warned,
+    WindowDone,
+    WorkerLost,
+)
 
 UNFINISHED_PERCENT = 99.0
 """No running job says 100: that is what `complete` is for."""

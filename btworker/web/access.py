@@ -19,6 +19,7 @@ from btworker.web.context import CALLER, HAS_TOKEN, context_of
 from btworker.web.jobs.handlers import job_id_of
 from btworker.web.middlewares import Handler
 from btworker.web.strangers import STRANGERS
+from btworker.web.tickets import PARAMETER
 
 
 class Door(Enum):
@@ -42,6 +43,8 @@ class Access:
     scopes: frozenset[Scope] = frozenset()
     """What the key has to be good for, all of it; empty: any key will do."""
     door: Door = Door.CLOSED
+    tickets: bool = False
+    """Whether a ticket for the path will do as well."""
 
 
 OPEN = Access(door=Door.OPEN)
@@ -51,6 +54,7 @@ METRICS = Access(frozenset({Scope.METRICS}), Door.METRICS)
 SUBMIT = Access(frozenset({Scope.SUBMIT}))
 """Whatever makes or changes something: a job, an upload, a voice."""
 READ = Access(frozenset({Scope.READ_OWN}))
+READ_OR_TICKET = Access(frozenset({Scope.READ_OWN}), tickets=True)
 SUBMIT_AND_READ = Access(frozenset({Scope.SUBMIT, Scope.READ_OWN}))
 """A submission whose answer is the transcript."""
 ADMIN = Access(frozenset({Scope.ADMIN}))
@@ -70,7 +74,10 @@ def guard(keys: Keys, accesses: Accesses, settings: Settings) -> Callable[..., A
             request[CALLER] = caller
             request.app[STRANGERS].remove(request.protocol)
         access = accesses.get(request.match_info.route, ADMIN)
-        if not access.door.is_open(settings):
+        has_ticket = caller is None and access.tickets and _has_ticket(request, keys)
+        if has_ticket:
+            request.app[STRANGERS].remove(request.protocol)
+        elif not access.door.is_open(settings):
             if caller is None:
                 raise BtworkerError(ErrorCode.UNAUTHORIZED, NO_TOKEN if token is None else keys.why_refused(token))
             _check_scopes(caller, access)
@@ -79,6 +86,17 @@ def guard(keys: Keys, accesses: Accesses, settings: Settings) -> Callable[..., A
         return await handler(request)
 
     return check
+
+
+def _has_ticket(request: web.Request, keys: Keys) -> bool:
+    """Whether a ticket came along that is good for this path, and whose key is still good. Raises UNAUTHORIZED."""
+    offered = request.query.getall(PARAMETER, [])
+    if not offered:
+        return False
+    holder = context_of(request).tickets.holder(offered[0], request.path) if len(offered) == 1 else None
+    if holder is None or not keys.is_good(holder):
+        raise BtworkerError(ErrorCode.UNAUTHORIZED, "the ticket has expired, or is for something else: get a new one")
+    return True
 
 
 def _token(request: web.Request) -> bytes | None:

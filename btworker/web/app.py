@@ -29,6 +29,7 @@ from btworker.web.drain import DRAINS, Drains
 from btworker.web.jobs.admission import defer_continue
 from btworker.web.routes import ROUTES, open_paths
 from btworker.web.strangers import STRANGERS, Strangers
+from btworker.web.tickets import Tickets
 from btworker.web.tus import handlers as tus
 
 BACKLOG = 1024
@@ -57,6 +58,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         guard=service.guard,
         metrics=metrics,
         receivers=Receivers(threads=settings.fast_uploads, least_bytes=settings.fast_body_bytes),
+        tickets=Tickets(settings.ticket_minutes * 60),
         contract=partial(rendered, open_paths(settings)),
     )
     app[DRAINS] = Drains(settings)

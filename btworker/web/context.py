@@ -19,6 +19,7 @@ from btworker.service.voices import Voices
 from btworker.specs import Device
 from btworker.storage import DataFolder
 from btworker.web.system.static import Static
+from btworker.web.tickets import Tickets
 
 
 @dataclass(slots=True)
@@ -65,6 +66,8 @@ class Context:
     metrics: Metrics
     receivers: Receivers
     """The threads that read large bodies."""
+    tickets: Tickets
+    """What opens one path without a token."""
     contract: Callable[[], Static]
     """Blocking: /openapi.json."""
     budget: UploadBudget = field(default_factory=UploadBudget)

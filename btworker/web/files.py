@@ -29,6 +29,8 @@ class StoredFile:
     path: Path
     filename: str
     sha256: str
+    content_type: str = ""
+    """Empty: that of the outputs with its suffix."""
 
     @property
     def etag(self) -> str:
@@ -99,7 +101,7 @@ def _lists(header: str | None, etag: str, *, weak: bool) -> bool:
 
 def _headers(stored: StoredFile) -> dict[str, str]:
     return {
-        "Content-Type": CONTENT_TYPES.get(stored.path.suffix, "application/octet-stream"),
+        "Content-Type": stored.content_type or CONTENT_TYPES.get(stored.path.suffix, "application/octet-stream"),
         "Content-Disposition": content_disposition(stored.filename),
         "ETag": stored.etag,
         "Accept-Ranges": "bytes",

@@ -11,14 +11,26 @@ from aiohttp import web
 
 from btworker.config import Settings
 from btworker.web import fallback, voices
-from btworker.web.access import ADMIN, ANY_KEY, METRICS, OPEN, PING, READ, SUBMIT, SUBMIT_AND_READ, Access
+from btworker.web.access import (
+    ADMIN,
+    ANY_KEY,
+    METRICS,
+    OPEN,
+    PING,
+    READ,
+    READ_OR_TICKET,
+    SUBMIT,
+    SUBMIT_AND_READ,
+    Access,
+)
 from btworker.web.contract import jobs as about_jobs
+from btworker.web.contract import renditions as about_renditions
 from btworker.web.contract import speech as about_speech
 from btworker.web.contract import system as about_system
 from btworker.web.contract import uploads as about_uploads
 from btworker.web.contract import voices as about_voices
 from btworker.web.contract.operation import Operation
-from btworker.web.jobs import events, transcripts, uploads
+from btworker.web.jobs import events, renditions, transcripts, uploads
 from btworker.web.jobs import handlers as jobs
 from btworker.web.openai import handlers as openai
 from btworker.web.system import docs
@@ -38,6 +50,7 @@ class Route:
     access: Access = ADMIN
 
 
+_INPUT = "/v1/jobs/{job_id}/inputs/{index}"
 ROUTES = (
     Route("GET", "/", docs.welcome, about_system.WELCOME, OPEN),
     Route("GET", "/openapi.json", docs.document, about_system.DOCUMENT, OPEN),
@@ -58,6 +71,9 @@ ROUTES = (
     Route("GET", "/v1/jobs/{job_id}/transcript", transcripts.get_transcript, about_jobs.TRANSCRIPT, READ),
     Route("GET", "/v1/jobs/{job_id}/outputs", jobs.list_outputs, about_jobs.OUTPUTS, READ),
     Route("GET", "/v1/jobs/{job_id}/outputs/{name:[^/]+}", jobs.get_output, about_jobs.OUTPUT, READ),
+    Route("GET", f"{_INPUT}/audio", renditions.get_audio, about_renditions.AUDIO, READ_OR_TICKET),
+    Route("GET", f"{_INPUT}/peaks", renditions.get_peaks, about_renditions.PEAKS, READ_OR_TICKET),
+    Route("POST", f"{_INPUT}/tickets", renditions.create_ticket, about_renditions.TICKETS, READ),
     Route("POST", "/v1/audio/transcriptions", openai.transcriptions, about_speech.TRANSCRIBE, SUBMIT_AND_READ),
     Route("POST", "/v1/audio/translations", openai.translations, about_speech.TRANSLATE, SUBMIT_AND_READ),
     Route("POST", "/v1/voices", voices.create, about_voices.CREATE, SUBMIT),

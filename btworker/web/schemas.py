@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from btworker.delivery.push import host_of
-from btworker.jobs import Delivery, Input, Job, JobStatus, Options, Output, OutputFormat, Progress
+from btworker.jobs import Delivery, Job, JobStatus, Options, Output, OutputFormat, Progress
 from btworker.service.outlook import Outlook
 from btworker.web.ranges import RangeWire
 
@@ -84,6 +84,9 @@ class InputWire(Wire):
     size_bytes: int
     sha256: str
     duration_seconds: float | None
+    audio_url: str | None
+    peaks_url: str | None
+    """Where players get the sound, once it is there; null: nowhere."""
 
 
 class OutputWire(Wire):
@@ -196,7 +199,7 @@ def job_wire(job: Job, outlook: Outlook, *, owner: str, now: float) -> JobWire:
         eta_seconds=outlook.ends_in_s if job.status is JobStatus.QUEUED else eta_seconds(job, now),
         progress=_progress(job.progress),
         options=_options(job.options),
-        inputs=tuple(_input(item) for item in job.inputs),
+        inputs=tuple(_input(job, index) for index in range(len(job.inputs))),
         outputs=outputs_wire(job),
         logs=tuple(LogWire(at=rfc3339(line.at) or "", level=line.level, message=line.message) for line in job.logs),
         warnings=job.warnings,
@@ -269,13 +272,17 @@ def _delivery_state(delivery: Delivery) -> str:
     return "waiting" if delivery.began_at is None else "delivering"
 
 
-def _input(item: Input) -> InputWire:
+def _input(job: Job, index: int) -> InputWire:
+    item, base = job.inputs[index], f"/v1/jobs/{job.id}/inputs/{index}"
+    has_rendition = any(one.index == index for one in job.renditions)
     return InputWire(
         input_id=item.input_id,
         filename=item.filename,
         size_bytes=item.size_bytes,
         sha256=item.sha256,
         duration_seconds=item.duration_s,
+        audio_url=f"{base}/audio" if has_rendition else None,
+        peaks_url=f"{base}/peaks" if has_rendition else None,
     )
 
 

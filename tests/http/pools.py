@@ -1,19 +1,23 @@
 """An in-process pool for the HTTP tests: a real Pool that "transcribes" by writing small files; no child, no speech.
 
 What it does with a job is told by the job's prompt: "" completes at once, "hold" runs until it is canceled or released,
-"fail" fails, "odd names" produces files with awkward names.
+"fail" fails, "odd names" produces files with awkward names, "rendition" leaves files for players as well.
 """
 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
+from pathlib import Path
 
+from btworker.durable import write_durably
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, Output
-from btworker.messages import EngineInfo, Failed, Finished, RunTask, Started
+from btworker.messages import EngineInfo, Failed, Finished, Rendered, RunTask, Started
 from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
+from btworker.renditions import Rendition, StoredPart
 from btworker.specs import Device
+from btworker.storage import JobFolder
 
 READY_INFO = EngineInfo(
     versions=(("torch", "2.2.2"), ("whisper", "20231117")),
@@ -94,5 +98,19 @@ class LocalPool:
                 text = f"transcript of {item.filename!r}, {item.size_bytes} bytes\n".encode()
                 (folder / name).write_bytes(text)
                 outputs.append(Output(item.input_id, name, "json", len(text), hashlib.sha256(text).hexdigest()))
+        if task.options.prompt == "rendition":
+            for index in range(len(task.inputs)):
+                self._events.put_nowait(Rendered(task.job_id, task.attempt, _rendition(task.folder, index)))
         durations = tuple(1.5 for _ in task.inputs)
         return Finished(task.job_id, task.attempt, tuple(outputs), durations, (("transcribing", 0.5),))
+
+
+def _rendition(folder: Path, index: int) -> Rendition:
+    """What players get, as the engine leaves it, without sound in it."""
+    files = JobFolder(folder).rendition(index)
+    files.folder.mkdir(exist_ok=True)
+    stored = []
+    for path in files.both:
+        data = f"{path.name} ".encode() * 1000
+        stored.append(StoredPart(len(data), write_durably(path, data)))
+    return Rendition(index, *stored)

@@ -32,6 +32,9 @@ NEEDS: dict[tuple[str, str], set[Scope]] = {
     ("GET", "/v1/jobs/{job_id}/transcript"): {Scope.READ_OWN},
     ("GET", "/v1/jobs/{job_id}/outputs"): {Scope.READ_OWN},
     ("GET", "/v1/jobs/{job_id}/outputs/{name:[^/]+}"): {Scope.READ_OWN},
+    ("GET", "/v1/jobs/{job_id}/inputs/{index}/audio"): {Scope.READ_OWN},
+    ("GET", "/v1/jobs/{job_id}/inputs/{index}/peaks"): {Scope.READ_OWN},
+    ("POST", "/v1/jobs/{job_id}/inputs/{index}/tickets"): {Scope.READ_OWN},
     ("POST", "/v1/audio/transcriptions"): {Scope.SUBMIT, Scope.READ_OWN},
     ("POST", "/v1/audio/translations"): {Scope.SUBMIT, Scope.READ_OWN},
     ("POST", "/v1/voices"): {Scope.SUBMIT},
@@ -79,7 +82,12 @@ def method_of(route: Route) -> str:
 
 def path_of(route: Route, ids: dict[str, str]) -> str:
     path = NAMED.sub(lambda found: ids[found[1]], route.path)
-    return path.replace("{name:[^/]+}", "x.json").replace("{model}", "tiny").replace("{path:.*}", "v1/nothing")
+    return (
+        path.replace("{name:[^/]+}", "x.json")
+        .replace("{model}", "tiny")
+        .replace("{index}", "0")
+        .replace("{path:.*}", "v1/nothing")
+    )
 
 
 def test_what_each_route_wants_is_written_down() -> None:

@@ -53,7 +53,7 @@ async def test_the_answer_is_the_job_with_its_location(client: aiohttp.ClientSes
         "percent currentFileIndex totalFiles currentFile chunkIndex totalChunks "
         "audioSecondsDone audioSecondsTotal".split()
     )
-    assert set(job["inputs"][0]) == set("inputId filename sizeBytes sha256 durationSeconds".split())
+    assert set(job["inputs"][0]) == set("inputId filename sizeBytes sha256 durationSeconds audioUrl peaksUrl".split())
     assert job["workerJobId"].startswith("wk_")
     assert job["createdAt"].endswith("Z")
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.demo_worker import DEMO_WORKER
@@ -182,3 +183,41 @@ def test_every_output_has_the_times_of_the_film(worker: Server, ffmpeg: Path, tm
             plain, late = plain[:5], late[:5]
         assert len(plain) == len(late) > 1, kind
         assert late == pytest.approx([time + 4 for time in plain], abs=0.25), kind
+
+
+def test_what_was_transcribed_is_played_where_it_was_said(worker: Server, ffmpeg: Path, tmp_path: Path) -> None:
+    """A word's own time finds it in the sound that players get; its sound begins there, and is silent before."""
+    film = made(
+        ffmpeg, tmp_path / "late.mkv", "-f", "lavfi", "-i", "color=size=64x64:rate=5:duration=40", "-itsoffset", "5",
+        "-i", SAMPLE, "-c:v", "mpeg4", "-c:a", "aac",
+    )  # fmt: skip
+    job = worker.ended(worker.upload("late.mkv", film.read_bytes()))
+    start, _, _ = segments_of(worker, job)[0]
+    (item,) = job["inputs"]
+    assert (item["audioUrl"], item["peaksUrl"]) == tuple(
+        f"/v1/jobs/{job['workerJobId']}/inputs/0/{kind}" for kind in ("audio", "peaks")
+    )
+    status, ticket = worker.request("POST", item["audioUrl"].replace("audio", "tickets"), b"")
+    assert status == 201
+    played = subprocess.run(
+        [ffmpeg, "-v", "error", "-i", worker.url + ticket["audioUrl"], "-f", "s16le", "-ac", "1", "-ar", "16000", "-"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    sound = np.abs(np.frombuffer(played.stdout, np.int16).astype(np.int32))
+    onset_s = int(np.argmax(sound > 1000)) / 16_000
+    assert onset_s > 5 and abs(onset_s - start) < 0.5
+    assert not sound[: 4 * 16_000].max() > 50
+    assert ticket["audioUrl"].partition("ticket=")[2] not in worker.log.read_text()
+
+
+def test_a_job_is_well_where_nothing_can_be_played(ffmpeg: Path, tmp_path: Path) -> None:
+    """An ffmpeg that decodes and does not encode costs a warning, and leaves no half of a file."""
+    script = tmp_path / "ffmpeg"
+    script.write_text(f'#!/bin/sh\ncase "$*" in *aac_coder*) exit 1;; *) exec {ffmpeg} "$@";; esac\n')
+    script.chmod(0o755)
+    with serving(tmp_path, **SETTINGS, PATH=f"{tmp_path}:{os.environ['PATH']}") as server:
+        job = server.ended(server.upload("talk.flac", SAMPLE.read_bytes()))
+        assert segments_of(server, job)
+        assert job["warnings"] == ["the recording cannot be played back here: ffmpeg did not encode it"]
+        assert job["inputs"][0]["audioUrl"] is None
+        assert not list((tmp_path / "data" / "jobs" / job["workerJobId"]).glob("renditions/*"))

@@ -58,9 +58,9 @@ class Encoding:
     def run(self, audio: Audio) -> Rendition | None:
         """Make both files, durably, each in place at once; None where nobody wants them any more. Raises
         NoRenditionError."""
-        self.target.folder.mkdir(exist_ok=True, mode=0o750)
         part = self.target.part
         try:
+            self.target.folder.mkdir(exist_ok=True, mode=0o750)
             peaks = self._encode(audio, part)
             stored = StoredPart(part.stat().st_size, file_sha256(part))
             publish(part, self.target.audio)
@@ -118,8 +118,7 @@ class _Pump:
         """Write samples. Raises _CanceledError, NoRenditionError."""
         rest = memoryview(data)
         while rest:
-            _, writable, _ = self._wait([self._samples])
-            if not writable:
+            if not self._wait([self._samples]):
                 continue
             try:
                 rest = rest[os.write(self._samples, rest[:WRITE_BYTES]) :]
@@ -138,15 +137,16 @@ class _Pump:
             log.warning("encoding_failed", status=self._program.returncode, error=self._log.text[-LOGGED_CHARS:])
             raise NoRenditionError("ffmpeg did not encode it")
 
-    def _wait(self, writers: list[int]) -> tuple[list[int], list[int], list[int]]:
+    def _wait(self, writers: list[int]) -> bool:
+        """Wait until ffmpeg takes samples, writes to its log, or ends; returns whether it takes some."""
         if self._canceled():
             raise _CanceledError
         if time.monotonic() - self._taken_at > STALL_S:
             raise NoRenditionError(f"ffmpeg stood still for {STALL_S:g} s")
-        ready = select.select([self._log_pipe], writers, [], POLL_S)
-        if ready[0] and not self._read_log():
+        has_written, takes, _ = select.select([self._log_pipe], writers, [], POLL_S)
+        if has_written and not self._read_log():
             time.sleep(POLL_S / 10)  # it has closed its log, and is about to end
-        return ready
+        return bool(takes)
 
     def _read_log(self) -> bool:
         """Read what ffmpeg wrote about its work; False at the log's end."""

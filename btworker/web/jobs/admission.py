@@ -30,7 +30,8 @@ async def admit(request: web.Request, context: Context) -> Job | None:
     context.service.check_accepts()
     check_length(request, context)
     length = request.content_length or 0
-    await check_room(context, incoming_bytes=length, largest_bytes=min(length, context.settings.max_file_bytes))
+    largest_bytes = min(length, context.settings.max_file_bytes)
+    await check_room(context, incoming_bytes=length, largest_bytes=largest_bytes, all_bytes=length)
     return None
 
 
@@ -79,14 +80,16 @@ def check_length(request: web.Request, context: Context) -> None:
         raise too_large(settings)
 
 
-async def check_room(context: Context, *, incoming_bytes: int, largest_bytes: int) -> None:
+async def check_room(context: Context, *, incoming_bytes: int, largest_bytes: int, all_bytes: int) -> None:
     """Raise DISK_FULL when this upload, with the rest of those under way, would go below the disk's reserve, or could
-    not be decoded beside the jobs that were accepted before: `largest_bytes` is the size of its largest file.
+    not be decoded, and kept for players, beside the jobs that were accepted before. `largest_bytes` is the size of its
+    largest file, `all_bytes` that of all, wherever they are by now.
     """
     settings, data = context.settings, context.data
     free, scratch_free = await data.run(data.free_for, settings.scratch_dir)
     decoded = context.service.decoding_bytes(largest_bytes)
-    needed = incoming_bytes + context.budget.promised_bytes + (decoded if scratch_free is None else 0)
+    needed = incoming_bytes + context.budget.promised_bytes + context.service.rendition_bytes(all_bytes)
+    needed += decoded if scratch_free is None else 0
     if free - needed < settings.disk_reserve_bytes or (scratch_free is not None and scratch_free < decoded):
         message = "the worker's disk has no room for this upload and the sound that is in it; try again later"
         raise BtworkerError(ErrorCode.DISK_FULL, message)

@@ -236,7 +236,8 @@ class Upload:
             for item, stem in zip(self._files, stems, strict=True)
         )
         largest_bytes = max(item.size_bytes for item in inputs) * options.expected_channels
-        await admission.check_room(self._context, incoming_bytes=0, largest_bytes=largest_bytes)
+        all_bytes = sum(item.size_bytes for item in inputs)
+        await admission.check_room(self._context, incoming_bytes=0, largest_bytes=largest_bytes, all_bytes=all_bytes)
         if self._has_folder:
             await self._data.run(self._sync_folders)
         new = NewJob(

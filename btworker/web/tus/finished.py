@@ -96,8 +96,9 @@ async def _submitted(
         raise BtworkerError(ErrorCode.BAD_OPTION, "send an upload or a url, not both", param=SOURCE)
     callback = allowed_url(options, CALLBACK, context.guard)
     service.check_accepts()
-    largest_bytes = max(record.length or 0 for record in records) * parsed.expected_channels
-    await admission.check_room(context, incoming_bytes=0, largest_bytes=largest_bytes)
+    sizes = [record.length or 0 for record in records]
+    largest_bytes = max(sizes) * parsed.expected_channels
+    await admission.check_room(context, incoming_bytes=0, largest_bytes=largest_bytes, all_bytes=sum(sizes))
     job_id = new_job_id()
     accepted = False
     try:

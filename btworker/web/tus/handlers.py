@@ -68,7 +68,8 @@ async def create(request: web.Request) -> web.StreamResponse:
     channels = check_metadata(metadata, context.settings)
     if context.service.draining or read_metadata(metadata).submit is not None:
         context.service.check_accepts()  # now, and not once all of it is here
-    await admission.check_room(context, incoming_bytes=length or 0, largest_bytes=(length or 0) * channels)
+    size = length or 0
+    await admission.check_room(context, incoming_bytes=size, largest_bytes=size * channels, all_bytes=size)
     owner = caller_of(request).owner
     record = await context.resumable.create(length=length, metadata=metadata, owner=owner)
     headers = {"Location": f"{PATH}/{record.id}"}
