@@ -114,7 +114,7 @@ def test_ranges_and_channels_are_on_the_recordings_clock(make: Make, decoded: De
     assert np.concatenate(list(blocks(ranges))).tolist() == expected[: 10 * SAMPLE_RATE].tolist()
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_hours_are_in_place_to_their_end(ffmpeg: Path, decoded: Decoded, tmp_path: Path) -> None:
     """Ten hours (here a slice): the last seconds are where they were, though the file has one silence before them."""
     talk = decoded(SAMPLE).samples

@@ -188,8 +188,8 @@ def test_every_output_has_the_times_of_the_film(worker: Server, ffmpeg: Path, tm
 def test_what_was_transcribed_is_played_where_it_was_said(worker: Server, ffmpeg: Path, tmp_path: Path) -> None:
     """A word's own time finds it in the sound that players get; its sound begins there, and is silent before."""
     film = made(
-        ffmpeg, tmp_path / "late.mkv", "-f", "lavfi", "-i", "color=size=64x64:rate=5:duration=40", "-itsoffset", "5",
-        "-i", SAMPLE, "-c:v", "mpeg4", "-c:a", "aac",
+        ffmpeg, tmp_path / "late.mkv", "-f", "lavfi", "-i", "color=size=64x64:rate=5:duration=15", "-itsoffset", "5",
+        "-i", SAMPLE, "-t", "12", "-c:v", "mpeg4", "-c:a", "aac",
     )  # fmt: skip
     job = worker.ended(worker.upload("late.mkv", film.read_bytes()))
     start, _, _ = segments_of(worker, job)[0]
@@ -216,7 +216,9 @@ def test_a_job_is_well_where_nothing_can_be_played(ffmpeg: Path, tmp_path: Path)
     script.write_text(f'#!/bin/sh\ncase "$*" in *aac_coder*) exit 1;; *) exec {ffmpeg} "$@";; esac\n')
     script.chmod(0o755)
     with serving(tmp_path, **SETTINGS, PATH=f"{tmp_path}:{os.environ['PATH']}") as server:
-        job = server.ended(server.upload("talk.flac", SAMPLE.read_bytes()))
+        job = server.ended(
+            server.upload("talk.wav", made(ffmpeg, tmp_path / "talk.wav", "-i", SAMPLE, "-t", "5").read_bytes())
+        )
         assert segments_of(server, job)
         assert job["warnings"] == ["the recording cannot be played back here: ffmpeg did not encode it"]
         assert job["inputs"][0]["audioUrl"] is None
