@@ -10,21 +10,26 @@ says how each figure is made.
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from support import ROOT, report, server, workplace
+from support import ROOT, keep_raw, report, server, workplace
 
 from bench.speed import files, machine, way, windows
 from bench.speed.figures import markdown_table, svg_bars, text_table
+from bench.speed.gate import GateError
 from bench.speed.peers import default_python
 from bench.speed.recordings import dialogue_recordings, heldout_recordings
-from bench.speed.report import Table, file_tables, way_tables, window_bars, window_tables
+from bench.speed.report import Table, file_tables, speed_tables, stage_tables, way_tables, window_bars
 from bench.speed.roof import Machine
 
 PARTS = ("windows", "files", "way")
@@ -42,18 +47,45 @@ class Findings:
     result: dict[str, float] = field(default_factory=dict)
     raw: dict[str, Any] = field(default_factory=dict)
     bars: dict[str, str] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    """A sentence for each part that came to no end."""
+    folder: Path | None = None
+    """Of the JSON."""
 
     def show(self, tables: list[Table]) -> None:
-        """On the terminal now, in the documents at the end."""
+        """On the terminal and in the JSON now, in the documents at the end."""
         self.tables += tables
         for table in tables:
             print(f"\n{table.title}\n{text_table(table.header, table.rows)}", flush=True)
+        keep_raw("engine", self.result, self.document, folder=self.folder)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """What is known so far."""
+        tables = [asdict(table) for table in self.tables]
+        return {"about": self.about, **self.raw, "tables": tables, "failed": self.failed}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What goes wrong inside is a sentence, and the next part begins."""
+        try:
+            yield
+        except (Exception, GateError) as error:  # noqa: BLE001 - the run gives a verdict whatever happens
+            traceback.print_exc()
+            self.failed.append(f"{name}: {type(error).__name__}: {str(error)[:200]}")
+            print(f"  {self.failed[-1]}", flush=True)
+            if isinstance(error, GateError):
+                self.result["tokens_equal"] = 0.0
+            keep_raw("engine", self.result, self.document, folder=self.folder)
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
 
 def options_of() -> argparse.Namespace:
     """The command line, with what depends on the device filled in."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--part", nargs="+", choices=PARTS, help="all; with --gpu windows and files")
     parser.add_argument("--rounds", type=int, default=5, help="of the windows, in turns")
     parser.add_argument("--file-rounds", type=int, default=3, help="of the files")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of every contender")
@@ -68,6 +100,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=ROOT / "bench-output", help="folder for the JSON and the plots")
     parser.add_argument("--keep", type=Path, help="folder for the tables, the plots and the JSON as documents")
     options = parser.parse_args()
+    options.part = options.part or (["windows", "files"] if options.gpu else list(PARTS))
     if options.gpu:
         _for_bench_gpu(options)
     if options.quick:
@@ -82,47 +115,55 @@ def options_of() -> argparse.Namespace:
 
 def _for_bench_gpu(options: argparse.Namespace) -> None:
     """The engine on a GPU in a few minutes; where there is none, a toy on the CPU shows that all of it runs."""
-    options.part = ["windows", "files"]
     options.minutes, options.file_rounds = min(options.minutes, 5.0), 1
     if torch.cuda.is_available():
         options.device, options.rounds = "cuda", min(options.rounds, 3)
     else:
         print("There is no GPU that torch can use: this is a toy model on the CPU, to show that the bench runs.")
-        options.device, options.shape, options.batch, options.tokens = "cpu", ["toy"], [1, 4], 20
+        options.device, options.shape, options.tokens = "cpu", ["toy"], 20
+        options.batch = [min(batch, 4) for batch in options.batch or (1, 4)]
         options.rounds, options.minutes, options.keep = min(options.rounds, 2), 1.0, None
 
 
 def run_windows(options: argparse.Namespace, roof: Machine, folder: Path, found: Findings) -> None:
     """Every shape; the first one's figures are the RESULT."""
     for shape in options.shape:
-        setting = windows.Setting(
-            shape=shape,
-            device=torch.device(options.device),
-            batches=tuple(options.batch),
-            tokens=options.tokens,
-            rounds=options.rounds,
-            threads=options.threads,
-            gate_windows=4 if options.gpu else 16,
-            peers_python=options.peers,
-            most_s=120 if options.gpu else float("inf"),
-            fewest=1 if options.gpu or options.quick else 4,
-        )
-        measured = windows.measure(setting, folder)
-        found.show(window_tables(measured, roof))
+        with found.part(shape):
+            run_shape(shape, options, roof, folder, found)
+
+
+def run_shape(shape: str, options: argparse.Namespace, roof: Machine, folder: Path, found: Findings) -> None:
+    """One shape: speeds as soon as they are there, then stages."""
+    setting = windows.Setting(
+        shape=shape,
+        device=torch.device(options.device),
+        batches=tuple(dict.fromkeys(options.batch)),
+        tokens=options.tokens,
+        rounds=options.rounds,
+        threads=options.threads,
+        gate_windows=4 if options.gpu else 16,
+        peers_python=options.peers,
+        most_s=120 if options.gpu else float("inf"),
+        fewest=1 if options.gpu or options.quick else 4,
+    )
+
+    def speeds(measured: windows.Windows) -> None:
+        found.raw[shape] = measured.raw
         found.bars[shape] = svg_bars(f"{shape}: windows per second", window_bars(measured), unit="w/s")
-        found.raw[shape] = {
-            "seconds": [{**asdict(task), **seconds} for task, seconds in measured.seconds.items()],
-            "stages": measured.stages,
-            "versions": measured.versions,
-            "agreement": measured.agreement,
-            "off_by": measured.off_by,
-            "gate_windows": measured.gate_windows,
-        }
         found.result.setdefault("tokens_equal", 1.0)
         for task in measured.seconds:
             name = ("decode" if task.encoded else "window") + f"_speedup_b{task.batch}"
-            if task.case == "F":
-                found.result.setdefault(name, measured.against_openai(task).median)
+            against = measured.against_openai(task)
+            if task.case == "F" and against is not None:
+                found.result.setdefault(name, against.median)
+            if task.case == "V" and windows.OURS in measured.seconds[task]:
+                rate = measured.rate(task, windows.OURS).median
+                found.result.setdefault(f"{shape}_windows_per_s_b{task.batch}", rate)
+        found.show(speed_tables(measured, roof))
+
+    measured = windows.measure(setting, folder, speeds)
+    found.raw[shape] = measured.raw
+    found.show(stage_tables(measured, roof))
 
 
 def run_files(options: argparse.Namespace, folder: Path, found: Findings) -> None:
@@ -135,11 +176,11 @@ def run_files(options: argparse.Namespace, folder: Path, found: Findings) -> Non
         rounds=options.file_rounds,
         peers_python=options.peers,
     )
-    found.show(file_tables(measured))
     found.raw["files"] = asdict(measured)
     found.result.setdefault("tokens_equal", 1.0)
     found.result["files_speedup"] = measured.against_openai(files.FAST).median
     found.result["files_speedup_exact"] = measured.against_openai(files.EXACT).median
+    found.show(file_tables(measured))
 
 
 def run_way(options: argparse.Namespace, folder: Path, found: Findings) -> None:
@@ -151,9 +192,9 @@ def run_way(options: argparse.Namespace, folder: Path, found: Findings) -> None:
     fetched.mkdir()
     with server(at, **settings) as running:
         measured = asyncio.run(way.measure(running.url, running.token, recordings, fetched))
-    found.show(way_tables(measured))
     found.raw["way"] = asdict(measured)
     found.result["way_times_real_time"] = measured.times_real_time
+    found.show(way_tables(measured))
 
 
 def keep(found: Findings, raw: Path, folder: Path, began: float) -> None:
@@ -173,12 +214,12 @@ def keep(found: Findings, raw: Path, folder: Path, began: float) -> None:
     print(f"  kept in {folder / name}.md and .json")
 
 
-def main() -> None:
-    """Measure, print, write."""
+def main() -> int:
+    """Measure, print, write; 1 where a part came to no end."""
     options, began = options_of(), time.time()
     device = torch.device(options.device)
     machine.hold_threads(options.threads)
-    found = Findings(machine.description(device))
+    found = Findings(machine.description(device), folder=options.output)
     roof = machine.measure(device, torch.float16 if device.type == "cuda" else torch.float32, small=options.quick)
     found.about["memory"] = f"{roof.bytes_per_s / 1e9:.3g} GB/s, measured"
     found.about["matrices"] = f"{roof.flop_per_s / 1e12:.3g} TFLOP/s, measured"
@@ -186,18 +227,20 @@ def main() -> None:
         if "windows" in options.part:
             run_windows(options, roof, folder, found)
         if "files" in options.part:
-            run_files(options, folder, found)
+            with found.part("files"):
+                run_files(options, folder, found)
         if "way" in options.part:
-            run_way(options, folder, found)
+            with found.part("way"):
+                run_way(options, folder, found)
     for shape, plot in found.bars.items():
         (options.output / f"engine-{shape}.svg").write_text(plot)
     found.about["load after"] = f"{os.getloadavg()[0]:.2f}"
     found.about["took"] = f"{time.time() - began:.0f} s"
     result = {name: found.result[name] for name in sorted(found.result, key=_place)}
-    raw = {"about": found.about, **found.raw}
-    path = report("engine", list(found.about.items()), result, raw, folder=options.output)
+    path = report("engine", list(found.about.items()), result, found.document, folder=options.output)
     if options.keep:
         keep(found, path, options.keep, began)
+    return 1 if found.failed else 0
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -206,4 +249,4 @@ def _place(name: str) -> tuple[int, str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -209,14 +209,23 @@ def report(
     name: str, rows: Sequence[tuple[str, str]], result: dict[str, float], raw: Any, *, folder: Path | None = None
 ) -> Path:
     """Print the table and the RESULT line, and keep everything in <name>.json, in bench-output by default."""
+    path = keep_raw(name, result, raw, folder=folder)
     width = max(len(label) for label, _ in rows)
     print()
     for label, value in rows:
         print(f"  {label:<{width}}  {value}")
+    print(f"\n  kept in {os.path.relpath(path)}")
+    print("RESULT " + " ".join(f"{key}={value:.3g}" for key, value in result.items()), flush=True)
+    return path
+
+
+def keep_raw(name: str, result: dict[str, float], raw: Any, *, folder: Path | None = None) -> Path:
+    """Write <name>.json, in place of what an earlier part of the same run wrote."""
     machine = {"python": platform.python_version(), "cores": os.cpu_count(), "kernel": platform.release()}
     document = {"bench": name, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine}
     path = (folder or ROOT / "bench-output") / f"{name}.json"
-    path.write_text(json.dumps({**document, "command": sys.argv, "result": result, "raw": raw}, indent=1))
-    print(f"\n  kept in {os.path.relpath(path)}")
-    print("RESULT " + " ".join(f"{key}={value:.3g}" for key, value in result.items()), flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps({**document, "command": sys.argv, "result": result, "raw": raw}, indent=1))
+    part.replace(path)
     return path

@@ -36,7 +36,10 @@ class Contender(Protocol):
     name: str
 
     def run(self, task: Task) -> tuple[float, Tokens]:
-        """Seconds, and what was said in each window."""
+        """Seconds, and the tokens of each window, or of the first ones. Raises torch.cuda.OutOfMemoryError."""
+
+    def release(self) -> None:
+        """Give back what is not needed between two tasks."""
 
 
 @dataclass
@@ -68,17 +71,28 @@ class Ours:
         self._tokenizer = tokenizer_of(network.dims)
         self._decoders: dict[int, Decoder] = {}
 
+    def release(self) -> None:
+        """Drop the decoders and their places."""
+        self._decoders.clear()
+
     def run(self, task: Task) -> tuple[float, Tokens]:
         """As a job asks for its windows, without fallback and word times."""
         sounds = self._sounds.of(task)
         if task.batch not in self._decoders:
-            self._decoders[task.batch] = Decoder(self._network, self._tokenizer, batch_size=task.batch)
+            decoder = Decoder(self._network, self._tokenizer, batch_size=task.batch)
+            if self._network.device.type == "cuda":  # as the worker does when it loads a model
+                decoder.prepare()
+            self._decoders[task.batch] = decoder
         decoder = self._decoders[task.batch]
+        if decoder.batch_size < task.batch:
+            raise torch.cuda.OutOfMemoryError(f"there is memory for {decoder.batch_size} windows at once")
         synchronize(self._network.device)
         start = time.perf_counter()
         tickets = [decoder.submit(self._request(sound, is_encoded=task.encoded)) for sound in sounds]
         wait_for_all(decoder, tickets)
         synchronize(self._network.device)
+        if decoder.batch_size < task.batch:
+            raise torch.cuda.OutOfMemoryError(f"there was memory for {decoder.batch_size} windows at once")
         return time.perf_counter() - start, [list(ticket.answer.tokens) for ticket in tickets]
 
     def _request(self, sound: Tensor, *, is_encoded: bool) -> TextRequest:
@@ -102,6 +116,10 @@ def wait_for_all(decoder: Decoder, tickets: Sequence[Ticket[Decoded]]) -> None:
         decoder.wait([ticket])
 
 
+THEIR_MOST = {"cuda": 16, "cpu": 1 << 30}
+"""Windows that openai-whisper is measured by, and its batch at most: on a GPU, 64 take it 40 GB and minutes."""
+
+
 class OpenAi:
     """whisper.decode with the task's batch, greedy, with timestamps."""
 
@@ -112,17 +130,23 @@ class OpenAi:
         self._sounds = sounds
         self._device = device
 
+    def release(self) -> None:
+        """See Contender."""
+
     def run(self, task: Task) -> tuple[float, Tokens]:
-        """One call for each batch."""
-        sounds = self._sounds.of(task)
+        """One call for each batch; seconds are those of all windows, by the first ones."""
+        most = THEIR_MOST[self._device.type]
+        sounds = self._sounds.of(task)[:most]
         options = whisper.DecodingOptions(language="en", fp16=self._device.type == "cuda")
         synchronize(self._device)
         start = time.perf_counter()
         said = []
-        for first in range(0, len(sounds), task.batch):
-            said += whisper.decode(self._model, torch.stack(sounds[first : first + task.batch]), options)
+        batch = min(task.batch, most)
+        for first in range(0, len(sounds), batch):
+            said += whisper.decode(self._model, torch.stack(sounds[first : first + batch]), options)
         synchronize(self._device)
-        return time.perf_counter() - start, [list(one.tokens) for one in said]
+        seconds = (time.perf_counter() - start) * task.count / len(sounds)
+        return seconds, [list(one.tokens) for one in said]
 
 
 class Elsewhere:
@@ -131,6 +155,9 @@ class Elsewhere:
     def __init__(self, name: str, process: PeerProcess) -> None:
         self.name = name
         self._process = process
+
+    def release(self) -> None:
+        """See Contender."""
 
     def run(self, task: Task) -> tuple[float, Tokens]:
         """Timed over there."""

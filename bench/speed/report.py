@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.speed.contenders import Task
+from bench.speed.contenders import THEIR_MOST, Task
 from bench.speed.figures import Spread
 from bench.speed.files import THEIRS, Files
 from bench.speed.peers import KINDS
@@ -24,9 +24,14 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def window_tables(found: Windows, machine: Machine) -> list[Table]:
-    """Speed of everybody, our stages, and who was there."""
-    return [_speeds(found, machine), _stages(found, machine), _who(found)]
+def speed_tables(found: Windows, machine: Machine) -> list[Table]:
+    """Speed of everybody, and who was there."""
+    return [_speeds(found, machine), _who(found)]
+
+
+def stage_tables(found: Windows, machine: Machine) -> list[Table]:
+    """Our stages."""
+    return [_stages(found, machine)]
 
 
 def _speeds(found: Windows, machine: Machine) -> Table:
@@ -34,11 +39,13 @@ def _speeds(found: Windows, machine: Machine) -> Table:
     for task in found.seconds:
         for name in found.seconds[task]:
             rate = found.rate(task, name)
-            against = str(found.against_openai(task)) if name == OURS else ""
+            against = str(found.against_openai(task) or "") if name == OURS else ""
             share = f"{100 * rate.median * roof_s(found, task, machine):.0f} %"
             from_what = "encoded" if task.encoded else "mel"
             about = (task.case, from_what, str(task.batch), name, str(rate))
             rows.append((*about, f"{WINDOW_S * rate.median:.0f}x", share, against))
+    for (task, name), why in found.failed.items():
+        rows.append((task.case, "encoded" if task.encoded else "mel", str(task.batch), name, why, "", "", ""))
     header = (
         "case",
         "from",
@@ -54,8 +61,8 @@ def _speeds(found: Windows, machine: Machine) -> Table:
     title = (
         f"Windows, {setting.shape} shape, random weights, {precision}, {setting.device.type}, "
         f"{setting.threads} threads; "
-        f"median (range) of {len(next(iter(found.seconds.values()))[OURS])} rounds; "
-        f"F: {setting.tokens} tokens each, V: 76 in the mean"
+        f"median (range) of {found.rounds} rounds; F: {setting.tokens} tokens each, V: 76 in the mean"
+        + (f"; openai-whisper by {THEIR_MOST['cuda']} windows" * (setting.device.type == "cuda"))
     )
     return Table(title, header, rows)
 
@@ -92,10 +99,7 @@ def _stages(found: Windows, machine: Machine) -> Table:
 def _who(found: Windows) -> Table:
     rows = [(OURS, "", *_agreement(found, OURS)), ("openai-whisper", "", *_agreement(found, "openai-whisper"))]
     rows += [(kind, found.versions.get(kind, ""), *_agreement(found, kind)) for kind in KINDS]
-    title = (
-        f"Tokens: ours are openai-whisper's in all {found.gate_windows} windows of the gate, in float32, greedy, "
-        "with timestamps"
-    )
+    title = f"Tokens: ours are openai-whisper's in all {found.gate} of the gate, in float32, greedy, with timestamps"
     return Table(title, ("who", "version", "windows with openai's tokens in this run", "row lengths"), rows)
 
 

@@ -12,11 +12,14 @@ from torch import Tensor
 from bench.speed.machine import synchronize
 from bench.speed.shapes import SEED, tokenizer_of
 from btworker.engine.asr.decoding.alignment import Text, align
+from btworker.engine.asr.decoding.finishing import ALIGN_BATCH
 from btworker.engine.asr.decoding.lane import Lane, Start
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.asr.mel import LogMel
 
+AT_ONCE = 16
+"""Windows to encode, and to take in, in one pass, as the decoder does on a GPU."""
 NAMES = ("mel", "encoder", "cross-KV and prefill", "steps", "word times")
 
 
@@ -46,26 +49,38 @@ def stages_of(network: Network, mels: list[Tensor], *, tokens: int) -> Callable[
     samples = np.random.default_rng(SEED).integers(-3000, 3000, 30 * 16_000).astype(np.int16)
     words = tuple(range(1000, 1000 + tokens))
 
+    def take_in() -> None:
+        for first in range(0, batch, AT_ONCE):
+            some = range(first, min(first + AT_ONCE, batch))
+            sound = network.cross_keys_values(features[first // AT_ONCE])
+            _, own = network.read(torch.tensor([start] * len(some), device=network.device), sound)
+            lane.place(some, sound, own)
+        for window in range(batch):
+            lane.restart(window, Start(start, timed=True, temperature=0.0, chances=None))
+
+    def align_all() -> None:
+        for first in range(0, batch, ALIGN_BATCH):
+            sound = [kept[:, first : min(first + ALIGN_BATCH, batch)] for kept in lane.sound]
+            texts = [Text((*start, tokenizer.no_timestamps), words, 3000)] * sound[0].shape[1]
+            align(network, texts, sound, end=tokenizer.eot)
+
+    features: list[Tensor] = []
+
     @torch.inference_mode()
     def once() -> dict[str, float]:
         clock = Clock(network.device)
         with clock.stage("mel"):
             for _ in mels:
-                LogMel(samples, n_mels=dims.n_mels, peak=None).frames(0, 3000)
+                LogMel(samples, n_mels=dims.n_mels, peak=None, device=network.device).frames(0, 3000)
         with clock.stage("encoder"):
-            heard = network.encode(torch.stack(mels))
+            features[:] = [network.encode(torch.stack(mels[at : at + AT_ONCE])) for at in range(0, batch, AT_ONCE)]
         with clock.stage("cross-KV and prefill"):
-            sound = network.cross_keys_values(heard)
-            _, own = network.read(torch.tensor([start] * batch, device=network.device), sound)
-            lane.place(range(batch), sound, own)
-            for window in range(batch):
-                lane.restart(window, Start(start, timed=True, temperature=0.0, chances=None))
+            take_in()
         with clock.stage("steps"):
             for _ in range(tokens):
                 lane.step(batch)
         with clock.stage("word times"):
-            texts = [Text((*start, tokenizer.no_timestamps), words, 3000)] * batch
-            align(network, texts, [kept[:, :batch] for kept in lane.sound], end=tokenizer.eot)
+            align_all()
         return clock.seconds
 
     return once

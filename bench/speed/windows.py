@@ -3,10 +3,11 @@
 No figure leaves here unless our tokens equal openai-whisper's in float32 on these very windows.
 """
 
+import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 from bench.speed.contenders import Contender, Elsewhere, OpenAi, Ours, Sounds, Task, Tokens
 from bench.speed.figures import Spread, speedup
+from bench.speed.gate import Gate, GateError
 from bench.speed.machine import hold_threads
 from bench.speed.peers import KINDS, PeerError, peer, write_weights, write_windows
 from bench.speed.shapes import SHAPES, lengths_of_case, talking_model, windows_for
@@ -21,6 +23,8 @@ from bench.speed.stages import stages_of
 from btworker.engine.asr.decoding.network import Network
 
 OURS, THEIRS = Ours.name, OpenAi.name
+DISTINCT = {"cuda": 32, "cpu": 1 << 30}
+"""Windows of a case that differ; larger batches have them several times: each takes passes of the encoder to make."""
 
 
 @dataclass(frozen=True)
@@ -74,64 +78,96 @@ class Windows:
     versions: dict[str, str] = field(default_factory=dict)
     off_by: dict[str, int] = field(default_factory=dict)
     """Tokens by which a row missed its length, at most."""
+    failed: dict[tuple[Task, str], str] = field(default_factory=dict)
+    """Why there is no figure."""
     agreement: dict[str, float] = field(default_factory=dict)
     """Share of windows in which the tokens equal openai-whisper's in the run's own dtype."""
     stages: dict[int, dict[str, list[float]]] = field(default_factory=dict)
-    gate_windows: int = 0
+    gate: Gate = field(default_factory=Gate)
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """For the JSON."""
+        return {
+            "seconds": [{**asdict(task), **seconds} for task, seconds in self.seconds.items()],
+            "failed": [{**asdict(task), name: why} for (task, name), why in self.failed.items()],
+            "stages": self.stages,
+            "versions": self.versions,
+            "agreement": self.agreement,
+            "off_by": self.off_by,
+            "gate": asdict(self.gate),
+        }
+
+    @property
+    def rounds(self) -> int:
+        """Rounds that were counted."""
+        return max((len(seconds) for by_name in self.seconds.values() for seconds in by_name.values()), default=0)
 
     def rate(self, task: Task, name: str) -> Spread:
         """Windows per second."""
         return Spread(tuple(task.count / seconds for seconds in self.seconds[task][name]))
 
-    def against_openai(self, task: Task) -> Spread:
-        """How many times faster than openai-whisper: than the faster of its two ways, this batch and one by one."""
+    def against_openai(self, task: Task) -> Spread | None:
+        """How many times faster than openai-whisper: than the faster of its two ways, this batch and one by one. None
+        where either has no figure."""
+        if not {OURS, THEIRS} <= self.seconds.get(task, {}).keys():
+            return None
         one_by_one = next((way for way in self.seconds if way == replace(task, batch=1, count=way.count)), task)
-        both = ([seconds / way.count for seconds in self.seconds[way][THEIRS]] for way in (task, one_by_one))
-        theirs = [min(pair) for pair in zip(*both, strict=True)]
+        both = ([seconds / way.count for seconds in self.seconds[way].get(THEIRS, ())] for way in (task, one_by_one))
+        theirs = [min(pair) for pair in zip(*both, strict=True)] or [s / task.count for s in self.seconds[task][THEIRS]]
         return speedup(theirs, [seconds / task.count for seconds in self.seconds[task][OURS]])
 
 
-class GateError(SystemExit):
-    """Our tokens differ: there are no figures."""
+Tell = Callable[[Windows], None]
+"""Takes what is known so far."""
 
 
-def measure(setting: Setting, folder: Path) -> Windows:
-    """Everything for one shape. Raises GateError."""
+def measure(setting: Setting, folder: Path, tell: Tell = lambda _found: None) -> Windows:
+    """Everything for one shape; `tell` takes the speeds before the stages are measured. Raises GateError."""
     hold_threads(setting.threads)
     model = talking_model(SHAPES[setting.shape], setting.device)
-    cases = {case: windows_for(model, setting.lengths(case)) for case in "FV"}
+    cases = {case: _windows_of(model, setting.lengths(case), setting.device) for case in "FV"}
     found = Windows(setting)
     print(f"  {setting.shape}: the windows are made", flush=True)
-    found.gate_windows = _gate(setting, model, cases)
-    print(f"  {setting.shape}: tokens equal openai-whisper's in {found.gate_windows} windows", flush=True)
-    with _contenders(setting, model, cases, folder, found) as contenders:
+    _compare(setting, model, cases, found.gate)
+    print(f"  {setting.shape}: tokens equal openai-whisper's in {found.gate}", flush=True)
+    network = _network(model, setting.device, setting.dtype)
+    with _contenders(network, model, cases, folder, found) as contenders:
         _take_turns(contenders, found)
     if setting.dtype == torch.float32 and found.agreement[OURS] < 1:
         raise GateError("tokens differ from openai-whisper's in the rounds: no figures")
-    _measure_stages(model, cases["F"], found)
+    tell(found)
+    del model
+    _measure_stages(network, cases["F"], found)
     return found
 
 
-def _gate(setting: Setting, model: Any, cases: dict[str, list[torch.Tensor]]) -> int:
-    """In float32, whatever the run's own dtype: how many windows were equal, which is all of them."""
+def _windows_of(model: Any, lengths: Sequence[int], device: torch.device) -> list[torch.Tensor]:
+    distinct = windows_for(model, lengths[: DISTINCT[device.type]])
+    return [distinct[index % len(distinct)] for index in range(len(lengths))]
+
+
+def _compare(setting: Setting, model: Any, cases: dict[str, list[torch.Tensor]], gate: Gate) -> None:
+    """In float32, whatever the run's own dtype. Raises GateError."""
     torch.backends.cudnn.allow_tf32 = False
     network = _network(model, setting.device, torch.float32)
     mels = {case: [mel.to(setting.device) for mel in some[: setting.gate_windows]] for case, some in cases.items()}
     sounds = Sounds(mels, model.encoder)
     ours, theirs = Ours(network, sounds), OpenAi(model, sounds, torch.device("cpu"))  # "cpu": not in fp16
-    checked = 0
     for case, some in mels.items():
         _, mine = ours.run(Task(case, len(some), min(len(some), max(setting.batches)), encoded=False))
         _, wanted = theirs.run(Task(case, len(some), 1, encoded=False))
-        differing = sum(one != other for one, other in zip(mine, wanted, strict=True))
-        if differing:
-            raise GateError(f"tokens of {differing} of {len(some)} windows differ from openai-whisper's: no figures")
+        gate.compare(model, some, mine, wanted)
         _check_lengths(wanted, setting.lengths(case))
-        checked += len(some)
     torch.backends.cudnn.allow_tf32 = True
-    if setting.device.type == "cuda":
+    del ours, network
+    _free(setting.device)
+
+
+def _free(device: torch.device) -> None:
+    if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
-    return checked
 
 
 def _check_lengths(said: Tokens, lengths: Sequence[int]) -> None:
@@ -146,9 +182,10 @@ def _network(model: Any, device: torch.device, dtype: torch.dtype) -> Network:
 
 @contextmanager
 def _contenders(
-    setting: Setting, model: Any, cases: dict[str, list[torch.Tensor]], folder: Path, found: Windows
+    network: Network, model: Any, cases: dict[str, list[torch.Tensor]], folder: Path, found: Windows
 ) -> Iterator[list[Contender]]:
-    """All that are there; who is not says why in `versions`."""
+    """All that are there; who is not says why in `versions`. Their memory is free behind the block."""
+    setting = found.setting
     weights, windows = folder / f"weights-{setting.shape}", folder / f"windows-{setting.shape}.npz"
     if setting.peers_python.exists():
         write_weights(weights, model.state_dict(), model.dims, setting.dtype)
@@ -156,7 +193,7 @@ def _contenders(
     mels = {case: [mel.to(setting.device, setting.dtype) for mel in some] for case, some in cases.items()}
     sounds = Sounds(mels, model.encoder)
     contenders: list[Contender] = [
-        Ours(_network(model, setting.device, setting.dtype), sounds),
+        Ours(network, sounds),
         OpenAi(model, sounds, setting.device),
     ]
     with ExitStack() as stack:
@@ -173,6 +210,8 @@ def _contenders(
             found.versions[kind] = process.version
             contenders.append(Elsewhere(kind, process))
         yield contenders
+    contenders.clear()
+    _free(setting.device)
 
 
 def _take_turns(contenders: list[Contender], found: Windows) -> None:
@@ -189,12 +228,32 @@ def _take_turns(contenders: list[Contender], found: Windows) -> None:
             for contender in contenders:
                 if number == 0 and contender.name == THEIRS and setting.device.type == "cuda" and task.batch > 1:
                     continue  # slow, and warm after its first windows
-                seconds, said = contender.run(task)
-                if number > 0:
-                    found.seconds.setdefault(task, {}).setdefault(contender.name, []).append(seconds)
-                    said_of[contender.name] = said
+                one = _turn(contender, task, contenders, found)
+                if number > 0 and one is not None:
+                    found.seconds.setdefault(task, {}).setdefault(contender.name, []).append(one[0])
+                    said_of[contender.name] = one[1]
             _judge(said_of, task, found)
         print(f"  {setting.shape}: round {number} of {setting.rounds}" + (" (to warm up)" * (number == 0)), flush=True)
+
+
+def _turn(
+    contender: Contender, task: Task, contenders: Sequence[Contender], found: Windows
+) -> tuple[float, Tokens] | None:
+    """One contender's turn. Where memory is short, all give back what they hold, and it tries once more; None where
+    there is none for it alone, now or before: the others go on."""
+    if (task, contender.name) in found.failed:
+        return None
+    for _ in range(2):
+        try:
+            return contender.run(task)
+        except torch.cuda.OutOfMemoryError as error:
+            why = f"no memory: {str(error).splitlines()[0][:80]}"
+        for one in contenders:
+            one.release()
+        _free(found.setting.device)
+    found.failed[task, contender.name] = why
+    print(f"  {contender.name}, batch {task.batch}: {why}", flush=True)
+    return None
 
 
 def _judge(said_of: dict[str, Tokens], task: Task, found: Windows) -> None:
@@ -203,17 +262,24 @@ def _judge(said_of: dict[str, Tokens], task: Task, found: Windows) -> None:
     for name, said in said_of.items():
         off = max(abs(len(text) - length) for text, length in zip(said, lengths, strict=False))
         found.off_by[name] = max(off, found.off_by.get(name, 0))
-        same = sum(one == other for one, other in zip(said, said_of[THEIRS], strict=True)) / len(said)
-        found.agreement[name] = min(same, found.agreement.get(name, 1.0))
+        pairs = list(zip(said, said_of.get(THEIRS, ()), strict=False))  # of theirs there may be fewer
+        if pairs:
+            same = sum(one == other for one, other in pairs) / len(pairs)
+            found.agreement[name] = min(same, found.agreement.get(name, 1.0))
 
 
-def _measure_stages(model: Any, mels: list[torch.Tensor], found: Windows) -> None:
+def _measure_stages(network: Network, mels: list[torch.Tensor], found: Windows) -> None:
+    """One batch after the other, none beside another; one for which there is no memory has no row."""
     setting = found.setting
-    network = _network(model, setting.device, setting.dtype)
     for batch in setting.batches:
         some = [mel.to(setting.device, setting.dtype) for mel in mels[:batch]]
-        once = stages_of(network, some, tokens=setting.tokens)
-        for number in range(setting.rounds + 1):
-            for name, seconds in once().items():
-                if number > 0:
-                    found.stages.setdefault(batch, {}).setdefault(name, []).append(seconds / batch)
+        try:
+            once = stages_of(network, some, tokens=setting.tokens)
+            for number in range(setting.rounds + 1):
+                for name, seconds in once().items():
+                    if number > 0:
+                        found.stages.setdefault(batch, {}).setdefault(name, []).append(seconds / batch)
+        except torch.cuda.OutOfMemoryError:
+            print(f"  stages of batch {batch}: no memory", flush=True)
+        once = None
+        _free(setting.device)

@@ -9,7 +9,10 @@ import pytest
 import torch
 import whisper
 
+from bench.speed.contenders import Task, Tokens
+from bench.speed.gate import NEAR_TIE, Gate, GateError
 from bench.speed.shapes import SHAPES, VARIED, talking_model, windows_for
+from bench.speed.windows import Setting, Windows, _take_turns
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 
@@ -39,6 +42,54 @@ def test_the_bench_runs(tmp_path: Path) -> None:
     assert "not installed (make bench-peers)" in done.stdout
     raw = json.loads((tmp_path / "engine.json").read_text())["raw"]["toy"]
     assert raw["off_by"] == {"ours": 0, "openai-whisper": 0}
+    assert raw["gate"] == {"windows": 6, "near_ties": 0, "largest_gap": 0.0}
     assert len(raw["seconds"]) == 6 and all(len(row["ours"]) == 1 for row in raw["seconds"])
     assert "% |" in (tmp_path / "docs" / "engine-cpu.md").read_text()
     assert (tmp_path / "engine-toy.svg").read_text().startswith("<svg")
+
+
+def test_texts_may_part_where_whisper_is_undecided_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gap of its own logits at the first difference decides; on a CPU nothing may part."""
+    model = talking_model(SHAPES["toy"], torch.device("cpu"))
+    mels = windows_for(model, [6, 5])
+    options = whisper.DecodingOptions(language="en", fp16=False)
+    wanted = [whisper.decode(model, mel, options).tokens for mel in mels]
+    other = [wanted[0], [*wanted[1][:3], wanted[1][3] + 1, 7, 8]]
+    gate = Gate()
+    with pytest.raises(GateError, match=r"window 1 differ .* logits are"):
+        gate.compare(model, mels, other, wanted)
+    monkeypatch.setitem(NEAR_TIE, "cpu", 1e6)
+    gate = Gate()
+    gate.compare(model, mels, other, wanted)
+    assert (gate.windows, gate.near_ties) == (2, 1) and gate.largest_gap > 0.01
+    gate.compare(model, mels, wanted, wanted)
+    assert "4 windows, 1 part at a near-tie" in str(gate)
+
+
+class Hungry:
+    """A contender that needs all memory for some batches."""
+
+    def __init__(self, name: str, *, most: int, alone: bool) -> None:
+        self.name, self._most, self._alone = name, most, alone
+        self.released = 0
+
+    def run(self, task: Task) -> tuple[float, Tokens]:
+        """See Contender."""
+        if task.batch > self._most and not (self._alone and self.released):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+        return 0.5, [[1] * 8] * task.count
+
+    def release(self) -> None:
+        """See Contender."""
+        self.released += 1
+
+
+def test_short_memory_costs_a_row_and_no_run(tmp_path: Path) -> None:
+    """A contender that has room once the others gave theirs back has its figure; another one the reason."""
+    setting = Setting("toy", torch.device("cpu"), (1, 4), 8, 1, 1, 1, tmp_path)
+    found = Windows(setting)
+    ours, theirs = Hungry("ours", most=1, alone=True), Hungry("openai-whisper", most=1, alone=False)
+    _take_turns([ours, theirs], found)
+    assert {(task.batch, name) for task, name in found.failed} == {(4, "openai-whisper")}
+    assert all("ours" in seconds for seconds in found.seconds.values()) and theirs.released > 1
+    assert [found.against_openai(task) is None for task in found.seconds] == [task.batch == 4 for task in found.seconds]
