@@ -142,6 +142,17 @@ class Store:
         sql = "INSERT INTO keys VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
         await self._run(self._execute, sql, (key.id, key_to_json(key)))
 
+    async def corrections(self, job_id: JobId) -> list[str]:
+        """Bodies of all changes that people made in a job's transcripts, oldest first."""
+        return await self._run(self._corrections, job_id)
+
+    async def correct(self, job_id: JobId, version: int, body: str) -> bool:
+        """Store one more change; False where there is one of this version already, or the job is gone. They go with
+        the job's row."""
+        sql = """INSERT INTO corrections SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM jobs WHERE id = ?1)
+                 AND ?2 = 1 + (SELECT coalesce(max(version), 0) FROM corrections WHERE job_id = ?1)"""
+        return await self._run(self._execute, sql, (job_id, version, body)) == 1
+
     async def back_up(self, path: Path) -> None:
         """Copy the table as it is at this moment. Raises sqlite3.Error."""
         await self._run(copy_table, self._db, path)
@@ -225,6 +236,10 @@ class Store:
 
     def _keys(self) -> list[Key]:
         return [key_from_json(row[0]) for row in self._db.execute("SELECT body FROM keys ORDER BY rowid")]
+
+    def _corrections(self, job_id: JobId) -> list[str]:
+        sql = "SELECT body FROM corrections WHERE job_id = ? ORDER BY version"
+        return [row[0] for row in self._db.execute(sql, (job_id,))]
 
     def _finished_before(self, moment: float, limit: int) -> list[JobId]:
         sql = "SELECT id FROM jobs WHERE finished_at < ? AND owes_word = 0 ORDER BY finished_at LIMIT ?"

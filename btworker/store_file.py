@@ -43,6 +43,16 @@ MIGRATIONS = (
     CREATE INDEX jobs_by_owner ON jobs (owner, seq);
     CREATE TABLE keys (id TEXT PRIMARY KEY, body TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE corrections (
+        job_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (job_id, version)
+    ) WITHOUT ROWID;
+    CREATE TRIGGER forget_corrections AFTER DELETE ON jobs
+        BEGIN DELETE FROM corrections WHERE job_id = OLD.id; END;
+    """,
 )
 """Scripts from user_version n to n + 1; never edit one that was released."""
 

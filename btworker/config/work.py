@@ -59,6 +59,9 @@ class WorkSettings(BaseSettings):
     which most recordings have two. An upload that could then not be decoded is refused."""
     retention_hours: float = Field(72.0, gt=0, validation_alias=env("WORKER_RETENTION_HOURS"))
     """Hours that a finished job's results are kept."""
+    corrections_limit: int = Field(20_000, ge=1, le=1_000_000, validation_alias=env("WORKER_CORRECTIONS_LIMIT"))
+    """Edits of one job's transcripts that are kept, those that were undone as well: four for each segment of eight
+    hours. They bound what a job takes in the table."""
     keep_inputs: bool = Field(False, validation_alias=env("WORKER_KEEP_INPUTS"))
     """False: inputs are deleted when their job ends, since nobody reads them again."""
     load_timeout_s: float = Field(3600.0, gt=0, le=86_400, validation_alias=env("WORKER_LOAD_TIMEOUT_SECONDS"))

@@ -12,6 +12,7 @@ from btworker.jobs import Job, JobId, JobStatus
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.attempts import Attempts
+from btworker.service.corrections import Corrections
 from btworker.service.counters import JobCounters
 from btworker.service.keys import Keys
 from btworker.service.live import Feeds
@@ -68,6 +69,8 @@ class JobService:
         """Uploads that survive their connection."""
         self.outlooks = Outlooks(self._table, pool, clock)
         """What waiting jobs wait for, and for how long."""
+        self.corrections = Corrections(store, data, settings, clock)
+        """What people correct in transcripts."""
         self.feeds = Feeds(self.get, data, self.outlooks.waiting_for)
         """Jobs as their listeners see them."""
         self._outbound = Outbound(table=self._table, data=data, settings=settings)

@@ -23,6 +23,7 @@ from btworker.web.access import (
     SUBMIT_AND_READ,
     Access,
 )
+from btworker.web.contract import corrections as about_corrections
 from btworker.web.contract import jobs as about_jobs
 from btworker.web.contract import renditions as about_renditions
 from btworker.web.contract import speech as about_speech
@@ -30,7 +31,7 @@ from btworker.web.contract import system as about_system
 from btworker.web.contract import uploads as about_uploads
 from btworker.web.contract import voices as about_voices
 from btworker.web.contract.operation import Operation
-from btworker.web.jobs import events, renditions, transcripts, uploads
+from btworker.web.jobs import corrections, events, renditions, transcripts, uploads
 from btworker.web.jobs import handlers as jobs
 from btworker.web.openai import handlers as openai
 from btworker.web.system import docs
@@ -71,6 +72,9 @@ ROUTES = (
     Route("GET", "/v1/jobs/{job_id}/transcript", transcripts.get_transcript, about_jobs.TRANSCRIPT, READ),
     Route("GET", "/v1/jobs/{job_id}/outputs", jobs.list_outputs, about_jobs.OUTPUTS, READ),
     Route("GET", "/v1/jobs/{job_id}/outputs/{name:[^/]+}", jobs.get_output, about_jobs.OUTPUT, READ),
+    Route("GET", "/v1/jobs/{job_id}/corrections", corrections.get, about_corrections.GET, READ),
+    Route("PATCH", "/v1/jobs/{job_id}/corrections", corrections.correct, about_corrections.CORRECT, SUBMIT),
+    Route("GET", "/v1/jobs/{job_id}/corrections/history", corrections.history, about_corrections.HISTORY, READ),
     Route("GET", f"{_INPUT}/audio", renditions.get_audio, about_renditions.AUDIO, READ_OR_TICKET),
     Route("GET", f"{_INPUT}/peaks", renditions.get_peaks, about_renditions.PEAKS, READ_OR_TICKET),
     Route("POST", f"{_INPUT}/tickets", renditions.create_ticket, about_renditions.TICKETS, READ),

@@ -56,6 +56,16 @@ def check_results(server: Server, jobs: dict[str, Any]) -> None:
     assert status == 200 and b"-->" in text
 
 
+def check_corrections(server: Server, jobs: dict[str, Any]) -> None:
+    """What was transcribed by an earlier release is corrected like a new job's transcript, start after start."""
+    url = f"/v1/jobs/{jobs['complete']['workerJobId']}/corrections"
+    version = server.request("GET", url)[1]["version"]
+    body = json.dumps({"edits": [{"op": "text", "segment": 0, "text": f"after {version}"}]}).encode()
+    headers = {"Content-Type": "application/json", "If-Match": f'"{version}"'}
+    assert server.request("PATCH", url, body, **headers)[0] == 200
+    assert server.request("GET", url)[1]["inputs"][0]["segments"][0]["text"] == f"after {version}"
+
+
 def check_uploads(server: Server, uploads: dict[str, Any]) -> None:
     """Unfinished ones are where they were, a finished one becomes a job, the others are known."""
     for name in ("half", "whole"):

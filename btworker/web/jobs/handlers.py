@@ -50,7 +50,7 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param=shown)
     page = await context.service.page(
         status=_status(request.query.get("status")),
-        limit=_limit(request.query.get("limit")),
+        limit=plain_number(request.query.get("limit"), "limit", default=DEFAULT_LIMIT, least=1, most=MAX_LIMIT),
         cursor=_cursor(request.query.get("cursor")),
         owner=caller_of(request).view,
     )
@@ -111,11 +111,12 @@ def _status(raw: str | None) -> JobStatus | None:
         raise BtworkerError(ErrorCode.BAD_REQUEST, f"status must be one of {names}", param="status") from None
 
 
-def _limit(raw: str | None) -> int:
+def plain_number(raw: str | None, name: str, *, default: int, least: int = 0, most: int) -> int:
+    """A parameter that is a whole number. Raises BAD_REQUEST."""
     if not raw:
-        return DEFAULT_LIMIT
-    if not _PLAIN_NUMBER.fullmatch(raw) or not 1 <= int(raw) <= MAX_LIMIT:
-        raise BtworkerError(ErrorCode.BAD_REQUEST, f"limit must be a whole number from 1 to {MAX_LIMIT}", param="limit")
+        return default
+    if not _PLAIN_NUMBER.fullmatch(raw) or not least <= int(raw) <= most:
+        raise BtworkerError(ErrorCode.BAD_REQUEST, f"{name} must be a whole number from {least} to {most}", param=name)
     return int(raw)
 
 

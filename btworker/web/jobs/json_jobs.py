@@ -37,17 +37,21 @@ def is_json(request: web.Request) -> bool:
 
 async def create(request: web.Request) -> tuple[Job, bool]:
     """The job, and whether it is a new one. Raises BAD_REQUEST and what its kind does."""
-    context = context_of(request)
+    raw = await json_body(request)
+    if isinstance(raw, dict) and "uploads" in raw:
+        return await _of_uploads(request, context_of(request), raw)
+    return await dispatch(request, raw)
+
+
+async def json_body(request: web.Request) -> Any:
+    """What a body of JSON holds. Raises BAD_REQUEST, UNSUPPORTED_MEDIA, IDLE_TIMEOUT."""
     check_expectation(request)
     check_encoding(request)
     await invite_body(request)
     try:
-        raw = json.loads(await _body(request))
+        return json.loads(await _body(request))
     except (ValueError, RecursionError):
         raise BtworkerError(ErrorCode.BAD_REQUEST, "the body is no JSON") from None
-    if isinstance(raw, dict) and "uploads" in raw:
-        return await _of_uploads(request, context, raw)
-    return await dispatch(request, raw)
 
 
 async def _of_uploads(request: web.Request, context: Context, raw: dict[str, Any]) -> tuple[Job, bool]:
@@ -73,7 +77,7 @@ async def _body(request: web.Request) -> bytes:
         while data := await body.read():
             found += data
             if max(len(found), request.content_length or 0) > MAX_BODY_BYTES:
-                message = f"a job's JSON has at most {MAX_BODY_BYTES // 1024} KiB"
+                message = f"a body of JSON has at most {MAX_BODY_BYTES // 1024} KiB"
                 raise BtworkerError(ErrorCode.BAD_REQUEST, message)
     finally:
         body.close()

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Job, OutputFormat
+from btworker.jobs import OutputFormat
 from btworker.outputs import FORMATS, Presentation, output_name, read_json, render
+from btworker.service.corrections import no_transcript
 from btworker.web.context import context_of
 from btworker.web.files import content_disposition
 from btworker.web.jobs.handlers import job_id_of
@@ -50,7 +51,7 @@ async def get_transcript(request: web.Request) -> web.StreamResponse:
     try:
         text = await context.data.run(_rendered, path, wanted, stem)
     except FileNotFoundError:
-        raise _not_there(job) from None
+        raise no_transcript(job) from None
     kind = FORMATS[wanted.format]
     headers = {
         "Content-Type": kind.content_type,
@@ -71,12 +72,6 @@ def _wanted(request: web.Request) -> Wanted:
             message = f"there is no such parameter; there are {', '.join(NAMES)}"
             raise BtworkerError(ErrorCode.BAD_REQUEST, message) from None
         raise BtworkerError(ErrorCode.BAD_REQUEST, f"{name} must be {NAMES[name]}", param=name) from None
-
-
-def _not_there(job: Job) -> BtworkerError:
-    if not job.status.finished:
-        return BtworkerError(ErrorCode.CONFLICT, f"the job is {job.status.value}; its transcript comes with its end")
-    return BtworkerError(ErrorCode.NOT_FOUND, f"the job is {job.status.value} and has no transcript")
 
 
 def _rendered(path: Path, wanted: Wanted, stem: str) -> str:
