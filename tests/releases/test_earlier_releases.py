@@ -95,6 +95,7 @@ def test_a_data_folder_of_an_earlier_release_is_taken_over(tmp_path: Path, name:
                 assert all(now[key] == job[key] for key in kept), (now, job)
                 assert [item["filename"] for item in now["inputs"]] == [item["filename"] for item in job["inputs"]]
             check_results(server, jobs)
+            check_corrections(server, jobs)
             for unfinished in ("pushing", "running", "queued", "downloading"):
                 assert server.ended(ids[unfinished])["status"] == "complete", unfinished
             assert server.job(ids["running"])["attempt"] == 2
@@ -108,4 +109,5 @@ def test_a_data_folder_of_an_earlier_release_is_taken_over(tmp_path: Path, name:
         assert not list((tmp_path / "data").glob("jobs.without*"))
         with serving(tmp_path, **settings) as server:
             check_results(server, jobs)
+            check_corrections(server, jobs)
             assert all(server.job(job_id)["status"] in ("complete", "failed", "canceled") for job_id in ids.values())
