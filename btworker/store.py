@@ -1,21 +1,21 @@
 """The job table: one SQLite file, one connection, one thread. Runs in the parent; service/ is its only caller.
 
-Every change of a job's state is one transaction that is durable when the call returns (synchronous=FULL). The database
+Every change of a job's state is durable when the call returns (synchronous=FULL; store_commit.py). The database
 is opened with locking_mode=EXCLUSIVE before WAL, so that no second process can open it. Progress is not stored: it
 lives in the service, and the finished windows lie in the job's folder.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, StartupError
 from btworker.jobs import Job, JobId, JobStatus
 from btworker.keys import OPERATOR, Key
+from btworker.store_commit import GroupCommit
 from btworker.store_file import APPLICATION_ID, connect, copy_table
 from btworker.store_rows import job_from_json, job_to_json, key_from_json, key_to_json
 
@@ -37,6 +37,7 @@ class Store:
         """The table was made by this start: jobs of which there are folders are not unknown, but forgotten."""
         self._db = connection
         self._executor = executor
+        self._commits = GroupCommit(connection, executor)
 
     @classmethod
     def open(cls, path: Path) -> "Store":
@@ -72,7 +73,7 @@ class Store:
 
         A failed or canceled job gives its key up to the new one.
         """
-        return await self._run(self._insert, job)
+        return await self._commits.change(self._insert, job)
 
     async def by_key(self, key: str, owner: str = OPERATOR) -> Job | None:
         """The live or complete job of this owner with this idempotency key."""
@@ -90,19 +91,19 @@ class Store:
 
     async def start_attempt(self, job: Job) -> bool:
         """queued -> running with the attempt already counted in `job`; False when it was not queued any more."""
-        return await self._run(self._transition, job, JobStatus.QUEUED, job.attempt - 1)
+        return await self._commits.change(self._transition, job, JobStatus.QUEUED, job.attempt - 1)
 
     async def requeue(self, job: Job, *, lost: bool) -> bool:
         """running -> queued, fenced by attempt; `lost` spends one of the job's attempts."""
-        return await self._run(self._transition, job, JobStatus.RUNNING, job.attempt, int(lost))
+        return await self._commits.change(self._transition, job, JobStatus.RUNNING, job.attempt, int(lost))
 
     async def finish(self, job: Job, *, was: JobStatus) -> bool:
         """Publish a job's end in one transaction; False when a newer attempt or another end was first."""
-        return await self._run(self._transition, job, was, job.attempt)
+        return await self._commits.change(self._transition, job, was, job.attempt)
 
     async def note(self, job: Job) -> bool:
         """Keep what changed in a job beside its state; False when that is another one by now."""
-        return await self._run(self._transition, job, job.status, job.attempt)
+        return await self._commits.change(self._transition, job, job.status, job.attempt)
 
     async def losses(self, job_id: JobId) -> int:
         """How many children died with this job alone in them."""
@@ -110,7 +111,7 @@ class Store:
 
     async def delete(self, job_id: JobId) -> None:
         """Forget a job."""
-        await self._run(self._execute, "DELETE FROM jobs WHERE id = ?", (job_id,))
+        await self._commits.change(self._execute, "DELETE FROM jobs WHERE id = ?", (job_id,))
 
     async def unfinished(self) -> list[Job]:
         """Queued and running jobs, oldest first."""
@@ -140,7 +141,7 @@ class Store:
     async def keep_key(self, key: Key) -> None:
         """Store a new key, or what became of one."""
         sql = "INSERT INTO keys VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body"
-        await self._run(self._execute, sql, (key.id, key_to_json(key)))
+        await self._commits.change(self._execute, sql, (key.id, key_to_json(key)))
 
     async def corrections(self, job_id: JobId) -> list[str]:
         """Bodies of all changes that people made in a job's transcripts, oldest first."""
@@ -159,29 +160,13 @@ class Store:
 
     async def check_writable(self) -> None:
         """Raises sqlite3.Error when a transaction cannot be committed."""
-        await self._run(self._execute, f"PRAGMA application_id = {APPLICATION_ID}", ())
+        await self._commits.change(self._execute, f"PRAGMA application_id = {APPLICATION_ID}", ())
 
     async def _run(self, function: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One durable transaction, or none.
-
-        A commit whose fsync failed lies in the log, whole, and would come true after a crash: it is written over.
-        """
-        try:
-            with self._db:
-                yield
-        except sqlite3.Error:
-            with suppress(sqlite3.Error):
-                self._db.rollback()
-                self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            raise
-
     def _execute(self, sql: str, values: Iterable[object]) -> int:
-        with self._transaction():
-            return self._db.execute(sql, tuple(values)).rowcount
+        return self._db.execute(sql, tuple(values)).rowcount
 
     def _one(self, sql: str, values: tuple[object, ...]) -> Job | None:
         row = self._db.execute(sql, values).fetchone()
@@ -196,17 +181,16 @@ class Store:
 
     def _insert(self, job: Job) -> tuple[Job, bool]:
         key = None
-        with self._transaction():
-            if job.idempotency_key is not None:
-                key = _owned(job.idempotency_key, job.owner)
-                known = self._by_key(key)
-                if known is not None:
-                    return known, False
-                self._db.execute("UPDATE jobs SET idempotency_key = NULL WHERE idempotency_key = ?", (key,))
-            values = (job.id, job.status.value, job.attempt, job.created_at, key, job.owner, job_to_json(job))
-            sql = """INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, owner, body)
-                     VALUES (?, ?, ?, ?, ?, ?, ?)"""
-            self._db.execute(sql, values)
+        if job.idempotency_key is not None:
+            key = _owned(job.idempotency_key, job.owner)
+            known = self._by_key(key)
+            if known is not None:
+                return known, False
+            self._db.execute("UPDATE jobs SET idempotency_key = NULL WHERE idempotency_key = ?", (key,))
+        values = (job.id, job.status.value, job.attempt, job.created_at, key, job.owner, job_to_json(job))
+        sql = """INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, owner, body)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)"""
+        self._db.execute(sql, values)
         return job, True
 
     def _transition(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:

@@ -37,8 +37,8 @@ class ServiceCollector(Collector):
             ended.add_metric(labels, count)
         yield ended
         live = GaugeMetricFamily("btworker_jobs", "Jobs that wait or run.", labels=("state",))
-        for status in (JobStatus.QUEUED, JobStatus.RUNNING):
-            live.add_metric((status.value,), self._service.count(status))
+        live.add_metric((JobStatus.QUEUED.value,), self._service.queued())
+        live.add_metric((JobStatus.RUNNING.value,), self._service.running())
         yield live
 
     def _queue(self) -> Iterator[Metric]:

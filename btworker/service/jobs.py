@@ -16,6 +16,7 @@ from btworker.service.corrections import Corrections
 from btworker.service.counters import JobCounters
 from btworker.service.keys import Keys
 from btworker.service.live import Feeds
+from btworker.service.live_jobs import LivePhase
 from btworker.service.outbound import Outbound
 from btworker.service.outlook import Outlooks
 from btworker.service.own_tasks import OwnTasks
@@ -239,17 +240,17 @@ class JobService:
 
         Every slot decodes one input at a time: at worst, the largest ones at once.
         """
-        jobs = (job.expected_sound_bytes for job in self._table.live.values())
         at_once = self.slots + sum(worker.clip_slots for worker in self.workers())
-        return sum(map(self.settings.decoded_bytes, heapq.nlargest(at_once, (largest_bytes, *jobs))))
+        sizes = (largest_bytes, *self._table.live.largest_bytes(at_once))
+        return sum(map(self.settings.decoded_bytes, heapq.nlargest(at_once, sizes)))
 
     def rendition_bytes(self, all_bytes: int) -> int:
         """Room that renditions take at worst, once inputs of so many bytes together are accepted as well.
 
         A job's inputs go when its renditions stay, and are larger: so only jobs at work need room for both.
         """
-        jobs = (sum(item.size_bytes for item in job.inputs) for job in self._table.live.values())
-        return sum(map(self.settings.rendition_bytes, heapq.nlargest(self.slots, (all_bytes, *jobs))))
+        sizes = (all_bytes, *self._table.live.largest_jobs_bytes(self.slots))
+        return sum(map(self.settings.rendition_bytes, heapq.nlargest(self.slots, sizes)))
 
     def workers(self) -> tuple[WorkerState, ...]:
         """The pool's workers."""
@@ -272,14 +273,17 @@ class JobService:
         """Jobs that wait for their turn: those that WORKER_QUEUE_LIMIT bounds."""
         return len(self._table.waiting)
 
-    def count(self, status: JobStatus) -> int:
-        """Jobs that wait (queued), or that a worker has (running)."""
-        return sum(job.status is status and not job.delivers for job in self._table.live.values())
+    def queued(self) -> int:
+        """Jobs that wait for their inputs or their turn."""
+        return self._table.live.count(LivePhase.WAITING)
+
+    def running(self) -> int:
+        """Jobs that a worker has."""
+        return self._table.live.count(LivePhase.WORKING)
 
     def oldest_waiting_at(self) -> float | None:
         """When the job that has waited longest was accepted, in seconds since the epoch."""
-        waiting = (job.created_at for job in self._table.live.values() if job.status is JobStatus.QUEUED)
-        return min(waiting, default=None)
+        return self._table.live.oldest_waiting_at()
 
     async def check_store(self) -> None:
         """Raises sqlite3.Error when the job table cannot be written."""

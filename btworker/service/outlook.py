@@ -7,7 +7,7 @@ nobody knows yet (no such job was ever finished here) stays unknown, for the job
 import heapq
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -93,7 +93,7 @@ def play(
     return times
 
 
-def free_slots(workers: Sequence[WorkerState], live: dict[JobId, Job], pace: Pace, now: float) -> list[float]:
+def free_slots(workers: Sequence[WorkerState], live: Mapping[JobId, Job], pace: Pace, now: float) -> list[float]:
     """Seconds until each slot of the workers is free."""
     free: list[float] = []
     for worker in workers:

@@ -16,6 +16,7 @@ from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, JobStatus, Stage
 from btworker.logs import get_logger
 from btworker.service.counters import JobCounters, audio_s_of
+from btworker.service.live_jobs import LiveJobs, LivePhase
 from btworker.service.pace import Pace
 from btworker.service.progress import UNFINISHED_PERCENT
 from btworker.service.waiting import WaitingJobs
@@ -53,7 +54,7 @@ class JobTable:
     ) -> None:
         self.store = store
         self.clock = clock
-        self.live: dict[JobId, Job] = {}
+        self.live = LiveJobs()
         self.waiting = waiting
         self.canceling: dict[JobId, str] = {}
         self.counters = JobCounters()
@@ -72,11 +73,11 @@ class JobTable:
 
     def running(self) -> list[Job]:
         """Jobs that a worker has."""
-        return [job for job in self.live.values() if job.status is JobStatus.RUNNING and not job.delivers]
+        return self.live.working()
 
     def active(self) -> int:
         """Jobs that were accepted and are not past their work."""
-        return sum(not job.delivers for job in self.live.values())
+        return len(self.live) - self.live.count(LivePhase.DELIVERING)
 
     def enqueue(self, job: Job) -> None:
         """Let a queued job wait for its turn."""

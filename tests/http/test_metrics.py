@@ -166,7 +166,7 @@ async def test_the_queue_is_seen(client: aiohttp.ClientSession, server: Running)
     """Waiting and running jobs, and since when the oldest one waits."""
     for _ in range(3):
         _, job = await upload(client, file(b"abc"), field("prompt", "hold"))
-    await eventually(lambda: server.service.count(JobStatus.RUNNING) == 1)
+    await eventually(lambda: server.service.running() == 1)
     text = await scraped(client)
     assert value(text, 'btworker_jobs{state="running"}') == 1
     assert value(text, 'btworker_jobs{state="queued"}') == 2

@@ -89,10 +89,10 @@ async def test_as_many_children_start_as_jobs_need(tmp_path: Path) -> None:
         await eventually(lambda: unloaded(service))
         gate = tmp_path / "gate"
         first = await submit(service, ["wait_file", str(gate)])
-        await eventually(lambda: service.count(JobStatus.RUNNING) == 1)
+        await eventually(lambda: service.running() == 1)
         assert Counter(state.phase for state in service.workers()) == {Phase.BUSY: 1, Phase.UNLOADED: 1}
         second = await submit(service, ["wait_file", str(gate)])
-        await eventually(lambda: service.count(JobStatus.RUNNING) == 2)
+        await eventually(lambda: service.running() == 2)
         gate.touch()
         assert {(await ended(service, job)).status for job in (first, second)} == {JobStatus.COMPLETE}
 

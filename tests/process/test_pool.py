@@ -31,7 +31,7 @@ async def test_two_processes_work_at_once(tmp_path: Path) -> None:
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
         gate = tmp_path / "gate"
         jobs = [await submit(service, ["wait_file", str(gate)]) for _ in range(3)]
-        await eventually(lambda: service.count(JobStatus.RUNNING) == 2)
+        await eventually(lambda: service.running() == 2)
         assert service.outlooks.of(jobs[2]).position == 0
         gate.touch()
         results = [transcript(service, await ended(service, job)) for job in jobs]
@@ -43,7 +43,7 @@ async def test_priority_goes_first(tmp_path: Path) -> None:
     async with running_service(tmp_path) as service:
         gate = tmp_path / "gate"
         await submit(service, ["wait_file", str(gate)])
-        await eventually(lambda: service.count(JobStatus.RUNNING) == 1)
+        await eventually(lambda: service.running() == 1)
         low, first, second = [await submit(service, priority=p) for p in (1, 9, 9)]
         assert [service.outlooks.of(j).position for j in (first, second, low)] == [0, 1, 2]
         gate.touch()
@@ -203,7 +203,7 @@ async def test_stop_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
     before = descriptors()
     async with running_service(tmp_path, max_concurrent_jobs=2, processes_per_gpu=2) as service:
         await submit(service, ["spin", 60])
-        await eventually(lambda: service.count(JobStatus.RUNNING) == 1 and all(w.ready for w in service.workers()))
+        await eventually(lambda: service.running() == 1 and all(w.ready for w in service.workers()))
         pids = [worker.pid for worker in service.workers()]
     assert not any(alive(pid) for pid in pids)
     await eventually(lambda: descriptors() <= before + 3)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from btworker.errors import BtworkerError, ErrorCode
@@ -32,7 +32,7 @@ class UploadsForm(BaseModel):
 
 def is_json(request: web.Request) -> bool:
     """Whether the body says that it is JSON."""
-    return request.content_type == JSON
+    return request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower() == JSON
 
 
 async def create(request: web.Request) -> tuple[Job, bool]:
