@@ -152,7 +152,7 @@ class Store:
         the job's row."""
         sql = """INSERT INTO corrections SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM jobs WHERE id = ?1)
                  AND ?2 = 1 + (SELECT coalesce(max(version), 0) FROM corrections WHERE job_id = ?1)"""
-        return await self._run(self._execute, sql, (job_id, version, body)) == 1
+        return await self._commits.change(self._execute, sql, (job_id, version, body)) == 1
 
     async def back_up(self, path: Path) -> None:
         """Copy the table as it is at this moment. Raises sqlite3.Error."""

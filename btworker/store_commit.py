@@ -24,6 +24,7 @@ class GroupCommit:
 
     def __init__(self, db: sqlite3.Connection, executor: Executor) -> None:
         self._db = db
+        self._db.isolation_level = None  # or a change that went past here would begin a transaction, and end none
         self._executor = executor
         self._lock = threading.Lock()
         self._waiting: list[Change] = []

@@ -57,7 +57,7 @@ def test_without_a_worker_this_machine_is_measured(scripted: Cli, recording: Pat
     assert "\x1b" not in done.stdout + done.stderr
 
 
-@pytest.mark.sliced("whole jobs", 2)
+@pytest.mark.sliced("whole jobs", 1)
 @pytest.mark.speech
 @pytest.mark.timeout(300)
 def test_the_first_text_is_there_before_the_end(alone: Cli) -> None:

@@ -162,7 +162,7 @@ def test_verify_tells_whole_damaged_and_missing(
     assert code == 0 and out.startswith("own ")
 
 
-@pytest.mark.sliced("whole jobs", 2)
+@pytest.mark.sliced("whole jobs", 1)
 @pytest.mark.speech
 @pytest.mark.timeout(300)
 def test_a_worker_downloads_once_and_then_needs_no_network(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def upload(worker: Server, name: str, options: dict[str, str]) -> str:
     return worker.upload(name, (HELD_OUT / name).read_bytes(), **options)
 
 
-@pytest.mark.sliced("whole jobs", 2)
+@pytest.mark.sliced("whole jobs", 1)
 def test_jobs_that_share_a_child_have_the_texts_of_lonely_ones(worker: Server) -> None:
     """Fast and exact, with beams and with speakers, at once and one after the other."""
     together = [worker.ended(job_id) for job_id in [upload(worker, *job) for job in JOBS]]

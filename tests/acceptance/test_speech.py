@@ -147,7 +147,7 @@ def windows(server: Server, job_id: str) -> int:
     return int(server.job(job_id)["progress"]["chunkIndex"])
 
 
-@pytest.mark.sliced("whole jobs", 2)
+@pytest.mark.sliced("whole jobs", 1)
 def test_kill_of_the_child_and_of_the_server_in_the_middle(tmp_path: Path) -> None:
     """kill -9 of the child, then of the whole server: the transcript equals that of an undisturbed run."""
     content = LONG.read_bytes()

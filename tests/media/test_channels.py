@@ -11,7 +11,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
 from tests.media.recordings import SAMPLE, Decoded, Make, write_channels
 
-pytestmark = [pytest.mark.speech, pytest.mark.timeout(120), pytest.mark.sliced("channels", 20)]
+pytestmark = [pytest.mark.speech, pytest.mark.timeout(120), pytest.mark.sliced("channels", 8)]
 
 COUNTS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 18, 24, 32, 64)
 CANCELED = "the recording's channels cancel each other"

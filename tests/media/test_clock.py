@@ -70,6 +70,7 @@ def begins_s(talk: Path, decoded: Decoded) -> float:
     return onset_s(decoded(talk).samples)
 
 
+@pytest.mark.sliced("late sound", 3)
 @pytest.mark.parametrize("kind", FILMS)
 @pytest.mark.parametrize("late_s", [0.5, 4.0])
 def test_sound_that_begins_after_the_picture_is_as_late(
@@ -92,6 +93,7 @@ def without(make: Make, source: Path, name: str, start_s: float, end_s: float) -
     return make(name, "-i", source, "-c", "copy", "-bsf:a", drop)
 
 
+@pytest.mark.sliced("lost packets", 2)
 @pytest.mark.parametrize("kind", LOSSY)
 def test_lost_packets_are_a_gap(kind: str, make: Make, decoded: Decoded) -> None:
     """Of their length; what follows is where it was, and the warning says where. Nothing is called cut off."""
@@ -142,6 +144,7 @@ def test_recordings_one_behind_the_other_have_no_gap(make: Make, decoded: Decode
     assert " s from 28" in audio.warnings[0]
 
 
+@pytest.mark.sliced("without gaps", 4)
 @pytest.mark.parametrize("kind", PLAIN)
 def test_a_recording_without_gaps_has_the_samples_of_load_audio(
     kind: str, make: Make, decoded: Decoded, ffmpeg: Path

@@ -94,7 +94,7 @@ def failed(decoded: Decoded, source: Path, canceled: Callable[[], bool]) -> Btwo
     return caught.value
 
 
-@pytest.mark.sliced("ffmpeg killed", 20)
+@pytest.mark.sliced("ffmpeg killed", 8)
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_run_that_was_cut_short_is_repeated(number: signal.Signals, recording: Path, decoded: Decoded) -> None:
     """The sound is the whole one, byte by byte, and there is nothing to warn of."""
@@ -106,7 +106,7 @@ def test_a_run_that_was_cut_short_is_repeated(number: signal.Signals, recording:
     assert audio.warnings == ()
 
 
-@pytest.mark.sliced("ffmpeg killed", 20)
+@pytest.mark.sliced("ffmpeg killed", 8)
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_an_ffmpeg_that_dies_each_time_is_an_error(number: signal.Signals, recording: Path, decoded: Decoded) -> None:
     """Of the worker and not of the file, in a sentence that says what happened."""

@@ -13,7 +13,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
 from tests.media.recordings import SAMPLE, Decoded
 
-pytestmark = [pytest.mark.speech, pytest.mark.timeout(120), pytest.mark.sliced("joined recordings", 35)]
+pytestmark = [pytest.mark.speech, pytest.mark.timeout(120), pytest.mark.sliced("joined recordings", 12)]
 
 KINDS = {
     "wav": [],

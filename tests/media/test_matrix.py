@@ -24,7 +24,7 @@ FIRST_WORD_S = 0.84
 pytestmark = [
     pytest.mark.speech,
     pytest.mark.timeout(120),
-    pytest.mark.sliced("matrix of recordings", 60),
+    pytest.mark.sliced("matrix of recordings", 24),
     pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys()),
     pytest.mark.parametrize("program", ["at hand"] if find_ffmpeg() == SHIPPED else ["at hand", "shipped"]),
 ]

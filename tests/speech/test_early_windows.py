@@ -170,7 +170,7 @@ def test_a_recording_has_the_same_windows_whenever_its_sound_comes(
         assert [len(windows) for windows in known[3:6]] == sorted({len(windows) for windows in known[3:6]})
 
 
-@pytest.mark.sliced("early windows", 2)
+@pytest.mark.sliced("early windows", 1)
 @pytest.mark.parametrize("language", ["", "en"])
 def test_windows_are_told_before_the_last_sound_is_there(
     language: str, engine: WhisperEngine, talk: Path, held: Ffmpeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -201,7 +201,7 @@ def test_windows_are_told_before_the_last_sound_is_there(
     assert_same(transcripts(tmp_path / "job", 1), transcripts(tmp_path / "whole", 1))
 
 
-@pytest.mark.sliced("early windows", 2)
+@pytest.mark.sliced("early windows", 1)
 def test_exact_decoding_waits_for_the_loudest_point(
     engine: WhisperEngine, talk: Path, held: Ffmpeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +237,7 @@ def test_an_end_that_cannot_be_decoded_fails_the_job(
     assert not list(engine.spec.settings.scratch.iterdir())
 
 
-@pytest.mark.sliced("early windows", 2)
+@pytest.mark.sliced("early windows", 1)
 @pytest.mark.parametrize("how", ["cancel", "close"])
 def test_a_job_ends_while_it_waits_for_sound(
     how: str, engine: WhisperEngine, talk: Path, held: Ffmpeg, tmp_path: Path
@@ -260,7 +260,7 @@ def test_a_job_ends_while_it_waits_for_sound(
     assert isinstance(run(engine, task_for(tmp_path / "after", talk, options=FAST))[-1], Finished)
 
 
-@pytest.mark.sliced("early windows", 2)
+@pytest.mark.sliced("early windows", 1)
 def test_another_attempt_goes_on_before_its_sound_is_whole(
     engine: WhisperEngine, talk: Path, held: Ffmpeg, tmp_path: Path
 ) -> None:

@@ -102,6 +102,7 @@ def ffmpegs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
     return make
 
 
+@pytest.mark.sliced("inputs at once", 1)
 @pytest.mark.parametrize("mode", ["fast", "exact"])
 def test_an_input_has_the_transcript_that_it_has_alone(
     mode: str, engine: WhisperEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -187,6 +188,7 @@ def test_a_mark_says_that_all_windows_of_an_input_are_there(engine: WhisperEngin
     assert transcripts(folder.path, len(INPUTS)) == first
 
 
+@pytest.mark.sliced("attempts at once", 1)
 @pytest.mark.parametrize("mode", ["fast", "exact"])
 def test_a_second_attempt_goes_on_with_each_input(mode: str, engine: WhisperEngine, tmp_path: Path) -> None:
     """Where it was: the first one ended with windows of two inputs there, and none of the third."""

@@ -20,7 +20,7 @@ from tests.media.recordings import decode_whole, write_channels, write_wav
 from tests.speech.jobs import run, spec_for, task_for
 from tests.speech.transcripts import CHECKPOINT, HELD_OUT, assert_same, transcripts
 
-pytestmark = [pytest.mark.speech, pytest.mark.timeout(300), pytest.mark.sliced("takes", 4)]
+pytestmark = [pytest.mark.speech, pytest.mark.timeout(300), pytest.mark.sliced("takes", 2)]
 
 FIRST, SECOND = HELD_OUT / "16.opus", HELD_OUT / "13.opus"
 """31 s, which are two windows, and 19 s."""

@@ -195,6 +195,7 @@ def test_the_choice_is_the_best_score_and_its_own_log_probability() -> None:
     assert changed > 5
 
 
+@pytest.mark.sliced("neighbours terms", 1)
 @pytest.mark.parametrize(("beams", "temperature"), [(1, 0.0), (3, 0.0), (1, 0.8)], ids=["greedy", "beams", "sampled"])
 def test_neighbours_terms_change_nothing(pair: Pair, beams: int, temperature: float) -> None:
     """Eight windows, some with terms, lists of very different lengths: each has the text that it has alone."""

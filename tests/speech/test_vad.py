@@ -69,6 +69,7 @@ def timestamps(found: list[dict[str, int]]) -> list[tuple[int, int]]:
     return [(span["start"], span["end"]) for span in found]
 
 
+@pytest.mark.sliced("spans of speech", 3)
 @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.name)
 def test_spans_are_those_of_get_speech_timestamps(
     path: Path, decoded: Callable[..., Audio], silero: Any, network: SpeechNetwork
@@ -86,6 +87,7 @@ def test_spans_are_those_of_get_speech_timestamps(
         assert [(span.start, span.end) for span in spans_of(probabilities, len(samples), rules)] == timestamps(wanted)
 
 
+@pytest.mark.sliced("strips of sound", 1)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("lanes", "lane_frames"), [(1, 500), (16, 250), (7, 1000)])
 def test_strips_side_by_side_say_what_the_whole_says(lanes: int, lane_frames: int, long: Samples, silero: Any) -> None:

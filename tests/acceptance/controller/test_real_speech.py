@@ -20,7 +20,7 @@ DIALOGUES = Path(__file__).resolve().parents[2] / "data" / "dialogues"
 TYPES = {"json", "markdown", "diarization-json", "speaker-markdown"}
 
 
-@pytest.mark.sliced("whole jobs", 2)
+@pytest.mark.sliced("whole jobs", 1)
 async def test_three_recordings_with_speakers(tmp_path: Path) -> None:
     """Every output of every input, every field at every stage, in the order that the controller expects."""
     sources = {"a": DEMO / "sample.flac", "b": DIALOGUES / "01.opus", "c": DIALOGUES / "02.opus"}

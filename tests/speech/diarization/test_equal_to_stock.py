@@ -30,6 +30,7 @@ def stock_turns(output: Any) -> list[tuple[float, float, str]]:
     return [(segment.start, segment.end, label) for segment, _, label in annotation.itertracks(yield_label=True)]
 
 
+@pytest.mark.sliced("equal to stock", 1)
 def test_the_result_is_the_stock_pipelines(diarizer: Diarizer, dialogue: Dialogue) -> None:
     """Turn for turn; and where stock pyannote has exclusive turns, those too."""
     samples = pcm(dialogue.samples)
@@ -62,6 +63,7 @@ def test_exclusive_turns_never_overlap(diarizer: Diarizer) -> None:
     assert {turn.speaker for turn in found.exclusive} <= {turn.speaker for turn in found.turns}
 
 
+@pytest.mark.sliced("equal to stock", 1)
 def test_one_pass_gives_the_embeddings_of_many(diarizer: Diarizer, dialogue: Dialogue) -> None:
     """To the rounding of float32, with silent chunks among them and overlaps left out."""
     samples = np.concatenate([dialogue.samples[: 16_000 * 25], np.zeros(16_000 * 15, np.float32)])
