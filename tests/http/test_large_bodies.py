@@ -107,8 +107,9 @@ PLACES = range(-len(DELIMITER) - 2, 4)
 async def test_a_file_may_end_anywhere_in_a_block(server: Running, place: int) -> None:
     """Also where what looks like a delimiter, but for its last byte, lies over the end of the block before."""
     content = bytearray(os.urandom(2 * BLOCK_BYTES + place))
-    content[BLOCK_BYTES + place : BLOCK_BYTES + place + len(DELIMITER) - 1] = DELIMITER[:-1]
-    other = DELIMITER[:-1] + os.urandom(BLOCK_BYTES) + DELIMITER[:-1]
+    almost = DELIMITER[:-1] + b"\0"
+    content[BLOCK_BYTES + place : BLOCK_BYTES + place + len(almost)] = almost
+    other = almost + os.urandom(BLOCK_BYTES) + DELIMITER[:-1]
     job = await accepted(server, field("language", "de"), file(bytes(content)), file(other), field("prompt", "hold"))
     assert stored(server, job) == [content, other]
     assert (job["options"]["language"], job["options"]["prompt"]) == ("de", "hold")
