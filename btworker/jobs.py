@@ -94,6 +94,8 @@ class Options:
     model: str
     language: str = ""
     """"" = detect; EACH_WINDOW = detect in each window."""
+    languages: tuple[str, ...] = ()
+    """Those that a language is detected among; none: all that the model knows."""
     task: str = "transcribe"
     """transcribe, translate, or ENROLL."""
     prompt: str = ""

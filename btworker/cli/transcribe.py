@@ -62,6 +62,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     speech = parser.add_argument_group("speech (the worker's defaults unless given)")
     speech.add_argument("--model", help="one of the worker's models (btworker models list --server URL)")
     speech.add_argument("--language", metavar="CODE", help="what is spoken, like en or german; detected unless given")
+    speech.add_argument("--languages", metavar="LIST", help="those that it may be in, with commas, like de,en")
     speech.add_argument("--translate", dest="task", action="store_const", const="translate", help="into English")
     speech.add_argument("--prompt", metavar="TEXT", help="names and words that may come up, or the text before")
     speech.add_argument("--keywords", type=_keywords, action="extend", metavar="LIST",
@@ -254,8 +255,8 @@ class Batch:
 def wire_options(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments as the API's options; what was not given is left to the worker."""
     names = (
-        *("model", "language", "task", "prompt", "keywords", "temperature", "beamSize", "diarizationEnabled"),
-        *("channels", "start", "end", "ranges"),
+        *("model", "language", "languages", "task", "prompt", "keywords", "temperature", "beamSize"),
+        *("diarizationEnabled", "channels", "start", "end", "ranges"),
     )
     named = {name: getattr(args, name) for name in names}
     if args.known_speaker:

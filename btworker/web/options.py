@@ -10,16 +10,19 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
-from btworker.checkpoints import official
 from btworker.config import Settings
 from btworker.config.speech import MOST_BONUS, MOST_PROMPT_TOKENS
 from btworker.delivery.guard import Guard
-from btworker.errors import BtworkerError, ErrorCode, lacks_language
-from btworker.jobs import DEFAULT_OUTPUTS, EACH_WINDOW, Options, OutputFormat
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import DEFAULT_OUTPUTS, Options, OutputFormat
 from btworker.web.keywords import FIELDS as KEYWORD_FIELDS
 from btworker.web.keywords import NAME as KEYWORDS
 from btworker.web.keywords import keyword_options, split_keywords
-from btworker.web.languages import LANGUAGES, language_code, nearest_code
+from btworker.web.language_options import MOST as MOST_LANGUAGES
+from btworker.web.language_options import NAME as LANGUAGES
+from btworker.web.language_options import ONE as ONE_LANGUAGE
+from btworker.web.language_options import SEVERAL as SEVERAL_LANGUAGES
+from btworker.web.language_options import chosen_languages, split_languages
 from btworker.web.mistakes import first_mistake
 from btworker.web.ranges import RANGES, TIME, Ranges, Time, checked_ranges, chosen_channels
 from btworker.web.speaker_names import known_speakers
@@ -28,7 +31,7 @@ Fields = Sequence[tuple[str, str]]
 """Form fields in the order in which they came."""
 JSON_FIELD = "options"
 SPEAKER_NAMES = "knownSpeakerNames"
-REPEATABLE = frozenset({"outputs", "ranges", SPEAKER_NAMES, KEYWORDS})
+REPEATABLE = frozenset({"outputs", "ranges", SPEAKER_NAMES, KEYWORDS, LANGUAGES})
 CALLBACK = "callbackUrl"
 """Stands among the options, but says nothing of the work."""
 SOURCE = "url"
@@ -46,7 +49,7 @@ DEFAULTS = {"qualityPreset": "balanced", "backend": "remote", "diarizationFastSw
 """A controller's options that have no effect here, and the value that asks for nothing."""
 MOST_NAMED = 50
 _NOT_PLAIN = {
-    *("model", "language", "decode", "outputs", "known_speakers", "diarization_enabled"),
+    *("model", "language", "languages", "decode", "outputs", "known_speakers", "diarization_enabled"),
     *("channels", "multichannel", "start", "end", "ranges", *KEYWORD_FIELDS),
 }
 """Fields of which an option is made that differs from them."""
@@ -63,9 +66,8 @@ class OptionsForm(BaseModel):
     )
 
     model: str | None = Field(None, max_length=64, description="the name of a model")
-    language: str = Field(
-        "", max_length=40, description="a language's code or English name, auto-each, or empty to detect it"
-    )
+    language: str = Field("", max_length=40, description=ONE_LANGUAGE)
+    languages: tuple[str, ...] = Field((), max_length=MOST_LANGUAGES, description=SEVERAL_LANGUAGES)
     task: Literal["transcribe", "translate"] = Field("transcribe", description="transcribe or translate")
     prompt: str = Field("", max_length=4000, description="text of at most 4000 characters")
     keywords: tuple[str, ...] = Field((), description="names and terms, in a list or with commas between them")
@@ -113,6 +115,11 @@ class OptionsForm(BaseModel):
         items = raw if isinstance(raw, list | tuple) else [raw]
         words = [word for item in items for word in (item.lower().split(",") if isinstance(item, str) else [item])]
         return [word.strip() if isinstance(word, str) else word for word in words if not is_empty(word)]
+
+    @field_validator(LANGUAGES, mode="before")
+    @classmethod
+    def _split_languages(cls, raw: object) -> object:
+        return split_languages(raw)
 
     @field_validator(KEYWORDS, mode="before")
     @classmethod
@@ -245,15 +252,13 @@ def _checked(form: OptionsForm, settings: Settings) -> Options:
         message = f"the model {_shown(model)!r} is not offered here; there are {', '.join(allowed)}"
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param="model")
     decode = form.decode or settings.decode
-    language = _language(form.language, model, settings)
-    if language == EACH_WINDOW and decode == "exact":
-        message = "language=auto-each needs decode=fast: exact is openai-whisper's loop, which has one language"
-        raise BtworkerError(ErrorCode.BAD_OPTION, message, param="language")
+    language, languages = chosen_languages(form.language, form.languages, model=model, decode=decode, settings=settings)
     _check_speakers(form)
     known = known_speakers(form.known_speakers, settings)
     return Options(
         model=model,
         language=language,
+        languages=languages,
         decode=decode,
         outputs=tuple(dict.fromkeys(form.outputs)),
         known_speakers=known,
@@ -263,21 +268,6 @@ def _checked(form: OptionsForm, settings: Settings) -> Options:
         **form.model_dump(exclude=_NOT_PLAIN),
         **keyword_options(form.keywords, form.keyword_bonus, form.keyword_prompt_tokens, settings),
     )
-
-
-def _language(asked: str, model: str, settings: Settings) -> str:
-    """The code; empty to detect it. An operator's own checkpoint is asked by the child that loads it."""
-    language = language_code(asked)
-    if language is None:
-        near = nearest_code(asked)
-        message = f"language must be {OptionsForm.model_fields['language'].description}"
-        raise BtworkerError(
-            ErrorCode.BAD_OPTION, f"{message}; the nearest is {near} ({LANGUAGES[near]})", param="language"
-        )
-    known = official(model) if settings.model_paths[model] is None else None
-    if language in LANGUAGES and known is not None and language not in list(LANGUAGES)[: known.languages]:
-        raise BtworkerError(ErrorCode.BAD_OPTION, lacks_language(model, LANGUAGES[language]), param="language")
-    return language
 
 
 def _check_speakers(form: OptionsForm) -> None:

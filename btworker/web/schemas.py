@@ -51,6 +51,7 @@ class OptionsWire(Wire):
 
     model: str
     language: str
+    languages: tuple[str, ...]
     task: str
     prompt: str
     keywords: tuple[str, ...]

@@ -82,10 +82,16 @@ async def test_a_model_that_tells_speakers_apart(
 
 
 async def test_a_list_of_languages(client: aiohttp.ClientSession) -> None:
-    """One is that language; of several the model cannot choose, which is said."""
+    """One is that language; of several, the language is detected among them; not beside a language."""
     _, options, _ = await asked(client, ("languages[]", "de"))
-    assert options["language"] == "de"
-    for fields in ([("languages[]", "de"), ("languages[]", "en")], [("languages[]", "de"), ("language", "de")]):
+    assert (options["language"], options["languages"]) == ("de", [])
+    _, options, _ = await asked(client, ("languages[]", "German"), ("languages[]", "en-GB"), ("languages[]", "de"))
+    assert (options["language"], options["languages"]) == ("", ["de", "en"])
+    for fields in (
+        [("languages[]", "de"), ("language", "de")],
+        [("languages[]", "klingon")],
+        [("languages", "auto,de")],
+    ):
         status, error, _ = await asked(client, *fields)
         assert (status, error["param"]) == (400, "languages")
 

@@ -51,9 +51,11 @@ class Language:
 class WindowLanguages:
     """The language of each window, detected in it alone, some windows at a time."""
 
-    def __init__(self, model: Model, sound: Sound, *, before: str) -> None:
-        """`before` is the language of the window before the first one that is asked for; empty where there is none."""
+    def __init__(self, model: Model, sound: Sound, *, before: str, among: Sequence[str] = ()) -> None:
+        """`before` is the language of the window before the first one that is asked for; empty where there is none.
+        Where `among` has any, each is one of those."""
         self._model = model
+        self._among = among
         self._sound = sound
         self._last = before
         self._probable: dict[int, dict[str, float]] = {}
@@ -66,7 +68,8 @@ class WindowLanguages:
         if window.seek not in self._probable:
             some = windows[index : index + self._model.decoder.encode_batch]
             found = await encode(self._model, self._model.log_mel(self._sound.samples), some)
-            self._probable |= {one.seek: encoded.languages for one, encoded in zip(some, found, strict=True)}
+            for one, encoded in zip(some, found, strict=True):
+                self._probable[one.seek] = only(self._among, encoded.languages)
             self.encoded |= {one.seek: encoded.features for one, encoded in zip(some, found, strict=True)}
         probable = self._probable.pop(window.seek)
         best = max(probable, key=lambda code: probable[code])
@@ -80,25 +83,37 @@ def windows_needed(model: Model, wanted: str) -> int:
     return 1 if wanted or not model.tokens.is_multilingual else MOST_WINDOWS
 
 
-async def find_language(model: Model, mel: LogMel, wanted: str, plan: WindowPlan | None) -> Language:
+async def find_language(
+    model: Model, mel: LogMel, wanted: str, plan: WindowPlan | None, *, among: Sequence[str] = ()
+) -> Language:
     """Check the wanted language, or detect it where none is wanted: in several of the plan's windows, or, without a
-    plan or windows, in the first 30 s.
+    plan or windows, in the first 30 s; where `among` has any, one of those.
 
-    Raises BAD_OPTION where the model does not know the language.
+    Raises BAD_OPTION where the model does not know one of these languages.
     """
     known = list(LANGUAGES)[: model.tokens.num_languages] if model.tokens.is_multilingual else ["en"]
-    if wanted and wanted not in known:
-        language = LANGUAGES.get(wanted, wanted)
-        raise BtworkerError(ErrorCode.BAD_OPTION, lacks_language(model.name, language), param="language")
+    for code, option in ((wanted, "language"), *((code, "languages") for code in among)):
+        if code and code not in known:
+            language = LANGUAGES.get(code, code)
+            raise BtworkerError(ErrorCode.BAD_OPTION, lacks_language(model.name, language), param=option)
     if wanted or not model.tokens.is_multilingual:
         return Language(wanted or "en")
     if plan is not None and plan.windows:
-        return await _vote(model, mel, plan)
+        return await _vote(model, mel, plan, among)
     encoded = await model.decoder.detect_language(LanguageRequest(mel.frames(0, WINDOW_FRAMES)))
-    return Language(max(encoded.languages, key=lambda code: encoded.languages[code]), {0: encoded.features})
+    probable = only(among, encoded.languages)
+    return Language(max(probable, key=lambda code: probable[code]), {0: encoded.features})
 
 
-async def _vote(model: Model, mel: LogMel, plan: WindowPlan) -> Language:
+def only(among: Sequence[str], probable: dict[str, float]) -> dict[str, float]:
+    """Tell how probable each language is where it is known to be one of `among`; where that is empty, any."""
+    if not among:
+        return probable
+    total = sum(probable[code] for code in among) or 1.0
+    return {code: probable[code] / total for code in among}
+
+
+async def _vote(model: Model, mel: LogMel, plan: WindowPlan, among: Sequence[str]) -> Language:
     """Find the language that is likeliest in some windows together, spread over those that are known; each counts as
     much as is spoken in it, since music is in none."""
     count = min(MOST_WINDOWS, len(plan.windows))
@@ -107,7 +122,7 @@ async def _vote(model: Model, mel: LogMel, plan: WindowPlan) -> Language:
     likely: Counter[str] = Counter()
     for window, encoded in zip(some, found, strict=True):
         spoken_s = sum(end - start for start, end in plan.speech_between(window.offset_s, window.end_s))
-        likely.update({code: probability * spoken_s for code, probability in encoded.languages.items()})
+        likely.update({code: share * spoken_s for code, share in only(among, encoded.languages).items()})
     features = {window.seek: encoded.features for window, encoded in zip(some, found, strict=True)}
     return Language(likely.most_common(1)[0][0], features)
 

@@ -122,11 +122,11 @@ async def recognize(
     if peak is None and not fast:
         peak = await find_peak(samples, n_mels=model.network.dims.n_mels, device=model.device)
     mel = model.log_mel(samples, peak=peak)
-    language = await find_language(model, mel, wanted, plan if fast else None)
+    language = await find_language(model, mel, wanted, plan if fast else None, among=options.languages)
     languages: Languages = language
     if each and fast and model.tokens.is_multilingual:
         before = done[-1].language if done else language.code
-        languages, offer = WindowLanguages(model, recording.sound, before=before), None
+        languages, offer = WindowLanguages(model, recording.sound, before=before, among=options.languages), None
     transcriber_for = partial(transcriber_of, model, options, recording.sha256)
     entries = list(done)
 

@@ -19,6 +19,7 @@ from btworker.web.contract.operation import (
     json_of,
     refused,
 )
+from btworker.web.language_options import MOST as MOST_LANGUAGES
 from btworker.web.openai.handlers import GRANULARITIES, PLAIN_TEXT, RESPONSE_FORMATS, TAKES, TRANSLATION_FORMATS
 from btworker.web.openai.shapes import Diarized, Model, Models, Plain, Verbose
 from btworker.web.options import OptionsForm
@@ -61,7 +62,7 @@ def _form(formats: tuple[str, ...]) -> Content:
             "description": "a name of /v1/models, or any of OpenAI's transcription models: WORKER_MODEL",
         },
         "language": TEXT,
-        "languages[]": {"type": "array", "items": TEXT, "maxItems": 1},
+        "languages[]": {"type": "array", "items": TEXT, "maxItems": MOST_LANGUAGES},
         "prompt": TEXT,
         "keywords[]": {"type": "array", "items": TEXT, "description": "names and terms that are likely"},
         "temperature": {"type": "number", "minimum": 0, "maximum": 1},

@@ -46,8 +46,10 @@ KNOWN = (
     *(SPEAKER_NAMES, SPEAKER_REFERENCES),
     *TAKES,
 )
-AS_OURS = ("language", "prompt", "temperature", "url", *TAKES)
+AS_OURS = ("language", "languages", "prompt", "temperature", "url", *TAKES)
 """Fields that mean what our options of these names mean."""
+LISTS = frozenset({"ranges", "languages"})
+"""Options of ours that take commas."""
 REPEATABLE = frozenset({"timestamp_granularities", "include", "languages", "ranges", "keywords", SPEAKER_NAMES})
 FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
 """OpenAI's 0 lets the temperature rise where a window fails, which is what ours does without one."""
@@ -80,9 +82,7 @@ class Asked:
                 raise bad(name, f"{name} is given twice")
         self._read(values)
         kept = (
-            (name, ",".join(values[name]) if name == "ranges" else values[name][-1])
-            for name in AS_OURS
-            if name in values
+            (name, ",".join(values[name]) if name in LISTS else values[name][-1]) for name in AS_OURS if name in values
         )
         ours: list[tuple[str, str]] = [pair for pair in kept if pair not in FALLBACK]
         ours += self._of_model(values.get("model", [""])[-1])
@@ -121,21 +121,10 @@ class Asked:
                 raise bad("timestamp_granularities", "timestamp_granularities need response_format verbose_json")
         self.logprobs = wants_logprobs(values, self.response_format)
         check_chunking(values)
-        self._read_languages(values)
         stream = values.get("stream", ["false"])[-1].lower()
         if stream not in ("true", "false", "1", "0"):
             raise bad("stream", "stream must be true or false")
         self.stream = stream in ("true", "1")
-
-    @staticmethod
-    def _read_languages(values: dict[str, list[str]]) -> None:
-        """A list with one language is that language; of several, the model is not told which to choose from."""
-        languages = set(values.pop("languages", ()))
-        if not languages:
-            return
-        if len(languages) > 1 or "language" in values:
-            raise bad("languages", "languages with more than one language is not supported here: give one, or none")
-        values["language"] = list(languages)
 
     def key(self, _request: web.Request, options: Options, inputs: tuple[Input, ...]) -> str | None:
         """The same bytes with the same options are the same job, whatever shape its answer is asked in; those of a URL
