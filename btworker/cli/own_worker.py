@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import secrets
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ from btworker.client import Client, ClientError
 from btworker.config import Settings, child_environment, load_settings
 
 READY_POLL_S = 0.1
+PATIENCE_S = 5.0
+"""Seconds that the worker may be unwell: on a busy machine a disk answers late, and then well."""
 NO_SERVER = {"WORKER_TOKEN": "unused", "WORKER_TOKEN_FILE": None}
 """The token is made for each run."""
 NO_MODEL = """\
@@ -122,11 +125,14 @@ async def own_worker(settings: Settings) -> AsyncIterator[Client]:
 
 async def _ready(client: Client, show: Callable[[str], None]) -> None:
     """Until the model is loaded; `show` takes what is awaited. Raises OwnWorkerError where it cannot be."""
+    well_at = time.monotonic()
     while (state := await client.readiness())["status"] != "ready":
-        if not state.get("loading"):
+        if state.get("loading"):
+            well_at = time.monotonic()
+            show(f"on this machine, {str(state['reasons'][0]).partition(': ')[2]}")
+        elif time.monotonic() - well_at > PATIENCE_S:
             reasons = state.get("reasons") or ("the worker is not ready, and does not say why",)
             raise OwnWorkerError("; ".join(map(str, reasons)))
-        show(f"on this machine, {str(state['reasons'][0]).partition(': ')[2]}")
         await asyncio.sleep(READY_POLL_S)
 
 
