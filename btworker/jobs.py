@@ -259,6 +259,8 @@ class Job:
     delivery: Delivery | None = None
     expected_audio_s: float = 0.0
     """Seconds of audio that it is likely to be, from when it waits for its turn."""
+    held_s: tuple[float, float] = (0.0, 0.0)
+    """Seconds for which its attempts that are over held a slot, and those on a GPU."""
     alone: bool = False
     """It was in a child that died, and runs without others in its child from now on."""
 

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from btworker import accounts
+from btworker.accounts import Account
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, StartupError
 from btworker.jobs import Job, JobId, JobStatus
 from btworker.keys import OPERATOR, Key
@@ -154,6 +156,14 @@ class Store:
                  AND ?2 = 1 + (SELECT coalesce(max(version), 0) FROM corrections WHERE job_id = ?1)"""
         return await self._commits.change(self._execute, sql, (job_id, version, body)) == 1
 
+    async def usage(self, first: str, last: str, owner: str | None = None) -> list[Account]:
+        """What was used on these days (as 2026-11-29, both included), by one owner or by all."""
+        return await self._run(self._usage, first, last, owner)
+
+    async def stored_bytes(self, owner: str, *, with_inputs: bool) -> int:
+        """Bytes of an owner's results and of the inputs of jobs that have not ended; `with_inputs`: of all jobs."""
+        return await self._run(self._stored_bytes, owner, with_inputs)
+
     async def back_up(self, path: Path) -> None:
         """Copy the table as it is at this moment. Raises sqlite3.Error."""
         await self._run(copy_table, self._db, path)
@@ -188,16 +198,21 @@ class Store:
                 return known, False
             self._db.execute("UPDATE jobs SET idempotency_key = NULL WHERE idempotency_key = ?", (key,))
         values = (job.id, job.status.value, job.attempt, job.created_at, key, job.owner, job_to_json(job))
-        sql = """INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, owner, body)
-                 VALUES (?, ?, ?, ?, ?, ?, ?)"""
-        self._db.execute(sql, values)
+        sql = """INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, owner, body, input_bytes)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+        self._db.execute(sql, (*values, sum(item.size_bytes for item in job.inputs)))
         return job, True
 
     def _transition(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:
         sql = """UPDATE jobs SET status = ?, attempt = ?, losses = losses + ?, finished_at = ?, owes_word = ?,
-                 body = ? WHERE id = ? AND status = ? AND attempt = ?"""
-        new = (job.status.value, job.attempt, losses, job.finished_at, job.owes_word, job_to_json(job))
-        return self._execute(sql, (*new, job.id, was.value, attempt)) == 1
+                 input_bytes = ?, output_bytes = ?, body = ? WHERE id = ? AND status = ? AND attempt = ?"""
+        state = (job.status.value, job.attempt, losses, job.finished_at, job.owes_word)
+        sizes = tuple(sum(file.size_bytes for file in files) for files in (job.inputs, job.outputs))
+        values = (*state, *sizes, job_to_json(job), job.id, was.value, attempt)
+        changed = self._execute(sql, values) == 1
+        if changed and job.status.finished and not was.finished:
+            self._execute(accounts.ADD, accounts.account_of(job).row)
+        return changed
 
     def _page(
         self, status: JobStatus | None, limit: int, before: int | None, owner: str | None
@@ -217,6 +232,14 @@ class Store:
 
     def _ids(self, sql: str) -> frozenset[JobId]:
         return frozenset(JobId(row[0]) for row in self._db.execute(sql))
+
+    def _usage(self, first: str, last: str, owner: str | None) -> list[Account]:
+        return [Account(*row) for row in self._db.execute(accounts.SELECT, (first, last, owner))]
+
+    def _stored_bytes(self, owner: str, with_inputs: bool) -> int:  # noqa: FBT001 - an executor passes no names
+        sql = """SELECT coalesce(sum(output_bytes + CASE WHEN finished_at IS NULL OR ? THEN input_bytes ELSE 0 END), 0)
+                 FROM jobs WHERE owner = ?"""
+        return int(self._db.execute(sql, (with_inputs, owner)).fetchone()[0])
 
     def _keys(self) -> list[Key]:
         return [key_from_json(row[0]) for row in self._db.execute("SELECT body FROM keys ORDER BY rowid")]

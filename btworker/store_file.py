@@ -53,6 +53,20 @@ MIGRATIONS = (
     CREATE TRIGGER forget_corrections AFTER DELETE ON jobs
         BEGIN DELETE FROM corrections WHERE job_id = OLD.id; END;
     """,
+    """
+    CREATE TABLE usage (
+        owner TEXT NOT NULL,
+        day TEXT NOT NULL,
+        jobs INTEGER NOT NULL,
+        audio_ms INTEGER NOT NULL,
+        work_ms INTEGER NOT NULL,
+        gpu_ms INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (owner, day)
+    );
+    ALTER TABLE jobs ADD COLUMN input_bytes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN output_bytes INTEGER NOT NULL DEFAULT 0;
+    """,
 )
 """Scripts from user_version n to n + 1; never edit one that was released."""
 

@@ -178,6 +178,11 @@ class Client:
         """Delete a stored voice; jobs that were submitted with it keep their copy."""
         await self._ask("DELETE", f"/v1/voices/{quote(voice_id, safe='')}")
 
+    async def usage(self, *, first: str | None = None, last: str | None = None) -> list[Mapping[str, Any]]:
+        """What was used, by key and day (UTC, as 2026-11-29), as the API shows it; the last 31 days unless told."""
+        query = {name: day for name, day in (("from", first), ("to", last)) if day is not None}
+        return list((await self._ask("GET", "/v1/usage", query))["usage"])
+
     async def wait(
         self,
         job_id: str,

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from btworker.jobs import JobStatus
 from btworker.pool import RESTART_REASONS, Phase, WorkerState
 from btworker.service import JobService
-from btworker.service.counters import Histogram
+from btworker.service.counters import OTHERS, Histogram
 
 
 class ServiceCollector(Collector):
@@ -26,6 +26,7 @@ class ServiceCollector(Collector):
         """Every metric that is the service's own."""
         yield from self._jobs()
         yield from self._queue()
+        yield from self._keys()
         yield from self._outbound()
         yield from self._workers()
         yield from self._times()
@@ -46,6 +47,22 @@ class ServiceCollector(Collector):
         yield GaugeMetricFamily(
             "btworker_queue_oldest_timestamp_seconds", "When the oldest waiting job came; 0 = none waits.", oldest or 0
         )
+
+    def _keys(self) -> Iterator[Metric]:
+        """By name; MOST_OWNERS have series of their own, so that keys that come and go cannot fill Prometheus."""
+        jobs = CounterMetricFamily("btworker_key_jobs", "Jobs that ended, by key.", labels=("key",))
+        audio = CounterMetricFamily("btworker_key_audio_seconds", "Seconds of audio, by key.", labels=("key",))
+        waits = GaugeMetricFamily("btworker_key_waiting_jobs", "Jobs that wait, by key.", labels=("key",))
+        counters, waiting, told = self._service.counters.owners, self._service.waiting_by_owner(), 0
+        for owner, (count, audio_s) in sorted(counters.items()):
+            name = OTHERS if owner == OTHERS else self._service.keys.label_of(owner)
+            jobs.add_metric((name,), count)
+            audio.add_metric((name,), audio_s)
+            if owner != OTHERS:
+                waits.add_metric((name,), waiting.get(owner, 0))
+                told += waiting.get(owner, 0)
+        waits.add_metric((OTHERS,), sum(waiting.values()) - told)
+        yield from (jobs, audio, waits)
 
     def _outbound(self) -> Iterator[Metric]:
         asked = CounterMetricFamily(

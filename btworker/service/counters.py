@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections import Counter
 
+from btworker.accounts import audio_s_of
 from btworker.errors import FAILURE_REASONS, ErrorCode
 from btworker.jobs import Job, JobStatus
 
@@ -10,6 +11,10 @@ JOB_BUCKETS_S = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400
 """Seconds; from a tiny job to a day's recording on a slow box."""
 MAX_STAGES = 8
 """Stages that are counted by name, the rest as "other": the names are the engine's, the bound is ours."""
+MOST_OWNERS = 100
+"""Keys that have series of their own, those whose jobs ended first."""
+OTHERS = "other keys"
+"""In place of an owner: no key has such an id."""
 REALTIME_BUCKETS = (0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
@@ -39,13 +44,6 @@ OUTBOUND = tuple((what, outcome) for what in ("download", "output", "callback") 
 """Every (what, outcome) of what the worker asks of others."""
 
 
-def audio_s_of(job: Job) -> float:
-    """Seconds of audio that were worked on: all of a complete job, what was done of another."""
-    if job.status is JobStatus.COMPLETE:
-        return sum(item.duration_s or 0.0 for item in job.inputs)
-    return sum(file.done_s for file in job.progress.files)
-
-
 class JobCounters:
     """Totals since the start of this process."""
 
@@ -55,6 +53,8 @@ class JobCounters:
         self.outbound: Counter[tuple[str, str]] = Counter(dict.fromkeys(OUTBOUND, 0))
         """(what, outcome) -> inputs fetched, and tries to push an output or to tell a job's end."""
         self.audio_s = 0.0
+        self.owners: dict[str, tuple[int, float]] = {}
+        """Owner -> jobs that ended and seconds of their audio; MOST_OWNERS, and OTHERS for the rest."""
         self.queue_s = Histogram(JOB_BUCKETS_S)
         self.realtime_factor = Histogram(REALTIME_BUCKETS)
         self.stage_s: dict[str, Histogram] = {}
@@ -63,6 +63,9 @@ class JobCounters:
         """Count a job that has just ended."""
         reason = "" if job.error is None else FAILURE_REASONS.get(job.error.code, "internal")
         self.jobs[job.status.value, reason] += 1
+        owner = job.owner if job.owner in self.owners or len(self.owners) < MOST_OWNERS else OTHERS
+        jobs, audio_s = self.owners.get(owner, (0, 0.0))
+        self.owners[owner] = jobs + 1, audio_s + audio_s_of(job)
         for stage, seconds in job.timings:
             name = stage if stage in self.stage_s or len(self.stage_s) < MAX_STAGES else "other"
             self.stage_s.setdefault(name, Histogram(JOB_BUCKETS_S)).observe(seconds)

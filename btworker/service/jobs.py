@@ -5,6 +5,7 @@ import heapq
 import time
 from collections.abc import Callable
 
+from btworker.accounts import Account
 from btworker.config import Settings
 from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode
@@ -181,6 +182,10 @@ class JobService:
         jobs, following = await self._store.page(status=status, limit=limit, before=cursor, owner=owner)
         return JobPage(tuple(self._live(job) for job in jobs), following)
 
+    async def usage(self, first: str, last: str, *, owner: str | None) -> list[Account]:
+        """What was used on these days, by one owner or by all."""
+        return await self._store.usage(first, last, owner)
+
     async def cancel(self, job_id: str, reason: str) -> Job:
         """Ask for a job's end: a waiting job ends at once, a running one soon, a finished one stays as it is."""
         job = await self.get(job_id)
@@ -272,6 +277,10 @@ class JobService:
     def waiting(self) -> int:
         """Jobs that wait for their turn: those that WORKER_QUEUE_LIMIT bounds."""
         return len(self._table.waiting)
+
+    def waiting_by_owner(self) -> dict[str, int]:
+        """The same for each owner that has any."""
+        return self._table.waiting.by_owner()
 
     def queued(self) -> int:
         """Jobs that wait for their inputs or their turn."""

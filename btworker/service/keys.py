@@ -66,6 +66,11 @@ class Keys:
             return OPERATORS_NAME
         return self._known[owner].name if owner in self._known else DELETED
 
+    def label_of(self, owner: str) -> str:
+        """Name of an owner that no other has, for metrics: that of a revoked key may have been given again."""
+        key = self._known.get(owner)
+        return self.name_of(owner) if key is None or key.revoked_at is None else f"{key.name} ({key.id})"
+
     def weight_of(self, owner: str) -> float:
         """How much audio an owner gets where others wait, beside their 1."""
         return self._known[owner].weight if owner in self._known else 1.0

@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
+from btworker.accounts import audio_s_of
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, JobStatus, Stage
 from btworker.logs import get_logger
-from btworker.service.counters import JobCounters, audio_s_of
+from btworker.service.counters import JobCounters
 from btworker.service.live_jobs import LiveJobs, LivePhase
 from btworker.service.pace import Pace
 from btworker.service.progress import UNFINISHED_PERCENT
@@ -59,6 +60,8 @@ class JobTable:
         self.canceling: dict[JobId, str] = {}
         self.counters = JobCounters()
         self.pace = Pace()
+        self._slots_since: dict[JobId, float] = {}
+        """When the attempts at work began, by the clock."""
         self._ends: dict[JobId, asyncio.Event] = {}
         self._changed = changed
         self._owing = owing
@@ -99,11 +102,19 @@ class JobTable:
         if not await _insist(running, lambda: self.store.start_attempt(running)):
             return None
         self.live[job.id] = running
+        self._slots_since[job.id] = now
         return running
+
+    def _without_slot(self, job: Job, now: float) -> Job:
+        """The job with the seconds for which the attempt that is over held its slot."""
+        seconds = max(now - self._slots_since.pop(job.id, now), 0.0)
+        any_s, gpu_s = job.held_s
+        return replace(job, held_s=(any_s + seconds, gpu_s + (seconds if job.gpu else 0.0)))
 
     async def requeue(self, job: Job, why: str, *, lost: bool) -> None:
         """running -> queued (or canceled, if that was asked for). `lost` spends one of its attempts."""
         now = self.clock()
+        job = self._without_slot(job, now)
         queued = job.evolve(status=JobStatus.QUEUED, stage=Stage.QUEUED, stage_started_at=now, gpu=None)
         queued = queued.with_log(now, "warning", f"attempt {job.attempt} ended early: {why}; queued again")
         if not await _insist(queued, lambda: self.store.requeue(queued, lost=lost)):
@@ -129,6 +140,7 @@ class JobTable:
     async def deliver(self, job: Job) -> None:
         """The work is done and its results are committed: from here on, only their delivery is ever repeated."""
         now = self.clock()
+        job = self._without_slot(job, now)
         progress = replace(job.progress, percent=UNFINISHED_PERCENT)
         uploading = job.evolve(stage=Stage.UPLOADING, stage_started_at=now, progress=progress)
         if not await _insist(uploading, lambda: self.store.note(uploading)):
@@ -148,6 +160,7 @@ class JobTable:
         now = self.clock()
         undelivered = error is not None and error.code is ErrorCode.DELIVERY_FAILED
         keeps_outputs = status is JobStatus.COMPLETE or undelivered
+        job = self._without_slot(job, now)
         ended = job.evolve(
             status=status,
             error=error,

@@ -111,6 +111,10 @@ class WaitingJobs:
         line = self._lines.get(owner)
         return 0 if line is None else len(line.places)
 
+    def by_owner(self) -> dict[str, int]:
+        """How many wait, of each key that has any."""
+        return {owner: len(line.places) for owner, line in self._lines.items()}
+
     def position(self, job_id: JobId) -> int | None:
         """How many jobs are before this one; None when it is not waiting."""
         found = self._jobs.get(job_id)

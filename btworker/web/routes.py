@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from btworker.config import Settings
-from btworker.web import fallback, voices
+from btworker.web import fallback, usage, voices
 from btworker.web.access import (
     ADMIN,
     ANY_KEY,
@@ -29,6 +29,7 @@ from btworker.web.contract import renditions as about_renditions
 from btworker.web.contract import speech as about_speech
 from btworker.web.contract import system as about_system
 from btworker.web.contract import uploads as about_uploads
+from btworker.web.contract import usage as about_usage
 from btworker.web.contract import voices as about_voices
 from btworker.web.contract.operation import Operation
 from btworker.web.jobs import corrections, events, renditions, transcripts, uploads
@@ -83,6 +84,7 @@ ROUTES = (
     Route("POST", "/v1/voices", voices.create, about_voices.CREATE, SUBMIT),
     Route("GET", "/v1/voices", voices.list_all, about_voices.LIST, READ),
     Route("DELETE", "/v1/voices/{voice_id}", voices.delete, about_voices.DELETE, SUBMIT),
+    Route("GET", "/v1/usage", usage.usage, about_usage.USAGE, READ),
     Route("GET", "/v1/models", openai.list_models, about_speech.MODELS, ANY_KEY),
     Route("GET", "/v1/models/{model}", openai.get_model, about_speech.MODEL, ANY_KEY),
     Route("OPTIONS", "/v1/uploads", tus.options, about_uploads.OPTIONS, ANY_KEY),

@@ -43,6 +43,16 @@ def head(method: str = "POST", path: str = "/v1/jobs", *, token: bool = True, **
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
+def check_accounts(server: Server, jobs: list[dict[str, Any]]) -> None:
+    """Each job that has ended was counted once, whatever came between."""
+    days = server.request("GET", "/v1/usage")[1]["usage"]
+    inputs = [item for job in jobs for item in job["inputs"]]
+    assert sum(day["jobs"] for day in days) == len(jobs)
+    assert sum(day["inputBytes"] for day in days) == sum(item["sizeBytes"] for item in inputs)
+    audio_ms = sum(round(item["durationSeconds"] * 1000) for item in inputs)
+    assert sum(round(day["audioSeconds"] * 1000) for day in days) == audio_ms
+
+
 def descriptors(server: Server) -> int:
     """How many descriptors the server has."""
     return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
@@ -169,6 +179,7 @@ class Ledger:
         self.check_kept(server, folder)
         jobs = {int(job["inputs"][0]["filename"].removesuffix(".wav")): job for job in jobs_of(server)}
         assert len(jobs) == self.sent == len(self.accepted)
+        check_accounts(server, list(jobs.values()))
         for number, job in jobs.items():
             assert job["workerJobId"] == self.accepted[number]
             assert job["inputs"][0]["sha256"] == hashlib.sha256(self.content(number)).hexdigest()

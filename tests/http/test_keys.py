@@ -43,6 +43,7 @@ NEEDS: dict[tuple[str, str], set[Scope]] = {
     ("POST", "/v1/voices"): {Scope.SUBMIT},
     ("GET", "/v1/voices"): {Scope.READ_OWN},
     ("DELETE", "/v1/voices/{voice_id}"): {Scope.SUBMIT},
+    ("GET", "/v1/usage"): {Scope.READ_OWN},
     ("GET", "/v1/models"): set(),
     ("GET", "/v1/models/{model}"): set(),
     ("OPTIONS", "/v1/uploads"): set(),

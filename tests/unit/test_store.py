@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from btworker.accounts import Account
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, ErrorCode, ErrorInfo, StartupError
 from btworker.jobs import Delivery, Job, JobStatus, LogLine, Output, OutputFormat, Stage
 from btworker.storage import DataFolder
@@ -236,3 +237,37 @@ async def test_who_is_owed_a_word_is_found_and_kept(store: Store) -> None:
     assert await store.note(told)
     assert await store.owing() == []
     assert await store.finished_before(10.0, 10) == [job.id]
+
+
+async def test_a_job_is_accounted_for_once(store: Store) -> None:
+    """At its end, in the same transaction: a late word, a second end, what is told afterwards and the deletion of its
+    row change nothing."""
+    for number, day in enumerate((86_400.0, 86_401.0, 2 * 86_400.0)):
+        job, _ = await store.insert(a_job(owner="aaaaaaaaaaaa", delivery=Delivery("https://example.org/hook")))
+        at_work = running(job)
+        assert await store.start_attempt(at_work)
+        inputs = tuple(replace(item, duration_s=1.2344 + number) for item in job.inputs)
+        ended = replace(at_work, inputs=inputs, held_s=(0.5, 0.25)).evolve(status=JobStatus.COMPLETE, finished_at=day)
+        assert await store.finish(ended, was=JobStatus.RUNNING)
+        assert not await store.finish(ended, was=JobStatus.RUNNING)
+        assert not await store.finish(at_work.evolve(status=JobStatus.FAILED, finished_at=day), was=JobStatus.RUNNING)
+        assert await store.note(replace(ended, delivery=replace(ended.delivery, callback_at=day)))
+        await store.delete(job.id)
+    await store.insert(a_job(owner="aaaaaaaaaaaa"))
+    first = Account("aaaaaaaaaaaa", "1970-01-02", 2, 1234 + 2234, 1000, 500, 10)
+    second = Account("aaaaaaaaaaaa", "1970-01-03", 1, 3234, 500, 250, 5)
+    assert await store.usage("1970-01-01", "2026-01-01") == [first, second]
+    assert await store.usage("1970-01-03", "1970-01-03", "aaaaaaaaaaaa") == [second]
+    assert await store.usage("1970-01-01", "2026-01-01", "bbbbbbbbbbbb") == []
+
+
+async def test_stored_bytes_are_those_of_an_owner(store: Store) -> None:
+    """Inputs until the job's end, unless they are kept; results from then on."""
+    job, _ = await store.insert(a_job(owner="aaaaaaaaaaaa"))
+    await store.insert(a_job())
+    assert await store.stored_bytes("aaaaaaaaaaaa", with_inputs=False) == 5
+    ended = replace(job, outputs=(Output("0", "t.json", "json", 7, "ab"),))
+    assert await store.finish(ended.evolve(status=JobStatus.CANCELED, finished_at=1.0), was=JobStatus.QUEUED)
+    assert await store.stored_bytes("aaaaaaaaaaaa", with_inputs=False) == 7
+    assert await store.stored_bytes("aaaaaaaaaaaa", with_inputs=True) == 12
+    assert await store.stored_bytes("bbbbbbbbbbbb", with_inputs=True) == 0
