@@ -52,6 +52,8 @@ class ErrorCode(str, Enum):
     UNSUPPORTED_MEDIA = "UNSUPPORTED_MEDIA", 415, False, None
     RANGE_NOT_SATISFIABLE = "RANGE_NOT_SATISFIABLE", 416, False, None
     QUEUE_FULL = "QUEUE_FULL", 429, True, None
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED", 429, True, None
+    RATE_LIMITED = "RATE_LIMITED", 429, True, None
     DRAINING = "DRAINING", 503, True, None
     NOT_READY = "NOT_READY", 503, True, None
     INTERNAL = "INTERNAL", 500, True, None
@@ -91,11 +93,15 @@ class ErrorInfo:
 class BtworkerError(Exception):
     """An error that is meant for the user: raise it anywhere, an edge turns it into an answer or a job's failure."""
 
-    def __init__(self, code: ErrorCode, message: str, *, param: str | None = None) -> None:
+    def __init__(
+        self, code: ErrorCode, message: str, *, param: str | None = None, retry_after_s: int | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.param = param
+        self.retry_after_s = retry_after_s
+        """When to try again; None: as its status has it."""
 
     @property
     def info(self) -> ErrorInfo:

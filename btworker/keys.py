@@ -52,6 +52,20 @@ def implied(scopes: Iterable[Scope]) -> frozenset[Scope]:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a key may use at most; None: no limit of its own."""
+
+    waiting: int | None = None
+    """Jobs that wait at once."""
+    stored_mb: int | None = None
+    """MB of results, and of inputs that are still here."""
+    audio_hours: float | None = None
+    """Hours of audio a day (UTC)."""
+    requests: int | None = None
+    """Requests a minute."""
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """A key as it is stored. Times are seconds since the epoch."""
 
@@ -67,6 +81,7 @@ class Key:
     revoked_at: float | None = None
     weight: float = 1.0
     """How much audio it gets where others wait: 2 is twice as much as 1."""
+    limits: Limits = Limits()
 
     def state(self, now: float) -> str:
         """The key is active, expired or revoked."""

@@ -1,7 +1,8 @@
-"""`btworker keys list|add|revoke`: who may call this machine's worker, whether it runs or not."""
+"""`btworker keys list|add|set|revoke`: who may call this machine's worker, whether it runs or not."""
 
 import argparse
 import asyncio
+import math
 import re
 import sys
 import time
@@ -28,16 +29,24 @@ examples:
   btworker keys add alice                  submits, and reads what it submitted
   btworker keys add nightly --scopes submit --expires 90d
   btworker keys add grafana --scopes metrics
+  btworker keys set alice --weight 2 --max-waiting 100
   btworker keys revoke alice
 """
 ANSWER_S = 30.0
 _PERIOD = re.compile(r"([0-9]{1,5})([hdw])")
 _SECONDS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
+LIMITS: dict[str, tuple[str, type[int] | type[float], str]] = {
+    "max-waiting": ("waiting", int, "jobs that wait at once"),
+    "max-stored-mb": ("stored_mb", int, "MB of results and inputs"),
+    "audio-hours-a-day": ("audio_hours", float, "hours of audio a day (UTC)"),
+    "requests-a-minute": ("requests", int, "requests a minute"),
+}
+"""Option -> field of keys.Limits, what it takes, and its help."""
 EXPIRES = "90d, 12h, 2w, or a day in UTC like 2027-01-31"
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Three actions."""
+    """Four actions."""
     parser = subparsers.add_parser(
         "keys",
         description="Look after the keys of this machine's worker, which may run or not. Each key has jobs of its own; "
@@ -52,7 +61,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     usual = ",".join(sorted(scope.value for scope in DEFAULT_SCOPES))
     adding.add_argument("--scopes", type=_scopes, default=usual, metavar="LIST", help=f"of {names} ({usual})")
     adding.add_argument("--expires", type=_moment, metavar="WHEN", help=f"{EXPIRES} (never)")
-    adding.add_argument("--weight", type=_weight, default=1.0, metavar="N", help="2: twice the audio of others (1)")
+    _add_limits(adding)
+    changing = _action(actions, "set", "give a key another weight or other limits", set_key)
+    changing.add_argument("name", metavar="NAME", help="a name, or an id")
+    _add_limits(changing)
     _action(actions, "revoke", "end a key at once; its jobs stay", revoke_key).add_argument(
         "name", metavar="NAME", help="a name, or an id"
     )
@@ -65,15 +77,25 @@ def _action(actions: Any, name: str, text: str, run: Any) -> argparse.ArgumentPa
     return parser
 
 
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("shares and limits, of which `none` lifts one")
+    group.add_argument("--weight", type=_weight, metavar="N", help="2: twice the audio of others that wait (1)")
+    for name, (field, kind, text) in LIMITS.items():
+        group.add_argument(
+            f"--{name}", dest=field, type=_limit(kind), default=argparse.SUPPRESS, metavar="N", help=text
+        )
+
+
 def list_keys(args: argparse.Namespace) -> int:
     """Print a table."""
     found = _ask(args, {"do": "list"})["keys"]
     table = Table(box=None, pad_edge=False)
-    for column in ("id", "name", "scopes", "weight", "made", "expires", "state"):
+    for column in ("id", "name", "scopes", "weight", "limits", "made", "expires", "state"):
         table.add_column(column)
     for key in found:
         times = (_day(key["createdAt"]), _day(key["expiresAt"]))
-        table.add_row(key["id"], key["name"], ",".join(key["scopes"]), f"{key['weight']:g}", *times, key["state"])
+        shares = (f"{key['weight']:g}", _limits_of(key) or "none")
+        table.add_row(key["id"], key["name"], ",".join(key["scopes"]), *shares, *times, key["state"])
     if found:
         print_table(table)
     else:
@@ -84,11 +106,29 @@ def list_keys(args: argparse.Namespace) -> int:
 def add_key(args: argparse.Namespace) -> int:
     """Print the token alone on stdout, for scripts."""
     scopes = sorted(scope.value for scope in args.scopes)
-    wanted = {"name": args.name, "scopes": scopes, "expiresAt": args.expires, "weight": args.weight}
+    wanted = {"name": args.name, "scopes": scopes, "expiresAt": args.expires, **_shares(args)}
     answer = _ask(args, {"do": "add", **wanted})
     say(f"this is the token of {args.name}; it is kept nowhere, so it cannot be shown again")
     print(answer["token"])
     return 0
+
+
+def set_key(args: argparse.Namespace) -> int:
+    """Say what the key has now."""
+    key = _ask(args, {"do": "set", "name": args.name, **_shares(args)})["keys"][0]
+    say(f"{key['name']} ({key['id']}): weight {key['weight']:g}; {_limits_of(key) or 'no limits'}")
+    return 0
+
+
+def _shares(args: argparse.Namespace) -> dict[str, Any]:
+    given = vars(args)
+    limits = {field: given[field] for field, _, _ in LIMITS.values() if field in given}
+    return {"weight": args.weight, "limits": limits}
+
+
+def _limits_of(key: dict[str, Any]) -> str:
+    named = {field: name for name, (field, _, _) in LIMITS.items()}
+    return ", ".join(f"{named[field]} {value:g}" for field, value in key["limits"].items() if value is not None)
 
 
 def revoke_key(args: argparse.Namespace) -> int:
@@ -156,6 +196,19 @@ def _moment(text: str) -> float:
         return datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=timezone.utc).timestamp()
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be {EXPIRES}") from None
+
+
+def _limit(kind: type[int] | type[float]) -> Any:
+    def read(text: str) -> float | None:
+        if text.strip().lower() == "none":
+            return None
+        value = kind(text)
+        if not 0 <= value < math.inf:
+            raise ValueError
+        return value
+
+    read.__name__ = "limit"  # argparse names it where the text is none
+    return read
 
 
 def _weight(text: str) -> float:

@@ -23,7 +23,7 @@ COMMANDS = {
     "jobs": "list, show, cancel, remove or fetch a worker's jobs",
     "bench": "measure a worker, or this machine",
     "models": "list, fetch or verify the models that jobs may ask for",
-    "keys": "list, add or revoke the keys of this machine's worker",
+    "keys": "list, add, change or revoke the keys of this machine's worker",
     "usage": "show what each key of a worker used",
     "voices": "list, add or remove people whom jobs may know by name",
     "backup": "copy this machine's jobs, inputs and results",

@@ -10,12 +10,14 @@ from btworker.config import Settings
 from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job, JobId, JobStatus
+from btworker.keys import OPERATOR
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.attempts import Attempts
 from btworker.service.corrections import Corrections
 from btworker.service.counters import JobCounters
 from btworker.service.keys import Keys
+from btworker.service.limits import KeyLimits
 from btworker.service.live import Feeds
 from btworker.service.live_jobs import LivePhase
 from btworker.service.outbound import Outbound
@@ -69,6 +71,8 @@ class JobService:
         self._recovery = Recovery(table=self._table, data=data, settings=settings)
         self.resumable = ResumableUploads(data=data, settings=settings, clock=clock)
         """Uploads that survive their connection."""
+        self.limits = KeyLimits(self.keys, self._table, self.resumable, settings, clock)
+        """What single keys may use."""
         self.outlooks = Outlooks(self._table, pool, clock)
         """What waiting jobs wait for, and for how long."""
         self.corrections = Corrections(store, data, settings, clock)
@@ -128,21 +132,22 @@ class JobService:
 
     # what clients ask
 
-    def check_accepts(self) -> None:
+    def check_accepts(self, owner: str) -> None:
         """Raise DRAINING or QUEUE_FULL when a new job would be refused: for a look before the body is read."""
         if self.draining:
             raise BtworkerError(ErrorCode.DRAINING, "the worker is shutting down; try again in a minute, or elsewhere")
         if (waiting := self.waiting()) >= self.settings.queue_limit:
             message = f"{waiting} jobs are waiting already (WORKER_QUEUE_LIMIT); try again later"
             raise BtworkerError(ErrorCode.QUEUE_FULL, message)
+        self.limits.check_waiting(owner)
 
     async def submit(self, new: NewJob) -> tuple[Job, bool]:
         """Accept a job: durable when this returns. With a known idempotency key: that job, and False.
 
-        One whose inputs are fetched is never refused: its controller goes by activeJobs, and gives a refused job up.
+        A controller's job is never refused: its controller goes by activeJobs, and gives a refused job up.
         """
-        if not new.sources:
-            self.check_accepts()
+        if not new.sources or new.owner != OPERATOR:
+            self.check_accepts(new.owner)
         stored, created = await self._store.insert(new.job(self._table.clock()))
         if created:
             await self.data.run(self.data.accept, stored.id)

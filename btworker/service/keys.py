@@ -11,7 +11,7 @@ import hmac
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from btworker.errors import BtworkerError, ErrorCode
@@ -25,6 +25,7 @@ from btworker.keys import (
     THE_OPERATOR,
     Caller,
     Key,
+    Limits,
     Scope,
     implied,
     key_id_of,
@@ -36,6 +37,7 @@ from btworker.store import Store
 
 log = get_logger()
 NO_TOKEN = "send a valid token: Authorization: Bearer <token>"  # noqa: S105 - no token
+NONE = Limits()
 DELETED = "a key that is gone"
 """Name of a key that a restored table does not have."""
 
@@ -98,8 +100,18 @@ class Keys:
             return NO_TOKEN
         return f"the key {key.name!r} is {key.state(self._clock())}: ask whoever runs this worker for a new one"
 
+    def limits_of(self, owner: str) -> Limits:
+        """What an owner may use at most."""
+        return self._known[owner].limits if owner in self._known else NONE
+
     async def add(
-        self, name: str, scopes: Iterable[Scope], *, expires_at: float | None = None, weight: float = 1.0
+        self,
+        name: str,
+        scopes: Iterable[Scope],
+        *,
+        expires_at: float | None = None,
+        weight: float = 1.0,
+        limits: Limits = NONE,
     ) -> tuple[Key, str]:
         """Make a key, durably; its token is given once. Raises BAD_REQUEST, CONFLICT."""
         chosen, now = frozenset(scopes), self._clock()
@@ -107,8 +119,7 @@ class Keys:
             raise _bad(f"a key's name must be {NAMES_OF_KEYS}, and not {OPERATORS_NAME!r}")
         if not chosen:
             raise _bad("a key needs at least one scope")
-        if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
-            raise _bad(f"the weight of a key must be a number from {LEAST_WEIGHT} to {MOST_WEIGHT}")
+        _check(weight, limits)
         if expires_at is not None and expires_at <= now:
             raise _bad("the key would have expired already")
         async with self._lock:
@@ -116,38 +127,53 @@ class Keys:
                 message = f"there is a key of the name {name!r}; revoke it first, or choose another name"
                 raise BtworkerError(ErrorCode.CONFLICT, message)
             key, token = new_key(name, chosen, now=now, expires_at=expires_at)
-            key = replace(key, weight=weight)
+            key = replace(key, weight=weight, limits=limits)
             await self._keep(key)
         log.info("key_added", keyId=key.id, name=name, scopes=sorted(scope.value for scope in chosen))
         return key, token
 
+    async def change(self, name: str, *, weight: float | None, limits: dict[str, Any]) -> Key:
+        """Give a key, by its name or id, another weight or other limits. Raises NOT_FOUND, BAD_REQUEST."""
+        async with self._lock:
+            key = self._named(name)
+            key = replace(key, weight=weight or key.weight, limits=replace(key.limits, **limits))
+            _check(key.weight, key.limits)
+            await self._keep(key)
+        log.info("key_changed", keyId=key.id, name=key.name)
+        return key
+
     async def revoke(self, name: str) -> Key:
         """End a key, by its name or id, from the next request on; its jobs stay. Raises NOT_FOUND."""
         async with self._lock:
-            found = [key for key in self.all() if name in (key.name, key.id) and key.revoked_at is None]
-            if not found:
-                raise BtworkerError(ErrorCode.NOT_FOUND, f"there is no key {name[:64]!r} that is not revoked")
-            key = replace(found[0], revoked_at=self._clock())
+            key = replace(self._named(name), revoked_at=self._clock())
             await self._keep(key)
         log.info("key_revoked", keyId=key.id, name=key.name)
         return key
 
     async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """What a command on this machine asks for: {"do": "add" | "list" | "revoke", …} -> {"keys": …} or {"error"}."""
+        """What a command on this machine asks for: {"do": "add" | "set" | "list" | "revoke", …} -> {"keys": …} or
+        {"error": sentence}."""
         try:
             token = ""
             if request["do"] == "add":
                 scopes = [Scope(scope) for scope in request["scopes"]]
-                more = {"expires_at": request["expiresAt"], "weight": request.get("weight", 1.0)}
-                key, token = await self.add(request["name"], scopes, **more)
+                key, token = await self.add(
+                    request["name"],
+                    scopes,
+                    expires_at=request["expiresAt"],
+                    weight=request["weight"] or 1.0,
+                    limits=Limits(**request["limits"]),
+                )
                 found = [key]
+            elif request["do"] == "set":
+                found = [await self.change(request["name"], weight=request["weight"], limits=request["limits"])]
             elif request["do"] == "revoke":
                 found = [await self.revoke(request["name"])]
             else:
                 found = self.all()
         except BtworkerError as error:
             return {"error": error.message}
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError) as error:
             return {"error": f"this worker does not understand the command ({error}): is it of another release?"}
         except sqlite3.OperationalError as error:
             return {"error": f"the job table took no change ({error})"}
@@ -159,10 +185,17 @@ class Keys:
             "name": key.name,
             "scopes": sorted(scope.value for scope in key.scopes),
             "weight": key.weight,
+            "limits": asdict(key.limits),
             "createdAt": key.created_at,
             "expiresAt": key.expires_at,
             "state": key.state(self._clock()),
         }
+
+    def _named(self, name: str) -> Key:
+        found = [key for key in self.all() if name in (key.name, key.id) and key.revoked_at is None]
+        if not found:
+            raise BtworkerError(ErrorCode.NOT_FOUND, f"there is no key {name[:64]!r} that is not revoked")
+        return found[0]
 
     def _find(self, token: bytes) -> Key | None:
         """The key whose token this is, whatever became of it."""
@@ -178,6 +211,15 @@ class Keys:
     def _remember(self, key: Key) -> None:
         self._known[key.id] = key
         self._callers[key.id] = Caller(key.id, key.name, implied(key.scopes))
+
+
+def _check(weight: float, limits: Limits) -> None:
+    if not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+        raise _bad(f"the weight of a key must be a number from {LEAST_WEIGHT} to {MOST_WEIGHT}")
+    if any(value is not None and not value >= 0 for value in asdict(limits).values()):
+        raise _bad("a limit of a key must be 0 or more, or none")
+    if limits.requests == 0:
+        raise _bad("a key must be allowed at least one request a minute; revoke it to end it")
 
 
 def _bad(message: str) -> BtworkerError:

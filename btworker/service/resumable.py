@@ -103,6 +103,11 @@ class ResumableUploads:
         record = self._known.get(upload_id)
         return None if record is None else record.owner
 
+    def stored_bytes(self, owner: str) -> int:
+        """Bytes of an owner's uploads that are no jobs yet, those that are announced as well."""
+        here = (one for one in self._known.values() if one.owner == owner and not one.gone and one.job_id is None)
+        return sum(max(one.length or 0, self._offsets[one.id]) for one in here)
+
     def offset(self, record: Resumable) -> int:
         """Bytes that are durable."""
         return record.length or 0 if record.job_id is not None else self._offsets[record.id]

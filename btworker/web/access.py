@@ -80,6 +80,7 @@ def guard(keys: Keys, accesses: Accesses, settings: Settings) -> Callable[..., A
         elif not access.door.is_open(settings):
             if caller is None:
                 raise BtworkerError(ErrorCode.UNAUTHORIZED, NO_TOKEN if token is None else keys.why_refused(token))
+            context_of(request).service.limits.take_request(caller.owner)
             _check_scopes(caller, access)
             if access.scopes:
                 await _check_owner(request, caller, changes=Scope.SUBMIT in access.scopes)

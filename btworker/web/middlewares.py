@@ -120,7 +120,10 @@ async def errors_to_json(request: web.Request, handler: Handler) -> web.StreamRe
 def _answer_to(error: Exception, request: web.Request) -> web.Response:
     match error:
         case BtworkerError():
-            return error_response(error.code, error.message, param=error.param)
+            response = error_response(error.code, error.message, param=error.param)
+            if error.retry_after_s is not None:
+                response.headers["Retry-After"] = str(error.retry_after_s)
+            return response
         case web.HTTPException():
             return _from_aiohttp(error)
         case ConnectionError() | web.RequestPayloadError():

@@ -8,13 +8,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from btworker.keys import OPERATOR, Scope, implied
+from btworker.keys import OPERATOR, Limits, Scope, implied
 from btworker.voices import Voice
 from btworker.web.access import Door
 from btworker.web.routes import ROUTES, Route
 from tests.http.dispatching import body as dispatch
 from tests.http.resumable import PATCH, TUS, metadata
-from tests.http.server import Running, field, file, finished, upload
+from tests.http.server import FORM, Running, field, file, finished, form, upload
 
 SCOPES = [*chain.from_iterable(combinations(Scope, size) for size in (1, 2))]
 NAMED = re.compile(r"\{(job_id|upload_id|voice_id)\}")
@@ -70,9 +70,9 @@ async def session(server: Running) -> Any:
         yield session
 
 
-async def key(server: Running, name: str, *scopes: Scope) -> dict[str, str]:
+async def key(server: Running, name: str, *scopes: Scope, **more: Any) -> dict[str, str]:
     """The header of a new key."""
-    _, token = await server.service.keys.add(name, scopes or (Scope.SUBMIT, Scope.READ_OWN))
+    _, token = await server.service.keys.add(name, scopes or (Scope.SUBMIT, Scope.READ_OWN), **more)
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -266,11 +266,88 @@ async def test_keys_take_turns(server: Running, session: aiohttp.ClientSession, 
     """Whoever has sent less waits less: one job of bob's is behind one of alice's three, and not behind all of them;
     with a weight of 4, alice's are ahead again."""
     alice, bob = await key(server, "alice"), await key(server, "bob")
-    _, token = await server.service.keys.add("carol", (Scope.SUBMIT, Scope.READ_OWN), weight=4.0)
-    carol = {"Authorization": f"Bearer {token}"}
+    carol = await key(server, "carol", weight=4.0)
     await upload(client, field("prompt", "hold"), file(b"speech"))
     sent = [(await upload(session, file(b"speech"), **header))[1] for header in (*[alice] * 3, bob, *[carol] * 3)]
     async with client.get("/v1/jobs", params={"status": "queued"}) as response:
         places = {job["workerJobId"]: job["queuePosition"] for job in (await response.json())["jobs"]}
     order = "".join(job["owner"][0] for job in sorted(sent, key=lambda job: places[job["workerJobId"]]))
     assert order == "abcccaa"
+
+
+async def refusal(response: aiohttp.ClientResponse) -> tuple[int, str, int]:
+    """Status, code, and when to try again."""
+    return response.status, (await response.json())["error"]["code"], int(response.headers["Retry-After"])
+
+
+async def test_jobs_that_wait_are_limited(
+    server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
+) -> None:
+    """On every way of submission, before the body is read; another key is not touched, nor is the operator."""
+    await upload(client, field("prompt", "hold"), file(b"speech"))
+    alice, bob = await key(server, "alice", limits=Limits(waiting=2)), await key(server, "bob")
+    submit = metadata(filename="a.wav", submit="{}")
+    upload_id = (await resumed(session, alice)).headers["Location"].rpartition("/")[2]
+    for _ in range(2):
+        assert (await upload(session, file(b"speech"), **alice))[0] == 201
+    asks: tuple[dict[str, Any], ...] = (
+        {"url": "/v1/jobs", "data": form(file(b"x")), "headers": {**FORM, **alice}},
+        {"url": "/v1/jobs", "data": form(field("url", "https://example.org/a.wav")), "headers": {**FORM, **alice}},
+        {"url": "/v1/jobs", "json": {"uploads": [upload_id]}, "headers": alice},
+        {"url": "/v1/audio/transcriptions", "data": form(file(b"x")), "headers": {**FORM, **alice}},
+        {"url": "/v1/uploads", "headers": {**alice, **TUS, "Upload-Length": "6", "Upload-Metadata": submit}},
+    )
+    for ask in asks:
+        async with session.post(**ask) as response:
+            assert await refusal(response) == (429, "QUEUE_FULL", 30), ask
+    assert (await upload(session, file(b"speech"), **bob))[0] == (await upload(client, file(b"speech")))[0] == 201
+
+
+async def test_audio_a_day_is_limited(
+    server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
+) -> None:
+    """By what has ended today and what is expected of the jobs that wait; until tomorrow, UTC."""
+    alice = await key(server, "alice", limits=Limits(audio_hours=2.9 / 3600))
+    for _ in range(2):  # 1.5 s each
+        status, job = await upload(session, file(b"speech"), **alice)
+        assert status == 201
+        await finished(client, job["workerJobId"])
+    async with session.post("/v1/jobs", data=form(file(b"x")), headers={**FORM, **alice}) as response:
+        status, code, wait_s = await refusal(response)
+    assert (status, code) == (429, "QUOTA_EXCEEDED") and 0 < wait_s <= 86_400
+
+
+async def test_stored_bytes_are_limited(
+    server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
+) -> None:
+    """Inputs, uploads that are begun, and results count; a job that ends without one makes room."""
+    await upload(client, field("prompt", "hold"), file(b"speech"))
+    alice = await key(server, "alice", limits=Limits(stored_mb=1))
+    status, job = await upload(session, file(b"x" * 600_000), **alice)
+    assert status == 201
+    begun = {**alice, **TUS, "Upload-Length": "300000"}
+    async with session.post("/v1/uploads", headers=begun) as response:
+        assert response.status == 201
+    for path, headers, data in (
+        ("/v1/uploads", begun, None),
+        ("/v1/jobs", {**FORM, **alice}, form(file(b"x" * 300_000))),
+    ):
+        async with session.post(path, headers=headers, data=data) as response:
+            assert await refusal(response) == (429, "QUOTA_EXCEEDED", 600)
+    async with session.post(f"/v1/jobs/{job['workerJobId']}/cancel", headers=alice) as response:
+        assert response.status == 200
+    assert (await upload(session, file(b"x" * 300_000), **alice))[0] == 201
+
+
+async def test_requests_a_minute_are_limited(server: Running, session: aiohttp.ClientSession) -> None:
+    """Of each key by itself, on every closed route; open ones do not count."""
+    alice, bob = await key(server, "alice", limits=Limits(requests=3)), await key(server, "bob")
+    for path in ("/v1/jobs", "/v1/ping", "/v1/nothing"):
+        async with session.get(path, headers=alice) as response:
+            assert response.status in (200, 404)
+    async with session.get("/v1/ping", headers=alice) as response:
+        status, code, wait_s = await refusal(response)
+    assert (status, code) == (429, "RATE_LIMITED") and 1 <= wait_s <= 20
+    for path, header in (("/health", alice), ("/v1/jobs", bob)):
+        async with session.get(path, headers=header) as response:
+            assert response.status == 200

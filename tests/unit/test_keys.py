@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.keys import OPERATOR, THE_OPERATOR, TOKEN, Caller, Scope, implied, key_id_of
+from btworker.keys import OPERATOR, THE_OPERATOR, TOKEN, Caller, Limits, Scope, implied, key_id_of
 from btworker.service.keys import DELETED, NO_TOKEN, Keys
+from btworker.service.limits import Bucket
 from btworker.store import Store
 from btworker.store_file import APPLICATION_ID, MIGRATIONS
 from btworker.store_rows import job_to_json
@@ -113,12 +115,16 @@ async def test_names_of_keys_are_plain(keys: Keys, name: str) -> None:
 async def test_what_cannot_be_is_said(keys: Keys) -> None:
     """A name twice, no scope, an expiry that has been, a key that is not there, words of another release."""
     await keys.add("alice", BOTH)
-    usual = {"do": "add", "name": "bob", "scopes": ["submit"], "expiresAt": None}
+    usual = {"do": "add", "name": "bob", "scopes": ["submit"], "expiresAt": None, "weight": None, "limits": {}}
     for request, words in (
         ({**usual, "name": "alice"}, "there is a key of the name 'alice'"),
         ({**usual, "scopes": []}, "at least one scope"),
         ({**usual, "expiresAt": 1.0}, "expired already"),
         ({**usual, "scopes": ["fly"]}, "does not understand"),
+        ({**usual, "weight": 1000.0}, "weight"),
+        ({**usual, "limits": {"waiting": -1}}, "0 or more"),
+        ({**usual, "limits": {"requests": 0}}, "at least one request"),
+        ({**usual, "limits": {"wishes": 3}}, "does not understand"),
         ({"do": "revoke", "name": "carol"}, "no key 'carol'"),
         ({}, "does not understand"),
     ):
@@ -165,3 +171,35 @@ async def test_each_owner_has_idempotency_keys_and_pages_of_its_own(store: Store
     assert await store.insert(a_job(idempotency_key="k", owner="bbbbbbbbbbbb")) == (two, False)
     assert (await store.page(status=None, limit=9, before=None, owner="bbbbbbbbbbbb"))[0] == [two]
     assert (await store.page(status=None, limit=9, before=None))[0] == [three, two, one]
+
+
+async def test_shares_and_limits_are_changed_one_by_one(keys: Keys) -> None:
+    """What is not named stays; None lifts a limit; a key that is gone has none."""
+    key, _ = await keys.add("alice", BOTH, weight=2.0, limits=Limits(waiting=5, requests=60))
+    request = {"do": "set", "name": "alice", "weight": None, "limits": {"audio_hours": 1.5, "requests": None}}
+    (shown,) = (await keys.answer(request))["keys"]
+    wanted = Limits(waiting=5, audio_hours=1.5)
+    assert (keys.weight_of(key.id), keys.limits_of(key.id)) == (2.0, wanted) and shown["limits"] == asdict(wanted)
+    (shown,) = (await keys.answer({**request, "weight": 0.5, "limits": {}}))["keys"]
+    assert (shown["weight"], keys.limits_of(key.id)) == (0.5, wanted)
+    assert (keys.weight_of(OPERATOR), keys.limits_of(OPERATOR)) == (1.0, Limits())
+
+
+@given(
+    per_minute=st.integers(1, 1000),
+    pauses=st.lists(st.floats(0.0, 90.0), min_size=1, max_size=80),
+)
+def test_a_bucket_lets_through_what_it_says(per_minute: int, pauses: list[float]) -> None:
+    """In any stretch of time at most its size and what was refilled meanwhile; and after the wait that it names, one
+    more."""
+    bucket, now, taken = Bucket(per_minute, 0.0), 0.0, []
+    for pause in pauses:
+        now += pause
+        wait_s = bucket.take(now)
+        if wait_s:
+            now += wait_s + 1e-6
+            assert not bucket.take(now)
+        taken.append(now)
+    for first in range(len(taken)):
+        passed = taken[-1] - taken[first]
+        assert len(taken) - first <= per_minute + passed * per_minute / 60 + 1

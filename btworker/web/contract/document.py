@@ -175,7 +175,7 @@ class _Writer:
     def _codes(self) -> dict[int, list[ErrorCode]]:
         codes = [*EVERYWHERE, *self._about.refusals]
         if not self._is_open:
-            codes += [ErrorCode.UNAUTHORIZED, *([ErrorCode.FORBIDDEN] if self._scopes else [])]
+            codes += [ErrorCode.UNAUTHORIZED, ErrorCode.RATE_LIMITED, *([ErrorCode.FORBIDDEN] if self._scopes else [])]
         found: dict[int, list[ErrorCode]] = {}
         for code in dict.fromkeys(codes):
             found.setdefault(HTTP_STATUS[code], []).append(code)

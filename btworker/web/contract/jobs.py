@@ -50,6 +50,7 @@ _FOUND = (ErrorCode.NOT_FOUND, *STORE)
 ADMISSION = (
     *(ErrorCode.BAD_OPTION, ErrorCode.BAD_MULTIPART, ErrorCode.NO_FILE, ErrorCode.EMPTY_FILE, ErrorCode.URL_REFUSED),
     *(ErrorCode.IDLE_TIMEOUT, ErrorCode.FILE_TOO_LARGE, ErrorCode.UNSUPPORTED_MEDIA, ErrorCode.QUEUE_FULL),
+    ErrorCode.QUOTA_EXCEEDED,
     *(ErrorCode.DRAINING, *STORE),
 )
 """What an upload may be refused with."""

@@ -40,6 +40,7 @@ _SUBMITTED = (
     ErrorCode.URL_REFUSED,
     ErrorCode.EMPTY_FILE,
     ErrorCode.QUEUE_FULL,
+    ErrorCode.QUOTA_EXCEEDED,
     ErrorCode.DRAINING,
 )
 """What a finished upload that becomes a job by itself may be refused with."""

@@ -27,9 +27,10 @@ async def admit(request: web.Request, context: Context) -> Job | None:
     key = idempotency_key(request)
     if key is not None and (known := await context.service.by_key(key, caller_of(request).owner)) is not None:
         return known
-    context.service.check_accepts()
+    owner, length = caller_of(request).owner, request.content_length or 0
+    context.service.check_accepts(owner)
     check_length(request, context)
-    length = request.content_length or 0
+    await context.service.limits.check_quotas(owner, length)
     largest_bytes = min(length, context.settings.max_file_bytes)
     await check_room(context, incoming_bytes=length, largest_bytes=largest_bytes, all_bytes=length)
     return None

@@ -156,18 +156,21 @@ async def _speech(request: web.Request, asked: Asked) -> web.StreamResponse:
     job, _ = await accept(request, context, Form(asked.understand, asked.key, is_known))
     if asked.stream:
         shows_speakers = asked.response_format == "diarized_json"
-        return await stream(request, context, job, asked.reports, speakers=shows_speakers, headers=rate_limit(context))
+        headers = rate_limit(context, job.owner)
+        return await stream(request, context, job, asked.reports, speakers=shows_speakers, headers=headers)
     ended = await _ended(request, context, job)
     if ended is None:
         return web.Response(status=499)  # nobody is there to read it; the job goes on
     response = await _answer(context, ended, asked)
-    response.headers.update(rate_limit(context))
+    response.headers.update(rate_limit(context, ended.owner))
     return response
 
 
-def rate_limit(context: Context) -> dict[str, str]:
+def rate_limit(context: Context, owner: str) -> dict[str, str]:
     """How many more requests may wait, as OpenAI's clients read it; where none may, the next is refused with 429."""
     limit, waiting = context.settings.queue_limit, context.service.waiting()
+    if (own := context.service.keys.limits_of(owner).waiting) is not None and own < limit:
+        limit, waiting = own, context.service.waiting_by_owner().get(owner, 0)
     reset_s = 0 if waiting < limit else RETRY_AFTER_S[429]
     return {
         "x-ratelimit-limit-requests": str(limit),
