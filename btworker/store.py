@@ -207,7 +207,8 @@ class Store:
         sql = """UPDATE jobs SET status = ?, attempt = ?, losses = losses + ?, finished_at = ?, owes_word = ?,
                  input_bytes = ?, output_bytes = ?, body = ? WHERE id = ? AND status = ? AND attempt = ?"""
         state = (job.status.value, job.attempt, losses, job.finished_at, job.owes_word)
-        sizes = tuple(sum(file.size_bytes for file in files) for files in (job.inputs, job.outputs))
+        for_players = [part for one in job.renditions for part in (one.audio, one.peaks)]
+        sizes = tuple(sum(file.size_bytes for file in files) for files in (job.inputs, (*job.outputs, *for_players)))
         values = (*state, *sizes, job_to_json(job), job.id, was.value, attempt)
         changed = self._execute(sql, values) == 1
         if changed and job.status.finished and not was.finished:
