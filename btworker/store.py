@@ -207,9 +207,9 @@ class Store:
         sql = """UPDATE jobs SET status = ?, attempt = ?, losses = losses + ?, finished_at = ?, owes_word = ?,
                  input_bytes = ?, output_bytes = ?, body = ? WHERE id = ? AND status = ? AND attempt = ?"""
         state = (job.status.value, job.attempt, losses, job.finished_at, job.owes_word)
-        for_players = [part for one in job.renditions for part in (one.audio, one.peaks)]
-        sizes = tuple(sum(file.size_bytes for file in files) for files in (job.inputs, (*job.outputs, *for_players)))
-        values = (*state, *sizes, job_to_json(job), job.id, was.value, attempt)
+        played = sum(one.audio.size_bytes + one.peaks.size_bytes for one in job.renditions)
+        input_bytes, output_bytes = (sum(file.size_bytes for file in files) for files in (job.inputs, job.outputs))
+        values = (*state, input_bytes, output_bytes + played, job_to_json(job), job.id, was.value, attempt)
         changed = self._execute(sql, values) == 1
         if changed and job.status.finished and not was.finished:
             self._execute(accounts.ADD, accounts.account_of(job).row)

@@ -1,7 +1,6 @@
 """JobService: what the web asks for. Submit, look up, list, cancel, delete, and the life of the service's own tasks."""
 
 import asyncio
-import heapq
 import time
 from collections.abc import Callable
 
@@ -27,6 +26,7 @@ from btworker.service.records import JobPage, NewJob
 from btworker.service.recovery import Recovery
 from btworker.service.resumable import ResumableUploads
 from btworker.service.retention import Retention
+from btworker.service.room import Room
 from btworker.service.table import JobTable
 from btworker.service.waiting import WaitingJobs
 from btworker.storage import DataFolder
@@ -73,6 +73,8 @@ class JobService:
         """Uploads that survive their connection."""
         self.limits = KeyLimits(self.keys, self._table, self.resumable, settings, clock)
         """What single keys may use."""
+        self.room = Room(self._table, pool, settings)
+        """What the work takes of the disk."""
         self.outlooks = Outlooks(self._table, pool, clock)
         """What waiting jobs wait for, and for how long."""
         self.corrections = Corrections(store, data, settings, clock)
@@ -244,23 +246,6 @@ class JobService:
     def counters(self) -> JobCounters:
         """Totals since the start."""
         return self._table.counters
-
-    def decoding_bytes(self, largest_bytes: int) -> int:
-        """Scratch room that decoding takes at worst, once an input of this size is accepted as well.
-
-        Every slot decodes one input at a time: at worst, the largest ones at once.
-        """
-        at_once = self.slots + sum(worker.clip_slots for worker in self.workers())
-        sizes = (largest_bytes, *self._table.live.largest_bytes(at_once))
-        return sum(map(self.settings.decoded_bytes, heapq.nlargest(at_once, sizes)))
-
-    def rendition_bytes(self, all_bytes: int) -> int:
-        """Room that renditions take at worst, once inputs of so many bytes together are accepted as well.
-
-        A job's inputs go when its renditions stay, and are larger: so only jobs at work need room for both.
-        """
-        sizes = (all_bytes, *self._table.live.largest_jobs_bytes(self.slots))
-        return sum(map(self.settings.rendition_bytes, heapq.nlargest(self.slots, sizes)))
 
     def workers(self) -> tuple[WorkerState, ...]:
         """The pool's workers."""

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from btworker.accounts import day_of
 from btworker.config import MIB, Settings
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import JobStatus
 from btworker.service.keys import Keys
+from btworker.service.live_jobs import LivePhase
 from btworker.service.resumable import ResumableUploads
 from btworker.service.table import JobTable
 
@@ -72,7 +72,9 @@ class KeyLimits:
         most = self._keys.limits_of(owner).waiting
         if most is None:
             return
-        waiting = sum(job.owner == owner and job.status is JobStatus.QUEUED for job in self._table.live.values())
+        waiting = self._table.waiting.of(owner)
+        if self._table.live.count(LivePhase.WAITING) > len(self._table.waiting):  # files of some are being fetched
+            waiting += sum(bool(job.sources) and job.owner == owner for job in self._table.live.values())
         if waiting >= most:
             message = f"{waiting} jobs of this key are waiting already, of {most} that may; try again later"
             raise BtworkerError(ErrorCode.QUEUE_FULL, message, retry_after_s=QUEUE_RETRY_S)
@@ -89,8 +91,7 @@ class KeyLimits:
         now = self._clock()
         today = day_of(now)
         ended = await self._table.store.usage(today, today, owner)
-        coming_s = sum(job.expected_audio_s for job in self._table.live.values() if job.owner == owner)
-        used_s = sum(one.audio_ms for one in ended) / 1000 + coming_s
+        used_s = sum(one.audio_ms for one in ended) / 1000 + self._table.waiting.coming_s(owner)
         if used_s >= hours * 3600:
             message = f"this key may have {hours:g} hours of audio transcribed a day (UTC), and has {used_s / 3600:.2f}"
             wait_s = DAY_S - int(now) % DAY_S

@@ -50,6 +50,8 @@ class WaitingJobs:
         """Owner, place and seconds of audio of each that waits."""
         self._started: dict[JobId, tuple[str, float]] = {}
         """Owner, and the seconds that it counted for, of each that was taken and has not ended."""
+        self._coming_s: dict[str, float] = {}
+        """Seconds of audio of each key's jobs that wait or have started."""
         self._clocks: dict[str, float] = {}
         self._now_s = 0.0
         """The clock of the key whose turn it was last: where a new line begins."""
@@ -68,6 +70,7 @@ class WaitingJobs:
         self.discard(job.id)
         if (started := self._started.pop(job.id, None)) is not None:
             self._advance(started[0], -started[1])
+            self._expect(started[0], -started[1])
         cost_s = max(job.expected_audio_s, LEAST_S)
         is_long = job.expected_audio_s > self._short_s
         place = (-job.options.priority, is_long, job.created_at, next(self._arrivals), job.id)
@@ -77,6 +80,7 @@ class WaitingJobs:
             self._clocks[job.owner] = max(self._clocks.get(job.owner, 0.0), self._now_s)
         insort(line.places, place)
         self._jobs[job.id] = job.owner, place, cost_s
+        self._expect(job.owner, cost_s)
         self._changed(job.owner)
 
     def discard(self, job_id: JobId) -> bool:
@@ -84,7 +88,8 @@ class WaitingJobs:
         found = self._jobs.pop(job_id, None)
         if found is None:
             return False
-        owner, place, _ = found
+        owner, place, cost_s = found
+        self._expect(owner, -cost_s)
         line = self._lines[owner]
         del line.places[bisect_left(line.places, place)]
         self._changed(owner)
@@ -98,11 +103,14 @@ class WaitingJobs:
         self._now_s = max(self._now_s, min(self._clocks[waiting] for waiting in self._lines))
         self.discard(job_id)
         self._started[job_id] = owner, cost_s
+        self._expect(owner, cost_s)
         self._advance(owner, cost_s)
 
     def settle(self, job_id: JobId, audio_s: float | None) -> None:
         """A job that had started has ended, after so many seconds of audio; None: as many as were expected."""
         started = self._started.pop(job_id, None)
+        if started is not None:
+            self._expect(started[0], -started[1])
         if started is not None and audio_s is not None:
             self._advance(started[0], max(audio_s, LEAST_S) - started[1])
 
@@ -115,6 +123,10 @@ class WaitingJobs:
         """How many wait, of each key that has any."""
         return {owner: len(line.places) for owner, line in self._lines.items()}
 
+    def coming_s(self, owner: str) -> float:
+        """Seconds of audio that are expected of a key's jobs, those that wait and those that have started."""
+        return self._coming_s.get(owner, 0.0)
+
     def position(self, job_id: JobId) -> int | None:
         """How many jobs are before this one; None when it is not waiting."""
         found = self._jobs.get(job_id)
@@ -123,6 +135,11 @@ class WaitingJobs:
         owner, place, _ = found
         turn = self._all_turns(owner)[bisect_left(self._lines[owner].places, place)]
         return sum(bisect_left(self._all_turns(other), turn) for other in self._lines)
+
+    def _expect(self, owner: str, seconds: float) -> None:
+        self._coming_s[owner] = self._coming_s.get(owner, 0.0) + seconds
+        if self._coming_s[owner] < LEAST_S / 2:  # nothing, but for the error of sums
+            del self._coming_s[owner]
 
     def _advance(self, owner: str, seconds: float) -> None:
         clock = self._clocks.get(owner, self._now_s) + seconds / self._weight_of(owner)

@@ -144,6 +144,9 @@ def test_whatever_comes_and_goes_the_order_holds(steps: Any, weights: list[float
             else:
                 waiting.add(one)
                 here[one.id] = one
+        for key in "0123":
+            coming = [one for one in (*here.values(), *running) if one.owner == key]
+            assert waiting.coming_s(key) == pytest.approx(sum(one.expected_audio_s for one in coming), abs=1e-3)
         order = list(waiting)
         assert sorted(order) == sorted(here) and len(waiting) == len(here)
         assert [waiting.position(one) for one in order] == list(range(len(order)))

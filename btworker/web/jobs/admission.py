@@ -88,8 +88,8 @@ async def check_room(context: Context, *, incoming_bytes: int, largest_bytes: in
     """
     settings, data = context.settings, context.data
     free, scratch_free = await data.run(data.free_for, settings.scratch_dir)
-    decoded = context.service.decoding_bytes(largest_bytes)
-    needed = incoming_bytes + context.budget.promised_bytes + context.service.rendition_bytes(all_bytes)
+    decoded = context.service.room.decoding_bytes(largest_bytes)
+    needed = incoming_bytes + context.budget.promised_bytes + context.service.room.rendition_bytes(all_bytes)
     needed += decoded if scratch_free is None else 0
     if free - needed < settings.disk_reserve_bytes or (scratch_free is not None and scratch_free < decoded):
         message = "the worker's disk has no room for this upload and the sound that is in it; try again later"
