@@ -70,8 +70,6 @@ class OutputFormat(str, Enum):
 
 
 DEFAULT_OUTPUTS = (OutputFormat.JSON, OutputFormat.MD)
-
-
 ENROLL = "enroll"
 """Task of a job that makes a voice of its one input, and no transcript."""
 EACH_WINDOW = "auto-each"
