@@ -1,0 +1,217 @@
+"""What goes wrong on a GPU, made on purpose with the embedded models: each trial has a verdict, then comes the next.
+
+    python -W ignore bench/gpu_trials.py [--device cuda] [--minutes 4]
+
+speakers: two jobs with speakers and keywords at once, whose steps are recorded meanwhile, have the texts of one alone.
+memory: where it runs out, the batch is halved and the text is the same. poison: a window that is no number fails alone.
+kill: a process that is killed with live graphs leaves its GPU to the next one. Without a GPU the CPU does all of it.
+"""
+
+import argparse
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import torch
+from support import ROOT, keep_raw, workplace
+
+from bench.speed.attempts import open_engine, task_of, texts_of
+from bench.speed.contenders import wait_for_all
+from bench.speed.recordings import Recording, dialogue_recordings
+from bench.speed.shapes import tokenizer_of
+from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.requests import TextRequest
+from btworker.engine.stack.gpu_turns import release_cached_memory
+from btworker.errors import BtworkerError
+from btworker.jobs import JobId
+from btworker.messages import RunTask
+
+THREADS = os.cpu_count() or 1
+WORDS = ("Marta", "Ludvik", "Ottakring")
+"""Keywords, so that steps are recorded while both jobs are at work."""
+
+
+class Trials:
+    """One engine on one device, and recordings of several people."""
+
+    def __init__(self, folder: Path, device: torch.device, minutes: float) -> None:
+        self.folder = folder
+        self.device = device
+        self.recordings: Sequence[Recording] = dialogue_recordings(folder / "dialogues", minutes=minutes)
+        self.engine = open_engine(folder, device, THREADS)
+
+    def task(self, name: str, **options: object) -> RunTask:
+        """A job of all recordings in a folder of its own."""
+        task = task_of(self.recordings, self.folder / name, mode="fast")
+        return replace(task, job_id=JobId(name.replace(" ", "-")), options=replace(task.options, **options))
+
+    def texts(self, task: RunTask) -> list[str]:
+        """Run the job; its texts."""
+        for _ in self.engine.run(task, lambda: False):
+            pass
+        return texts_of(task)
+
+    def speakers(self) -> str:
+        """Two at once, beside one alone before."""
+        options = {"diarization_enabled": True, "keywords": WORDS}
+        alone = self.texts(self.task("alone", **options))
+        found: dict[int, list[str]] = {}
+        self._forget_graphs()
+        jobs = [
+            threading.Thread(
+                target=lambda number=number: found.update({number: self.texts(self.task(f"{number}", **options))})
+            )
+            for number in range(2)
+        ]
+        for job in jobs:
+            job.start()
+        while any(job.is_alive() for job in jobs):
+            time.sleep(0.2)
+            if torch.cuda.is_initialized():
+                release_cached_memory()
+        assert found == {0: alone, 1: alone}, "texts differ from those of a job alone"
+        return f"{len(alone)} recordings, twice: the same texts"
+
+    def _forget_graphs(self) -> None:
+        with self.engine.equipment.models.lease("demo", lambda: None) as model:
+            for places in model.decoder._lanes.values():  # noqa: SLF001 - to have them recorded once more, now
+                if places.lane._graphs is not None:  # noqa: SLF001
+                    places.lane._graphs.forget(lambda _key: True)  # noqa: SLF001
+
+    def memory(self) -> str:
+        """Hold nearly all of the GPU's memory while a job runs; on a CPU a step raises what torch raises."""
+        wanted = self.texts(self.task("roomy"))
+        with self.engine.equipment.models.lease("demo", lambda: None) as model:
+            before = model.decoder.batch_size
+            if self.device.type == "cuda":
+                free, total = torch.cuda.mem_get_info()
+                torch.cuda.set_per_process_memory_fraction((total - free + (64 << 20)) / total)
+                try:
+                    found = self.texts(self.task("narrow"))
+                finally:
+                    torch.cuda.set_per_process_memory_fraction(1.0)
+            else:
+                step, left = Network.step, [20]
+
+                def short(*args: object, **named: object) -> object:
+                    left[0] -= 1
+                    if left[0] == 0:
+                        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+                    return step(*args, **named)
+
+                with mock.patch.object(Network, "step", short):
+                    found = self.texts(self.task("narrow"))
+            assert found == wanted, "the texts differ"
+            return f"batch {before} -> {model.decoder.batch_size}, the same texts"
+
+    def poison(self) -> str:
+        """One window of NaN among good ones, which say the same before, beside and after it."""
+        with self.engine.equipment.models.lease("demo", lambda: None) as model:
+            tokenizer, mels = tokenizer_of(model.network.dims), []
+            for number in range(3):
+                generator = torch.Generator().manual_seed(number)
+                mels.append(torch.randn(model.network.dims.n_mels, 3000, generator=generator))
+            request = TextRequest(
+                sound=torch.full_like(mels[0], float("nan")),
+                start=tuple(tokenizer.sot_sequence),
+                sot=0,
+                timed=True,
+                temperatures=(0.0,),
+                beams=1,
+                seed="",
+                unacceptable=lambda _: False,
+                to_align=lambda _: None,
+            )
+            good = [replace(request, sound=mel) for mel in mels]
+
+            def tokens(bad: int) -> list[tuple[int, ...]]:
+                poisoned = [model.decoder.submit(request) for _ in range(bad)]
+                tickets = [model.decoder.submit(one) for one in good]
+                wait_for_all(model.decoder, [*poisoned, *tickets])
+                for ticket in poisoned:
+                    try:
+                        _ = ticket.answer
+                    except BtworkerError:
+                        continue
+                    raise AssertionError("a text was made of NaN")
+                return [ticket.answer.tokens for ticket in tickets]
+
+            assert tokens(0) == tokens(2) == tokens(0), "a window's text depends on the poisoned ones"
+        return "2 failed alone, 3 beside and after them have their texts"
+
+    def kill(self) -> str:
+        """Kill a process of this bench in the middle of a job, then run one."""
+        command = [sys.executable, "-W", "ignore", __file__, "--device", self.device.type, "--victim"]
+        victim = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert victim.stdout is not None
+        for line in victim.stdout:
+            if line.startswith("decoding"):
+                break
+        free = torch.cuda.mem_get_info()[0] if self.device.type == "cuda" else 0
+        victim.send_signal(signal.SIGKILL)
+        victim.wait(60)
+        if self.device.type == "cuda":
+            deadline = time.monotonic() + 30
+            while torch.cuda.mem_get_info()[0] <= free:
+                assert time.monotonic() < deadline, "the killed process still holds memory of the GPU"
+                time.sleep(0.1)
+        assert all(self.texts(self.task("after the kill"))), "no text after the kill"
+        return f"killed with {victim.returncode}; the next job has its texts"
+
+
+def be_killed(device: torch.device) -> None:
+    """Decode for ever, once it has begun to."""
+    with workplace() as folder:
+        trials = Trials(folder, device, 4.0)
+        for number in range(1000):
+            for event in trials.engine.run(trials.task(f"{number}"), lambda: False):
+                if type(event).__name__ == "WindowDone":
+                    print("decoding", flush=True)
+
+
+def attempt(name: str, trial: Callable[[], str]) -> bool:
+    """One trial and its verdict."""
+    began = time.monotonic()
+    try:
+        verdict, passed = trial(), True
+    except Exception as error:  # noqa: BLE001 - the next trial begins
+        traceback.print_exc()
+        verdict, passed = f"{type(error).__name__}: {error}"[:300], False
+    print(f"  {name}: {'passed' if passed else 'FAILED'}, {time.monotonic() - began:.1f} s: {verdict}", flush=True)
+    return passed
+
+
+def main() -> int:
+    """All trials; 1 where one fails."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--minutes", type=float, help="of dialogues: 10 on a GPU, half a minute elsewhere")
+    parser.add_argument("--victim", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    if options.victim:
+        be_killed(device)
+        return 0
+    minutes = options.minutes or (10.0 if options.device == "cuda" else 0.5)
+    passed: dict[str, float] = {}
+    with workplace() as folder:
+        trials = Trials(folder, device, minutes)
+        for name in ("speakers", "poison", "kill", "memory"):
+            passed[name] = float(attempt(name, getattr(trials, name)))
+            gc.collect()
+            keep_raw("gpu_trials", passed, {"device": str(device), "minutes": minutes})
+    print("RESULT " + " ".join(f"{name}={value:g}" for name, value in passed.items()), flush=True)
+    return 0 if all(passed.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
