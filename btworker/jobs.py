@@ -67,6 +67,7 @@ class OutputFormat(str, Enum):
     TXT = "txt"
     TSV = "tsv"
     RTTM = "rttm"
+    DOCX = "docx"
 
 
 DEFAULT_OUTPUTS = (OutputFormat.JSON, OutputFormat.MD)

@@ -4,9 +4,12 @@ The dict forms follow openai-whisper's result, so that a stored transcript reads
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from btworker.logprobs import TokenLogprob
+from btworker.transcript_facts import ChannelFacts, KnownVoice, Missing, Turn, channel_shape
+
+__all__ = ["ChannelFacts", "Hallucination", "KnownVoice", "Missing", "Segment", "Transcript", "Turn", "Word"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,10 @@ class Segment:
     """See Word."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of the tokens of its text, where they were asked for."""
+    corrected: bool = False
+    """Somebody changed its text or its speaker."""
+    checked: bool = False
+    """Somebody looked at it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Whisper's shape; `words`, `language`, `speaker`, `channel` and `hallucination` where there are any."""
@@ -117,6 +124,7 @@ class Segment:
             shape["hallucination"] = self.hallucination.to_dict()
             if self.hallucination.flagged:  # the name under which a Bulk Transcribe controller looks for it
                 shape["hallucination_warning"] = self.hallucination.warning()
+        shape |= {name: True for name in ("corrected", "checked") if getattr(self, name)}
         return {**shape, **_whose(self)}
 
     @classmethod
@@ -141,6 +149,8 @@ class Segment:
             language=raw.get("language", ""),
             channel=raw.get("channel"),
             logprobs=tuple(TokenLogprob.from_dict(token) for token in raw.get("logprobs", ())),
+            corrected=raw.get("corrected", False),
+            checked=raw.get("checked", False),
         )
 
 
@@ -150,85 +160,7 @@ def _whose(spoken: Word | Segment) -> dict[str, Any]:
     shape: dict[str, Any] = {} if spoken.speaker is None else {"speaker": spoken.speaker}
     if spoken.speaker is not None and spoken.speaker_inferred:
         shape["speaker_inferred"] = True
-    return {**shape, **_channel(spoken.channel)}
-
-
-def _channel(number: int | None) -> dict[str, int]:
-    return {} if number is None else {"channel": number}
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """Someone speaks from `start` to `end`; "SPEAKER_00" is who speaks first."""
-
-    start: float
-    end: float
-    speaker: str
-    channel: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Times to the millisecond."""
-        shape = {"start": round(self.start, 3), "end": round(self.end, 3), "speaker": self.speaker}
-        return {**shape, **_channel(self.channel)}
-
-
-class Missing(NamedTuple):
-    """Stretch in which somebody speaks and no text came out, in seconds."""
-
-    start: float
-    end: float
-    channel: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """A shape for JSON."""
-        return {"start": self.start, "end": self.end, **_channel(self.channel)}
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelFacts:
-    """A channel that was transcribed by itself, or why it was not."""
-
-    channel: int
-    """Number, from 1."""
-    language: str = ""
-    """Language of most of its text; empty where it has none."""
-    silent: bool = False
-    same_as: int | None = None
-    """Number of an earlier channel with the same sound, whose text is its text."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """A shape for JSON, without what says nothing."""
-        shape = {"channel": self.channel, "language": self.language, "silent": self.silent, "same_as": self.same_as}
-        return {name: value for name, value in shape.items() if value}
-
-
-@dataclass(frozen=True, slots=True)
-class KnownVoice:
-    """Somebody who was known before, and the speaker of the recording who is most like them."""
-
-    name: str
-    speaker: str | None
-    """Name that the speaker got in order of appearance; None: nobody is like them."""
-    score: float | None
-    """Cosine of both voices' embeddings, -1 to 1; None where there was nothing to compare."""
-    margin: float | None = None
-    """By how much the score is higher than that of the next best pair of either; None where there is none."""
-    matched: bool = False
-    """The speaker has their name in the transcript."""
-    channel: int | None = None
-    """See Word."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """A shape for JSON, numbers to four digits."""
-        numbers = {"score": self.score, "margin": self.margin}
-        rounded = {name: None if value is None else round(value, 4) for name, value in numbers.items()}
-        shape = {"name": self.name, "matched": self.matched, "speaker": self.speaker, **rounded}
-        return {**shape, **_channel(self.channel)}
-
-    @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> "KnownVoice":
-        """The inverse of to_dict."""
-        return cls(raw["name"], raw["speaker"], raw["score"], raw["margin"], raw["matched"], raw.get("channel"))
+    return {**shape, **channel_shape(spoken.channel)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +183,8 @@ class Transcript:
     """Those whose voices came with the job, in its order."""
     channels: tuple[ChannelFacts, ...] = ()
     """Channels of the recording, where each was transcribed by itself."""
+    people_named: bool = False
+    """People put names to speakers: formats that have none otherwise show them."""
     ranges: tuple[tuple[float, float], ...] = ()
     """(start, end) of what was transcribed, in seconds, where it was not all of the recording."""
 

@@ -17,6 +17,7 @@ from btworker.outputs.srt import write_srt
 from btworker.outputs.tsv import write_tsv
 from btworker.outputs.txt import write_txt
 from btworker.outputs.vtt import write_vtt
+from btworker.outputs.word import write_docx
 from btworker.transcript import Transcript
 
 __all__ = [
@@ -38,6 +39,9 @@ FORMATS: dict[OutputFormat, FileKind] = {
     OutputFormat.TXT: FileKind(".txt", "text/plain; charset=utf-8", write_txt),
     OutputFormat.TSV: FileKind(".tsv", "text/tab-separated-values; charset=utf-8", write_tsv),
     OutputFormat.RTTM: FileKind(".rttm", "text/plain; charset=utf-8", write_rttm),
+    OutputFormat.DOCX: FileKind(
+        ".docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", write_docx
+    ),
 }
 """Every format that a client can ask for. A test holds this table and OutputFormat together."""
 CONTENT_TYPES = {
@@ -52,5 +56,5 @@ def output_name(stem: str, kind: OutputFormat) -> str:
 
 
 def render(transcript: Transcript, kind: OutputFormat, presentation: Presentation) -> str:
-    """The text of one output; it is stored and sent as UTF-8."""
-    return FORMATS[kind].write(transcript, presentation)
+    """The text of one output, of a format that is text."""
+    return FORMATS[kind].data(transcript, presentation).decode()

@@ -18,7 +18,7 @@ _SPECIAL = re.compile(r"([\\`*_~\[<&])")
 
 def write_markdown(transcript: Transcript, presentation: Presentation) -> str:
     """Markdown that reads well as plain text, too."""
-    blocks = [f"# {plain(presentation.title)}", _about(transcript)]
+    blocks = [f"# {plain(presentation.title)}", f"*{plain(about(transcript))}*"]
     blocks += [f"**[{stamp(part[0].start)}]{_by(part[0])}** {_text(part)}" for part in paragraphs(transcript.segments)]
     if len(blocks) == 2:
         blocks.append("*(no speech found)*")
@@ -49,12 +49,13 @@ def _ends(part: list[Segment], following: Segment) -> bool:
     return size >= LONG_PARAGRAPH and part[-1].text.rstrip().endswith(_SENTENCE_ENDS)
 
 
-def _about(transcript: Transcript) -> str:
+def about(transcript: Transcript) -> str:
+    """How long the recording is, in which language, and what wrote this."""
     facts = [stamp(transcript.duration_s), f"language: {transcript.language}"]
     model = dict(transcript.provenance).get("model")
     if model:
         facts.append(f"model: {model}")
-    return f"*{plain(' · '.join(facts))}*"
+    return " · ".join(facts)
 
 
 def _by(segment: Segment) -> str:

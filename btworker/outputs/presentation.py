@@ -32,7 +32,12 @@ class FileKind:
 
     suffix: str
     content_type: str
-    write: Callable[[Transcript, Presentation], str]
+    write: Callable[[Transcript, Presentation], str | bytes]
+
+    def data(self, transcript: Transcript, presentation: Presentation) -> bytes:
+        """The file's bytes; text is UTF-8."""
+        written = self.write(transcript, presentation)
+        return written if isinstance(written, bytes) else written.encode("utf-8", "replace")
 
 
 def one_line(text: str) -> str:

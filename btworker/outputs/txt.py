@@ -1,4 +1,4 @@
-"""Plain text, one segment a line; who speaks in front of it where the job named people."""
+"""Plain text, one segment a line; who speaks in front of it where people have names."""
 
 from btworker.outputs.presentation import Presentation, one_line
 from btworker.transcript import Segment, Transcript
@@ -10,4 +10,5 @@ def write_txt(transcript: Transcript, presentation: Presentation) -> str:  # noq
 
 
 def _by(segment: Segment, transcript: Transcript) -> str:
-    return f"{one_line(segment.speaker)}: " if segment.speaker and transcript.known_speakers else ""
+    shows = transcript.known_speakers or transcript.people_named
+    return f"{one_line(segment.speaker)}: " if segment.speaker and shows else ""

@@ -10,7 +10,7 @@ import pytest
 from btworker.durable import write_durably
 from btworker.jobs import OutputFormat
 from btworker.keys import Scope
-from btworker.outputs import Presentation, render
+from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Segment, Transcript, Turn, Word
 from tests.http.server import Running, field, file, finished, until_running, upload
 
@@ -216,3 +216,29 @@ async def test_who_corrected_is_the_keys_name(client: aiohttp.ClientSession, ser
         seen = await change(client, url, 0, ANNA, Authorization=f"Bearer {token}")
         assert seen[0] == status
         assert seen[1].get("by") in (name, None)
+
+
+async def test_every_format_has_the_corrections_or_not(client: aiohttp.ClientSession, server: Running) -> None:
+    """The transcript is corrected unless it is asked for raw; raw it is what it was before anybody corrected it."""
+    url = await corrected(client, server)
+    transcript = url.replace("corrections", "transcript")
+
+    async def all_formats(query: str = "") -> dict[OutputFormat, bytes]:
+        made = {}
+        for kind in OutputFormat:
+            async with client.get(f"{transcript}?format={kind.value}{query}") as response:
+                assert response.status == 200, await response.text()
+                assert response.content_type == FORMATS[kind].content_type.partition(";")[0]
+                made[kind] = await response.read()
+        return made
+
+    before = await all_formats()
+    texts = [{"op": "text", "segment": 1, "text": "Thank you, Anna."}]
+    assert (await change(client, url, 0, {"edits": [*ANNA["edits"], *texts]}))[0] == 200
+    after, raw = await all_formats(), await all_formats("&corrected=false")
+    for kind in OutputFormat:
+        if kind is not OutputFormat.DOCX:
+            assert raw[kind] == before[kind]
+            assert ("Anna Müller" if kind is not OutputFormat.RTTM else "Anna_Müller").encode() in after[kind], kind
+    assert (await change(client, url, 1, {"restore": 0}))[0] == 200
+    assert (await all_formats())[OutputFormat.JSON] == before[OutputFormat.JSON]

@@ -12,7 +12,7 @@ from typing import Any
 
 from btworker.durable import sync_folder, write_durably
 from btworker.jobs import Input, Options, Output, OutputFormat
-from btworker.outputs import SPEAKER_FILES, Presentation, output_name, render
+from btworker.outputs import FORMATS, SPEAKER_FILES, Presentation, output_name
 from btworker.storage import JobFolder, transcript_name
 from btworker.transcript import Transcript
 
@@ -104,23 +104,22 @@ def write_outputs(
 
 def _write_one(part: Path, options: Options, index: int, source: Input, transcript: Transcript) -> Iterator[Output]:
     presentation = Presentation(title=source.stem)
-    whole = render(transcript, OutputFormat.JSON, presentation)
-    write_durably(part / transcript_name(index), whole.encode("utf-8", "replace"))
-    texts = [
+    whole = FORMATS[OutputFormat.JSON].data(transcript, presentation)
+    write_durably(part / transcript_name(index), whole)
+    files = [
         (
             output_name(source.stem, kind),
             kind.value,
-            whole if kind is OutputFormat.JSON else render(transcript, kind, presentation),
+            whole if kind is OutputFormat.JSON else FORMATS[kind].data(transcript, presentation),
         )
         for kind in options.outputs
     ]
     if options.diarization_enabled:
         named = Presentation(title=source.filename)
-        texts += [
-            (source.stem + kind.suffix, name, kind.write(transcript, named)) for name, kind in SPEAKER_FILES.items()
+        files += [
+            (source.stem + kind.suffix, name, kind.data(transcript, named)) for name, kind in SPEAKER_FILES.items()
         ]
-    for name, kind_name, text in texts:
-        data = text.encode("utf-8", "replace")
+    for name, kind_name, data in files:
         yield Output(source.input_id, name, kind_name, len(data), write_durably(part / name, data))
 
 

@@ -10,9 +10,12 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from btworker.corrections.apply import corrected
+from btworker.corrections.edits import Change
+from btworker.corrections.layer import layers_of
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import OutputFormat
-from btworker.outputs import FORMATS, Presentation, output_name, read_json, render
+from btworker.outputs import FORMATS, Presentation, output_name, read_json
 from btworker.service.corrections import no_transcript
 from btworker.web.context import context_of
 from btworker.web.files import content_disposition
@@ -33,6 +36,7 @@ class Wanted(BaseModel):
     max_line_width: int | None = Field(None, ge=1, le=1000, description=_LINES)
     max_line_count: int | None = Field(None, ge=1, le=1000, description=_LINES)
     highlight_words: bool = Field(default=False, description="true or false")
+    corrected: bool = Field(default=True, description="true or false")
 
 
 NAMES = {field.alias or name: field.description for name, field in Wanted.model_fields.items()}
@@ -48,8 +52,9 @@ async def get_transcript(request: web.Request) -> web.StreamResponse:
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="input")
     path = context.data.folder(job.id).transcript(wanted.input)
     stem = job.inputs[wanted.input].stem
+    changes = await context.service.corrections.of(job) if wanted.corrected else []
     try:
-        text = await context.data.run(_rendered, path, wanted, stem)
+        data = await context.data.run(_rendered, path, wanted, stem, changes)
     except FileNotFoundError:
         raise no_transcript(job) from None
     kind = FORMATS[wanted.format]
@@ -58,7 +63,7 @@ async def get_transcript(request: web.Request) -> web.StreamResponse:
         "Content-Disposition": content_disposition(output_name(stem, wanted.format)),
         "Cache-Control": "private, no-cache",
     }
-    return web.Response(body=text.encode("utf-8", "replace"), headers=headers)
+    return web.Response(body=data, headers=headers)
 
 
 def _wanted(request: web.Request) -> Wanted:
@@ -74,7 +79,7 @@ def _wanted(request: web.Request) -> Wanted:
         raise BtworkerError(ErrorCode.BAD_REQUEST, f"{name} must be {NAMES[name]}", param=name) from None
 
 
-def _rendered(path: Path, wanted: Wanted, stem: str) -> str:
+def _rendered(path: Path, wanted: Wanted, stem: str, changes: list[Change]) -> bytes:
     """Blocking."""
     presentation = Presentation(
         title=stem,
@@ -82,4 +87,7 @@ def _rendered(path: Path, wanted: Wanted, stem: str) -> str:
         max_line_count=wanted.max_line_count,
         highlight_words=wanted.highlight_words,
     )
-    return render(read_json(path), wanted.format, presentation)
+    transcript = read_json(path)
+    if layer := layers_of(changes).get(wanted.input):
+        transcript = corrected(transcript, layer, len(changes))
+    return FORMATS[wanted.format].data(transcript, presentation)
