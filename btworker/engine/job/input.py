@@ -72,8 +72,9 @@ class InputRun:
         with closing(self._decode()) as sound:
             self._sound = sound
             found = await (self._whole(sound) if self._wanted == Wanted() else self._in_takes(sound))
-            with self._stages.stage("encode"):
-                await sound.through()
+            if self._shared.equipment.spec.settings.rendition_kbit_s:
+                with self._stages.stage("encode"):
+                    await sound.through()
             sound.audio.discard()
         self._sound = None
         log.info("file_processed", **self._about())
