@@ -36,7 +36,7 @@ class Ours:
     """The engine with one model on the CPU; `setting` is that of WORKER_ALIGNMENT_HEADS, for this model."""
 
     def __init__(self, checkpoint: Checkpoint, *, setting: str = "") -> None:
-        self._model = _load(checkpoint, setting)
+        self._model = load(checkpoint, setting)
 
     @property
     def alignment_heads(self) -> AlignmentHeads:
@@ -67,7 +67,8 @@ class Ours:
             return result_of(steps)
 
 
-def _load(checkpoint: Checkpoint, setting: str) -> Model:
+def load(checkpoint: Checkpoint, setting: str) -> Model:
+    """Load a model on the CPU; `setting` is that of Ours."""
     nowhere = Path("unused")
     settings = EngineSettings(
         checkpoint.name,

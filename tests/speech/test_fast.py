@@ -94,6 +94,17 @@ def test_it_is_not_worse_than_openai_whispers_loop(
     assert fast <= exact + 0.002 * words
 
 
+def test_a_window_whose_text_skips_speech_is_decoded_once_more(
+    hear: Callable[..., Recognition], decoded: Callable[..., Audio]
+) -> None:
+    """Between two alike phrases ("… this" and "… this") this model skips seven words, and spreads others over their
+    time, so that no word is missing by the times of words."""
+    samples = decoded(HELD_OUT[23]).samples[144 * SAMPLE_RATE : 174 * SAMPLE_RATE]
+    found = hear(samples)
+    assert "This question was from this village. This mother visited this engine." in found.text
+    assert found.missing_speech == ()
+
+
 def test_silence_and_noise_are_not_decoded(hear: Callable[..., Recognition], decoded: Callable[..., Audio]) -> None:
     """Three recordings with a minute of noise before, between and after them: every word is there and none is
     invented, and openai-whisper's loop makes more mistakes of it."""

@@ -4,12 +4,14 @@
 import re
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from btworker.engine.quality.coverage import uncovered
+from btworker.engine.quality.coverage import apart, joined, total_s, unattended, uncovered
 from btworker.engine.quality.hallucinations import assess, threshold
 from btworker.engine.quality.loops import is_looping, is_looping_tokens
 from btworker.engine.quality.phrases import CLOSINGS, CREDITS, OPENINGS, SHORT_CLOSINGS, doubt_of, normalized
@@ -296,6 +298,66 @@ def test_a_word_covers_no_more_than_it_can_last(
     words = (Word(" a", 9.0, 10.0, 0.9), Word(word, 10.0, 10.0 + seconds, 0.9))
     spans = [(9.0, 10.0 + seconds)]
     assert uncovered(spans, [Segment(0, 0, 9.0, 10.0 + seconds, " a" + word, words=words)]) == missing
+
+
+def attention(seconds: float, *holes: tuple[float, float], much: float = 0.2, little: float = 0.001) -> Any:
+    """That of a text which leaves out what is spoken in the holes, one number for each 20 ms."""
+    steps = np.full(round(seconds * 50), much, dtype=np.float32)
+    for start, end in holes:
+        steps[round(start * 50) : round(end * 50)] = little
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("holes", "skipped"),
+    [
+        ((), ()),
+        (((4.0, 5.0),), ((4.06, 4.94),)),
+        (((4.0, 4.5), (6.0, 6.8)), ((6.06, 6.74),)),  # a breath, and words
+        (((0.0, 0.9), (11.0, 12.0)), ()),  # where nobody speaks
+        (((1.0, 2.0), (9.0, 10.0)), ((1.1, 1.94), (9.06, 9.9))),  # at the edges of speech
+    ],
+)
+def test_speech_that_no_token_attends_to(
+    holes: tuple[tuple[float, float], ...], skipped: tuple[tuple[float, float], ...]
+) -> None:
+    """Half a second of it and more is listed, in seconds of the recording; where nobody speaks, none is."""
+    moved = [(start + 60, end + 60) for start, end in skipped]
+    found = unattended([(61.0, 70.0)], attention(12, *holes), 60.0)
+    assert [edge for one in found for edge in one] == pytest.approx([edge for one in moved for edge in one], abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("spans", "steps"),
+    [
+        ([], attention(30)),
+        ([(0.0, 30.0)], attention(0)),
+        ([(40.0, 50.0)], attention(30)),
+        ([(-5.0, -1.0)], attention(30)),
+        ([(1.0, 1.1)], attention(30)),
+        ([(0.0, 30.0)], attention(30, much=float("nan"))),
+    ],
+    ids=["silence", "no window", "after it", "before it", "a click", "no numbers"],
+)
+def test_nothing_is_skipped_where_nothing_is_to_be_seen(spans: list[tuple[float, float]], steps: Any) -> None:
+    """And nothing fails."""
+    assert unattended(spans, steps, 0.0) == ()
+
+
+def test_a_few_words_of_much_speech() -> None:
+    """Attention is little beside what the rest of the speech has, not beside a number: alignment heads differ."""
+    for much in (0.02, 0.9):
+        (skipped,) = unattended([(0.0, 20.0)], attention(20, (8.0, 11.0), much=much, little=much / 10), 0.0)
+        assert skipped == pytest.approx((8.0, 11.0), abs=0.1)
+
+
+def test_stretches_are_put_together() -> None:
+    """Those that meet become one; apart are those that meet none."""
+    words, seen = ((1.0, 2.0), (5.0, 6.0)), ((1.5, 2.5), (6.0, 6.5), (8.0, 9.0))
+    assert joined(words, seen) == ((1.0, 2.5), (5.0, 6.5), (8.0, 9.0))
+    assert joined((), ()) == ()
+    assert apart(seen, words) == ((8.0, 9.0),)
+    assert total_s(joined(words, seen)) == pytest.approx(4.0)
 
 
 @given(

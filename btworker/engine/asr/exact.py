@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 
+from btworker.engine.asr.decoding.alignment import Alignment
 from btworker.engine.asr.decoding.requests import Decoded
 from btworker.engine.asr.journal import Entry, LoopState
 from btworker.engine.asr.language import Languages
@@ -20,7 +21,7 @@ from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Cut, 
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
 from btworker.engine.asr.window_plan import WindowPlan
-from btworker.engine.quality.coverage import uncovered
+from btworker.engine.quality.coverage import joined, unattended, uncovered
 from btworker.jobs import Options
 from btworker.transcript import Segment
 
@@ -54,16 +55,20 @@ class ExactLoop:
         index = len(done)
         while state.seek < self._mel.content_frames:
             start_s = state.seek / FRAMES_PER_SECOND
-            segments, state = await self._window(state, languages)
+            segments, state, alignment = await self._window(state, languages)
             end_s = min(state.seek, self._mel.content_frames) / FRAMES_PER_SECOND
-            missing = uncovered(self._plan.speech_between(start_s, end_s), segments)
+            spoken = self._plan.speech_between(start_s, end_s)
+            skipped = unattended(spoken, alignment.attention, start_s) if alignment is not None else ()
+            missing = joined(uncovered(spoken, segments), skipped)
             await finish(
                 Entry(index, self._transcriber.language, self._mel.peak, start_s, end_s, segments, state, missing)
             )
             index += 1
 
-    async def _window(self, state: LoopState, languages: Languages) -> tuple[tuple[Segment, ...], LoopState]:
-        """Decode the window at the state's seek: its segments, and the state after it."""
+    async def _window(
+        self, state: LoopState, languages: Languages
+    ) -> tuple[tuple[Segment, ...], LoopState, Alignment | None]:
+        """Decode the window at the state's seek: its segments, the state after it, and where its words are."""
         window = Window(state.seek, min(WINDOW_FRAMES, self._mel.content_frames - state.seek))
         # its spectrogram is the one in which the language was detected, but where a release pads it otherwise
         same = self._revision.pads_with_silence or window.size == WINDOW_FRAMES
@@ -71,7 +76,8 @@ class ExactLoop:
         sound = self._input(window) if features is None else features
         decoded = await self._transcriber.submit(sound, window, is_encoded=features is not None, prompt=state.prompt)
         if self._transcriber.is_silence(decoded):
-            return (), LoopState(window.seek + window.size, state.prompt, state.last_speech_s, state.segment_count)
+            end = window.seek + window.size
+            return (), LoopState(end, state.prompt, state.last_speech_s, state.segment_count), None
         pieces = self._transcriber.pieces(decoded, window)
         raw = self._transcriber.timed_segments(pieces, window, decoded)
         self._transcriber.add_logprobs(raw, decoded)
@@ -84,7 +90,8 @@ class ExactLoop:
         clear_empty(raw)
         segments = tuple(segment(shape, state.segment_count + n) for n, shape in enumerate(raw))
         prompt = self._next_prompt(state, segments, decoded)
-        return segments, LoopState(seek, prompt, last_speech_s, state.segment_count + len(segments))
+        after = LoopState(seek, prompt, last_speech_s, state.segment_count + len(segments))
+        return segments, after, decoded.alignment
 
     def _input(self, window: Window) -> torch.Tensor:
         """Compute the window's spectrogram, 30 s of it."""

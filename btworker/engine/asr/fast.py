@@ -3,7 +3,8 @@
 No window waits for the text of another, so that one recording fills the batches; none has the text before it as a
 prompt, so that a loop ends with its window; and silence, in which whisper invents text, is not decoded at all. Texts
 come without timestamps, after which a model would leave the rest to the next window; segments are made of the aligned
-words (sentences.py). Speech that gives no text is decoded once more, by itself.
+words (sentences.py). Speech that gives no text is decoded once more, by itself; a window whose text skips some of it,
+once more as a whole.
 """
 
 from collections import deque
@@ -25,7 +26,7 @@ from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
 from btworker.engine.asr.window_plan import WindowPlan
 from btworker.engine.cooperate.ticket import Ticket
-from btworker.engine.quality.coverage import Interval, uncovered
+from btworker.engine.quality.coverage import Interval, apart, joined, total_s, unattended, uncovered
 from btworker.engine.sound.recording import Sound
 from btworker.jobs import EACH_WINDOW, Options
 from btworker.transcript import Segment
@@ -38,6 +39,8 @@ DECODED_AGAIN_S = 1.0
 """Seconds of speech without text that are decoded once more, by themselves. Of less, a decoder makes up words."""
 MOST_OF_IT = 0.9
 """Share of a window: a stretch as long as that is not decoded again."""
+SKIPPED_S = 0.7
+"""Seconds of speech that a text skips, from which on its window is decoded once more. Less is as often a hesitation."""
 
 
 class WindowRequester:
@@ -49,13 +52,18 @@ class WindowRequester:
         self.transcriber = transcriber
         self._prompt = transcriber.prompt(options.prompt)
 
-    def submit(self, window: Window, features: Tensor | None = None) -> Ticket[Decoded]:
-        """Ask for a window's text. `features` is Encoded.features, where the window is encoded already."""
+    def submit(
+        self, window: Window, features: Tensor | None = None, *, second_opinion: bool = False
+    ) -> Ticket[Decoded]:
+        """Ask for a window's text. `features` is Encoded.features, where the window is encoded already;
+        `second_opinion` is Transcriber's."""
         is_encoded = features is not None
         sound = features
         if sound is None:
             sound = self._model.log_mel(self._sound.samples).stretch(window.seek, window.size, size=WINDOW_FRAMES)
-        return self.transcriber.submit(sound, window, is_encoded=is_encoded, prompt=self._prompt)
+        return self.transcriber.submit(
+            sound, window, is_encoded=is_encoded, prompt=self._prompt, second_opinion=second_opinion
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,15 @@ class Request:
     requester: WindowRequester
     """For this language."""
     ticket: Ticket[Decoded]
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """A text of a window."""
+
+    segments: tuple[Segment, ...]
+    skipped: tuple[Interval, ...]
+    """Speech that the decoder did not look at while it wrote the text."""
 
 
 class FastLoop:
@@ -101,12 +118,11 @@ class FastLoop:
                 await self._request_ahead(index, asked, languages)
                 if not asked:
                     return
-                segments = await self._transcribe(asked[0], state)
+                segments, missing = await self._transcribe(asked[0], state)
                 request = asked.popleft()
                 window = request.window
                 begin, end = (frame / FRAMES_PER_SECOND for frame in (window.seek, window.seek + window.size))
                 state = _after(state, window, segments)
-                missing = self._missing(window, segments)
                 await finish(Entry(index, request.language, None, begin, end, segments, state, missing))
         finally:
             for request in asked:
@@ -148,10 +164,12 @@ class FastLoop:
             ticket = RemoteWindow(self._shares, index, lambda: requester.submit(window))
         return Request(window, language, requester, ticket)
 
-    async def _transcribe(self, request: Request, state: LoopState) -> tuple[Segment, ...]:
-        """Make a window's segments; speech in it that gave no text is decoded once more."""
+    async def _transcribe(self, request: Request, state: LoopState) -> tuple[tuple[Segment, ...], tuple[Interval, ...]]:
+        """Make a window's segments, and find what is missing in them; speech in it that gave no text is decoded once
+        more."""
         window, requester = request.window, request.requester
-        segments = self._segments(window, await request.ticket, requester.transcriber, state)
+        hypothesis = await self._best_hypothesis(request, state)
+        segments = hypothesis.segments
         for gap in self._gaps(window, segments):
             decoded = await requester.submit(gap)
             if not requester.transcriber.is_unacceptable(decoded):  # else it is a cough, and stays without text
@@ -159,15 +177,42 @@ class FastLoop:
         in_order = sorted(segments, key=lambda one: one.start)
         own = self._options.language == EACH_WINDOW and self._options.task != "translate"
         language = request.language if own else ""
-        return tuple(replace(one, id=state.segment_count + n, language=language) for n, one in enumerate(in_order))
+        numbered = tuple(replace(one, id=state.segment_count + n, language=language) for n, one in enumerate(in_order))
+        missing = self._uncovered(window, numbered)
+        return numbered, joined(missing, apart(hypothesis.skipped, self._uncovered(window, hypothesis.segments)))
 
-    def _missing(self, window: Window, segments: Sequence[Segment]) -> tuple[Interval, ...]:
-        """Find stretches of speech in the window that have no text."""
+    async def _best_hypothesis(self, request: Request, state: LoopState) -> Hypothesis:
+        """Take a second opinion of a window whose text skips speech, and the one of both that lacks less.
+
+        A text that the first temperature did not give stays: what is sung or laughed is skipped with timestamps, too.
+        """
+        window, transcriber = request.window, request.requester.transcriber
+        decoded = await request.ticket
+        first = self._hypothesis(window, decoded, transcriber, state)
+        skips = any(end - start >= SKIPPED_S for start, end in first.skipped)
+        if not skips or not transcriber.is_sure(decoded):
+            return first
+        decoded = await request.requester.submit(window, second_opinion=True)
+        if transcriber.is_unacceptable(decoded):
+            return first
+        second = self._hypothesis(window, decoded, transcriber, state)
+        return min(first, second, key=lambda one: total_s(joined(self._uncovered(window, one.segments), one.skipped)))
+
+    def _hypothesis(self, window: Window, decoded: Decoded, transcriber: Transcriber, state: LoopState) -> Hypothesis:
+        """Make segments of the window's text, and find what it skips."""
+        segments = self._segments(window, decoded, transcriber, state)
+        if decoded.alignment is None:
+            return Hypothesis(segments, ())
+        spoken = self._plan.speech_between(window.offset_s, window.end_s)
+        return Hypothesis(segments, unattended(spoken, decoded.alignment.attention, window.offset_s))
+
+    def _uncovered(self, window: Window, segments: Sequence[Segment]) -> tuple[Interval, ...]:
+        """Find stretches of speech in the window that no word is near."""
         return uncovered(self._plan.speech_between(window.offset_s, window.end_s), segments)
 
     def _gaps(self, window: Window, segments: Sequence[Segment]) -> list[Window]:
         """List those that are worth a window of their own; not the whole window, which would give the same again."""
-        long_enough = [one for one in self._missing(window, segments) if one[1] - one[0] >= DECODED_AGAIN_S]
+        long_enough = [one for one in self._uncovered(window, segments) if one[1] - one[0] >= DECODED_AGAIN_S]
         gaps = [
             Window(int(start * FRAMES_PER_SECOND), int((end - start) * FRAMES_PER_SECOND)) for start, end in long_enough
         ]

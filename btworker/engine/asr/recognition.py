@@ -34,7 +34,7 @@ from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import EACH_WINDOW, Options
 from btworker.transcript import Segment
 
-REVISION = 6
+REVISION = 7
 """Revision of our own decoding, of sound and of text: an attempt does not go on with windows of an earlier one."""
 NOT_OF_THE_TEXT = frozenset(
     {

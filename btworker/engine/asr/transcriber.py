@@ -89,9 +89,19 @@ class Transcriber:
         return tuple(tokens)[-self.longest_prompt :]
 
     def submit(
-        self, sound: Tensor, window: Window, *, is_encoded: bool = False, prompt: Sequence[int] = ()
+        self,
+        sound: Tensor,
+        window: Window,
+        *,
+        is_encoded: bool = False,
+        prompt: Sequence[int] = (),
+        second_opinion: bool = False,
     ) -> Ticket[Decoded]:
-        """Ask for the window's text. `sound` and `is_encoded` are those of TextRequest; keywords go before `prompt`."""
+        """Ask for the window's text. `sound` and `is_encoded` are those of TextRequest; keywords go before `prompt`.
+
+        A second opinion has timestamps, which hold the decoder to its place, and is not tried at other temperatures.
+        """
+        timed, options = second_opinion or self._options.timestamps, self._options
         prompt = self._vocabulary.before(prompt, self.longest_prompt)
         before = (self.tokenizer.sot_prev, *prompt) if prompt else ()
 
@@ -102,17 +112,15 @@ class Transcriber:
             TextRequest(
                 sound=sound,
                 is_encoded=is_encoded,
-                start=(*before, *self._sot_sequence)
-                if self._options.timestamps
-                else (*before, *self._untimed_sot_sequence),
+                start=(*before, *(self._sot_sequence if timed else self._untimed_sot_sequence)),
                 sot=len(before),
-                timed=self._options.timestamps,
-                temperatures=self._options.temperatures,
-                beams=self._options.beams,
+                timed=timed,
+                temperatures=options.temperatures[:1] if second_opinion else options.temperatures,
+                beams=options.beams,
                 seed=f"{self._seed}:{window.seek}",
                 unacceptable=self.is_unacceptable,
                 to_align=text,
-                hopeless=is_looping if self._options.doubts_loops else None,
+                hopeless=is_looping if options.doubts_loops else None,
                 terms=self._vocabulary.trie,
             )
         )
@@ -130,6 +138,10 @@ class Transcriber:
             return False
         repetitive = decoded.compression_ratio > COMPRESSION_RATIO_THRESHOLD
         return improbable or repetitive or (self._options.doubts_loops and is_looping(decoded.text))
+
+    def is_sure(self, decoded: Decoded) -> bool:
+        """Whether the first temperature gave an acceptable text."""
+        return decoded.temperature == self._options.temperatures[0] and not self.is_unacceptable(decoded)
 
     def pieces(self, decoded: Decoded, window: Window) -> Cut:
         """Cut the window's tokens at its timestamps."""

@@ -48,6 +48,9 @@ class Alignment:
     starts_s: npt.NDArray[np.float64]
     """Seconds from the window's start, one more than there are tokens: the last is where the text ends."""
     probabilities: tuple[float, ...]
+    attention: npt.NDArray[np.float32]
+    """How much of one token's attention is on each 20 ms of the window, at most; the mean over heads. Sound that the
+    text leaves out has little."""
 
 
 @torch.inference_mode()
@@ -59,14 +62,14 @@ def align(network: Network, texts: Sequence[Text], sound: list[KeysValues], *, e
     scores: list[Tensor] = []
     hidden, _ = network.read(padded, sound, scores=scores)
     by_head = torch.cat(scores, dim=1)
-    return [
-        Alignment(
-            text.tokens,
-            _starts(by_head[index, :, : len(row), : text.frames // 2], skip=len(text.start) - 1),
-            _probabilities(network, hidden[index, len(text.start) - 1 : len(row) - 2], text.tokens, end),
-        )
-        for index, (text, row) in enumerate(zip(texts, rows, strict=True))
-    ]
+    found = []
+    for index, (text, row) in enumerate(zip(texts, rows, strict=True)):
+        skip = len(text.start) - 1
+        weights = by_head[index, :, : len(row), : text.frames // 2].softmax(-1)
+        probabilities = _probabilities(network, hidden[index, skip : len(row) - 2], text.tokens, end)
+        most = weights[:, skip:-1].mean(dim=0).amax(dim=0)
+        found.append(Alignment(text.tokens, _starts(weights, skip=skip), probabilities, most.cpu().numpy()))
+    return found
 
 
 def keep_compiled() -> None:
@@ -108,9 +111,8 @@ def _probabilities(network: Network, hidden: Tensor, tokens: Sequence[int], end:
     return tuple((chosen - logits.logsumexp(-1)).exp().tolist())
 
 
-def _starts(scores: Tensor, *, skip: int) -> npt.NDArray[np.float64]:
+def _starts(weights: Tensor, *, skip: int) -> npt.NDArray[np.float64]:
     """Find the seconds at which tokens begin, from the heads' attention; (heads, tokens, frames / 2)."""
-    weights = scores.softmax(-1)
     deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
     matrix = median_of_seven((weights - mean) / deviation).mean(dim=0)[skip:-1]
     of_token, at = _warp(-matrix.double().cpu().numpy())

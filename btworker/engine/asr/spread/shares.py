@@ -189,6 +189,7 @@ def _shape(alignment: Alignment | None) -> dict[str, Any] | None:
         "tokens": alignment.tokens,
         "starts_s": alignment.starts_s.tolist(),
         "probabilities": [float(one) for one in alignment.probabilities],
+        "attention": alignment.attention.tolist(),
     }
 
 
@@ -197,6 +198,7 @@ def _decoded(shape: dict[str, Any]) -> Decoded:
     alignment = None
     if raw is not None:
         starts_s = np.asarray(raw["starts_s"], dtype=np.float64)
-        alignment = Alignment(tuple(raw["tokens"]), starts_s, tuple(raw["probabilities"]))
+        attention = np.asarray(raw["attention"], dtype=np.float32)
+        alignment = Alignment(tuple(raw["tokens"]), starts_s, tuple(raw["probabilities"]), attention)
     lists = {name: tuple(shape[name]) for name in ("tokens", "logprobs")}
     return Decoded(**{**shape, **lists}, alignment=alignment)
