@@ -1,4 +1,4 @@
-"""`btworker jobs list|show|cancel|rm|fetch`: looking after the jobs of a worker."""
+"""`btworker jobs list|show|cancel|rm|fetch|name|export`: looking after the jobs of a worker."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from btworker.cli import corrections
 from btworker.cli.board import STAGES, summary, wait
 from btworker.cli.connection import (
     EXIT_JOB_FAILED,
@@ -30,6 +31,8 @@ examples:
   btworker jobs list --status failed
   btworker jobs show wk_0123456789abcdef
   btworker jobs fetch wk_0123456789abcdef --output-dir transcripts
+  btworker jobs name wk_0123456789abcdef SPEAKER_00=Anna SPEAKER_01=Ben
+  btworker jobs export wk_0123456789abcdef --formats docx,srt
 """
 PAGE_LIMIT = 200
 STYLES = {JobStatus.COMPLETE: "green", JobStatus.FAILED: "red", JobStatus.RUNNING: "cyan"}
@@ -51,6 +54,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _action(actions, "rm", "delete jobs that have ended, with their files", remove_jobs)
     fetch = _action(actions, "fetch", "save the results of jobs", fetch_jobs)
     fetch.add_argument("--output-dir", type=Path, default=Path(), metavar="DIR", help="where they go (here)")
+    corrections.add_name_arguments(
+        _action(actions, "name", "give speakers their names", corrections.name_speakers, ids=False)
+    )
+    corrections.add_export_arguments(
+        _action(actions, "export", "save transcripts, as they are corrected, in any format", export_jobs)
+    )
 
 
 def _action(actions: Any, name: str, text: str, run: Any, *, ids: bool = True) -> argparse.ArgumentParser:
@@ -142,6 +151,15 @@ def fetch_jobs(args: argparse.Namespace) -> int:
         return EXIT_JOB_FAILED
 
     return _for_each(args, fetch)
+
+
+def export_jobs(args: argparse.Namespace) -> int:
+    """Save each job's transcripts; the paths go to stdout."""
+
+    async def export(client: Client, job_id: str) -> int:
+        return await corrections.export(client, await client.job(job_id), args)
+
+    return corrections.export_trouble(args) or _for_each(args, export)
 
 
 def _for_each(args: argparse.Namespace, work: Work) -> int:

@@ -19,11 +19,16 @@ def trouble_with(folder: Path) -> str:
 
 async def save_outputs(client: Client, job: Job, folder: Path, note: Callable[[str], None]) -> list[Path]:
     """Save all results of a job; `note` hears of files that were there. Raises ClientError."""
-
-    def replaced(old: Path) -> None:
-        note(f"{old.with_name(old.name.removesuffix('~'))}: the file that was there is {old.name} now")
-
     return [
-        await client.download(job.id, item.filename, folder, sha256=item.sha256 or None, on_replaced=replaced)
+        await client.download(job.id, item.filename, folder, sha256=item.sha256 or None, on_replaced=replaced(note))
         for item in job.outputs
     ]
+
+
+def replaced(note: Callable[[str], None]) -> Callable[[Path], None]:
+    """Return what tells `note` of a file that was there, and has another name now."""
+
+    def tell(old: Path) -> None:
+        note(f"{old.with_name(old.name.removesuffix('~'))}: the file that was there is {old.name} now")
+
+    return tell

@@ -19,6 +19,7 @@ from btworker.client.events import Event, events
 from btworker.client.model import Job, JobPage, read_job, read_page
 from btworker.client.resumable import NotSpokenError, ResumableUpload
 from btworker.client.send import read_json, send_upload
+from btworker.client.transcripts import Transcripts
 from btworker.client.upload import ProgressCallback, Upload, open_file
 from btworker.jobs import JobStatus
 
@@ -154,6 +155,11 @@ class Client:
             on_job(job_id)
         return await self._seen(job_id, time.monotonic(), on_away)
 
+    @property
+    def transcripts(self) -> Transcripts:
+        """Transcripts of jobs in any format, and what people correct in them."""
+        return Transcripts(self._ask, self._http, self.base_url)
+
     async def job(self, job_id: str) -> Job:
         """One job."""
         return read_job(await self._ask("GET", _job_path(job_id)))
@@ -260,13 +266,11 @@ class Client:
                 on_away()
             await asyncio.sleep(AWAY_S)
 
-    async def _ask(
-        self, method: str, path: str, query: Mapping[str, str] | None = None, data: aiohttp.FormData | None = None
-    ) -> Any:
-        """The JSON of an answer, None where it is empty."""
+    async def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None, **sent: Any) -> Any:
+        """The JSON of an answer, None where it is empty; `sent`: `json`, `data`, `headers`."""
         with explained(self.base_url):
             url = self._url(path)
-            async with self._http.request(method, url, params=query, data=data, allow_redirects=False) as response:
+            async with self._http.request(method, url, params=query, allow_redirects=False, **sent) as response:
                 if not 200 <= response.status < 300:
                     raise await refused(response)
                 if response.status == 204:
