@@ -9,6 +9,7 @@
                          shares/<n>/       parts of input n that several processes decode (engine/asr/spread/shares.py)
                          out/              results, and .transcript.<n>.json; "out.part" until all are durable
                          renditions/       what players get (renditions.py)
+                         rendered/         long transcripts in formats that were asked for (web/jobs/renderings.py)
                          diarizing         there while speakers are told apart: who dies there is not sent there again
 
 Blocking functions; the parent calls them through DataFolder.run, a small bounded executor of its own, so that a stuck
@@ -65,6 +66,11 @@ class JobFolder:
     def unfinished_outputs(self) -> Path:
         """Folder of the results until all of them are durable."""
         return self.path / "out.part"
+
+    @property
+    def rendered(self) -> Path:
+        """Folder of the long transcripts that were rendered on request: copies."""
+        return self.path / "rendered"
 
     @property
     def renditions(self) -> Path:

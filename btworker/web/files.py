@@ -4,6 +4,7 @@ aiohttp's FileResponse would make its ETag of time and size, and read in a share
 and their hash is known.
 """
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -40,21 +41,50 @@ class StoredFile:
 
 async def send_file(request: web.Request, data: DataFolder, stored: StoredFile) -> web.StreamResponse:
     """The whole file, a part of it (206), nothing new (304), or why not (412, 416). Raises FileNotFoundError."""
-    if _lists(request.headers.get("If-None-Match"), stored.etag, weak=True):
-        return web.Response(status=304, headers=_headers(stored))
-    if "If-Match" in request.headers and not _lists(request.headers["If-Match"], stored.etag, weak=False):
-        return error_response(ErrorCode.CONFLICT, "the file has another ETag", status=412)
+    if (unneeded := _unneeded(request, stored)) is not None:
+        return unneeded
     file = await data.run(open, stored.path, "rb", buffering=0)
     try:
         size_bytes = (await data.run(os.fstat, file.fileno())).st_size
         span = wanted_range(request, stored.etag, size_bytes)
         if span is not None and not span:
-            response = error_response(ErrorCode.RANGE_NOT_SATISFIABLE, f"the file has {size_bytes} bytes")
-            response.headers["Content-Range"] = f"bytes */{size_bytes}"
-            return response
+            return _no_such_bytes(size_bytes)
         return await _stream(request, data, stored, file, span=span, size_bytes=size_bytes)
     finally:
         await data.run(file.close)
+
+
+def content_answer(request: web.Request, content: bytes, filename: str, content_type: str) -> web.StreamResponse:
+    """The same for a content that is in no file."""
+    stored = StoredFile(Path(), filename, hashlib.sha256(content).hexdigest(), content_type)
+    if (unneeded := _unneeded(request, stored)) is not None:
+        return unneeded
+    span = wanted_range(request, stored.etag, len(content))
+    if span is None:
+        return web.Response(body=content, headers=_headers(stored))
+    if not span:
+        return _no_such_bytes(len(content))
+    headers = {**_headers(stored), "Content-Range": _content_range(span, len(content))}
+    return web.Response(status=206, body=content[span.start : span.stop], headers=headers)
+
+
+def _unneeded(request: web.Request, stored: StoredFile) -> web.Response | None:
+    """304 or 412 where the client's conditions ask for no content."""
+    if _lists(request.headers.get("If-None-Match"), stored.etag, weak=True):
+        return web.Response(status=304, headers=_headers(stored))
+    if "If-Match" in request.headers and not _lists(request.headers["If-Match"], stored.etag, weak=False):
+        return error_response(ErrorCode.CONFLICT, "the file has another ETag", status=412)
+    return None
+
+
+def _no_such_bytes(size_bytes: int) -> web.Response:
+    response = error_response(ErrorCode.RANGE_NOT_SATISFIABLE, f"the file has {size_bytes} bytes")
+    response.headers["Content-Range"] = f"bytes */{size_bytes}"
+    return response
+
+
+def _content_range(span: range, size_bytes: int) -> str:
+    return f"bytes {span.start}-{span.stop - 1}/{size_bytes}"
 
 
 async def _stream(
@@ -64,7 +94,7 @@ async def _stream(
     response = web.StreamResponse(status=200 if span is None else 206, headers=_headers(stored))
     response.content_length = len(part)
     if span is not None:
-        response.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size_bytes}"
+        response.headers["Content-Range"] = _content_range(span, size_bytes)
     await response.prepare(request)
     offset = part.start
     while offset < part.stop and request.method != "HEAD":

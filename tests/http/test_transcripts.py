@@ -10,6 +10,7 @@ import pytest
 from btworker.jobs import JobId, OutputFormat
 from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Segment, Transcript, Turn, Word
+from btworker.web.jobs import renderings
 from tests.http.server import FORM, Running, field, file, finished, form
 
 WORDS = tuple(Word(f" word{n}", float(n), n + 0.9, 0.9, "SPEAKER_00") for n in range(12))
@@ -93,3 +94,39 @@ async def test_there_is_none_before_the_end_and_none_of_a_failure(
     ):
         async with client.get(path) as response:
             assert response.status == 404
+
+
+async def test_a_long_transcript_is_rendered_once(
+    client: aiohttp.ClientSession, server: Running, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes from a file the next time, with an ETag and ranges; other options and corrections are another one, and
+    only so many are kept."""
+    monkeypatch.setattr(renderings, "LARGE_BYTES", 0)
+    monkeypatch.setattr(renderings, "MOST_KEPT", 3)
+    rendered, url = server.service.data.folder(JobId(job_id)).rendered, f"/v1/jobs/{job_id}/transcript?input=1&format="
+    async with client.get(f"{url}srt") as response:
+        first, etag = await response.read(), response.headers["ETag"]
+    assert first.decode() == render(TRANSCRIPT, OutputFormat.SRT, Presentation("zwei"))
+    (kept,) = rendered.iterdir()
+    async with client.get(f"{url}srt", headers={"Range": "bytes=3-9"}) as response:
+        assert (response.status, await response.read()) == (206, first[3:10])
+    async with client.get(f"{url}srt", headers={"If-None-Match": etag}) as response:
+        assert response.status == 304
+    assert [(one, one.stat().st_size) for one in rendered.iterdir()] == [(kept, len(first))]
+    for width in range(20, 26):
+        async with client.get(f"{url}srt&maxLineWidth={width}") as response:
+            assert await response.text() != first.decode()
+    assert len(list(rendered.iterdir())) == 3
+    async with client.delete(f"/v1/jobs/{job_id}") as response:
+        assert response.status == 204
+    assert not rendered.exists()
+
+
+async def test_a_disk_that_takes_no_copy_is_no_failure(
+    client: aiohttp.ClientSession, server: Running, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transcript is answered all the same."""
+    monkeypatch.setattr(renderings, "LARGE_BYTES", 0)
+    (server.service.data.folder(JobId(job_id)).rendered).write_bytes(b"in the way")
+    async with client.get(f"/v1/jobs/{job_id}/transcript?input=1&format=txt") as response:
+        assert await response.text() == render(TRANSCRIPT, OutputFormat.TXT, Presentation("zwei"))

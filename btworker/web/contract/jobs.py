@@ -144,17 +144,13 @@ TRANSCRIPT = Operation(
     "jobTranscript",
     TAG,
     "The stored transcript in any format, rendered anew",
-    {
-        200: Answer(
-            "the transcript",
-            {
-                kind.content_type.partition(";")[0]: {} if name.value == "json" else TEXT
-                for name, kind in FORMATS.items()
-            },
-            (DISPOSITION,),
-        )
-    },
-    (*_FOUND, ErrorCode.CONFLICT),
+    file_answers(
+        "the transcript",
+        {kind.content_type.partition(";")[0]: {} if name.value == "json" else TEXT for name, kind in FORMATS.items()},
+        DISPOSITION,
+    ),
+    (*_FOUND, ErrorCode.CONFLICT, ErrorCode.RANGE_NOT_SATISFIABLE),
+    headers=CONDITIONS,
     more="CONFLICT before the job has ended.",
     query=Wanted,
 )

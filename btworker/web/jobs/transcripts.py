@@ -17,9 +17,11 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import OutputFormat
 from btworker.outputs import FORMATS, Presentation, output_name, read_json
 from btworker.service.corrections import no_transcript
-from btworker.web.context import context_of
-from btworker.web.files import content_disposition
+from btworker.storage import JobFolder
+from btworker.web.context import Context, context_of
+from btworker.web.files import StoredFile, content_answer, send_file
 from btworker.web.jobs.handlers import job_id_of
+from btworker.web.jobs.renderings import kept, sha256_of
 from btworker.web.mistakes import first_mistake
 
 _FORMATS = ", ".join(item.value for item in OutputFormat)
@@ -50,20 +52,22 @@ async def get_transcript(request: web.Request) -> web.StreamResponse:
     if wanted.input >= len(job.inputs):
         message = f"the job has {len(job.inputs)} input(s), counted from 0"
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="input")
-    path = context.data.folder(job.id).transcript(wanted.input)
-    stem = job.inputs[wanted.input].stem
+    folder, stem = context.data.folder(job.id), job.inputs[wanted.input].stem
     changes = await context.service.corrections.of(job) if wanted.corrected else []
     try:
-        data = await context.data.run(_rendered, path, wanted, stem, changes)
+        found = await context.data.run(_found, folder, wanted, stem, changes)
+        return await _send(request, context, found, output_name(stem, wanted.format), wanted.format)
     except FileNotFoundError:
         raise no_transcript(job) from None
-    kind = FORMATS[wanted.format]
-    headers = {
-        "Content-Type": kind.content_type,
-        "Content-Disposition": content_disposition(output_name(stem, wanted.format)),
-        "Cache-Control": "private, no-cache",
-    }
-    return web.Response(body=data, headers=headers)
+
+
+async def _send(
+    request: web.Request, context: Context, found: Path | bytes, name: str, form: OutputFormat
+) -> web.StreamResponse:
+    kind = FORMATS[form].content_type
+    if isinstance(found, Path):
+        return await send_file(request, context.data, StoredFile(found, name, sha256_of(found), kind))
+    return content_answer(request, found, name, kind)
 
 
 def _wanted(request: web.Request) -> Wanted:
@@ -77,6 +81,12 @@ def _wanted(request: web.Request) -> Wanted:
             message = f"there is no such parameter; there are {', '.join(NAMES)}"
             raise BtworkerError(ErrorCode.BAD_REQUEST, message) from None
         raise BtworkerError(ErrorCode.BAD_REQUEST, f"{name} must be {NAMES[name]}", param=name) from None
+
+
+def _found(folder: JobFolder, wanted: Wanted, stem: str, changes: list[Change]) -> Path | bytes:
+    """Blocking."""
+    path, look = folder.transcript(wanted.input), (wanted.model_dump_json(), stem, len(changes))
+    return kept(folder.rendered, path, look, lambda: _rendered(path, wanted, stem, changes))
 
 
 def _rendered(path: Path, wanted: Wanted, stem: str, changes: list[Change]) -> bytes:
