@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check speakers-folder image-test unit-test locks check-locks audit clean
+.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu wheel sbom chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check speakers-folder image-test unit-test locks check-locks audit clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -73,6 +73,12 @@ unit-test: ## install the systemd unit under a real systemd in namespaces, and l
 
 image-test: setup ## build worker/Dockerfile without a registry and run it (root; 40 GB of disk; IMAGE_TEST_ARGS)
 	@$(BIN)/python tools/image_test.py --stack $(STACK) $(IMAGE_TEST_ARGS)
+
+wheel: setup ## build the packages of a release into dist/: wheel, source, and the wheel that the cu121 extra names
+	@$(BIN)/python tools/packages.py
+
+sbom: setup ## a CycloneDX bill of materials for each stack into dist/
+	@$(BIN)/python tools/sbom.py --venv "$(VENV)-audit"
 
 coverage: setup ## run the tests and report coverage, children included
 	@$(BIN)/coverage erase

@@ -27,6 +27,11 @@ PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 SOURCE_ONLY = frozenset({"docopt", "forbiddenfruit", "julius", "openai-whisper", "srt"})
 
 
+STACKS = ("cu121", "cu130")
+COMPANION = "openai-whisper==20231117+btworker.1"
+"""In the place of the source package, which does not build with today's setuptools: tools/wheel.py makes it."""
+
+
 @dataclass(frozen=True)
 class Lock:
     """One lock file: how it is resolved, and where it has to install."""
@@ -55,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--locks", type=Path, default=LOCKS, help="folder of the locks")
     args = parser.parse_args(argv)
     if args.command == "write":
-        return int(any(write(lock, args.locks, upgrade=True) for lock in LOCK_FILES))
+        failed = any(write(lock, args.locks, upgrade=True) for lock in LOCK_FILES)
+        for stack in STACKS:
+            (args.locks / "extras" / f"{stack}.txt").write_text(extra(args.locks, stack))
+        return int(failed)
     failures = [problem for lock in LOCK_FILES for problem in check(lock, args.locks)]
     print(*failures, sep="\n", end="\n" if failures else "")
     print(f"check-locks: {len(failures)} problems" if failures else "check-locks: every lock is current and installs")
@@ -98,6 +106,12 @@ def pins(folder: Path, name: str) -> list[str]:
     """The lock's requirement lines with their markers, without hashes."""
     lines = (folder / f"{name}.txt").read_text().splitlines()
     return [line.rstrip("\\ ") for line in lines if line[:1].isalnum()]
+
+
+def extra(folder: Path, stack: str) -> str:
+    """What `btworker[stack]` asks for: the lock's pins with their markers; metadata has no place for hashes."""
+    lines = [COMPANION if line == COMPANION.partition("+")[0] else line for line in pins(folder, stack)]
+    return f"# Written by tools/locks.py from {stack}.txt; a part of pyproject.toml.\n" + "\n".join(lines) + "\n"
 
 
 def uninstallable(lock: Lock, folder: Path, python: str, platform: str) -> str | None:

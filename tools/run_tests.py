@@ -44,7 +44,10 @@ LANES = (
     Lane("unit and HTTP", ("tests/unit", "tests/http"), "not serial and not speech", 2 * CORES),
     Lane(
         "processes, faults, attacks, acceptance",
-        ("tests/process", "tests/faults", "tests/security", "tests/chaos", "tests/acceptance"),
+        (
+            *("tests/process", "tests/faults", "tests/security", "tests/chaos", "tests/acceptance", "tests/installs"),
+            "tests/clients/test_workflows.py",
+        ),
         "not serial and not speech",
         2 * CORES,
         "loadscope",

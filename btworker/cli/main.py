@@ -57,7 +57,10 @@ examples:
 """
 ALL = "*"
 """No command's name: every one of them."""
-SETUP_HINT = "`make setup` installs all that is needed into .venv: use .venv/bin/btworker"
+SETUP_HINT = (
+    "in a checkout `make setup` installs all that is needed into .venv: use .venv/bin/btworker; elsewhere: "
+    'pip install "btworker[cu121]"'
+)
 USAGE = 2
 WIDEST_HELP = 100
 """Columns; longer lines are hard to read."""

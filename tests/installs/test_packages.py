@@ -1,0 +1,148 @@
+"""What a release is made of, and that it installs and transcribes where nothing of it was before."""
+
+import base64
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from collections.abc import Sequence
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+import btworker
+import image_build
+import locks
+import packages
+import setup_env
+from tests.demo_worker import DEMO
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+INSTALL_S = 1800
+
+
+@pytest.mark.parametrize("stack", locks.STACKS)
+def test_an_extra_is_the_lock(stack: str) -> None:
+    """Every pin of the lock with its marker, and no other; in place of the source package its wheel."""
+    text = (locks.LOCKS / "extras" / f"{stack}.txt").read_text()
+    assert text == locks.extra(locks.LOCKS, stack), "run make locks"
+    lines = [line for line in text.splitlines() if line[:1].isalnum()]
+    same = set(lines) & set(locks.pins(locks.LOCKS, stack))
+    assert len(lines) - len(same) == (stack == "cu121") and (locks.COMPANION in lines) is (stack == "cu121")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Requires-Dist: triton<3,>=2.0.0\n", f"Requires-Dist: triton<3,>=2.0.0 {packages.ONLY_THERE}\n"),
+        ("Requires-Dist: triton>=2 ; extra == 'x'\n", "Requires-Dist: triton>=2 ; extra == 'x'\n"),
+        ("Requires-Dist: numba\n", "Requires-Dist: numba\n"),
+    ],
+)
+def test_only_triton_is_asked_for_elsewhere(before: str, after: str) -> None:
+    """The build asks for triton wherever it happens to run on x86-64; the wheel is for arm64 as well."""
+    head = "Metadata-Version: 2.4\nName: openai-whisper\nVersion: {}\n"
+    assert packages.relabelled(head.format("20231117") + before) == head.format(packages.VERSION) + after
+
+
+def metadata_of(wheel: Path) -> "Parser":
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return Parser().parsestr(archive.read(name).decode())
+
+
+@pytest.mark.timeout(300)
+def test_the_packages_of_a_release(dist: Path) -> None:
+    """Three files: the wheel brings the extras and the embedded models; the source package builds; the companion has
+    whisper's files as they are, its licence, and a record in which every hash is right."""
+    version = btworker.__version__
+    names = {f"btworker-{version}-py3-none-any.whl", f"btworker-{version}.tar.gz"}
+    (companion,) = {path.name for path in dist.iterdir()} - names
+    assert companion == f"openai_whisper-{packages.VERSION}-py3-none-any.whl"
+    own = metadata_of(dist / f"btworker-{version}-py3-none-any.whl")
+    for stack in locks.STACKS:
+        asked = [one for one in own.get_all("Requires-Dist") if f'extra == "{stack}"' in one]
+        lines = (locks.LOCKS / "extras" / f"{stack}.txt").read_text().splitlines()[1:]
+        assert [one.partition(";")[0].strip() for one in asked] == [one.partition(";")[0].strip() for one in lines]
+    with tarfile.open(dist / f"btworker-{version}.tar.gz") as source:
+        inside = {name.partition("/")[2] for name in source.getnames()}
+    assert {"locks/extras/cu121.txt", "btworker/demo/whisper-tiny-words.pt", "pyproject.toml", "LICENSE"} <= inside
+    with zipfile.ZipFile(dist / companion) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    folder = f"openai_whisper-{packages.VERSION}.dist-info"
+    assert b"MIT License" in files[f"{folder}/licenses/LICENSE"]
+    for line in files.pop(f"{folder}/RECORD").decode().splitlines()[:-1]:
+        name, digest, size = line.rsplit(",", 2)
+        made = base64.urlsafe_b64encode(hashlib.sha256(files[name]).digest()).decode().rstrip("=")
+        assert (digest, int(size)) == (f"sha256={made}", len(files[name])), name
+    assert metadata_of(dist / companion)["Version"] == packages.VERSION
+    whisper = Path(sys.prefix, "lib", f"python3.{sys.version_info.minor}", "site-packages", "whisper")
+    if (whisper / "version.py").read_text().strip().endswith('"20231117"'):
+        for name, data in files.items():
+            if name.startswith("whisper/"):
+                assert data == (whisper.parent / name).read_bytes(), name
+
+
+@pytest.mark.timeout(300)
+def test_the_command_is_there_without_a_checkout(dist: Path, tmp_path: Path) -> None:
+    """In an environment of its own, from the wheel alone: `btworker` on its PATH starts, and says what is missing."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    pip = [*setup_env.pip(Path(sys.prefix)), "--python", str(tmp_path / "venv"), "install", "--quiet", "--no-deps"]
+    wheel = dist / f"btworker-{btworker.__version__}-py3-none-any.whl"
+    subprocess.run([*pip, "--no-index", str(wheel)], check=True, timeout=120)
+    command = [str(tmp_path / "venv" / "bin" / "btworker")]
+    plain = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    asked = subprocess.run([*command, "version"], env=plain, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert asked.stdout.startswith(f"btworker {btworker.__version__}\n"), asked.stderr
+    asked = subprocess.run([*command, "serve"], env=plain, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert asked.returncode == 2 and 'pip install "btworker[cu121]"' in asked.stderr
+
+
+def chroot(root: Path, command: Sequence[str], **more: str) -> str:
+    """What a command prints in another root that has this machine's devices, processes and network."""
+    script = f'mount --rbind /dev "{root}/dev" && mount --rbind /proc "{root}/proc" && exec chroot "{root}" "$@"'
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root", "LANG": "C.UTF-8", **more}
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=INSTALL_S,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.full
+@pytest.mark.serial
+@pytest.mark.system("debootstrap", "unshare", "root")
+@pytest.mark.timeout(3600)
+def test_from_a_bare_debian_to_a_transcript_with_speakers(dist: Path, tmp_path: Path) -> None:
+    """Debian 12 with python3-venv and nothing else: pip install, then one command; no ffmpeg, no model, no make."""
+    root = tmp_path / "root"
+    command = ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", image_build.SUITE, str(root)]
+    if mirror := os.environ.get("DEBIAN_MIRROR"):
+        command.append(mirror)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=INSTALL_S)
+    try:
+        image_build.write_pip_settings(root)
+        shutil.copy("/etc/resolv.conf", root / "etc/resolv.conf")
+        shutil.copytree(dist, root / "dist")
+        shutil.copy(DEMO / "sample.flac", root / "root/talk.flac")
+        chroot(root, ["python3", "-m", "venv", "/venv"])
+        chroot(
+            root, ["/venv/bin/pip", "install", "--quiet", "--no-cache-dir", "--find-links", "/dist", "btworker[cu121]"]
+        )
+        asked = ["--diarize", "--formats", "md", "--output-dir", "/root"]
+        chroot(root, ["/venv/bin/btworker", "transcribe", "/root/talk.flac", *asked], WORKER_OFFLINE="true")
+        text = (root / "root/talk_speaker.md").read_text()
+        assert "SPEAKER_00:** Hello happy teacher." in text and "SPEAKER_01:** My sister painted" in text
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
