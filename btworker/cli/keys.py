@@ -167,15 +167,19 @@ def _ask_worker(root: Path, request: dict[str, Any], in_use: StartupError) -> di
 
 async def _answer(data: DataFolder, request: dict[str, Any]) -> dict[str, Any]:
     """The same without a worker."""
+    from btworker.service.audit import AuditLog
     from btworker.service.keys import Keys
     from btworker.store import Store
 
     logs.set_up(LogSettings("error", json=False))
     store = Store.open(data.database)
     try:
-        keys = Keys(store, ())
+        audit = AuditLog(data.root / "audit", most_mb=math.inf, files=1)
+        keys = Keys(store, (), audit=audit)
         await keys.load()
-        return await keys.answer(request)
+        answer = await keys.answer(request)
+        audit.close()
+        return answer
     finally:
         await store.close()
 

@@ -73,6 +73,11 @@ class ServerSettings(BaseSettings):
     """How many bodies are read like this at once, with 4 MB of memory each; any more go through the parser. 0: all."""
     file_threads: int = Field(8, ge=1, le=64, validation_alias=env("WORKER_FILE_THREADS"))
     """Threads for file work: enough to keep a few disks busy, few enough that a stuck disk costs little."""
+    audit_mb: float = Field(64.0, ge=0, le=100_000, validation_alias=env("WORKER_AUDIT_MB"))
+    """MB of a file of the audit log (who did what to which job, in `audit/` of the data folder) before the next one is
+    begun; a line has about 150 bytes. 0 = none is kept."""
+    audit_files: int = Field(16, ge=1, le=10_000, validation_alias=env("WORKER_AUDIT_FILES"))
+    """Files of the audit log that are kept, the newest."""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], ANY_CASE] = Field(
         "info", validation_alias=env("WORKER_LOG_LEVEL")
     )

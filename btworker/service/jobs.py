@@ -13,6 +13,7 @@ from btworker.keys import OPERATOR
 from btworker.logs import get_logger
 from btworker.pool import Pool, WorkerState
 from btworker.service.attempts import Attempts
+from btworker.service.audit import AuditLog
 from btworker.service.corrections import Corrections
 from btworker.service.counters import JobCounters
 from btworker.service.keys import Keys
@@ -53,7 +54,9 @@ class JobService:
         self.data = data
         self._pool = pool
         self._store = store
-        self.keys = Keys(store, settings.tokens, clock)
+        self.audit = AuditLog(data.root / "audit", most_mb=settings.audit_mb, files=settings.audit_files, clock=clock)
+        """Who did what."""
+        self.keys = Keys(store, settings.tokens, clock, self.audit)
         """Who may call."""
         self._table = JobTable(
             store=store,
@@ -122,6 +125,7 @@ class JobService:
         await self._pool.stop()
         await self._tasks.stop()
         await self._outbound.close()
+        await self.data.run(self.audit.close)
         for job in self._table.running():
             try:
                 await asyncio.wait_for(self._table.requeue(job, "the service stopped", lost=False), LAST_WORD_S)

@@ -33,6 +33,7 @@ from btworker.keys import (
     token_sha256,
 )
 from btworker.logs import get_logger
+from btworker.service.audit import AuditLog
 from btworker.store import Store
 
 log = get_logger()
@@ -43,12 +44,20 @@ DELETED = "a key that is gone"
 
 
 class Keys:
-    """All keys. `tokens` are the operator's own; `clock` gives seconds since the epoch."""
+    """All keys. `tokens` are the operator's own; `clock` gives seconds since the epoch; `audit` has what is
+    done to keys."""
 
-    def __init__(self, store: Store, tokens: Sequence[str], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        tokens: Sequence[str],
+        clock: Callable[[], float] = time.time,
+        audit: AuditLog | None = None,
+    ) -> None:
         self._store = store
         self._operators = tuple(token.encode() for token in tokens)
         self._clock = clock
+        self._audit = audit
         self._known: dict[str, Key] = {}
         self._callers: dict[str, Caller] = {}
         self._lock = asyncio.Lock()
@@ -177,6 +186,9 @@ class Keys:
             return {"error": f"this worker does not understand the command ({error}): is it of another release?"}
         except sqlite3.OperationalError as error:
             return {"error": f"the job table took no change ({error})"}
+        if self._audit is not None and request["do"] != "list":
+            about = {"about": found[0].id, "name": found[0].name}
+            self._audit.note(f"{request['do']}Key", key=OPERATORS_NAME, key_id=OPERATOR, outcome="ok", about=about)
         return {"keys": [self._shown(key) for key in found], "token": token}
 
     def _shown(self, key: Key) -> dict[str, Any]:

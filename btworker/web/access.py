@@ -45,19 +45,25 @@ class Access:
     door: Door = Door.CLOSED
     tickets: bool = False
     """Whether a ticket for the path will do as well."""
+    audited: bool = False
+    """Whether the audit log has a line for each request."""
 
 
 OPEN = Access(door=Door.OPEN)
 ANY_KEY = Access()
 PING = Access(door=Door.PING)
 METRICS = Access(frozenset({Scope.METRICS}), Door.METRICS)
-SUBMIT = Access(frozenset({Scope.SUBMIT}))
+SUBMIT = Access(frozenset({Scope.SUBMIT}), audited=True)
 """Whatever makes or changes something: a job, an upload, a voice."""
+LOOK = Access(frozenset({Scope.SUBMIT}))
+"""How far an upload is: asked again and again."""
 READ = Access(frozenset({Scope.READ_OWN}))
+READ_TEXT = Access(frozenset({Scope.READ_OWN}), audited=True)
+"""What was found in a recording, or the recording itself."""
 READ_OR_TICKET = Access(frozenset({Scope.READ_OWN}), tickets=True)
-SUBMIT_AND_READ = Access(frozenset({Scope.SUBMIT, Scope.READ_OWN}))
+SUBMIT_AND_READ = Access(frozenset({Scope.SUBMIT, Scope.READ_OWN}), audited=True)
 """A submission whose answer is the transcript."""
-ADMIN = Access(frozenset({Scope.ADMIN}))
+ADMIN = Access(frozenset({Scope.ADMIN}), audited=True)
 
 Accesses = Mapping[web.AbstractRoute, Access]
 

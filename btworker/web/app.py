@@ -22,6 +22,7 @@ from btworker.service import JobService
 from btworker.service.voices import Voices
 from btworker.web import middlewares
 from btworker.web.access import Access, guard
+from btworker.web.audit import audited
 from btworker.web.connection import Connection
 from btworker.web.context import CONTEXT, Context
 from btworker.web.contract.document import rendered
@@ -41,10 +42,12 @@ LAG_TICK_S = 0.1
 def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.Application:
     """The application, without a socket."""
     accesses: dict[web.AbstractRoute, Access] = {}
+    names: dict[web.AbstractRoute, str] = {}
     app = web.Application(
         middlewares=[
             middlewares.close_after_early_answer,
             middlewares.errors_to_json,
+            audited(service.audit, names),
             guard(service.keys, accesses, settings),
         ]
     )
@@ -73,6 +76,8 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
             added = resource.add_route(method, route.handler, expect_handler=defer_continue)
             accesses[added] = route.access
+            if route.about is not None and route.access.audited:
+                names[added] = route.about.name
     return app
 
 

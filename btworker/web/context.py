@@ -82,6 +82,8 @@ HAS_TOKEN = web.RequestKey("has_token", bool)
 """request[HAS_TOKEN]: a valid token came with it, whether or not its route wants one."""
 CALLER = web.RequestKey("caller", Caller)
 """request[CALLER] is who sent it; not there without a valid token, which open routes do without."""
+TOUCHED = web.RequestKey("touched", str)
+"""request[TOUCHED] is the id of the job that an upload became, where no header of the answer names it."""
 IS_INVITED = web.RequestKey("is_invited", bool)
 """request[IS_INVITED]: its client asked whether the body is welcome, and was told so."""
 WIRE = web.RequestKey("wire", Wire)

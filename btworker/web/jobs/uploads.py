@@ -18,7 +18,7 @@ from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service import NewJob
 from btworker.stems import unique_stems
 from btworker.web.body import Body
-from btworker.web.context import Context, caller_of, context_of
+from btworker.web.context import TOUCHED, Context, caller_of, context_of
 from btworker.web.fields import MAX_FIELD_BYTES, Field, is_file_without_name, no_filename
 from btworker.web.filenames import NAMELESS, name_in_url, sent_filename
 from btworker.web.jobs import admission, json_jobs
@@ -52,7 +52,7 @@ async def accept(request: web.Request, context: Context, form: Form) -> tuple[Jo
         created = False
         if job is None:
             job, created = await _receive(request, context, form)
-        outcome = "accepted" if created else "known"
+        outcome, request[TOUCHED] = "accepted" if created else "known", job.id
     except BtworkerError as error:
         outcome = _outcome(error, request)
         raise
