@@ -105,6 +105,14 @@ def test_a_window_whose_text_skips_speech_is_decoded_once_more(
     assert found.missing_speech == ()
 
 
+def test_a_window_whose_text_repeats_itself_is_decoded_once_more(
+    hear: Callable[..., Recognition], decoded: Callable[..., Audio]
+) -> None:
+    """This model goes back to "Again", and writes four words that were spoken once a second time, in no time."""
+    found = hear(decoded(HELD_OUT[19]).samples)
+    assert "old stones. Again captain red found." in found.text
+
+
 def test_silence_and_noise_are_not_decoded(hear: Callable[..., Recognition], decoded: Callable[..., Audio]) -> None:
     """Three recordings with a minute of noise before, between and after them: every word is there and none is
     invented, and openai-whisper's loop makes more mistakes of it."""

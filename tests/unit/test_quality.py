@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from btworker.engine.quality.coverage import apart, joined, total_s, unattended, uncovered
+from btworker.engine.quality.coverage import apart, is_crowded, joined, total_s, unattended, uncovered
 from btworker.engine.quality.hallucinations import assess, threshold
 from btworker.engine.quality.loops import is_looping, is_looping_tokens
 from btworker.engine.quality.phrases import CLOSINGS, CREDITS, OPENINGS, SHORT_CLOSINGS, doubt_of, normalized
@@ -349,6 +349,21 @@ def test_a_few_words_of_much_speech() -> None:
     for much in (0.02, 0.9):
         (skipped,) = unattended([(0.0, 20.0)], attention(20, (8.0, 11.0), much=much, little=much / 10), 0.0)
         assert skipped == pytest.approx((8.0, 11.0), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("lengths_s", "crowded"),
+    [
+        ([], False),
+        ([0.3, 0.02, 0.0, 0.3, 0.04], False),
+        ([0.3, 0.02, 0.0, 0.04, 0.3], True),
+        ([0.0, 0.0, 0.0], True),
+        ([0.3, 0.05, 0.05, 0.05], False),
+    ],
+)
+def test_three_words_without_time_are_a_crowd(lengths_s: list[float], crowded: bool) -> None:
+    """In a row; two come in fast speech."""
+    assert is_crowded(lengths_s) == crowded
 
 
 def test_stretches_are_put_together() -> None:

@@ -3,8 +3,8 @@
 No window waits for the text of another, so that one recording fills the batches; none has the text before it as a
 prompt, so that a loop ends with its window; and silence, in which whisper invents text, is not decoded at all. Texts
 come without timestamps, after which a model would leave the rest to the next window; segments are made of the aligned
-words (sentences.py). Speech that gives no text is decoded once more, by itself; a window whose text skips some of it,
-once more as a whole.
+words (sentences.py). Speech that gives no text is decoded once more, by itself; a window whose text skips some of it, or has
+words without time, once more as a whole.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
 from btworker.engine.asr.window_plan import WindowPlan
 from btworker.engine.cooperate.ticket import Ticket
-from btworker.engine.quality.coverage import Interval, apart, joined, total_s, unattended, uncovered
+from btworker.engine.quality.coverage import Interval, apart, is_crowded, joined, total_s, unattended, uncovered
 from btworker.engine.sound.recording import Sound
 from btworker.jobs import EACH_WINDOW, Options
 from btworker.transcript import Segment
@@ -84,6 +84,13 @@ class Hypothesis:
     segments: tuple[Segment, ...]
     skipped: tuple[Interval, ...]
     """Speech that the decoder did not look at while it wrote the text."""
+    is_crowded: bool
+    """Some of its words have no time: the decoder lost its place."""
+
+    @property
+    def is_astray(self) -> bool:
+        """Whether the window should be decoded once more."""
+        return self.is_crowded or any(end - start >= SKIPPED_S for start, end in self.skipped)
 
 
 class FastLoop:
@@ -182,29 +189,34 @@ class FastLoop:
         return numbered, joined(missing, apart(hypothesis.skipped, self._uncovered(window, hypothesis.segments)))
 
     async def _best_hypothesis(self, request: Request, state: LoopState) -> Hypothesis:
-        """Take a second opinion of a window whose text skips speech, and the one of both that lacks less.
+        """Take a second opinion of a window whose text went astray, and the one of both that lacks less.
 
         A text that the first temperature did not give stays: what is sung or laughed is skipped with timestamps, too.
         """
         window, transcriber = request.window, request.requester.transcriber
         decoded = await request.ticket
         first = self._hypothesis(window, decoded, transcriber, state)
-        skips = any(end - start >= SKIPPED_S for start, end in first.skipped)
-        if not skips or not transcriber.is_sure(decoded):
+        if not first.is_astray or not transcriber.is_sure(decoded):
             return first
         decoded = await request.requester.submit(window, second_opinion=True)
         if transcriber.is_unacceptable(decoded):
             return first
         second = self._hypothesis(window, decoded, transcriber, state)
-        return min(first, second, key=lambda one: total_s(joined(self._uncovered(window, one.segments), one.skipped)))
+
+        def faults(one: Hypothesis) -> tuple[float, bool]:
+            return total_s(joined(self._uncovered(window, one.segments), one.skipped)), one.is_crowded
+
+        return min(first, second, key=faults)
 
     def _hypothesis(self, window: Window, decoded: Decoded, transcriber: Transcriber, state: LoopState) -> Hypothesis:
         """Make segments of the window's text, and find what it skips."""
         segments = self._segments(window, decoded, transcriber, state)
         if decoded.alignment is None:
-            return Hypothesis(segments, ())
+            return Hypothesis(segments, (), is_crowded=False)
         spoken = self._plan.speech_between(window.offset_s, window.end_s)
-        return Hypothesis(segments, unattended(spoken, decoded.alignment.attention, window.offset_s))
+        skipped = unattended(spoken, decoded.alignment.attention, window.offset_s)
+        lengths_s = [word.end - word.start for word in transcriber.words(decoded)]
+        return Hypothesis(segments, skipped, is_crowded=is_crowded(lengths_s))
 
     def _uncovered(self, window: Window, segments: Sequence[Segment]) -> tuple[Interval, ...]:
         """Find stretches of speech in the window that no word is near."""

@@ -3,10 +3,12 @@
 The detector says where somebody speaks, the alignment where words are. Neither is exact: a word has some room around
 it, and one that seems to last far longer than it can be spoken has swallowed others. Words that are spread over what
 was left out hide it; the decoder's attention shows it all the same: while it wrote the text, it did not look there.
+The other way round, words that were not spoken get no time.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,8 @@ UNATTENDED_S = 0.5
 the most but for stutters (docs/quality.md)."""
 SPEECH_EDGE_S = 0.1
 """The detector's edges are inexact: at those of speech nothing is looked for."""
+NO_TIME_S, CROWD = 0.04, 3
+"""So many words in a row that last no longer were not spoken there; two come now and then in fast speech."""
 MISSING_S = 1.0
 """Seconds of speech between words that are worth a word. Less is often a cough, a laugh, or a word's inexact time."""
 MISSING_AT_EDGE_S = 0.5
@@ -74,6 +78,11 @@ def unattended(spans: Iterable[Interval], attention: Attention, offset_s: float)
         for first, last in zip(edges[::2], edges[1::2], strict=True)
         if last - first >= round(UNATTENDED_S / ATTENTION_STEP_S)
     )
+
+
+def is_crowded(lengths_s: Iterable[float]) -> bool:
+    """Whether words in a row got no time; `lengths_s` are those of a window's words, as they were aligned."""
+    return any(not long and len(list(run)) >= CROWD for long, run in groupby(one > NO_TIME_S for one in lengths_s))
 
 
 def joined(*kinds: Iterable[Interval]) -> tuple[Interval, ...]:
