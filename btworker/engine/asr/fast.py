@@ -3,8 +3,8 @@
 No window waits for the text of another, so that one recording fills the batches; none has the text before it as a
 prompt, so that a loop ends with its window; and silence, in which whisper invents text, is not decoded at all. Texts
 come without timestamps, after which a model would leave the rest to the next window; segments are made of the aligned
-words (sentences.py). Speech that gives no text is decoded once more, by itself; a window whose text skips some of it, or has
-words without time, once more as a whole.
+words (sentences.py). Speech that gives no text is decoded once more, by itself; a window whose text skips some of it,
+or has words without time, once more as a whole.
 """
 
 from collections import deque
