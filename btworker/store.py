@@ -7,12 +7,12 @@ lives in the service, and the finished windows lie in the job's folder.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from btworker import accounts
+from btworker import accounts, store_text
 from btworker.accounts import Account
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, StartupError
 from btworker.jobs import Job, JobId, JobStatus
@@ -20,6 +20,7 @@ from btworker.keys import OPERATOR, Key
 from btworker.store_commit import GroupCommit
 from btworker.store_file import APPLICATION_ID, connect, copy_table
 from btworker.store_rows import job_from_json, job_to_json, key_from_json, key_to_json
+from btworker.store_text import Indexed
 
 T = TypeVar("T")
 DISK_TROUBLE = ("disk is full", "disk I/O error", "unable to open database file", "readonly database")
@@ -86,10 +87,17 @@ class Store:
         return await self._run(self._one, "SELECT body FROM jobs WHERE id = ?", (job_id,))
 
     async def page(
-        self, *, status: JobStatus | None, limit: int, before: int | None, owner: str | None = None
+        self,
+        *,
+        status: JobStatus | None,
+        limit: int,
+        before: int | None,
+        owner: str | None = None,
+        words: Sequence[str] = (),
     ) -> tuple[list[Job], int | None]:
-        """Jobs (of one owner, or of all), newest first, and the cursor of the next page (None: no more)."""
-        return await self._run(self._page, status, limit, before, owner)
+        """Jobs (of one owner, or of all; with all of these words), newest first, and the cursor of the next page (None:
+        no more)."""
+        return await self._run(self._page, status, limit, before, owner, words)
 
     async def start_attempt(self, job: Job) -> bool:
         """queued -> running with the attempt already counted in `job`; False when it was not queued any more."""
@@ -149,12 +157,18 @@ class Store:
         """Bodies of all changes that people made in a job's transcripts, oldest first."""
         return await self._run(self._corrections, job_id)
 
-    async def correct(self, job_id: JobId, version: int, body: str) -> bool:
-        """Store one more change; False where there is one of this version already, or the job is gone. They go with
-        the job's row."""
-        sql = """INSERT INTO corrections SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM jobs WHERE id = ?1)
-                 AND ?2 = 1 + (SELECT coalesce(max(version), 0) FROM corrections WHERE job_id = ?1)"""
-        return await self._commits.change(self._execute, sql, (job_id, version, body)) == 1
+    async def correct(self, job_id: JobId, version: int, body: str, words: str = "") -> bool:
+        """Store one more change, with the words of all that is corrected then; False where there is one of this version
+        already, or the job is gone. They go with the job's row."""
+        return await self._commits.change(store_text.correct, self._db, job_id, version, body, words)
+
+    async def to_index(self, limit: int) -> list[tuple[int, Job]]:
+        """Jobs whose words cannot all be searched yet, with their place in the table, oldest first."""
+        return await self._run(store_text.to_index, self._db, limit)
+
+    async def index(self, found: Sequence[Indexed]) -> None:
+        """Store words of jobs, by which `page` finds them."""
+        await self._commits.change(store_text.index, self._db, found)
 
     async def usage(self, first: str, last: str, owner: str | None = None) -> list[Account]:
         """What was used on these days (as 2026-11-29, both included), by one owner or by all."""
@@ -216,14 +230,14 @@ class Store:
         return changed
 
     def _page(
-        self, status: JobStatus | None, limit: int, before: int | None, owner: str | None
+        self, status: JobStatus | None, limit: int, before: int | None, owner: str | None, words: Sequence[str]
     ) -> tuple[list[Job], int | None]:
         wanted = {"status": None if status is None else status.value, "owner": owner}
-        given = {name: value for name, value in wanted.items() if value is not None}
-        where = "".join(f" AND {name} = ?" for name in given)
-        sql = f"SELECT seq, body FROM jobs WHERE seq < ?{where} ORDER BY seq DESC LIMIT ?"  # noqa: S608 - our own names
-        values = (2**62 if before is None else before, *given.values(), limit + 1)
-        rows = self._db.execute(sql, values).fetchall()
+        given: dict[str, object] = {name: value for name, value in wanted.items() if value is not None}
+        where = "".join(f" AND {name} = :{name}" for name in given) + (f" AND {store_text.FOUND}" if words else "")
+        sql = f"SELECT seq, body FROM jobs WHERE seq < :before{where} ORDER BY seq DESC LIMIT :limit"  # noqa: S608 - ours
+        given |= {"before": 2**62 if before is None else before, "limit": limit + 1}
+        rows = self._db.execute(sql, {**given, "query": store_text.matching(words)}).fetchall()
         jobs = [job_from_json(body) for _, body in rows[:limit]]
         return jobs, rows[limit - 1][0] if len(rows) > limit else None
 

@@ -67,6 +67,16 @@ MIGRATIONS = (
     ALTER TABLE jobs ADD COLUMN input_bytes INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE jobs ADD COLUMN output_bytes INTEGER NOT NULL DEFAULT 0;
     """,
+    """
+    ALTER TABLE jobs ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX jobs_to_index ON jobs (seq) WHERE indexed = 0 OR (indexed = 1 AND finished_at IS NOT NULL);
+    CREATE VIRTUAL TABLE job_text USING fts5 (names, text, tokenize = "unicode61 remove_diacritics 2");
+    CREATE VIRTUAL TABLE correction_text USING fts5 (words, tokenize = "unicode61 remove_diacritics 2");
+    CREATE TRIGGER forget_text AFTER DELETE ON jobs BEGIN
+        DELETE FROM job_text WHERE rowid = OLD.seq;
+        DELETE FROM correction_text WHERE rowid = OLD.seq;
+    END;
+    """,
 )
 """Scripts from user_version n to n + 1; never edit one that was released."""
 

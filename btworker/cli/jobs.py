@@ -46,6 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = _action(actions, "list", "list jobs, newest first", list_jobs, ids=False)
     listing.add_argument("--status", choices=[item.value for item in JobStatus], help="only jobs in this state")
+    listing.add_argument("--search", metavar="WORDS", help="only jobs with these words in names, texts or corrections")
     listing.add_argument("--limit", type=_count, default=20, metavar="N", help="at most so many (20)")
     listing.add_argument("--json", action="store_true", help="the jobs as the API gives them")
     show = _action(actions, "show", "show all that is known of jobs", show_jobs)
@@ -79,7 +80,8 @@ def list_jobs(args: argparse.Namespace) -> int:
         jobs: list[Job] = []
         cursor: str | None = None
         while len(jobs) < args.limit:
-            page = await client.jobs(status=status, limit=min(PAGE_LIMIT, args.limit - len(jobs)), cursor=cursor)
+            limit = min(PAGE_LIMIT, args.limit - len(jobs))
+            page = await client.jobs(status=status, limit=limit, cursor=cursor, q=args.search)
             jobs += page.jobs
             cursor = page.cursor
             if cursor is None:

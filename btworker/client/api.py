@@ -164,9 +164,11 @@ class Client:
         """One job."""
         return read_job(await self._ask("GET", _job_path(job_id)))
 
-    async def jobs(self, *, status: JobStatus | None = None, limit: int = 50, cursor: str | None = None) -> JobPage:
-        """A page of jobs, newest first."""
-        query = {"limit": str(limit), "status": status and status.value, "cursor": cursor}
+    async def jobs(
+        self, *, status: JobStatus | None = None, limit: int = 50, cursor: str | None = None, q: str | None = None
+    ) -> JobPage:
+        """A page of jobs, newest first; with `q`, those with all of its words in names, texts or corrections."""
+        query = {"limit": str(limit), "status": status and status.value, "cursor": cursor, "q": q}
         return read_page(await self._ask("GET", "/v1/jobs", {k: v for k, v in query.items() if v is not None}))
 
     async def voices(self) -> list[Mapping[str, Any]]:

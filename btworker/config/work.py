@@ -62,6 +62,9 @@ class WorkSettings(BaseSettings):
     corrections_limit: int = Field(20_000, ge=1, le=1_000_000, validation_alias=env("WORKER_CORRECTIONS_LIMIT"))
     """Edits of one job's transcripts that are kept, those that were undone as well: four for each segment of eight
     hours. They bound what a job takes in the table."""
+    search_text: bool = Field(True, validation_alias=env("WORKER_SEARCH_TEXT"))
+    """False: jobs are found by the names of their inputs and by corrections alone. Text takes its room in the table
+    twice (1 MB for eight hours), and goes with its job."""
     keep_inputs: bool = Field(False, validation_alias=env("WORKER_KEEP_INPUTS"))
     """False: inputs are deleted when their job ends, since nobody reads them again."""
     load_timeout_s: float = Field(3600.0, gt=0, le=86_400, validation_alias=env("WORKER_LOAD_TIMEOUT_SECONDS"))

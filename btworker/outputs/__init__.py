@@ -8,7 +8,7 @@ for texts that would break the file.
 from pathlib import PurePath
 
 from btworker.jobs import OutputFormat
-from btworker.outputs.json import read_json, write_json
+from btworker.outputs.json import read_json, read_text, write_json
 from btworker.outputs.markdown import write_markdown
 from btworker.outputs.presentation import FileKind, Presentation
 from btworker.outputs.rttm import write_rttm
@@ -28,6 +28,7 @@ __all__ = [
     "Presentation",
     "output_name",
     "read_json",
+    "read_text",
     "render",
 ]
 

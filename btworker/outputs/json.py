@@ -11,6 +11,8 @@ from typing import Any
 from btworker.outputs.presentation import Presentation
 from btworker.transcript import Segment, Transcript
 
+_BEGINS = '{"text": '
+
 
 def write_json(transcript: Transcript, presentation: Presentation) -> str:  # noqa: ARG001 - the writers' one signature
     """One line. A number that JSON cannot hold (a NaN from a broken model) becomes null.
@@ -63,6 +65,16 @@ def _dumps(value: Any) -> str:
 def read_json(path: Path) -> Transcript:
     """Blocking: what write_json wrote. Raises OSError."""
     return Transcript.from_dict(json.loads(path.read_bytes()))
+
+
+def read_text(path: Path) -> str:
+    """Blocking: the text alone of what write_json wrote, in which it comes first; nothing where the file is none."""
+    try:
+        raw = path.read_text(encoding="utf-8")
+        text, _ = json.JSONDecoder().raw_decode(raw, len(_BEGINS)) if raw.startswith(_BEGINS) else ("", 0)
+    except (OSError, ValueError):
+        return ""
+    return text if isinstance(text, str) else ""
 
 
 def _finite(value: Any) -> Any:

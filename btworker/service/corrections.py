@@ -29,6 +29,7 @@ from btworker.storage import DataFolder
 from btworker.store import Store
 
 log = get_logger()
+Layers = dict[int, Layer]
 MOST_FACTS = 256
 """Inputs of which it is remembered what may be corrected: labels and a number each."""
 
@@ -69,18 +70,20 @@ class Corrections:
         if sum(map(_cost, changes)) + max(len(edits), 1) > self._most:
             message = f"the job has as many corrections as are kept here (WORKER_CORRECTIONS_LIMIT, {self._most})"
             raise BtworkerError(ErrorCode.CONFLICT, message)
-        await self._check(job, changes, edits, restored)
+        layers = await self._check(job, changes, edits, restored)
         change = Change(version=version + 1, at=self._clock(), by=by, edits=tuple(edits), restored=restored)
-        if not await self._store.correct(job.id, change.version, CHANGE.dump_json(change).decode()):
+        words = await self._data.run(_words_of, layers)
+        if not await self._store.correct(job.id, change.version, CHANGE.dump_json(change).decode(), words):
             raise _overtaken(version + 1)
         log.info("job_corrected", workerJobId=job.id, version=change.version, edits=len(edits))
         return change
 
-    async def _check(self, job: Job, changes: Sequence[Change], edits: Sequence[Edit], restored: int | None) -> None:
+    async def _check(self, job: Job, changes: Sequence[Change], edits: Sequence[Edit], restored: int | None) -> Layers:
+        """The layers that the change would make. Raises BAD_OPTION for what cannot be, CONFLICT, NOT_FOUND."""
         if restored is not None and restored > len(changes):
             message = f"there is no version {restored}; the newest is {len(changes)}"
             raise BtworkerError(ErrorCode.BAD_OPTION, message, param="restore")
-        layers = layers_of(changes)
+        layers = await self._data.run(layers_of, changes, restored)
         for number, edit in enumerate(edits):
             if edit.input >= len(job.inputs):
                 raise _wrong(number, f"the job has {len(job.inputs)} input(s), counted from 0")
@@ -91,6 +94,7 @@ class Corrections:
             layer.apply(edit)
         if not edits:
             await self._facts_of(job, 0)
+        return layers
 
     async def _facts_of(self, job: Job, index: int) -> Facts:
         """What may be corrected; a transcript never changes, so it is read once. Raises CONFLICT, NOT_FOUND."""
@@ -106,6 +110,12 @@ class Corrections:
             while len(self._facts) > MOST_FACTS:
                 self._facts.popitem(last=False)
         return self._facts[key]
+
+
+def _words_of(layers: Layers) -> str:
+    """All that can be searched of what is corrected: names, and texts."""
+    found = [name for layer in layers.values() for name in layer.names.values()]
+    return "\n".join(found + [one.text for layer in layers.values() for one in layer.segments.values() if one.text])
 
 
 def no_transcript(job: Job) -> BtworkerError:

@@ -28,6 +28,7 @@ from btworker.service.recovery import Recovery
 from btworker.service.resumable import ResumableUploads
 from btworker.service.retention import Retention
 from btworker.service.room import Room
+from btworker.service.search import SearchIndex, Words
 from btworker.service.table import JobTable
 from btworker.service.waiting import WaitingJobs
 from btworker.storage import DataFolder
@@ -66,7 +67,7 @@ class JobService:
             waiting=WaitingJobs(
                 self.keys.weight_of, short_s=settings.short_s, head_start_s=settings.max_audio_hours * 3600
             ),
-            changed=lambda: self._attempts.wake(),  # noqa: PLW0108 - made below
+            changed=self._wake,
             owing=lambda job: self._outbound.deliver(job),  # noqa: PLW0108 - made below
             clock=clock,
         )
@@ -82,6 +83,7 @@ class JobService:
         """What waiting jobs wait for, and for how long."""
         self.corrections = Corrections(store, data, settings, clock)
         """What people correct in transcripts."""
+        self._search = SearchIndex(store, data, settings)
         self.feeds = Feeds(self.get, data, self.outlooks.waiting_for)
         """Jobs as their listeners see them."""
         self._outbound = Outbound(table=self._table, data=data, settings=settings)
@@ -101,8 +103,13 @@ class JobService:
         for job in await self._recovery.owing():
             self._outbound.begin(job)
         self._tasks.watch(self._recovery.requeue(interrupted), name="recovery", ends=True)
-        for loop in (self._attempts.pump, self._attempts.dispatch, self._retention.run, self.resumable.sweep):
-            self._tasks.watch(loop(), name=loop.__qualname__)
+        self._tasks.watch_each(self._attempts.pump, self._attempts.dispatch, self._search.run)
+        self._tasks.watch_each(self._retention.run, self.resumable.sweep)
+
+    def _wake(self) -> None:
+        """Something changed in the table."""
+        self._attempts.wake()
+        self._search.wake()
 
     def begin_drain(self) -> None:
         """Accept and start nothing more; what runs goes on."""
@@ -187,10 +194,10 @@ class JobService:
         return await self.get(job_id)
 
     async def page(
-        self, *, status: JobStatus | None, limit: int, cursor: int | None, owner: str | None = None
+        self, *, status: JobStatus | None, limit: int, cursor: int | None, owner: str | None = None, words: Words = ()
     ) -> JobPage:
-        """Jobs (of one owner, or of all), newest first."""
-        jobs, following = await self._store.page(status=status, limit=limit, before=cursor, owner=owner)
+        """Jobs (of one owner, or of all; with all of these words), newest first."""
+        jobs, following = await self._store.page(status=status, limit=limit, before=cursor, owner=owner, words=words)
         return JobPage(tuple(self._live(job) for job in jobs), following)
 
     async def usage(self, first: str, last: str, *, owner: str | None) -> list[Account]:

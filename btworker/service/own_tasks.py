@@ -20,6 +20,11 @@ class OwnTasks:
         task.add_done_callback(partial(self._on_end, ends=ends))
         self._tasks.append(task)
 
+    def watch_each(self, *loops: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run several that never end."""
+        for loop in loops:
+            self.watch(loop(), name=getattr(loop, "__qualname__", ""))
+
     async def stop(self) -> None:
         """Cancel all of them, and wait until they have ended."""
         for task in self._tasks:

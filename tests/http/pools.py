@@ -1,7 +1,8 @@
 """An in-process pool for the HTTP tests: a real Pool that "transcribes" by writing small files; no child, no speech.
 
 What it does with a job is told by the job's prompt: "" completes at once, "hold" runs until it is canceled or released,
-"fail" fails, "odd names" produces files with awkward names, "rendition" leaves files for players as well.
+"fail" fails, "odd names" produces files with awkward names, "rendition" leaves files for players as well,
+"say …" has that as its text.
 """
 
 import asyncio
@@ -12,12 +13,14 @@ from pathlib import Path
 
 from btworker.durable import write_durably
 from btworker.errors import ErrorCode, ErrorInfo
-from btworker.jobs import Job, JobId, Output
+from btworker.jobs import Job, JobId, Output, OutputFormat
 from btworker.messages import EngineInfo, Failed, Finished, Rendered, RunTask, Started
+from btworker.outputs import Presentation, render
 from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.renditions import Rendition, StoredPart
 from btworker.specs import Device
-from btworker.storage import JobFolder
+from btworker.storage import JobFolder, transcript_name
+from btworker.transcript import Segment, Transcript
 
 READY_INFO = EngineInfo(
     versions=(("torch", "2.2.2"), ("whisper", "20231117")),
@@ -101,6 +104,10 @@ class LocalPool:
         if task.options.prompt == "rendition":
             for index in range(len(task.inputs)):
                 self._events.put_nowait(Rendered(task.job_id, task.attempt, _rendition(task.folder, index)))
+        if task.options.prompt.startswith("say "):
+            text = task.options.prompt.removeprefix("say ")
+            said = Transcript(text, "en", (Segment(0, 0, 0.0, 1.0, text, speaker="SPEAKER_00"),), 1.0)
+            (folder / transcript_name(0)).write_text(render(said, OutputFormat.JSON, Presentation("talk")))
         durations = tuple(1.5 for _ in task.inputs)
         return Finished(task.job_id, task.attempt, tuple(outputs), durations, (("transcribing", 0.5),))
 

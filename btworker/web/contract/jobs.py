@@ -6,6 +6,7 @@ Handlers: web/jobs/uploads.py, web/jobs/handlers.py, web/jobs/events.py, web/job
 from btworker.errors import ErrorCode
 from btworker.jobs import JobStatus
 from btworker.outputs import CONTENT_TYPES, FORMATS
+from btworker.service.search import MAX_QUERY_CHARS
 from btworker.web.contract.files import CONDITIONS, DISPOSITION, file_answers
 from btworker.web.contract.operation import (
     BINARY,
@@ -104,6 +105,11 @@ LIST = Operation(
             "limit", "jobs in a page", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
         ),
         Query("cursor", "`nextCursor` of an earlier page", TEXT),
+        Query(
+            "q",
+            "jobs with all of these words, or words that begin with them: in names, texts and corrections",
+            {"type": "string", "minLength": 1, "maxLength": MAX_QUERY_CHARS},
+        ),
     ),
 )
 GET = Operation("getJob", TAG, "A job", {200: Answer("the job as of now", json_of(JobWire))}, _FOUND)

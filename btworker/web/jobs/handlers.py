@@ -10,13 +10,14 @@ from aiohttp import web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job, JobStatus, Output
 from btworker.service.awaited import as_seen
+from btworker.service.search import search_words
 from btworker.web.context import Context, caller_of, context_of
 from btworker.web.files import StoredFile, send_file
 from btworker.web.schemas import CancelWire, JobListWire, JobWire, OutputListWire, Wire, job_wire, outputs_wire
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
-QUERY = ("status", "limit", "cursor")
+QUERY = ("status", "limit", "cursor", "q")
 _JOB_ID = re.compile(r"wk_[0-9a-f]{12,64}")
 _PLAIN_NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -42,7 +43,7 @@ def job_id_of(request: web.Request) -> str:
 
 
 async def list_jobs(request: web.Request) -> web.StreamResponse:
-    """GET /v1/jobs?status=&limit=&cursor="""
+    """GET /v1/jobs?status=&limit=&cursor=&q="""
     context = context_of(request)
     if unknown := next((name for name in request.query if name not in QUERY), None):
         shown = ascii(unknown[:64])
@@ -53,6 +54,7 @@ async def list_jobs(request: web.Request) -> web.StreamResponse:
         limit=plain_number(request.query.get("limit"), "limit", default=DEFAULT_LIMIT, least=1, most=MAX_LIMIT),
         cursor=_cursor(request.query.get("cursor")),
         owner=caller_of(request).view,
+        words=search_words(query) if (query := request.query.get("q", "")) else (),
     )
     following = None if page.cursor is None else make_cursor(page.cursor)
     return json_answer(JobListWire(jobs=tuple(to_wire(context, job) for job in page.jobs), next_cursor=following))

@@ -27,6 +27,8 @@ from btworker.web.system.shapes import HealthWire, IdentityWire, LiveWire, PingW
 STORE_CHECK_S = 1.0
 """Seconds that a look at the store is good for: readiness is asked without a token, and a look costs a write."""
 DISK_WAIT_S = 1.0
+PING_DISK_WAIT_S = 0.1
+"""Ping is quick, whatever the disk does."""
 PREFLIGHT_CHECKS = ("numpy", "torch", "torch_cuda", "whisper", "diarization")
 NOT_YET = "no worker is ready yet: "
 CRITICAL = ("numpy", "torch", "whisper", "model")
@@ -95,11 +97,11 @@ async def _look_at_store(context: Context) -> str:
     return StoreCheck.OK
 
 
-async def _disk_space(context: Context) -> DiskSpace | None:
+async def _disk_space(context: Context, within_s: float = DISK_WAIT_S) -> DiskSpace | None:
     """Room on the data disk; None when the disk does not answer in time."""
     data = context.data
     try:
-        return await asyncio.wait_for(data.run(data.disk_space), DISK_WAIT_S)
+        return await asyncio.wait_for(data.run(data.disk_space), within_s)
     except asyncio.TimeoutError:
         return None
 
@@ -119,6 +121,7 @@ async def ping(request: web.Request) -> web.StreamResponse:
     """GET /v1/ping: always 200, whatever the children are doing."""
     context = context_of(request)
     settings, service = context.settings, context.service
+    disk = await _disk_space(context, PING_DISK_WAIT_S)
     answer = PingWire(
         version=__version__ if settings.build_commit == NO_COMMIT else settings.build_commit,
         worker_version=__version__,
@@ -128,6 +131,8 @@ async def ping(request: web.Request) -> web.StreamResponse:
         max_file_mb=settings.max_file_mb,
         active_jobs=service.slots if service.draining else service.active(),
         max_concurrent_jobs=service.slots,
+        disk_free_bytes=None if disk is None else disk.free_bytes,
+        disk_reserve_bytes=settings.disk_reserve_bytes,
         warnings=tuple(_warnings(context)),
     )
     return json_answer(answer)

@@ -68,6 +68,10 @@ class PingWire(Wire):
     max_file_mb: int = Field(serialization_alias="maxFileMB")
     active_jobs: int
     max_concurrent_jobs: int
+    disk_free_bytes: int | None
+    """Room on the data disk; null where it does not answer at once."""
+    disk_reserve_bytes: int
+    """What of it stays free: uploads that would go below are refused."""
     warnings: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
 
 
