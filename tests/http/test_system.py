@@ -14,7 +14,7 @@ from tests.http.server import Running, field, file, upload
 
 PING = set(
     "status version workerVersion identity gpu gpuName cuda models diarization diarizationError "
-    "maxFileMB activeJobs maxConcurrentJobs".split()
+    "maxFileMB activeJobs maxConcurrentJobs diskFreeBytes diskReserveBytes".split()
 )
 
 
