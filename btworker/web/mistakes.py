@@ -1,14 +1,34 @@
 """The first thing that is wrong with what a client sent, by its wire names. Pure."""
 
-from pydantic import ValidationError
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from btworker.errors import BtworkerError, ErrorCode
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def first_mistake(error: ValidationError) -> tuple[tuple[str, ...], str]:
     """(where, what): the path of the value, empty for the whole, and pydantic's words. Values are not repeated."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     return tuple(str(part) for part in first["loc"]), first["msg"]
+
+
+def read_query(query: Mapping[str, str], model: type[M]) -> M:
+    """The parameters of an address, by a model whose descriptions say what is allowed. Raises BAD_REQUEST."""
+    if len(query) != len(set(query)):
+        raise BtworkerError(ErrorCode.BAD_REQUEST, "each parameter may be given once")
+    try:
+        return model.model_validate({name: value for name, value in query.items() if value.strip()})
+    except ValidationError as error:
+        name = first_mistake(error)[0][0]
+        allowed = {field.alias or own: field.description for own, field in model.model_fields.items()}
+        if name not in allowed:
+            message = f"there is no such parameter; there are {', '.join(allowed)}"
+            raise BtworkerError(ErrorCode.BAD_REQUEST, message) from None
+        raise BtworkerError(ErrorCode.BAD_REQUEST, f"{name} must be {allowed[name]}", param=name) from None
 
 
 def bad_option(param: str, what: str) -> BtworkerError:

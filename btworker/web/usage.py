@@ -7,13 +7,13 @@ from datetime import date, datetime, timedelta, timezone
 from enum import Enum
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from btworker.accounts import Account
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.web.context import caller_of, context_of
 from btworker.web.jobs.handlers import json_answer
-from btworker.web.mistakes import first_mistake
+from btworker.web.mistakes import read_query
 from btworker.web.schemas import Wire
 
 USUAL_DAYS, MOST_DAYS = 31, 400
@@ -38,9 +38,6 @@ class UsageQuery(BaseModel):
     format: UsageFormat = Field(UsageFormat.JSON, description="json or csv")
 
 
-NAMES = {field.alias or name: field.description for name, field in UsageQuery.model_fields.items()}
-
-
 class UsageWire(Wire):
     """What came to its end for one key on one day."""
 
@@ -63,7 +60,7 @@ class UsageListWire(Wire):
 
 async def usage(request: web.Request) -> web.StreamResponse:
     """Handler. Raises BAD_REQUEST."""
-    context, wanted = context_of(request), _query(request)
+    context, wanted = context_of(request), read_query(request.query, UsageQuery)
     today = datetime.now(timezone.utc).date()
     last = wanted.last or today
     first = wanted.first or last - timedelta(days=USUAL_DAYS - 1)
@@ -76,17 +73,6 @@ async def usage(request: web.Request) -> web.StreamResponse:
     if wanted.format is UsageFormat.CSV:
         return web.Response(text=_csv(lines), content_type=CSV)
     return json_answer(UsageListWire.model_validate({"from": days[0], "to": days[1], "usage": lines}))
-
-
-def _query(request: web.Request) -> UsageQuery:
-    try:
-        return UsageQuery.model_validate({name: value for name, value in request.query.items() if value.strip()})
-    except ValidationError as error:
-        name = first_mistake(error)[0][0]
-        if name not in NAMES:
-            message = f"there is no such parameter; there are {', '.join(NAMES)}"
-            raise BtworkerError(ErrorCode.BAD_REQUEST, message) from None
-        raise BtworkerError(ErrorCode.BAD_REQUEST, f"{name} must be {NAMES[name]}", param=name) from None
 
 
 def _wire(account: Account, owner: str) -> UsageWire:

@@ -8,8 +8,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from btworker.keys import Limits, Scope
+from btworker.keys import Limits
 from btworker.service.audit import AuditLog
+from tests.http.keyring import key
 from tests.http.resumable import PATCH, TUS, metadata
 from tests.http.server import FORM, Running, field, file, finished, form, upload
 from tests.waiting import eventually
@@ -35,8 +36,7 @@ async def noted(server: Running, count: int) -> list[tuple[Any, ...]]:
 async def test_who_did_what_to_which_job(server: Running, client: aiohttp.ClientSession) -> None:
     """Submissions on every way, results that were fetched, cancels and deletions, also those that were refused; looks
     and lists are no deeds. The lines hold names of keys, ids and codes alone."""
-    _, token = await server.service.keys.add("alice", (Scope.SUBMIT, Scope.READ_OWN))
-    alice = {"Authorization": f"Bearer {token}"}
+    alice = await key(server, "alice")
     secret = "a-secret-text"
     async with aiohttp.ClientSession(server.url, headers=alice) as session:
         _, job = await upload(session, field("prompt", secret), file(b"speech", filename=f"{secret}.wav"))
@@ -72,7 +72,7 @@ async def test_who_did_what_to_which_job(server: Running, client: aiohttp.Client
     found = await noted(server, len(wanted))
     assert found == wanted
     raw = (server.settings.data_dir / "audit" / "audit.jsonl").read_text()
-    assert secret not in raw and token not in raw
+    assert secret not in raw and alice["Authorization"].split()[1] not in raw
     for line in lines(server.settings.data_dir / "audit"):
         assert line.keys() <= FIELDS and all(PLAIN.fullmatch(str(value)) for value in line.values())
 

@@ -13,6 +13,7 @@ from btworker.voices import Voice
 from btworker.web.access import Door
 from btworker.web.routes import ROUTES, Route
 from tests.http.dispatching import body as dispatch
+from tests.http.keyring import key
 from tests.http.resumable import PATCH, TUS, metadata
 from tests.http.server import FORM, Running, field, file, finished, form, upload
 
@@ -68,12 +69,6 @@ async def session(server: Running) -> Any:
     """A client without a token of its own."""
     async with aiohttp.ClientSession(server.url) as session:
         yield session
-
-
-async def key(server: Running, name: str, *scopes: Scope, **more: Any) -> dict[str, str]:
-    """The header of a new key."""
-    _, token = await server.service.keys.add(name, scopes or (Scope.SUBMIT, Scope.READ_OWN), **more)
-    return {"Authorization": f"Bearer {token}"}
 
 
 def closed() -> list[Route]:

@@ -10,15 +10,10 @@ import pytest
 
 from btworker.keys import Scope
 from btworker.service.counters import MOST_OWNERS, OTHERS
+from tests.http.keyring import key
 from tests.http.server import Running, field, file, finished, upload
 
 TODAY = datetime.now(timezone.utc).date()
-
-
-async def key(server: Running, name: str, *scopes: Scope) -> dict[str, str]:
-    """The header of a new key."""
-    _, token = await server.service.keys.add(name, scopes or (Scope.SUBMIT, Scope.READ_OWN))
-    return {"Authorization": f"Bearer {token}"}
 
 
 async def usage(client: aiohttp.ClientSession, header: dict[str, str] | None = None, **query: str) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from btworker.corrections.apply import corrected
@@ -22,7 +22,7 @@ from btworker.web.context import Context, context_of
 from btworker.web.files import StoredFile, content_answer, send_file
 from btworker.web.jobs.handlers import job_id_of
 from btworker.web.jobs.renderings import kept, sha256_of
-from btworker.web.mistakes import first_mistake
+from btworker.web.mistakes import read_query
 
 _FORMATS = ", ".join(item.value for item in OutputFormat)
 _LINES = "a whole number from 1 to 1000"
@@ -41,14 +41,11 @@ class Wanted(BaseModel):
     corrected: bool = Field(default=True, description="true or false")
 
 
-NAMES = {field.alias or name: field.description for name, field in Wanted.model_fields.items()}
-
-
 async def get_transcript(request: web.Request) -> web.StreamResponse:
     """Handler. Raises BAD_REQUEST, NOT_FOUND, and CONFLICT before the job has ended."""
     context = context_of(request)
     job = await context.service.get(job_id_of(request))
-    wanted = _wanted(request)
+    wanted = read_query(request.query, Wanted)
     if wanted.input >= len(job.inputs):
         message = f"the job has {len(job.inputs)} input(s), counted from 0"
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="input")
@@ -68,19 +65,6 @@ async def _send(
     if isinstance(found, Path):
         return await send_file(request, context.data, StoredFile(found, name, sha256_of(found), kind))
     return content_answer(request, found, name, kind)
-
-
-def _wanted(request: web.Request) -> Wanted:
-    if len(request.query) != len(set(request.query)):
-        raise BtworkerError(ErrorCode.BAD_REQUEST, "each parameter may be given once")
-    try:
-        return Wanted.model_validate({name: value for name, value in request.query.items() if value.strip()})
-    except ValidationError as error:
-        name = first_mistake(error)[0][0]
-        if name not in NAMES:
-            message = f"there is no such parameter; there are {', '.join(NAMES)}"
-            raise BtworkerError(ErrorCode.BAD_REQUEST, message) from None
-        raise BtworkerError(ErrorCode.BAD_REQUEST, f"{name} must be {NAMES[name]}", param=name) from None
 
 
 def _found(folder: JobFolder, wanted: Wanted, stem: str, changes: list[Change]) -> Path | bytes:
