@@ -24,7 +24,8 @@ class ServerSettings(BaseSettings):
     model_config = FROM_ENVIRONMENT
 
     token: SecretStr | None = Field(None, validation_alias=env("WORKER_TOKEN"))
-    """The bearer token that clients send. Required (or WORKER_TOKEN_FILE): an open transcription box is never meant."""
+    """The operator's bearer token, which may do everything; others get keys (docs/keys.md). Required (or
+    WORKER_TOKEN_FILE): an open transcription box is never meant."""
     token_file: Path | None = Field(None, validation_alias=env("WORKER_TOKEN_FILE"))
     """A file with one token a line, for rotation; the first is the one sent to controllers."""
     host: str = Field("127.0.0.1", validation_alias=env("WORKER_HOST"))
