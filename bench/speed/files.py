@@ -27,7 +27,7 @@ from bench.speed.recordings import Recording, decoded
 from btworker.cli.wer import word_errors
 from btworker.engine.asr import mel as spectrogram
 from btworker.engine.asr import word_times
-from btworker.engine.asr.decoding import finishing
+from btworker.engine.asr.decoding import alignment, finishing
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
@@ -228,7 +228,8 @@ STAGES = (
     ("cross-KV and prefill", Network, "cross_keys_values"),
     ("cross-KV and prefill", Network, "read"),
     ("steps", Lane, "step"),
-    ("word times", finishing, "align"),
+    ("word times", finishing, "attend"),
+    ("word times", alignment.Attention, "alignment"),
     ("word times", word_times, "_with_words"),
 )
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 
+from btworker.engine.asr.decoding import alignment, finishing
 from btworker.engine.asr.decoding import decoder as decoding
-from btworker.engine.asr.decoding import finishing
 from btworker.engine.asr.decoding.alignment import keep_compiled
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.graphs import WINDOWS, Recording, bucket, buckets
@@ -43,7 +43,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(decoding.STEPS_PER_ROUND, "cpu", decoding.STEPS_PER_ROUND["cuda"])
     monkeypatch.setitem(decoding.ENCODE_BATCH, "cpu", decoding.ENCODE_BATCH["cuda"])
     monkeypatch.setattr("btworker.engine.asr.decoding.graphs.REACH", 32)
-    for owner, name in ((Decoder, "_round"), (Decoder, "prepare"), (finishing, "align")):
+    for owner, name in ((Decoder, "_round"), (Decoder, "prepare"), (alignment, "attend"), (finishing, "attend")):
         # operations on inference tensors cannot be looked at on their way
         monkeypatch.setattr(owner, name, torch.no_grad()(getattr(owner, name).__wrapped__))
 
@@ -216,14 +216,14 @@ def _words(decoded: Decoded) -> tuple[int, ...]:
 def test_words_are_aligned_few_windows_at_a_time(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """All windows of a round end together: no pass has more than ALIGN_BATCH, and each window has its own times."""
     counts: list[int] = []
-    align = finishing.align
+    attend = finishing.attend
 
     def counted(network: Any, texts: Any, *others: Any, **named: Any) -> Any:
         counts.append(len(texts))
-        return align(network, texts, *others, **named)
+        return attend(network, texts, *others, **named)
 
     keep_compiled()
-    monkeypatch.setattr(finishing, "align", counted)
+    monkeypatch.setattr(finishing, "attend", counted)
     monkeypatch.setattr(finishing, "ALIGN_BATCH", 4)
     monkeypatch.setitem(decoding.STEPS_PER_ROUND, "cpu", DIMS.n_text_ctx)
     requests = [

@@ -1,6 +1,7 @@
 """What opening the engine builds, and what attempts at jobs work with: one frozen record. Runs in the child."""
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from btworker.engine.stack.gpu_turns import release_cached_memory
 from btworker.engine.stack.surroundings import Surroundings
 from btworker.ffmpeg import find_ffmpeg
 from btworker.specs import WorkerSpec
+
+SWITCH_S = 0.0005
+"""Seconds after which a thread that computes in Python gives way to the one that makes the decoder's rounds. Python's
+own 5 ms are half of what a window takes on a large GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,8 @@ def equip(spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, tell: Te
     `tell` takes what is done for a model, now and when a job asks for another one.
     """
     keep_compiled()
+    if spec.device.kind == "cuda":
+        sys.setswitchinterval(SWITCH_S)
     if spec.settings.threads:
         torch.set_num_threads(spec.settings.threads)
     models: ModelSlot[Model] = ModelSlot(lambda name: _load_model(name, spec, hashes, tell))

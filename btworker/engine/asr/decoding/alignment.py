@@ -6,7 +6,7 @@ warping) are those of whisper.timing.find_alignment.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor
 from whisper import timing
 
+from btworker.engine.asr.decoding.memory import fetch
 from btworker.engine.asr.decoding.network import KeysValues, Network
 
 EXCHANGES = ((0, 5), (0, 3), (1, 6), (2, 4), (0, 1), (3, 5), (2, 6), (2, 3), (3, 6), (4, 5), (1, 4), (1, 3), (3, 4))
@@ -53,23 +54,54 @@ class Alignment:
     text leaves out has little."""
 
 
-@torch.inference_mode()
 def align(network: Network, texts: Sequence[Text], sound: list[KeysValues], *, end: int) -> list[Alignment]:
     """Align texts with the sound of their windows, (2, n, …) a layer. `end` is the token after all words."""
+    return [attention.alignment() for attention in attend(network, texts, sound, end=end)]
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Where each token of a text looks, on its way from the device."""
+
+    text: Text
+    matrix: Tensor
+    """(tokens, frames / 2), float64, on the CPU."""
+    probabilities: Tensor
+    """Of the words, on the CPU."""
+    most: Tensor
+    """See Alignment.attention; on the CPU."""
+    is_there: Callable[[], None]
+    """Waits for all of them."""
+
+    def alignment(self) -> Alignment:
+        """Find the times; may run in any thread, and lets other threads run."""
+        self.is_there()
+        of_token, at = _warp(-self.matrix.numpy())
+        begins = np.diff(of_token, prepend=of_token[0] - 1).astype(bool)
+        starts_s = np.asarray(at[begins] / TOKENS_PER_SECOND, dtype=np.float64)
+        return Alignment(self.text.tokens, starts_s, tuple(self.probabilities.tolist()), self.most.numpy())
+
+
+@torch.inference_mode()
+def attend(network: Network, texts: Sequence[Text], sound: list[KeysValues], *, end: int) -> list[Attention]:
+    """Read the texts beside the sound of their windows, as align(). Waits for nothing on a GPU."""
     rows = [[*text.start, *text.tokens, end] for text in texts]
     longest = max(map(len, rows))
     padded = torch.tensor([row + [end] * (longest - len(row)) for row in rows], device=network.device)
     scores: list[Tensor] = []
     hidden, _ = network.read(padded, sound, scores=scores)
     by_head = torch.cat(scores, dim=1)
-    found = []
+    computed = []
     for index, (text, row) in enumerate(zip(texts, rows, strict=True)):
         skip = len(text.start) - 1
+        words = padded[index, skip + 1 : len(row) - 1]
         weights = by_head[index, :, : len(row), : text.frames // 2].softmax(-1)
-        probabilities = _probabilities(network, hidden[index, skip : len(row) - 2], text.tokens, end)
+        probabilities = _probabilities(network, hidden[index, skip : len(row) - 2], words, end)
         most = weights[:, skip:-1].mean(dim=0).amax(dim=0)
-        found.append(Alignment(text.tokens, _starts(weights, skip=skip), probabilities, most.cpu().numpy()))
-    return found
+        computed += [_matrix(weights)[skip:-1].double(), probabilities, most]
+    fetched, is_there = fetch(computed)
+    parts = zip(texts, fetched[::3], fetched[1::3], fetched[2::3], strict=True)
+    return [Attention(*part, is_there) for part in parts]
 
 
 def keep_compiled() -> None:
@@ -104,17 +136,13 @@ def median_of_seven(x: Tensor) -> Tensor:
     return sorted_by_place[3]
 
 
-def _probabilities(network: Network, hidden: Tensor, tokens: Sequence[int], end: int) -> tuple[float, ...]:
+def _probabilities(network: Network, hidden: Tensor, tokens: Tensor, end: int) -> Tensor:
     """Probability of each word token among all word tokens, after those before it."""
     logits = network.logits(hidden)[:, :end]
-    chosen = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0]
-    return tuple((chosen - logits.logsumexp(-1)).exp().tolist())
+    return (logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)).exp()
 
 
-def _starts(weights: Tensor, *, skip: int) -> npt.NDArray[np.float64]:
-    """Find the seconds at which tokens begin, from the heads' attention; (heads, tokens, frames / 2)."""
+def _matrix(weights: Tensor) -> Tensor:
+    """Compute where each token looks, from the attention of heads; (heads, tokens, n) -> (tokens, n)."""
     deviation, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
-    matrix = median_of_seven((weights - mean) / deviation).mean(dim=0)[skip:-1]
-    of_token, at = _warp(-matrix.double().cpu().numpy())
-    begins = np.diff(of_token, prepend=of_token[0] - 1).astype(bool)
-    return np.asarray(at[begins] / TOKENS_PER_SECOND, dtype=np.float64)
+    return median_of_seven((weights - mean) / deviation).mean(dim=0)

@@ -4,6 +4,7 @@ Its bookkeeping is on the host: one look at the device a step, for the candidate
 openai-whisper looks at each number by itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -112,6 +113,10 @@ class BeamLane(Lane):
     def finished(self, windows: int) -> list[int]:
         """Windows with as many ended texts as beams, or whose beams are as long as they may be."""
         return [window for window in range(windows) if self._is_over(window)]
+
+    def rows_of(self, windows: Sequence[int]) -> list[RowTokens]:
+        """Find the text of each window."""
+        return [self.tokens_of(window) for window in windows]
 
     def tokens_of(self, window: int) -> RowTokens:
         """Find the text with the best mean log-probability: ended ones, and beams where too few have ended."""

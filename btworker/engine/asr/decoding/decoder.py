@@ -1,14 +1,12 @@
 """Continuous batching: windows of any recording are decoded together, and a place that falls free is taken at once by
 the next window that waits.
 
-Whoever waits for a window drives the decoder, one round at a time; when several jobs wait, they take turns, and every
-round serves them all. A round encodes what is needed, fills the lanes, makes steps, and finishes what is done: a text
-that cannot be believed is decoded again at the next temperature, in its place, with the sound that is there.
+driver.py says who makes the rounds; each serves all jobs. A round encodes what is needed, fills the lanes, makes steps,
+and finishes what is done: a text that cannot be believed is decoded again at the next temperature, in its place, with
+the sound that is there.
 """
 
 import math
-import threading
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 
 from btworker.engine.asr.decoding.beam import BeamLane
+from btworker.engine.asr.decoding.driver import Driver, OwnThread, WhoeverWaits
 from btworker.engine.asr.decoding.finishing import Finishing, not_finite
 from btworker.engine.asr.decoding.graphs import Recording
 from btworker.engine.asr.decoding.lane import Lane
@@ -27,7 +26,7 @@ from btworker.engine.asr.decoding.requests import Decoded, Encoded, LanguageRequ
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.asr.decoding.trie import TrieMaker
 from btworker.engine.cooperate.ticket import Ticket
-from btworker.engine.stack.gpu_turns import release_cached_memory
+from btworker.engine.stack.gpu_turns import enter_thread, release_cached_memory
 from btworker.logs import get_logger
 
 log = get_logger()
@@ -35,10 +34,6 @@ STEPS_PER_ROUND = {"cuda": 8, "cpu": 1}
 """Steps before it is asked which texts are done: that waits for a GPU, and costs nothing on a CPU."""
 ENCODE_BATCH = {"cuda": 16, "cpu": 1}
 """Windows to encode in one pass; more gain nothing."""
-TURN_S = 0.05
-"""How long a waiting job leaves the decoder to another one before it looks at its own tickets."""
-IDLE_S = 0.005
-"""Between two looks at tickets of others, when there is nothing to decode."""
 
 
 class Decoder:
@@ -52,21 +47,27 @@ class Decoder:
         batch_size: int,
         vocabulary: Vocabulary | None = None,
         recording: Recording | None = None,
+        own_thread: bool | None = None,
     ) -> None:
         """`vocabulary` is that of a checkpoint with lists of its own; None: the tokenizer's. `recording` says whether
-        steps are recorded; None: where the device can."""
+        steps are recorded; None: where the device can. `own_thread` makes the rounds; None: on a GPU."""
         self._network = network
         self._recording = recording or Recording.on(network.device)
         self._tokenizer = tokenizer
         self._rules = TokenRules(vocabulary or Vocabulary.of(tokenizer), network.dims.n_vocab, network.device)
         self.tries = TrieMaker(tokenizer, banned=self._rules.vocabulary.suppressed, size=network.dims.n_vocab)
         """Makes TextRequest.terms."""
-        self._finishing = Finishing(network, tokenizer)
         self._batch_size = batch_size
-        self._turn = threading.Lock()
         self._language_queue: deque[LanguageEntry] = deque()
         self._text_queue: deque[TextEntry] = deque()
         self._lanes: dict[int, Places] = {}
+        has_thread = network.device.type == "cuda" if own_thread is None else own_thread
+        self._driver: Driver = (
+            OwnThread(self._round, self._is_idle, enter=lambda: enter_thread(network.device))
+            if has_thread
+            else WhoeverWaits(self._round, self._is_idle)
+        )
+        self._finishing = Finishing(network, tokenizer, beside=self._driver.notice if has_thread else None)
 
     @property
     def batch_size(self) -> int:
@@ -103,35 +104,21 @@ class Decoder:
         """Queue a window whose language is to be detected."""
         ticket: Ticket[Encoded] = Ticket()
         self._language_queue.append(LanguageEntry(task, ticket))
+        self._driver.wake()
         return ticket
 
     def submit(self, task: TextRequest) -> Ticket[Decoded]:
         """Queue a window whose text is wanted."""
         ticket: Ticket[Decoded] = Ticket()
         self._text_queue.append(TextEntry(task, ticket))
+        self._driver.wake()
         return ticket
 
     def wait(self, tickets: Sequence[Ticket[Any]], *, at_most_s: float = float("inf")) -> bool:
         """Return True when one of the tickets is done, False after the given time, or after one round that takes
         longer. The tickets may be others' than the decoder's: where it has nothing to do, this waits."""
-        end = time.monotonic() + at_most_s
-        began = False
-        while not any(ticket.done for ticket in tickets):
-            if began and time.monotonic() >= end:
-                return False
-            began = True
-            if self._turn.acquire(timeout=TURN_S):
-                try:
-                    idle = self._is_idle
-                    if not idle and not any(ticket.done for ticket in tickets):
-                        self._round()
-                finally:
-                    self._turn.release()
-                if idle:
-                    time.sleep(IDLE_S)
-        return True
+        return self._driver.wait(tickets, at_most_s=at_most_s)
 
-    @property
     def _is_idle(self) -> bool:
         return not (self._language_queue or self._text_queue or any(places.seated for places in self._lanes.values()))
 

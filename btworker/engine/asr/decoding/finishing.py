@@ -3,37 +3,50 @@ or decoded again at the next temperature where it cannot be believed.
 """
 
 import math
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import torch
 from whisper.utils import compression_ratio
 
-from btworker.engine.asr.decoding.alignment import Alignment, Text, align
+from btworker.engine.asr.decoding.alignment import Alignment, Attention, Text, attend
+from btworker.engine.asr.decoding.lane import RowTokens
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.places import Places, TextEntry
 from btworker.engine.asr.decoding.requests import Decoded
+from btworker.engine.cooperate.ticket import Ticket
 from btworker.errors import BtworkerError, ErrorCode
 
 ALIGN_BATCH = 8
 """Windows to align in one pass: where it is not known which heads follow the sound, one takes 400 MB."""
 
+WARPING_THREADS = 4
+"""Threads that find the times of words: each window takes one of them 2 ms."""
+
 
 class Finishing:
     """The end of the windows of one model."""
 
-    def __init__(self, network: Network, tokenizer: Any) -> None:
+    def __init__(self, network: Network, tokenizer: Any, *, beside: Callable[[], None] | None = None) -> None:
+        """`beside`: times of words are found in threads beside the rounds, which call it when a ticket is done."""
         self._network = network
         self._tokenizer = tokenizer
+        self._beside = beside
+        self._threads = ThreadPoolExecutor(WARPING_THREADS, thread_name_prefix="word-times") if beside else None
 
     def finish(self, places: Places, done: list[int]) -> list[TextEntry]:
         """Answer what is acceptable, or the last try; decode the others again. Return those that go on in another lane,
         the one for samples."""
         entries = dict(places.seated)
+        due = {place for place in places.due_for_loop_check() if _may_be_hopeless(entries[place])}.difference(done)
+        rows = places.rows_of([*done, *due])
         accepted: list[tuple[int, Decoded, Text | None]] = []
         leaving: list[TextEntry] = []
         for place in done:
             entry = entries[place]
-            decoded = self._decoded(entry, places, place)
+            decoded = self._decoded(entry, rows[place])
             if not math.isfinite(decoded.avg_logprob):
                 places.leave(place)
                 entry.ticket.fail(not_finite(self._network.device))
@@ -41,21 +54,14 @@ class Finishing:
                 accepted.append((place, decoded, entry.task.to_align(decoded)))
             else:
                 leaving += _again(entry, places, place)
-        for place in set(places.due_for_loop_check()).difference(done):
-            if self._is_hopeless(entries[place], places, place):
+        for place in due:
+            hopeless = entries[place].task.hopeless
+            if hopeless is not None and hopeless(self._tokenizer.decode(list(rows[place].tokens))):
                 leaving += _again(entries[place], places, place)
         self._answer(places, entries, accepted)
         return leaving
 
-    def _is_hopeless(self, entry: TextEntry, places: Places, place: int) -> bool:
-        """Whether a text loops: it would go on to its limit, and then be decoded again."""
-        hopeless = entry.task.hopeless
-        if hopeless is None or entry.is_last_try:
-            return False
-        return hopeless(self._tokenizer.decode(list(places.tokens_of(place).tokens)))
-
-    def _decoded(self, entry: TextEntry, places: Places, place: int) -> Decoded:
-        row = places.tokens_of(place)
+    def _decoded(self, entry: TextEntry, row: RowTokens) -> Decoded:
         text = self._tokenizer.decode(list(row.tokens)).strip()
         return Decoded(
             tokens=row.tokens,
@@ -71,15 +77,38 @@ class Finishing:
         self, places: Places, entries: dict[int, TextEntry], accepted: list[tuple[int, Decoded, Text | None]]
     ) -> None:
         aligning = [(place, text) for place, _, text in accepted if text is not None]
-        alignments: dict[int, Alignment] = {}
+        attentions: dict[int, Attention] = {}
         for first in range(0, len(aligning), ALIGN_BATCH):
             group = aligning[first : first + ALIGN_BATCH]
             sound = places.sound([place for place, _ in group])
-            found = align(self._network, [text for _, text in group], sound, end=self._tokenizer.eot)
-            alignments.update(zip([place for place, _ in group], found, strict=True))
+            found = attend(self._network, [text for _, text in group], sound, end=self._tokenizer.eot)
+            attentions.update(zip([place for place, _ in group], found, strict=True))
         for place, decoded, _ in accepted:
             places.leave(place)
-            entries[place].ticket.resolve(decoded.aligned(alignments.get(place)))
+            self._resolve(entries[place].ticket, decoded, attentions.get(place))
+
+    def _resolve(self, ticket: Ticket[Decoded], decoded: Decoded, attention: Attention | None) -> None:
+        """Give the answer, with the times of its words: on a GPU as soon as a thread beside the rounds has them."""
+        if attention is None:
+            ticket.resolve(decoded)
+        elif self._threads is None:
+            ticket.resolve(decoded.aligned(attention.alignment()))
+        else:
+            self._threads.submit(attention.alignment).add_done_callback(partial(self._times_are_there, ticket, decoded))
+
+    def _times_are_there(self, ticket: Ticket[Decoded], decoded: Decoded, times: Future[Alignment]) -> None:
+        error = times.exception()
+        if error is None:
+            ticket.resolve(decoded.aligned(times.result()))
+        else:
+            ticket.fail(error)
+        if self._beside is not None:
+            self._beside()
+
+
+def _may_be_hopeless(entry: TextEntry) -> bool:
+    """Whether it is asked if a text loops: it would go on to its limit, and then be decoded again."""
+    return entry.task.hopeless is not None and not entry.is_last_try
 
 
 def _again(entry: TextEntry, places: Places, place: int) -> list[TextEntry]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -240,15 +242,29 @@ class Lane:
         """List those of the first windows that are done; waits for the device."""
         return [window for window, done in enumerate(self.done[:windows].tolist()) if done]
 
-    def tokens_of(self, window: int) -> RowTokens:
-        """Fetch the tokens of the window's row; waits for the device."""
-        row = window * self.beams
-        written = slice(int(self.started[row]), int(self.length[row]))
-        tokens, logprobs = self.tokens[row, written].tolist(), self.logprobs[row, written].tolist()
+    def rows_of(self, windows: Sequence[int]) -> list[RowTokens]:
+        """Fetch the tokens of several windows' rows; waits for the device, once."""
+        if not windows:
+            return []
+        at = torch.tensor(windows, device=self.tokens.device) * self.beams
+        facts = torch.stack((self.started[at].double(), self.length[at].double(), self.sum_logprob[at].double()), 1)
+        packed = torch.cat((facts, self.tokens[at].double(), self.logprobs[at].double()), 1).cpu().numpy()
+        return [self._row(packed[number]) for number in range(len(windows))]
+
+    def _row(self, packed: npt.NDArray[np.float64]) -> RowTokens:
+        """Unpack a row, in which float64 has all numbers as they were."""
+        started, length, sum_logprob = packed[:3]
+        written, size = slice(int(started), int(length)), self.tokens.shape[1]
+        tokens = packed[3 : 3 + size][written].astype(np.int64).tolist()
+        logprobs = packed[3 + size :][written].tolist()
         if tokens and tokens[-1] == self.rules.vocabulary.end:
             tokens.pop()
             logprobs.pop()
-        return RowTokens(tuple(tokens), float(self.sum_logprob[row]), tuple(logprobs))
+        return RowTokens(tuple(tokens), float(sum_logprob), tuple(logprobs))
+
+    def tokens_of(self, window: int) -> RowTokens:
+        """Fetch the tokens of one window's row; waits for the device."""
+        return self.rows_of([window])[0]
 
     def stop(self, window: int) -> None:
         """Decode nothing more of this window."""

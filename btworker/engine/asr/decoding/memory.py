@@ -1,7 +1,9 @@
-"""Memory of tensors that are made for the largest batch, most of which a single window never touches."""
+"""Memory of tensors: those made for the largest batch, most of which a single window never touches, and those that
+come back from a GPU."""
 
 import math
 import mmap
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,3 +17,15 @@ def untouched_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.de
         return torch.zeros(shape, dtype=dtype, device=device)
     pages = mmap.mmap(-1, count * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return torch.frombuffer(pages, dtype=dtype, count=count).view(shape)
+
+
+def fetch(tensors: Sequence[Tensor]) -> tuple[list[Tensor], Callable[[], None]]:
+    """Copy tensors to the CPU without waiting for the device: the copies, and what waits until they are there."""
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return list(tensors), lambda: None
+    copies = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
+    for copy, tensor in zip(copies, tensors, strict=True):
+        copy.copy_(tensor, non_blocking=True)
+    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done.record()  # type: ignore[no-untyped-call]
+    return copies, done.synchronize

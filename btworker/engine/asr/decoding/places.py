@@ -136,9 +136,9 @@ class Places:
         lengths = ((place, self.lane.reach[place] - len(entry.task.start)) for place, entry in self.seated)
         return [place for place, length in lengths if length and length % LOOP_CHECK_TOKENS == 0]
 
-    def tokens_of(self, place: int) -> RowTokens:
-        """Fetch the tokens of the window there."""
-        return self.lane.tokens_of(place)
+    def rows_of(self, places: Sequence[int]) -> dict[int, RowTokens]:
+        """Fetch the tokens of the windows there."""
+        return dict(zip(places, self.lane.rows_of(places), strict=True))
 
     def sound(self, places: Sequence[int]) -> list[KeysValues]:
         """Keys and values of the sound there, (2, n, …) for each layer."""

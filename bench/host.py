@@ -1,0 +1,237 @@
+"""What the host costs a window on a GPU: CPU time of the thread that makes the decoder's rounds, which nothing hides.
+
+    python -W ignore bench/host.py [--windows 256] [--batch 64] [--before COMMIT] [--rounds 2]
+
+Fast mode with word times, as a job of one long recording; passes through the model and steps are stubbed out, so that
+what is left is the host's. Ours and that of an earlier commit in turns, each in a process of its own. kernels_per_step
+counts the operators of a step of large-v3 that launch something, on tensors of a GPU that is none (stack cu130).
+"""
+
+import argparse
+import inspect
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BEFORE = "002eb3c"
+"""The commit before the host's work left the decoder's thread."""
+VIEWS = frozenset(
+    "view _unsafe_view reshape permute transpose slice select unsqueeze squeeze expand t alias detach as_strided split "
+    "unbind _reshape_alias unfold split_with_sizes unsafe_split movedim device".split()
+)
+"""Operators that launch nothing."""
+SENTENCE = (
+    " the quick brown fox jumps over the lazy dog and then it goes on to talk about many other things that nobody asked"
+    " for, because that is what people do. When they are given a microphone and some time, they fill it with words"
+)
+LENGTHS = (76, 12, 103, 88, 61, 140, 45, 83, 97, 24, 118, 70, 79, 52, 131, 37)
+"""Of the texts; 76 in the mean."""
+
+
+def measure(windows: int, batch: int) -> dict[str, float]:  # noqa: PLR0915 - a stub for all that is not measured
+    """Milliseconds of a window in the thread of the rounds, in this process's tree."""
+    import numpy as np
+    import torch
+    from whisper.model import ModelDimensions, Whisper
+    from whisper.tokenizer import get_tokenizer
+
+    from btworker.engine.asr import mel
+    from btworker.engine.asr.decoding import alignment
+    from btworker.engine.asr.decoding import decoder as decoding
+    from btworker.engine.asr.decoding.lane import Lane
+    from btworker.engine.asr.decoding.network import Network
+    from btworker.engine.asr.fast import FastLoop
+    from btworker.engine.asr.journal import Journal
+    from btworker.engine.asr.language import Language
+    from btworker.engine.asr.revision import installed_revision
+    from btworker.engine.asr.timeline import WINDOW_FRAMES, Window
+    from btworker.engine.asr.transcriber import Transcriber, WindowOptions
+    from btworker.engine.cooperate.side_by_side import side_by_side
+    from btworker.jobs import Options
+
+    torch.set_num_threads(1)
+    dims = ModelDimensions(128, 1500, 8, 1, 1, 51866, 448, 8, 1, 1)
+    torch.manual_seed(0)
+    network = Network(Whisper(dims).state_dict(), dims, device=torch.device("cpu"), dtype=torch.float32)
+    network.encode = lambda mels: torch.zeros(len(mels), 1500, 8)
+    network.logits = lambda hidden: torch.zeros(1, 1).expand(len(hidden), dims.n_vocab)
+    alignment.median_of_seven = lambda x: x
+    gives_tensors = hasattr(alignment, "attend")
+    alignment._probabilities = lambda _network, _hidden, tokens, _end: (  # noqa: SLF001 - the device's work
+        torch.full((len(tokens),), 0.9) if gives_tensors else (0.9,) * len(tokens)
+    )
+    mel._power = _converted_only(mel)  # noqa: SLF001 - what the host does of it
+    tokenizer = get_tokenizer(multilingual=True, num_languages=100, language="en", task="transcribe")
+    words = tokenizer.encode(SENTENCE)
+    table = torch.tensor([words[place % len(words)] for place in range(500)])
+    decoding.STEPS_PER_ROUND["cpu"], decoding.ENCODE_BATCH["cpu"] = 8, 16
+    rounds: Counter[int] = Counter()
+    spent = [0.0]
+    restart, make_round, counted = Lane.restart, decoding.Decoder._round, [0]  # noqa: SLF001 - as above
+
+    def step(self: Any, count: int, *_: Any, **__: Any) -> None:
+        began = time.thread_time()
+        length, done = self.length[:count], self.done[:count]
+        self.tokens[:count].scatter_(1, length[:, None], table[length][:, None])
+        length += (~done).long()
+        done |= length >= self.limit[:count]
+        spent[0] += time.thread_time() - began
+
+    def begin(self: Any, window: int, start: Any) -> None:
+        restart(self, window, start)
+        self.limit[window] = self.length[window] + LENGTHS[counted[0] % len(LENGTHS)]
+        counted[0] += 1
+
+    driven_s = [0.0]
+
+    def timed(self: Any) -> None:
+        began = time.thread_time()
+        make_round(self)
+        driven_s[0] += time.thread_time() - began
+        rounds[threading.get_ident()] += 1
+
+    Lane._step, Lane.restart, decoding.Decoder._round = step, begin, timed  # noqa: SLF001 - as above
+    own = {"own_thread": True} if "own_thread" in inspect.signature(decoding.Decoder).parameters else {}
+    decoder = decoding.Decoder(network, tokenizer, batch_size=batch, **own)
+    samples = np.random.default_rng(0).integers(-3000, 3000, windows * WINDOW_FRAMES * 160).astype(np.int16)
+    model = SimpleNamespace(
+        decoder=decoder, log_mel=lambda sound, peak=None: mel.LogMel(sound, n_mels=dims.n_mels, peak=peak)
+    )
+    plan = SimpleNamespace(
+        windows=tuple(Window(index * WINDOW_FRAMES, WINDOW_FRAMES) for index in range(windows)),
+        is_whole=True,
+        sound_is_whole=True,
+        waits_for_sound=False,
+        speech_between=lambda low, high: [(low, high)],
+    )
+    options = Options(model="x", temperature=0.0)
+
+    def transcriber(code: str) -> Transcriber:
+        rules = WindowOptions.of(options)
+        return Transcriber(
+            decoder, rules, tokenizer=tokenizer, language=code, revision=installed_revision(), seed="host"
+        )
+
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "windows.jsonl", run="host")
+        journal.resume()
+
+        async def finish(entry: Any) -> None:
+            journal.append(entry)
+
+        loop = FastLoop(model, SimpleNamespace(samples=samples), options, transcriber, plan)
+        began_s = time.thread_time()
+        piece = loop.run([], languages=Language("en"), finish=finish)
+        for _ in side_by_side([lambda: piece], driver=decoder, may_begin=lambda: True):
+            pass
+        mine_s = time.thread_time() - began_s
+    alone = set(rounds) == {threading.get_ident()}
+    total_s = (mine_s if alone else driven_s[0]) - spent[0]
+    return {"ms": 1000 * total_s / windows, "steps_ms": 1000 * spent[0] / windows, "own_thread": float(not alone)}
+
+
+def _converted_only(mel: Any) -> Any:
+    """A spectrogram's work on the host: to read samples as floats."""
+    import torch
+
+    def power(samples: Any, start: int, count: int, *, n_mels: int, device: Any) -> Any:
+        first = start * mel.HOP_LENGTH - mel.N_FFT // 2
+        torch.from_numpy(mel._stretch(samples, first, first + (count - 1) * mel.HOP_LENGTH + mel.N_FFT))  # noqa: SLF001
+        return torch.ones(n_mels, count, device=device)
+
+    return power
+
+
+def kernels_per_step(shape: str, rows: int) -> int:
+    """Operators that launch something in a step of this shape."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from whisper.model import Whisper
+
+    from bench.speed.shapes import SHAPES, tokenizer_of
+    from btworker.engine.asr.decoding.favoured import NO_TERMS
+    from btworker.engine.asr.decoding.graphs import Recording
+    from btworker.engine.asr.decoding.lane import Lane
+    from btworker.engine.asr.decoding.network import Network
+    from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
+
+    class Launches(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+            self.count += function.overloadpacket.__name__ not in VIEWS
+            return function(*arguments, **(named or {}))
+
+    dims, cuda = SHAPES[shape], torch.device("cuda:0")
+    torch.Tensor.to_sparse = lambda self, *_, **__: self  # which a tensor without memory has not
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in Whisper(dims).state_dict().items()}
+    shapes.pop("alignment_heads", None)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        state = {name: torch.empty(shape, device=cuda, dtype=torch.float16) for name, shape in shapes.items()}
+        network = Network(state, dims, device=cuda, dtype=torch.float16)
+        rules = TokenRules(Vocabulary.of(tokenizer_of(dims)), dims.n_vocab, cuda)
+        lane = Lane(network, rules, windows=rows, recording=Recording(None))
+        with Launches() as launches:
+            lane._step(rows, 128, hot=False, widths=NO_TERMS)  # noqa: SLF001 - what a graph records
+    return launches.count
+
+
+def in_process(tree: Path, windows: int, batch: int) -> dict[str, float]:
+    """Measure a tree of the project."""
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).resolve()), "--measure", str(windows), str(batch)]
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    done = subprocess.run(command, env=environment, cwd=tree, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> int:
+    """Both trees in turns, then the count."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--windows", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--before", default=BEFORE, help="the commit to compare with")
+    parser.add_argument("--measure", nargs=2, type=int, metavar=("WINDOWS", "BATCH"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(*options.measure)))
+        return 0
+    found: dict[str, list[float]] = {"now": [], "before": []}
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", options.before], cwd=ROOT, capture_output=True, check=True).stdout
+        subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
+        for number in range(options.rounds):
+            for name, tree in (("before", Path(folder)), ("now", ROOT)):
+                one = in_process(tree, options.windows, options.batch)
+                found[name].append(one["ms"])
+                where = "a thread of its own" if one["own_thread"] else "the job's thread"
+                print(f"  round {number}, {name}: {one['ms']:.2f} ms a window, in {where}", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
+    figures = {
+        "host_ms_per_window": statistics.median(found["now"]),
+        "before_ms_per_window": statistics.median(found["before"]),
+        "kernels_per_step": kernels_per_step("large-v3", options.batch),
+    }
+    print("RESULT " + " ".join(f"{key}={value:.4g}" for key, value in figures.items()), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
