@@ -133,8 +133,10 @@ async def test_what_is_another_keys_is_not_there(server: Running, session: aioht
                 async with session.request(route.method, path_of(route, asked), headers=headers) as response:
                     answers.append((response.status, await response.text()))
         assert {status for status, _ in answers} == {404} and len({text for _, text in answers}) == 1, (route, answers)
-    async with session.get("/v1/jobs", headers=bob) as response:
-        assert (await response.json())["jobs"] == []
+    for path in ("/v1/jobs", "/v1/jobs?q=talk"):
+        for header, jobs in ((bob, []), (alice, [ids["job_id"]])):
+            async with session.get(path, headers=header) as response:
+                assert [job["workerJobId"] for job in (await response.json())["jobs"]] == jobs, path
     async with session.get("/v1/voices", headers=bob) as response:
         assert (await response.json())["voices"] == []
     async with session.get(f"/v1/jobs/{ids['job_id']}", headers=alice) as response:
