@@ -25,11 +25,10 @@ import torch
 from support import ROOT, keep_raw, workplace
 
 from bench.speed.attempts import open_engine, task_of, texts_of
-from bench.speed.contenders import wait_for_all
+from bench.speed.contenders import request_of, wait_for_all
 from bench.speed.recordings import Recording, dialogue_recordings
 from bench.speed.shapes import tokenizer_of
 from btworker.engine.asr.decoding.network import Network
-from btworker.engine.asr.decoding.requests import TextRequest
 from btworker.engine.stack.gpu_turns import release_cached_memory
 from btworker.errors import BtworkerError
 from btworker.jobs import JobId
@@ -120,17 +119,7 @@ class Trials:
             for number in range(3):
                 generator = torch.Generator().manual_seed(number)
                 mels.append(torch.randn(model.network.dims.n_mels, 3000, generator=generator))
-            request = TextRequest(
-                sound=torch.full_like(mels[0], float("nan")),
-                start=tuple(tokenizer.sot_sequence),
-                sot=0,
-                timed=True,
-                temperatures=(0.0,),
-                beams=1,
-                seed="",
-                unacceptable=lambda _: False,
-                to_align=lambda _: None,
-            )
+            request = request_of(tokenizer, torch.full_like(mels[0], float("nan")))
             good = [replace(request, sound=mel) for mel in mels]
 
             def tokens(bad: int) -> list[tuple[int, ...]]:

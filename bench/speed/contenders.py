@@ -88,26 +88,28 @@ class Ours:
             raise torch.cuda.OutOfMemoryError(f"there is memory for {decoder.batch_size} windows at once")
         synchronize(self._network.device)
         start = time.perf_counter()
-        tickets = [decoder.submit(self._request(sound, is_encoded=task.encoded)) for sound in sounds]
+        tickets = [decoder.submit(request_of(self._tokenizer, sound, is_encoded=task.encoded)) for sound in sounds]
         wait_for_all(decoder, tickets)
         synchronize(self._network.device)
         if decoder.batch_size < task.batch:
             raise torch.cuda.OutOfMemoryError(f"there was memory for {decoder.batch_size} windows at once")
         return time.perf_counter() - start, [list(ticket.answer.tokens) for ticket in tickets]
 
-    def _request(self, sound: Tensor, *, is_encoded: bool) -> TextRequest:
-        return TextRequest(
-            sound=sound,
-            is_encoded=is_encoded,
-            start=tuple(self._tokenizer.sot_sequence),
-            sot=0,
-            timed=True,
-            temperatures=(0.0,),
-            beams=1,
-            seed="",
-            unacceptable=lambda _: False,
-            to_align=lambda _: None,
-        )
+
+def request_of(tokenizer: Any, sound: Tensor, *, is_encoded: bool = False) -> TextRequest:
+    """A window as a job asks for it, without fallback and word times."""
+    return TextRequest(
+        sound=sound,
+        is_encoded=is_encoded,
+        start=tuple(tokenizer.sot_sequence),
+        sot=0,
+        timed=True,
+        temperatures=(0.0,),
+        beams=1,
+        seed="",
+        unacceptable=lambda _: False,
+        to_align=lambda _: None,
+    )
 
 
 def wait_for_all(decoder: Decoder, tickets: Sequence[Ticket[Decoded]]) -> None:

@@ -10,13 +10,14 @@ import math
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from btworker.engine.asr.decoding.beam import BeamLane
-from btworker.engine.asr.decoding.driver import Driver, OwnThread, WhoeverWaits
+from btworker.engine.asr.decoding.driver import Driver, OwnThread, Rounds, WhoeverWaits
 from btworker.engine.asr.decoding.finishing import Finishing, not_finite
 from btworker.engine.asr.decoding.graphs import Recording
 from btworker.engine.asr.decoding.lane import Lane
@@ -62,10 +63,9 @@ class Decoder:
         self._text_queue: deque[TextEntry] = deque()
         self._lanes: dict[int, Places] = {}
         has_thread = network.device.type == "cuda" if own_thread is None else own_thread
+        rounds = Rounds(self._round, self._is_idle)
         self._driver: Driver = (
-            OwnThread(self._round, self._is_idle, enter=lambda: enter_thread(network.device))
-            if has_thread
-            else WhoeverWaits(self._round, self._is_idle)
+            OwnThread(rounds, enter=partial(enter_thread, network.device)) if has_thread else WhoeverWaits(rounds)
         )
         self._finishing = Finishing(network, tokenizer, beside=self._driver.notice if has_thread else None)
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+from weakref import WeakMethod
 
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.errors import BtworkerError, ErrorCode
@@ -16,7 +17,28 @@ TURN_S = 0.05
 IDLE_S = 0.005
 """Between two looks at tickets of others, of which nobody tells the decoder."""
 END_S = 1.0
-"""Seconds without a window after which the thread ends: it would keep a model that nobody needs any more."""
+"""Seconds without a window after which the thread ends."""
+
+
+class Rounds:
+    """The rounds of a decoder, which is not kept alive by who makes them: its model may have to make room."""
+
+    def __init__(self, make: Callable[[], None], is_idle: Callable[[], bool]) -> None:
+        """Take two methods of the decoder."""
+        self._make = WeakMethod(make)
+        self._is_idle = WeakMethod(is_idle)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to decode, now or ever."""
+        is_idle = self._is_idle()
+        return is_idle is None or is_idle()
+
+    def make(self) -> None:
+        """Make one."""
+        make = self._make()
+        if make is not None:
+            make()
 
 
 class Driver(Protocol):
@@ -35,9 +57,8 @@ class Driver(Protocol):
 class WhoeverWaits:
     """Who waits for a ticket makes a round; when several jobs wait, they take turns, and every round serves all."""
 
-    def __init__(self, make_round: Callable[[], None], is_idle: Callable[[], bool]) -> None:
-        self._round = make_round
-        self._is_idle = is_idle
+    def __init__(self, rounds: Rounds) -> None:
+        self._rounds = rounds
         self._turn = threading.Lock()
 
     def wake(self) -> None:
@@ -56,9 +77,9 @@ class WhoeverWaits:
             began = True
             if self._turn.acquire(timeout=TURN_S):
                 try:
-                    idle = self._is_idle()
+                    idle = self._rounds.is_idle
                     if not idle and not any(ticket.done for ticket in tickets):
-                        self._round()
+                        self._rounds.make()
                 finally:
                     self._turn.release()
                 if idle:
@@ -69,12 +90,9 @@ class WhoeverWaits:
 class OwnThread:
     """Rounds are made by a thread that begins with a window, and ends when none has come for long."""
 
-    def __init__(
-        self, make_round: Callable[[], None], is_idle: Callable[[], bool], *, enter: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, rounds: Rounds, *, enter: Callable[[], None] = lambda: None) -> None:
         """`enter` is called in the thread at its beginning."""
-        self._round = make_round
-        self._is_idle = is_idle
+        self._rounds = rounds
         self._enter = enter
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -112,13 +130,13 @@ class OwnThread:
     def _work(self) -> None:
         self._enter()
         while self._has_work():
-            self._round()
+            self._rounds.make()
             self.notice()
 
     def _has_work(self) -> bool:
         """Wait for a window; False where none comes, and the thread is none any more."""
         with self._changed:
-            came = self._changed.wait_for(lambda: not self._is_idle(), timeout=END_S)
+            came = self._changed.wait_for(lambda: not self._rounds.is_idle, timeout=END_S)
             if not came:
                 self._thread = None
             return came
