@@ -54,6 +54,8 @@ LANES = (
     ),
     # Workers hold torch, models and what whisper's tests need: about 2 GB each
     Lane("speech", SPEECH, "speech and not serial", min(CORES, 8), "loadfile"),
+    # One worker with the model and one browser for all of them
+    Lane("page", ("tests/page",), "not serial"),
     Lane("one at a time", ("tests",), "serial"),
 )
 QUICK = LANES[:1]

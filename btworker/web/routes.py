@@ -37,6 +37,7 @@ from btworker.web.contract.operation import Operation
 from btworker.web.jobs import corrections, events, renditions, transcripts, uploads
 from btworker.web.jobs import handlers as jobs
 from btworker.web.openai import handlers as openai
+from btworker.web.page import handlers as page
 from btworker.web.system import docs
 from btworker.web.system import handlers as system
 from btworker.web.tus import handlers as tus
@@ -56,7 +57,8 @@ class Route:
 
 _INPUT = "/v1/jobs/{job_id}/inputs/{index}"
 ROUTES = (
-    Route("GET", "/", docs.welcome, about_system.WELCOME, OPEN),
+    Route("GET", "/", page.page, about_system.WELCOME, OPEN),
+    Route("GET", "/page/{name}", page.asset, about_system.PAGE_ASSET, OPEN),
     Route("GET", "/openapi.json", docs.document, about_system.DOCUMENT, OPEN),
     Route("GET", "/docs", docs.page, about_system.PAGE, OPEN),
     Route("GET", "/docs/{name}", docs.asset, about_system.ASSET, OPEN),

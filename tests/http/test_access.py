@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from btworker.web.app import build_app
 from tests.http.server import AUTH, TOKEN, Running, request_head
 
-OPEN = {"/", "/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/docs/{name}"}
+FILES = {"/docs/{name}": "/docs/start.js", "/page/{name}": "/page/main.js"}
+OPEN = {"/", "/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", *FILES}
 
 
 async def test_every_route_outside_the_open_list_wants_a_token(server: Running) -> None:
@@ -35,7 +36,7 @@ async def test_every_route_outside_the_open_list_wants_a_token(server: Running) 
 
 async def test_the_open_routes_are_open_and_no_others(server: Running) -> None:
     async with aiohttp.ClientSession(server.url) as session:
-        for path in sorted(path.replace("{name}", "start.js") for path in OPEN):
+        for path in sorted(FILES.get(path, path) for path in OPEN):
             async with session.get(path) as response:
                 assert response.status == 200, path
             async with session.post(path) as response:

@@ -19,6 +19,7 @@ import locks
 import python_version
 import setup_cause
 import setup_env
+from btworker.web.page.handlers import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK_NAMES = ("cu121", "cu130", "dev", "bench", "uv", "audit")
@@ -187,6 +188,7 @@ def test_a_wheel_carries_the_demo_and_nothing_but_the_package(tmp_path: Path) ->
     code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "btworker").rglob("*.py")}
     data = {path.relative_to(ROOT).as_posix() for path in (ROOT / "btworker" / "demo").rglob("*") if path.is_file()}
     page = {"btworker/web/system/start.js"}
+    page |= {f"btworker/web/page/{path.parent.name}/{path.name}" for path in FILES.values()}
     assert code | page | {name for name in data if "__pycache__" not in name} <= names
     assert {name.partition("/")[0] for name in names} == {"btworker", f"btworker-{btworker.__version__}.dist-info"}
 

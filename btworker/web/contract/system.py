@@ -4,6 +4,7 @@ from btworker.errors import ErrorCode
 from btworker.metrics import CONTENT_TYPE
 from btworker.web.contract.files import STATIC_CONDITIONS, static_answers
 from btworker.web.contract.operation import BINARY, JSON, TEXT, Answer, Header, Operation, json_of
+from btworker.web.page.handlers import FILES, content_type
 from btworker.web.system.docs import ASSETS
 from btworker.web.system.shapes import HealthWire, LiveWire, NotReady, PingWire, PreflightWire, ReadyWire
 
@@ -51,7 +52,22 @@ DOCUMENT = Operation(
     headers=STATIC_CONDITIONS,
 )
 PAGE = Operation("docs", TAG, "A page to try the API", {200: Answer("Swagger UI", {"text/html": TEXT})})
-WELCOME = Operation("welcome", TAG, "What this is, for a browser", {200: Answer("a page", {"text/html": TEXT})})
+WELCOME = Operation(
+    "page",
+    TAG,
+    "The page to work in, where Accept names text/html; else what this is",
+    static_answers("a page", {"text/html": TEXT}),
+    headers=STATIC_CONDITIONS,
+)
+PAGE_ASSET = Operation(
+    "pageAsset",
+    TAG,
+    "A file of that page",
+    static_answers("the file", {content_type(name): BINARY for name in FILES}),
+    (ErrorCode.NOT_FOUND,),
+    headers=STATIC_CONDITIONS,
+    path={"name": {"enum": list(FILES)}},
+)
 ASSET = Operation(
     "docsAsset",
     TAG,

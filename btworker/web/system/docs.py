@@ -42,7 +42,7 @@ PAGE = """\
 </body>
 </html>
 """
-WELCOME = """\
+ABOUT = """\
 <!doctype html>
 <html lang="en">
 <head>
@@ -83,11 +83,6 @@ async def document(request: web.Request) -> web.StreamResponse:
 async def page(_request: web.Request) -> web.StreamResponse:
     """GET /docs"""
     return _html(PAGE)
-
-
-async def welcome(_request: web.Request) -> web.StreamResponse:
-    """GET /: what a browser finds that was given the worker's address."""
-    return _html(WELCOME)
 
 
 def _html(text: str) -> web.Response:

@@ -4,8 +4,10 @@ They are sent in pieces of the one copy: a client that does not read costs one b
 """
 
 import gzip
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from types import MappingProxyType
 
 from aiohttp import hdrs, web
 
@@ -29,11 +31,13 @@ class Static:
         return cls(plain, gzip.compress(plain, mtime=0), content_type, sha256(plain).hexdigest())
 
 
-async def send_static(request: web.Request, static: Static) -> web.StreamResponse:
-    """The text, compressed where the client takes that; 304 where it has it already."""
+async def send_static(
+    request: web.Request, static: Static, more: Mapping[str, str] = MappingProxyType({})
+) -> web.StreamResponse:
+    """The text, compressed where the client takes that; 304 where it has it already. `more`: headers."""
     is_packed = _takes_gzip(request)
     etag = f'"{static.sha256}{"-gzip" if is_packed else ""}"'
-    headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    headers = {"ETag": etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding", **more}
     if etag in (tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")):
         return web.Response(status=304, headers=headers)
     response = web.StreamResponse(headers={"Content-Type": static.content_type, **headers})

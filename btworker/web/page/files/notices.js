@@ -1,0 +1,34 @@
+// Messages at the bottom of the page, which a screen reader reads out. They go by themselves, or with their button.
+
+import { html } from "./html.js";
+import { notices } from "./state.js";
+import { S } from "./strings.js";
+
+const SHOWN_MS = 8000;
+let last = 0;
+
+/** Show a message; `act` is what its button does. Returns a function that takes it away. */
+export function notify(text, { action = "", act = null, ms = SHOWN_MS } = {}) {
+  const id = ++last;
+  const remove = () => (notices.value = notices.value.filter((one) => one.id !== id));
+  const run = () => {
+    remove();
+    act?.();
+  };
+  notices.value = [...notices.value, { id, text, action, run }];
+  setTimeout(remove, ms);
+  return remove;
+}
+
+export function Notices() {
+  return html`
+    <div class="notices" role="status" aria-live="polite">
+      ${notices.value.map(
+        ({ id, text, action, run }) => html`
+          <div class="notice" key=${id}>
+            <span>${text}</span>
+            <button type="button" onClick=${run}>${action || S.close}</button>
+          </div>`,
+      )}
+    </div>`;
+}

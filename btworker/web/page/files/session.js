@@ -1,0 +1,123 @@
+// Which job is shown, and all that is loaded for it: its events while it runs, its transcript and sound once it is done.
+
+import { ask, askJson } from "./api.js";
+import { changes, loadCorrections } from "./corrections.js";
+import { loadPeaks } from "./peaks.js";
+import { batch } from "./signals.js";
+import * as state from "./state.js";
+
+let following = new AbortController();
+export const isLive = (job) => job.status === "queued" || job.status === "running";
+/** Its name for people: that of its first file, and how many more there are. */
+export const titleOf = (job) => job.inputs[0]?.filename ?? job.workerJobId;
+
+/** Show a job; "" shows none. Its id is in the address, so that a reload and the back button find it. */
+export function choose(jobId) {
+  if (location.hash.slice(1) !== jobId) location.hash = jobId;
+  else open(jobId);
+}
+
+/** Follow the address. */
+export function watchAddress() {
+  const look = () => open(location.hash.slice(1));
+  addEventListener("hashchange", look);
+  look();
+  return () => removeEventListener("hashchange", look);
+}
+
+/** Show another file of the same job. */
+export function chooseInput(index) {
+  open(state.chosen.value, index);
+}
+
+export async function open(jobId, index = 0) {
+  following.abort();
+  following = new AbortController();
+  reset(jobId, index);
+  if (!jobId || !state.token.value) return;
+  const { signal } = following;
+  try {
+    const job = await askJson(`v1/jobs/${jobId}`, { signal });
+    if (signal.aborted) return;
+    takeJob(job);
+    if (isLive(job)) await followJob(jobId, signal);
+    else await loadResults(jobId, signal);
+  } catch (error) {
+    if (error.name !== "AbortError" && !signal.aborted) state.trouble.value = error.message;
+  }
+}
+
+function reset(jobId, index) {
+  batch(() => {
+    state.chosen.value = jobId;
+    if (state.job.value?.workerJobId !== jobId) state.job.value = null;
+    state.input.value = index;
+    state.segments.value = [];
+    state.missing.value = [];
+    state.finished.value = false;
+    state.layer.value = { version: 0, names: {}, merges: {}, segments: {} };
+    state.trouble.value = state.sound.value = "";
+    state.peaks.value = null;
+    state.position.value = 0;
+    state.active.value = state.editing.value = -1;
+    changes.value = [];
+  });
+}
+
+async function followJob(jobId, signal) {
+  const { follow } = await import("./events.js");
+  const take = (name, data) => {
+    if (signal.aborted) return;
+    if (name === "segment") takeSegment(data);
+    else if (name === "progress") takeProgress(data);
+    else takeJob(data);
+  };
+  await follow(jobId, take, signal);
+  if (!signal.aborted) await loadResults(jobId, signal);
+}
+
+function takeSegment(segment) {
+  if (segment.inputIndex !== state.input.value) return;
+  const known = state.segments.value;
+  const at = known.findLastIndex((one) => one.start <= segment.start);
+  if (known[at]?.start === segment.start && known[at]?.channel === segment.channel) {
+    state.segments.value = known.with(at, segment);
+  } else state.segments.value = known.toSpliced(at + 1, 0, segment);
+}
+
+function takeProgress({ etaSeconds, ...progress }) {
+  if (state.job.value) takeJob({ ...state.job.value, progress, etaSeconds });
+}
+
+/** A newer state of a job, for the list as well. */
+export function takeJob(job) {
+  batch(() => {
+    if (job.workerJobId === state.chosen.value) state.job.value = job;
+    const same = (one) => one.workerJobId === job.workerJobId;
+    if (state.jobs.value) state.jobs.value = state.jobs.value.map((one) => (same(one) ? job : one));
+  });
+}
+
+async function loadResults(jobId, signal) {
+  const job = state.job.value;
+  if (job.status !== "complete") return;
+  const index = state.input.value;
+  const wanted = `v1/jobs/${jobId}/transcript?format=json&corrected=false&input=${index}`;
+  const [transcript] = await Promise.all([askJson(wanted, { signal }), loadCorrections(jobId)]);
+  if (signal.aborted) return;
+  batch(() => {
+    state.segments.value = transcript.segments;
+    state.missing.value = transcript.missing_speech ?? [];
+    state.finished.value = true;
+  });
+  if (job.inputs[index]?.audioUrl) await loadSound();
+}
+
+/** A ticket for the sound, and the waveform. */
+export async function loadSound() {
+  const [jobId, index] = [state.chosen.value, state.input.value];
+  const ticket = await (await ask(`v1/jobs/${jobId}/inputs/${index}/tickets`, { method: "POST" })).json();
+  if (jobId !== state.chosen.value || index !== state.input.value) return;
+  state.sound.value = ticket.audioUrl;
+  state.peaks.value ??= await loadPeaks(ticket.peaksUrl);
+}

@@ -1,0 +1,160 @@
+"""How the page looks in each of its states, and whether everybody can use it there.
+
+Of each state axe-core finds nothing, in light and dark. With BTWORKER_SCREENSHOTS=1 the pictures of docs/page.md are
+made as well.
+"""
+
+import os
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, expect
+
+from tests.page.stored import long_talk, meeting
+from tests.page.user import WITHIN_MS, User
+from tests.process.server_of import ROOT, Server
+from tests.waiting import until
+
+pytestmark = pytest.mark.timeout(300)
+PICTURES = ROOT / "docs" / "images" / "page"
+KEEPS_PICTURES = os.environ.get("BTWORKER_SCREENSHOTS") == "1"
+COLOURS = 256
+"""In a picture for the documentation."""
+DARK: Any = {"color_scheme": "dark"}
+NARROW: Any = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """axe-core's source."""
+    spec = find_spec("axe_playwright_python")
+    assert spec is not None and spec.origin is not None
+    return (Path(spec.origin).parent / "axe.min.js").read_text()
+
+
+@pytest.fixture(scope="session")
+def board(worker: Server) -> str:
+    """A meeting of four, with doubtful places."""
+    return meeting(worker)
+
+
+def look(user: User, axe: str, name: str) -> None:
+    """Hold a state to axe-core, and keep its picture."""
+    user.page.evaluate(axe)
+    found = user.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    assert [
+        (one["id"], one["help"], [node["html"] for node in one["nodes"]][:3]) for one in found["violations"]
+    ] == [], name
+    if KEEPS_PICTURES and (not name.endswith("-dark") or name == "done-dark"):
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        picture = Image.open(BytesIO(user.page.screenshot())).convert("RGB")
+        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
+
+
+@pytest.mark.parametrize(("scheme", "options"), [("light", {}), ("dark", DARK)])
+def test_a_transcript_with_four_speakers(
+    worker: Server, browser: Browser, board: str, axe: str, scheme: str, options: dict[str, Any]
+) -> None:
+    """Speakers, doubtful places, the gap, the player; then the export, the keys, and a text that is being edited."""
+    with User.at(worker, browser, **options) as user:
+        user.enter()
+        user.page.goto(f"{worker.url}/#{board}")
+        user.finished()
+        expect(user.page.get_by_role("heading", name="To look at (3)")).to_be_visible()
+        expect(user.page.locator(".speakers li")).to_have_count(4)
+        expect(user.page.get_by_text("Speech without text, ")).to_be_visible()
+        user.page.locator("[data-number='1'] .word").nth(7).click()
+        expect(user.page.locator(".word.spoken")).to_have_count(1)
+        user.page.keyboard.press("k")
+        look(user, axe, f"done-{scheme}")
+        user.page.keyboard.press("n")
+        expect(user.page.locator("[data-number='6'].active")).to_be_visible()
+        user.page.keyboard.press("k")
+        look(user, axe, f"doubtful-{scheme}")
+        user.page.keyboard.press("Enter")
+        look(user, axe, f"editing-{scheme}")
+        user.page.keyboard.press("Escape")
+        for key, name in (("e", "export"), ("?", "keys")):
+            user.page.keyboard.press(key)
+            look(user, axe, f"{name}-{scheme}")
+            user.page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize(("scheme", "options"), [("light", {}), ("dark", DARK)])
+def test_the_token_is_asked_for(
+    worker: Server, browser: Browser, axe: str, scheme: str, options: dict[str, Any]
+) -> None:
+    """And what a wrong one looks like."""
+    with User.at(worker, browser, **options) as user:
+        user.enter("wrong")
+        expect(user.page.get_by_role("alert")).not_to_be_empty()
+        look(user, axe, f"token-{scheme}")
+
+
+def test_nothing_yet_and_no_answer(worker: Server, browser: Browser, axe: str) -> None:
+    """An empty worker, and one that does not answer any more."""
+    with User.at(worker, browser) as user:
+        user.page.route("**/v1/jobs?*", lambda route: route.fulfill(json={"jobs": [], "nextCursor": None}))
+        user.enter()
+        expect(user.page.get_by_text("Nothing yet.")).to_be_visible()
+        look(user, axe, "empty")
+        user.page.context.set_offline(True)
+        expect(user.page.get_by_role("alert")).to_contain_text("does not answer", timeout=WITHIN_MS)
+        look(user, axe, "offline")
+
+
+def test_a_recording_on_its_way_and_one_that_failed(user: User, axe: str) -> None:
+    """Sent in part, then running, then refused with a reason."""
+    page = user.page
+    page.route("**/v1/uploads", lambda route: None)
+    user.drop("sent-slowly.flac", speakers="no")
+    expect(page.get_by_text("Sending 0 %")).to_be_visible()
+    look(user, axe, "sending")
+    page.get_by_role("button", name="Stop sending sent-slowly.flac").click()
+    page.unroute("**/v1/uploads")
+    user.worker.upload("no-sound.wav", b"RIFF" + bytes(3000))
+    page.reload()
+    page.get_by_role("navigation").get_by_role("link", name="no-sound.wav").click()
+    expect(page.get_by_text("could not be transcribed")).to_be_visible(timeout=WITHIN_MS)
+    look(user, axe, "failed")
+
+
+def test_on_a_phone(worker: Server, browser: Browser, board: str, axe: str) -> None:
+    """360 pixels: the list, a transcript, the panel; nothing is wider than the window."""
+    with User.at(worker, browser, **NARROW) as user:
+        user.enter()
+        expect(user.page.get_by_role("heading", name="Recordings")).to_be_visible()
+        look(user, axe, "narrow-list")
+        user.page.goto(f"{worker.url}/#{board}")
+        user.finished()
+        look(user, axe, "narrow")
+        user.page.get_by_role("button", name="To look at (3)").click()
+        look(user, axe, "narrow-panel")
+        assert user.page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_eight_hours_scroll_with_a_few_hundred_rows(user: User, worker: Server) -> None:
+    """80,000 words: never more than 500 rows in the document, the end is one jump away, and every row has its place."""
+    job_id = long_talk(worker)
+    user.page.goto(f"{worker.url}/#{job_id}")
+    user.finished()
+    rows, list_ = user.page.locator(".row"), user.page.locator("section.transcript")
+    for place in (0.0, 0.33, 0.71, 1.0):
+        list_.evaluate(f"(list) => (list.scrollTop = list.scrollHeight * {place})")
+        expect(rows.first).to_be_attached()
+        assert 20 <= rows.count() <= 500
+        until(lambda: rows.evaluate_all(_IN_VIEW) > 5, "the window is full of rows", within_s=30)
+    expect(user.page.locator("[data-number='6665']")).to_be_attached()
+    user.page.keyboard.press("ArrowUp")
+    expect(user.page.locator("[data-number='6665'].active")).to_be_in_viewport()
+
+
+_IN_VIEW = """(rows) => {
+  const box = document.querySelector("section.transcript").getBoundingClientRect();
+  const inside = ({ top, bottom }) => bottom > box.top && top < box.bottom;
+  return rows.filter((row) => inside(row.getBoundingClientRect())).length;
+}"""
