@@ -104,7 +104,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 COMPLETE_IN_FISH = "source completion; complete -C $argv[1] | string split -f1 \\t"
 WANTED = [
     ("btworker tr", {"transcribe"}),
-    ("btworker jobs ", {"list", "show", "cancel", "rm", "fetch"}),
+    ("btworker jobs ", {"list", "show", "cancel", "rm", "fetch", "name", "export"}),
     ("btworker jobs list --status ", {"queued", "running", "complete", "failed", "canceled"}),
     ("btworker transcribe --for", {"--formats"}),
     ("btworker transcribe --output-dir tex", {"texts"}),
