@@ -26,7 +26,10 @@ from tests.process.server_of import Server, serving
 WHEEL_PX, WHEELS = 900, 60
 TRACED = ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"]
 SEEKS = (5.0, 60.0, 20.0, 50.0, 1.0)
-_PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+_PAINT = """() => new Promise((painted) => {
+  const look = (list) => list.getEntriesByName("first-contentful-paint").forEach(({ startTime }) => painted(startTime));
+  new PerformanceObserver(look).observe({ type: "paint", buffered: true });
+})"""
 _SEEK = """async (to) => {
   const { audio } = await import("./page/playback.js");
   const began = performance.now();
