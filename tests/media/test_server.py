@@ -213,7 +213,7 @@ def test_what_was_transcribed_is_played_where_it_was_said(worker: Server, ffmpeg
 def test_a_job_is_well_where_nothing_can_be_played(ffmpeg: Path, tmp_path: Path) -> None:
     """An ffmpeg that decodes and does not encode costs a warning, and leaves no half of a file."""
     script = tmp_path / "ffmpeg"
-    script.write_text(f'#!/bin/sh\ncase "$*" in *aac_coder*) exit 1;; *) exec {ffmpeg} "$@";; esac\n')
+    script.write_text(f'#!/bin/sh\ncase "$*" in *aac_coder*) exit 1;; *) exec "{ffmpeg}" "$@";; esac\n')
     script.chmod(0o755)
     with serving(tmp_path, **SETTINGS, PATH=f"{tmp_path}:{os.environ['PATH']}") as server:
         job = server.ended(
