@@ -8,7 +8,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
@@ -16,7 +16,8 @@ from typing import TypeVar
 from btworker.store_file import APPLICATION_ID
 
 T = TypeVar("T")
-Change = Callable[[], object]
+Waiting = list[tuple[Callable[[], object], "asyncio.Future[object]"]]
+"""Changes, and who awaits them."""
 
 
 class GroupCommit:
@@ -27,31 +28,32 @@ class GroupCommit:
         self._db.isolation_level = None  # or a change that went past here would begin a transaction, and end none
         self._executor = executor
         self._lock = threading.Lock()
-        self._waiting: list[Change] = []
-        self._next: asyncio.Future[list[object]]
-        """The outcomes of what waits, in its order, once they are durable."""
+        self._waiting: Waiting = []
 
     async def change(self, function: Callable[..., T], *args: object) -> T:
         """Call `function` in a transaction; durable when this returns. Raises what it raises, and sqlite3.Error for all
-        that waited together when their transaction could not be committed."""
+        that waited together when their transaction could not be committed.
+
+        Who reads the table after the commit goes on after those who awaited it: what they keep in memory is never
+        behind what others read.
+        """
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
         with self._lock:
-            if not self._waiting:
-                self._next = asyncio.get_running_loop().run_in_executor(self._executor, self._commit)
-            place = len(self._waiting)
-            self._waiting.append(partial(function, *args))
-            outcomes = self._next
-        outcome = (await asyncio.shield(outcomes))[place]
-        if isinstance(outcome, sqlite3.Error):
-            raise outcome
-        return outcome  # type: ignore[return-value]
+            self._waiting.append((partial(function, *args), outcome))  # type: ignore[arg-type]
+            if len(self._waiting) == 1:
+                together = self._waiting
+                committed = self._executor.submit(self._commit)
+                committed.add_done_callback(lambda done: loop.call_soon_threadsafe(_settle, together, done))
+        return await outcome
 
     def _commit(self) -> list[object]:
         with self._lock:
             changes, self._waiting = self._waiting, []
         with self._transaction():
-            return [self._outcome(change) for change in changes]
+            return [self._outcome(change) for change, _ in changes]
 
-    def _outcome(self, change: Change) -> object:
+    def _outcome(self, change: Callable[[], object]) -> object:
         """What a change returns, or the error that undid it alone. Raises sqlite3.Error when it undid all of them."""
         self._db.execute("SAVEPOINT change")
         try:
@@ -79,3 +81,16 @@ class GroupCommit:
                 self._db.rollback()
                 self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             raise
+
+
+def _settle(waiting: Waiting, committed: "Future[list[object]]") -> None:
+    """Give everybody who waited their outcome; whoever gave up gets none."""
+    error = committed.exception()
+    outcomes = committed.result() if error is None else [error] * len(waiting)
+    for (_, future), outcome in zip(waiting, outcomes, strict=True):
+        if future.done():
+            continue
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

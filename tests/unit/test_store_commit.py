@@ -120,3 +120,25 @@ async def test_one_key_at_once_makes_one_job(store: Store) -> None:
     answers = await asyncio.gather(*(store.insert(a_job(idempotency_key="k")) for _ in range(8)))
     assert sum(created for _, created in answers) == 1
     assert len({job.id for job, _ in answers}) == 1
+
+
+async def test_who_awaited_a_change_goes_on_before_who_reads_it(table: Table) -> None:
+    """A reader that finds a change in the table finds it in memory as well: it is never told less than before."""
+    in_memory = set[str]()
+
+    async def insert(name: str) -> None:
+        in_memory.add(await table.commits.change(table.insert, name))
+
+    async def read() -> set[str]:
+        sql = "SELECT id FROM jobs"
+        rows = await asyncio.get_running_loop().run_in_executor(table.executor, lambda: list(table.db.execute(sql)))
+        return {row[0] for row in rows} - in_memory
+
+    for number in range(5):
+        inserts = [asyncio.create_task(insert(f"{number} {place}")) for place in range(3)]
+        await asyncio.sleep(0)
+        reader = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        table.executor.submit(int).result(30)  # the loop finds both done, as one that was busy does
+        assert await reader == set()
+        await asyncio.gather(*inserts)
