@@ -40,8 +40,12 @@ def calls_on_files(server: Server, folder: Path) -> list[Call]:
 
 
 def costs_nothing(call: Call) -> bool:
-    """The log, which is the operator's; the mark of an upload on its way, which says nothing once there is a row."""
-    return call.path.endswith(".log") or (call.name == "unlink" and call.path.endswith("/receiving"))
+    """The logs, which are the operator's; the mark of an upload on its way, which says nothing once there is a row."""
+    return (
+        call.path.endswith(".log")
+        or "/audit" in call.path
+        or (call.name == "unlink" and call.path.endswith("/receiving"))
+    )
 
 
 def fails_once(server: Server, folder: Path, call: Call, error: str, *, key: str) -> bool:

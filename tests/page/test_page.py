@@ -104,10 +104,12 @@ def test_text_is_edited_in_place_and_taken_back(user: User, worker: Server, talk
     page = user.page
     user.open("interview.flac")
     row = page.locator("[data-number='0']")
+    row.hover()
     row.get_by_role("button", name="Edit the text at 0:00").click()
     page.keyboard.type(" Never mind.")
     page.keyboard.press("Escape")
     expect(row.locator(".text")).to_have_text("Hello happy teacher.")
+    row.hover()
     row.get_by_role("button", name="Edit the text at 0:00").click()
     field = page.get_by_label("Text of this segment")
     field.fill("Hello, happy pupils.")

@@ -14,7 +14,17 @@ from tests.security.wire import exchange, form, head
 from tests.slices import FULL
 
 HEADERS = 2000 if FULL else 300
-OPEN = {"/", "/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/docs/{name}"}
+OPEN = {
+    "/",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/docs/{name}",
+    "/page/{name}",
+}
 """The written list. Who adds to it means it."""
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
 LEGAL = bytes([9, *range(0x20, 0x7F), *range(0x80, 0x100)])
