@@ -150,6 +150,7 @@ def test_what_people_type_is_text_and_never_html(user: User, worker: Server, tal
         page.keyboard.insert_text(hostile)
         page.keyboard.press("Enter")
         expect(page.locator(".row .name").first).to_have_text(hostile)
+        page.locator("[data-number='1']").hover()
         page.locator("[data-number='1']").get_by_role("button", name=re.compile("^Edit the text")).click()
         page.get_by_label("Text of this segment").fill(hostile)
         page.keyboard.press("Enter")
