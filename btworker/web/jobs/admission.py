@@ -46,13 +46,17 @@ def check_expectation(request: web.Request) -> None:
 def check_content_type(request: web.Request) -> None:
     """multipart/form-data with a boundary and no Content-Encoding. Raises UNSUPPORTED_MEDIA, BAD_MULTIPART."""
     check_encoding(request)
-    raw = request.headers.get(hdrs.CONTENT_TYPE, "")
-    kind = raw.partition(";")[0].strip().lower()
-    if kind != FORM:
+    if media_type_of(request) != FORM:
         raise BtworkerError(
             ErrorCode.UNSUPPORTED_MEDIA, "send the files as multipart/form-data, or a job with URLs as JSON"
         )
-    boundary_of(raw)
+    boundary_of(request.headers[hdrs.CONTENT_TYPE])
+
+
+def media_type_of(request: web.Request) -> str:
+    """The type of the body without its parameters, in lower case; empty where the request does not say. aiohttp's own
+    reads the header as an e-mail's, which takes a tenth of a small upload's time."""
+    return request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
 
 
 def check_encoding(request: web.Request) -> None:

@@ -3,14 +3,20 @@
 import json
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
 from btworker.web.body import Body
 from btworker.web.context import Context, caller_of, context_of
-from btworker.web.jobs.admission import check_encoding, check_expectation, idempotency_key, invite_body
+from btworker.web.jobs.admission import (
+    check_encoding,
+    check_expectation,
+    idempotency_key,
+    invite_body,
+    media_type_of,
+)
 from btworker.web.jobs.controller import dispatch
 from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
@@ -32,7 +38,7 @@ class UploadsForm(BaseModel):
 
 def is_json(request: web.Request) -> bool:
     """Whether the body says that it is JSON."""
-    return request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower() == JSON
+    return media_type_of(request) == JSON
 
 
 async def create(request: web.Request) -> tuple[Job, bool]:

@@ -39,12 +39,10 @@ def kept(folder: Path, transcript: Path, look: Iterable[object], render: Callabl
             os.utime(found)
         return found
     content = render()
-    path = folder / f"{key}.{hashlib.sha256(content).hexdigest()}"
     try:
-        _keep(path, content)
+        return _keep(folder, key, content)
     except OSError:
         return content
-    return path
 
 
 def sha256_of(path: Path) -> str:
@@ -52,14 +50,15 @@ def sha256_of(path: Path) -> str:
     return path.name.partition(".")[2]
 
 
-def _keep(path: Path, content: bytes) -> None:
-    path.parent.mkdir(mode=0o750, exist_ok=True)
-    part = path.with_name(f"part.{secrets.token_hex(8)}")
+def _keep(folder: Path, key: str, content: bytes) -> Path:
+    folder.mkdir(mode=0o750, exist_ok=True)
+    part = folder / f"part.{secrets.token_hex(8)}"
     try:
-        write_durably(part, content)
+        path = folder / f"{key}.{write_durably(part, content)}"
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    by_use = sorted(path.parent.iterdir(), key=os.path.getmtime)
+    by_use = sorted(folder.iterdir(), key=os.path.getmtime)
     for old in by_use[:-MOST_KEPT]:
         old.unlink(missing_ok=True)
+    return path
