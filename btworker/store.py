@@ -72,7 +72,7 @@ class Store:
         self._executor.shutdown(wait=False)
 
     async def insert(self, job: Job) -> tuple[Job, bool]:
-        """Store a new job. With an idempotency key that a live or complete job of its owner has: that job and False.
+        """Store a new job and the names that it is found by. With an idempotency key that a live or complete job of its owner has: that job and False.
 
         A failed or canceled job gives its key up to the new one.
         """
@@ -214,7 +214,8 @@ class Store:
         values = (job.id, job.status.value, job.attempt, job.created_at, key, job.owner, job_to_json(job))
         sql = """INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, owner, body, input_bytes)
                  VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-        self._db.execute(sql, (*values, sum(item.size_bytes for item in job.inputs)))
+        seq = self._db.execute(sql, (*values, sum(item.size_bytes for item in job.inputs))).lastrowid
+        store_text.index(self._db, [Indexed(seq or 0, store_text.names_of(job), "", is_final=False)])
         return job, True
 
     def _transition(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:

@@ -36,6 +36,11 @@ def matching(words: Sequence[str]) -> str:
     return " ".join('"{}" *'.format(word.replace('"', '""')) for word in words)
 
 
+def names_of(job: Job) -> str:
+    """The names of a job's inputs, as they are searched."""
+    return "\n".join(item.filename for item in job.inputs)
+
+
 def to_index(db: sqlite3.Connection, limit: int) -> list[tuple[int, Job]]:
     """Jobs whose words are not all there, with their seq, oldest first."""
     which = "indexed = 0 OR (indexed = 1 AND finished_at IS NOT NULL)"

@@ -1,6 +1,7 @@
 """What jobs are found by: the names of their inputs, their text, and what people corrected. Parent.
 
-    a job is stored, or ends --> SearchIndex.run --> store: its words, a moment later, beside all other work
+    a job is stored --> store: the names of its inputs, with its row
+    it ends         --> SearchIndex.run --> store: all its words, a moment later, beside all other work
 
 A job whose words are not there yet is one that the store lists, so that a crash, or a table of an earlier release,
 costs no word.
@@ -16,7 +17,7 @@ from btworker.logs import get_logger
 from btworker.outputs import read_text
 from btworker.storage import DataFolder
 from btworker.store import Store, is_disk_trouble
-from btworker.store_text import Indexed
+from btworker.store_text import Indexed, names_of
 
 log = get_logger()
 Words = tuple[str, ...]
@@ -46,7 +47,7 @@ class SearchIndex:
         self._changed = asyncio.Event()
 
     def wake(self) -> None:
-        """A job was stored, or has ended."""
+        """A job has ended."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -72,9 +73,8 @@ class SearchIndex:
 
     def _words_of(self, seq: int, job: Job) -> Indexed:
         """Blocking."""
-        names = "\n".join(item.filename for item in job.inputs)
         texts = []
         if self._has_text and job.status.finished and job.outputs:
             folder = self._data.folder(job.id)
             texts = [read_text(folder.transcript(index)) for index in range(len(job.inputs))]
-        return Indexed(seq, names, "\n".join(texts), is_final=job.status.finished)
+        return Indexed(seq, names_of(job), "\n".join(texts), is_final=job.status.finished)

@@ -25,13 +25,19 @@ CASES = [(error, way) for error in ("EIO", "ENOSPC") for way in WAYS]
 
 
 def calls_on_files(server: Server, folder: Path) -> list[Call]:
-    """The calls of one upload that touch a file of the worker, in their order."""
+    """The calls of one upload that touch a file of the worker, in their order.
+
+    One upload goes before: what is made once, as the folder of the audit log, is not made again.
+    """
+    assert post(server, ONE_FILE)[0] == 201
+    until(lambda: any((folder / "data" / "audit").iterdir()))
     with recorded(server.process.pid) as recording:
         status, _ = post(server, ONE_FILE)
         assert status == 201
     answered = next(call.began for call in recording.calls if "HTTP/1.1 201" in call.text)
     mine = [call for call in recording.calls if str(folder) in call.path and call.began < answered]
     mine = [call for call in mine if "ENOENT" not in call.text]
+    assert sum(call.name == "fdatasync" for call in mine) == 1  # one commit of the table
     if FULL:
         return mine
     last = {call.name: call for call in mine}
