@@ -72,9 +72,10 @@ class Store:
         self._executor.shutdown(wait=False)
 
     async def insert(self, job: Job) -> tuple[Job, bool]:
-        """Store a new job and the names that it is found by. With an idempotency key that a live or complete job of its owner has: that job and False.
+        """Store a new job, and the names that it is found by.
 
-        A failed or canceled job gives its key up to the new one.
+        With an idempotency key that a live or complete job of its owner has: that job and False. A failed or canceled job
+        gives its key up to the new one.
         """
         return await self._commits.change(self._insert, job)
 
