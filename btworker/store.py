@@ -74,8 +74,8 @@ class Store:
     async def insert(self, job: Job) -> tuple[Job, bool]:
         """Store a new job, and the names that it is found by.
 
-        With an idempotency key that a live or complete job of its owner has: that job and False. A failed or canceled job
-        gives its key up to the new one.
+        With an idempotency key that a live or complete job of its owner has: that job and False. A failed or canceled
+        job gives its key up to the new one.
         """
         return await self._commits.change(self._insert, job)
 
