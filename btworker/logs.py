@@ -158,6 +158,8 @@ def _plain(_logger: Any, _name: str, event: Event) -> Event:
 
 
 def _value(value: Any, key: str = "") -> Any:
+    if isinstance(value, str):  # nearly always: asked first, since Mapping takes ten times as long to say no
+        return _cut(value, MAX_TRACEBACK_CHARS if key == "exception" else MAX_VALUE_CHARS)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
@@ -166,8 +168,7 @@ def _value(value: Any, key: str = "") -> Any:
         return {str(name)[:MAX_VALUE_CHARS]: _value(item) for name, item in list(value.items())[:MAX_ITEMS]}
     if isinstance(value, list | tuple | set | frozenset):
         return [_value(item) for item in list(value)[:MAX_ITEMS]]
-    text = value if isinstance(value, str) else repr(value)
-    return _cut(text, MAX_TRACEBACK_CHARS if key == "exception" else MAX_VALUE_CHARS)
+    return _cut(repr(value), MAX_VALUE_CHARS)
 
 
 def _cut(text: str, most: int) -> str:

@@ -55,11 +55,14 @@ class Outlooks:
         position = self._table.waiting.position(job.id)
         unknown = math.inf, math.inf
         starts, ends = unknown if position is None else self._times().get(job.id, unknown)
-        return Outlook(position, self.waiting_for(job), _known(starts), _known(ends))
+        return Outlook(position, self._waiting_for(job, position), _known(starts), _known(ends))
 
     def waiting_for(self, job: Job) -> str:
         """What a job waits for; empty where it does not wait."""
-        return awaited(job, self._pool.workers()) or _turn(job, self._table.waiting.position(job.id))
+        return self._waiting_for(job, self._table.waiting.position(job.id))
+
+    def _waiting_for(self, job: Job, position: int | None) -> str:
+        return awaited(job, self._pool.workers()) or _turn(job, position)
 
     def _times(self) -> dict[JobId, tuple[float, float]]:
         now, line = time.monotonic(), self._table.waiting

@@ -8,6 +8,7 @@ by model, mode and device: some for any job, and some for each second of its aud
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from btworker.jobs import Input, Job, JobStatus, Options
@@ -35,13 +36,37 @@ class _Sample:
     y: float
 
 
+class _Samples:
+    """The last samples of one kind. What follows from them is kept: it is asked for each job of the line."""
+
+    def __init__(self, most: int = KEPT) -> None:
+        self._last: deque[_Sample] = deque(maxlen=most)
+
+    def add(self, sample: _Sample) -> None:
+        """Take one in; the oldest goes."""
+        self._last.append(sample)
+        for kept in ("line", "ratio"):
+            self.__dict__.pop(kept, None)
+
+    @cached_property
+    def line(self) -> tuple[float, float] | None:
+        """See _line."""
+        return _line(self._last)
+
+    @cached_property
+    def ratio(self) -> float | None:
+        """How much `y` there is to an `x`; None without samples."""
+        size = sum(one.x for one in self._last)
+        return sum(one.y for one in self._last) / size if size else None
+
+
 class Pace:
     """What was learned so far."""
 
     def __init__(self) -> None:
-        self._work: dict[tuple[Work, str], deque[_Sample]] = {}
-        self._audio: dict[str, deque[_Sample]] = {}
-        self._files: deque[_Sample] = deque(maxlen=MOST_KINDS)
+        self._work: dict[tuple[Work, str], _Samples] = {}
+        self._audio: dict[str, _Samples] = {}
+        self._files = _Samples(MOST_KINDS)
         """The last files of any kind."""
 
     def learn(self, job: Job) -> None:
@@ -55,14 +80,15 @@ class Pace:
             if item.duration_s and item.size_bytes:
                 sample = _Sample(float(item.size_bytes), item.duration_s)
                 _add(self._audio, _ending(item), sample)
-                self._files.append(sample)
+                self._files.add(sample)
 
     def work_s(self, job: Job, devices: Collection[str]) -> float | None:
         """Estimate the seconds of work that a job is, the mean over these devices; None where none like it was done."""
         audio_s = [self._audio_s(item) for item in job.inputs]
         known = [_wanted_s(job.options, seconds) for seconds in audio_s if seconds is not None]
         kind = _work_of(job.options)
-        lines = [line for device in devices if (line := _line(self._work.get((kind, device), ()))) is not None]
+        learned = (self._work.get((kind, device)) for device in devices)
+        lines = [one.line for one in learned if one is not None and one.line is not None]
         if not lines or len(known) < len(audio_s):
             return None
         return sum(start_s + slope * sum(known) for start_s, slope in lines) / len(lines)
@@ -78,9 +104,8 @@ class Pace:
         """Estimate a file's length: by files of its kind, else by all files."""
         if item.duration_s is not None:
             return item.duration_s
-        samples = self._audio.get(_ending(item)) or self._files
-        size = sum(one.x for one in samples)
-        return item.size_bytes * sum(one.y for one in samples) / size if size else None
+        ratio = self._audio.get(_ending(item), self._files).ratio
+        return None if ratio is None else item.size_bytes * ratio
 
 
 def _work_of(options: Options) -> Work:
@@ -97,10 +122,10 @@ def _ending(item: Input) -> str:
     return item.filename.rpartition(".")[2].lower()[:16]
 
 
-def _add(kinds: dict[Kind, deque[_Sample]], kind: Kind, sample: _Sample) -> None:
+def _add(kinds: dict[Kind, _Samples], kind: Kind, sample: _Sample) -> None:
     if kind not in kinds and len(kinds) >= MOST_KINDS:
         del kinds[next(iter(kinds))]
-    kinds.setdefault(kind, deque(maxlen=KEPT)).append(sample)
+    kinds.setdefault(kind, _Samples()).add(sample)
 
 
 def _line(samples: Iterable[_Sample]) -> tuple[float, float] | None:

@@ -23,6 +23,9 @@ log = get_logger()
 Words = tuple[str, ...]
 BATCH = 20
 """Jobs whose words are stored in one transaction."""
+GATHER_S = 0.25
+"""Seconds from a change to the look at the table: jobs that change together cost one, and those that end together one
+transaction."""
 RETRY_S = 5.0
 MAX_QUERY_CHARS = 200
 
@@ -47,7 +50,7 @@ class SearchIndex:
         self._changed = asyncio.Event()
 
     def wake(self) -> None:
-        """A job has ended."""
+        """A job has changed, and may have ended."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -57,6 +60,7 @@ class SearchIndex:
                 while await self._index_some():
                     pass
                 await self._changed.wait()
+                await asyncio.sleep(GATHER_S)
                 self._changed.clear()
             except sqlite3.OperationalError as error:
                 if not is_disk_trouble(error):

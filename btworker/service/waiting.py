@@ -133,8 +133,12 @@ class WaitingJobs:
         if found is None:
             return None
         owner, place, _ = found
-        turn = self._all_turns(owner)[bisect_left(self._lines[owner].places, place)]
-        return sum(bisect_left(self._all_turns(other), turn) for other in self._lines)
+        in_line = bisect_left(self._lines[owner].places, place)
+        others = [other for other in self._lines if other != owner]
+        if not others:
+            return in_line
+        turn = self._all_turns(owner)[in_line]
+        return in_line + sum(bisect_left(self._all_turns(other), turn) for other in others)
 
     def _expect(self, owner: str, seconds: float) -> None:
         self._coming_s[owner] = self._coming_s.get(owner, 0.0) + seconds

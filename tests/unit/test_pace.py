@@ -13,6 +13,7 @@ from btworker.pool import Phase, WorkerState
 from btworker.service.outlook import free_slots, left_s, play
 from btworker.service.pace import KEPT, MOST_KINDS, Pace
 from btworker.specs import Device
+from tests.calls import calls_of
 from tests.slices import FULL, seed_of
 
 QUEUES = 2000 if FULL else 100
@@ -147,3 +148,16 @@ def test_slots_of_workers_that_load() -> None:
     """Those of a loaded child are free now, those of one that loads once it has, or nobody knows when."""
     states = (replace(WORKER, slots=2), replace(WORKER, loads_in_s=7.0), replace(WORKER, loads_in_s=None))
     assert free_slots(states, {}, Pace(), 0.0) == [0.0, 0.0, 7.0, math.inf]
+
+
+def test_the_next_estimate_costs_no_look_at_what_was_learned() -> None:
+    """Thousands of waiting jobs are played through in the event loop: of 64 samples no more is called than of one."""
+    costs = []
+    for samples in (1, KEPT):
+        world, pace = World(3), Pace()
+        for _ in range(samples):
+            pace.learn(world.job()[1])
+        waiting = replace(world.job()[0], inputs=(Input("0", "a.wav", "a", 1000, "0" * 64),))
+        pace.work_s(waiting, {GPU})
+        costs.append(calls_of(lambda pace=pace, waiting=waiting: pace.work_s(waiting, {GPU})))
+    assert costs[0] == costs[1]

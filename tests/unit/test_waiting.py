@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from btworker.jobs import Job, JobId, Options
 from btworker.pool.placing import Vacancy, choose, place
 from btworker.service.waiting import WaitingJobs
+from tests.calls import calls_of
 
 HOUR_S, CLIP_S, SHORT_S = 3600.0, 20.0, 60.0
 
@@ -221,3 +222,13 @@ def test_ten_thousand_files_delay_another_keys_clip_by_one_turn() -> None:
     assert max(played(clip_slots=1)) <= 2 * SHORT_S / 30.0
     without = played(clip_slots=0)
     assert 0 < max(without) <= 2 * HOUR_S / 30.0 + SHORT_S
+
+
+def test_a_position_costs_the_same_in_a_long_line() -> None:
+    """Each submission is answered with its place: of the only key, a thousand jobs that wait cost no more than ten."""
+    costs = []
+    for count in (10, 1000):
+        waiting = queue(*(job(f"j{number}", created_at=float(number)) for number in range(count)))
+        costs.append(calls_of(lambda waiting=waiting, count=count: waiting.position(JobId(f"j{count - 1}"))))
+        assert waiting.position(JobId(f"j{count - 1}")) == count - 1
+    assert costs[0] == costs[1]
