@@ -2,16 +2,46 @@
 
 import mimetypes
 import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from btworker.stems import unique_stems
 
 MORE_MEDIA = (".opus", ".ogg", ".oga", ".m4a", ".mka", ".mkv", ".flac", ".amr", ".wma", ".webm", ".aac", ".caf")
 """Suffixes that not every system's table of types has."""
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A recording that the worker fetches."""
+
+    address: str
+
+    @property
+    def name(self) -> str:
+        """What its file is called, without what may be secret in the address."""
+        return unquote(urlsplit(self.address).path).rstrip("/").rpartition("/")[2] or "audio"
+
+    @property
+    def wire(self) -> dict[str, str]:
+        """The input, as the API takes it."""
+        return {"url": self.address}
+
+
+Recording = Path | Remote
 
 
 class NoRecordingError(Exception):
     """A path that names no recording: one sentence."""
+
+
+def recording(text: str) -> Recording:
+    """What an argument names: an address, or a path."""
+    return Remote(text) if _ADDRESS.match(text) else Path(text)
 
 
 def recordings(path: Path) -> list[Path]:
@@ -22,13 +52,19 @@ def recordings(path: Path) -> list[Path]:
     return sorted(file for file in names if _is_media(file.name) and file.is_file())
 
 
-def named_by(paths: list[Path]) -> list[Path]:
+def named_by(paths: Sequence[Path]) -> list[Path]:
     """All that these paths name, in their order. Raises NoRecordingError for the first that names none."""
-    found = {path: recordings(path) for path in paths}
-    for path, files in found.items():
-        if not files:
+    found = []
+    for path in paths:
+        if not (files := recordings(path)):
             raise NoRecordingError(f"{path.absolute()} {_why_none(path)}")
-    return [file for path in paths for file in found[path]]
+        found += files
+    return found
+
+
+def named_anywhere(given: Sequence[Recording]) -> list[Recording]:
+    """The same, with addresses among them."""
+    return [found for one in given for found in ([one] if isinstance(one, Remote) else named_by([one]))]
 
 
 def _is_media(name: str) -> bool:
@@ -43,7 +79,7 @@ def _why_none(path: Path) -> str:
     return "is no regular file" if path.exists() else "does not exist"
 
 
-def with_folders(files: list[Path], output_dir: Path) -> list[tuple[Path, Path]]:
+def with_folders(files: Sequence[Recording], output_dir: Path) -> list[tuple[Recording, Path]]:
     """Each file with the folder of its results: a folder of its own for one whose results' names are taken."""
     stems = unique_stems([path.name for path in files])
     alone = [unique_stems([path.name])[0] for path in files]

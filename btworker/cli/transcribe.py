@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from btworker.cli.board import Board, Row, board, summary
 from btworker.cli.connection import (
@@ -27,14 +26,15 @@ from btworker.cli.connection import (
     with_client,
 )
 from btworker.cli.interrupts import at_a_terminal, interruptible
+from btworker.cli.job_options import add_formats, add_speech_arguments, wire_options
 from btworker.cli.own_worker import with_own_worker
-from btworker.cli.recordings import NoRecordingError, named_by, with_folders
+from btworker.cli.recordings import NoRecordingError, Recording, Remote, named_anywhere, recording, with_folders
 from btworker.cli.saving import save_outputs, trouble_with
 from btworker.cli.wording import clock, megabytes, printable
 from btworker.client import Client, ClientError, Job
 from btworker.client.errors import UNREACHABLE
 from btworker.client.resumable import WORTH_REMEMBERING
-from btworker.jobs import JobStatus, OutputFormat
+from btworker.jobs import JobStatus
 
 EXAMPLES = """\
 examples:
@@ -43,6 +43,7 @@ examples:
   btworker transcribe interviews/ --live --diarize
   btworker transcribe *.m4a --language en --formats md,srt --output-dir texts
   btworker transcribe call.wav --model large-v3 --option beamSize=5
+  btworker transcribe https://example.org/talk.mp3           which the worker fetches
   btworker transcribe call.wav --channels separate --start 0:05:00 --end 0:10:00
 """
 HOPELESS = frozenset({UNREACHABLE, "UNAUTHORIZED", "DRAINING"})
@@ -57,33 +58,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "WORKER_URL this machine transcribes them itself.",
         epilog=EXAMPLES,
     )
-    what = "a recording (anything that ffmpeg reads), or a folder: all that is named like one in it"
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=what)
-    speech = parser.add_argument_group("speech (the worker's defaults unless given)")
-    speech.add_argument("--model", help="one of the worker's models (btworker models list --server URL)")
-    speech.add_argument("--language", metavar="CODE", help="what is spoken, like en or german; detected unless given")
-    speech.add_argument("--languages", metavar="LIST", help="those that it may be in, with commas, like de,en")
-    speech.add_argument("--translate", dest="task", action="store_const", const="translate", help="into English")
-    speech.add_argument("--prompt", metavar="TEXT", help="names and words that may come up, or the text before")
-    speech.add_argument("--keywords", type=_keywords, action="extend", metavar="LIST",
-                        help="names and terms that are likely, with commas; @FILE has one a line")  # fmt: skip
-    speech.add_argument("--temperature", type=float, metavar="T", help="0 to 1; without it, 0 and higher where 0 fails")
-    speech.add_argument("--beam-size", type=int, metavar="N", dest="beamSize", help="beams; greedy unless given")
-    speech.add_argument("--diarize", dest="diarizationEnabled", action="store_const", const=True,
-                        help="tell speakers apart: who said what")  # fmt: skip
-    speech.add_argument("--known-speaker", type=_known_speaker, action="append", default=[], metavar="NAME[=FILE]",
-                        help="somebody who may be in it, by a stored voice or by a file with 2 to 30 s of theirs; "
-                        "may be repeated")  # fmt: skip
-    speech.add_argument("--channels", choices=("mix", "separate"), help="separate: transcribe each channel by itself")
-    speech.add_argument("--start", metavar="TIME", help="where to begin, in seconds or as h:mm:ss")
-    speech.add_argument("--end", metavar="TIME", help="where to end")
-    speech.add_argument("--range", action="append", dest="ranges", metavar="START-END",
-                        help="transcribe only this part; may be repeated")  # fmt: skip
-    speech.add_argument("--option", type=_option, action="append", default=[], metavar="NAME=VALUE",
-                        help="any option of docs/api.md, under its name there; may be repeated")  # fmt: skip
+    what = (
+        "a recording (anything that ffmpeg reads), a folder: all that is named like one in it, or an http(s) address, "
+    )
+    what += "which the worker fetches"
+    parser.add_argument("files", nargs="+", type=recording, metavar="FILE", help=what)
+    add_speech_arguments(parser)
     results = parser.add_argument_group("results")
-    known = ", ".join(item.value for item in OutputFormat)
-    results.add_argument("--formats", type=_formats, dest="outputs", metavar="LIST", help=f"of {known} (json,md)")
+    add_formats(results)
     results.add_argument("--output-dir", type=Path, default=Path(), metavar="DIR", help="where they go (here)")
     results.add_argument("--live", action="store_true", help="print the text as it is recognized")
     results.add_argument("--json", action="store_true", help="print the finished jobs as JSON instead of the paths")
@@ -95,15 +77,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Transcribe all files. Ctrl-C leaves the jobs that were accepted to the worker, and says how to get at them."""
     try:
-        args.files = list(dict.fromkeys(named_by(args.files)))
+        args.files = list(dict.fromkeys(named_anywhere(args.files)))
     except NoRecordingError as error:
         say(str(error))
         return EXIT_USAGE
     if trouble := trouble_with(args.output_dir):
         say(trouble)
         return EXIT_USAGE
-    if len({path is None for _, path in args.known_speaker}) > 1:
-        say("--known-speaker: either all with a file, or none")
+    if trouble := trouble_with_voices(args):
+        say(trouble)
         return EXIT_USAGE
     if not names_server(args):
         return with_own_worker(args, Batch(args).run)
@@ -127,7 +109,7 @@ class Batch:
     exit_code: int = 0
     _client: Client = field(init=False)
     _board: Board = field(init=False)
-    _upload: "tuple[Path, int, int] | None" = None
+    _upload: "tuple[Recording, int, int] | None" = None
     """The file that is on its way, how many bytes of it have arrived, and of how many."""
 
     async def run(self, client: Client) -> int:
@@ -180,7 +162,7 @@ class Batch:
             further = "goes on with it" if total_bytes >= WORTH_REMEMBERING else "sends it again"
             say(f"{printable(path.name)}: {arrived}; the same command {further}")
 
-    async def _one(self, client: Client, bars: Board, path: Path, folder: Path, turn: asyncio.Lock) -> list[Path]:
+    async def _one(self, client: Client, bars: Board, path: Recording, folder: Path, turn: asyncio.Lock) -> list[Path]:
         async with turn:
             row = bars.row(path.name)
 
@@ -200,9 +182,11 @@ class Batch:
         except ClientError as error:
             return self._failed(row, error.message, exit_code(error))
 
-    async def _send(self, client: Client, path: Path, sending: Callable[[int, int], None], row: Row) -> Job:
+    async def _send(self, client: Client, path: Recording, sending: Callable[[int, int], None], row: Row) -> Job:
         """In pieces that go on; in one where voices of known speakers come with it."""
         options, known = wire_options(self.args), dict(self.args.known_speaker)
+        if isinstance(path, Remote):
+            return await client.submit_inputs([path.wire], options)
         if any(known.values()):
             return await client.submit([path], options, on_progress=sending, known_speakers=known)
         return await client.send(
@@ -252,49 +236,11 @@ class Batch:
         return []
 
 
-def wire_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The arguments as the API's options; what was not given is left to the worker."""
-    names = (
-        *("model", "language", "languages", "task", "prompt", "keywords", "temperature", "beamSize"),
-        *("diarizationEnabled", "channels", "start", "end", "ranges"),
-    )
-    named = {name: getattr(args, name) for name in names}
-    if args.known_speaker:
-        named["knownSpeakerNames"] = [name for name, _ in args.known_speaker]
-    return {k: v for k, v in {**named, "outputs": args.outputs, **dict(args.option)}.items() if v is not None}
-
-
-def _keywords(text: str) -> list[str]:
-    """ "Ann, Bob" -> ["Ann", "Bob"]; "@names.txt" -> the lines of that file."""
-    if text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise argparse.ArgumentTypeError(f"{text[1:]} cannot be read: {reason}") from None
-    return [word.strip() for word in text.replace("\n", ",").split(",") if word.strip()]
-
-
-def _formats(text: str) -> list[str]:
-    names = [name.strip().lower() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in {item.value for item in OutputFormat}:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(item.value for item in OutputFormat)}")
-    return names
-
-
-def _known_speaker(text: str) -> tuple[str, Path | None]:
-    """ "Anna=anna.wav" -> ("Anna", anna.wav); a name alone is that of a stored voice."""
-    name, _, path = text.partition("=")
-    return name, Path(path) if path else None
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """ "beamSize=5" -> ("beamSize", 5); what is no JSON is taken as text."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+def trouble_with_voices(args: argparse.Namespace) -> str:
+    """Why the known speakers cannot be sent as they are given; empty where they can."""
+    with_file = {path is not None for _, path in args.known_speaker}
+    if len(with_file) > 1:
+        return "--known-speaker: either all with a file, or none"
+    if True in with_file and any(isinstance(item, Remote) for item in args.files):
+        return "--known-speaker: an address goes with stored voices alone (btworker voices add)"
+    return ""

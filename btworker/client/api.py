@@ -14,28 +14,21 @@ import aiohttp
 
 from btworker import __version__
 from btworker.client.download import safe_name, save
-from btworker.client.errors import BAD_ANSWER, CONNECTION_LOST, ClientError, explained, refused
+from btworker.client.errors import BAD_ANSWER, ClientError, explained, refused
 from btworker.client.events import Event, events
 from btworker.client.model import Job, JobPage, read_job, read_page
 from btworker.client.resumable import NotSpokenError, ResumableUpload
 from btworker.client.send import read_json, send_upload
 from btworker.client.transcripts import Transcripts
+from btworker.client.trying import PATIENCE_S, ended, repeated, seen
 from btworker.client.upload import ProgressCallback, Upload, open_file
 from btworker.jobs import JobStatus
 
 CONNECT_S = 10.0
 ANSWER_S = 60.0
 """Seconds without a byte of the answer after which a question counts as lost."""
-FIRST_POLL_S, LAST_POLL_S, POLL_GROWTH = 0.05, 2.0, 1.3
-"""A short job is seen at once, a long one costs a request every two seconds."""
-AWAY_S = 0.5
-"""Between two looks while the server is away."""
-PATIENCE_S = 60.0
-"""Seconds for which `wait` goes on while the server cannot be reached: jobs survive its restart."""
 UPLOAD_PATIENCE_S = 600.0
 """Seconds for which `send` goes on while nothing arrives: a server's restart, or a walk to another network."""
-UPLOAD_RETRY_DELAYS_S = (0.5, 2.0)
-"""After a lost connection. Safe, since the Idempotency-Key makes every try the same job."""
 
 
 class Client:
@@ -102,15 +95,27 @@ class Client:
         wanted = {**(options or {}), **({"knownSpeakerNames": list(known)} if known else {})}
         upload = Upload([Path(path) for path in paths], wanted, on_progress, [Path(path) for path in known.values()])
         headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
-        for delay_s in (*UPLOAD_RETRY_DELAYS_S, None):
-            try:
-                with explained(self.base_url):
-                    return read_job(await send_upload(self._http, self._url("/v1/jobs"), upload, headers))
-            except ClientError as error:
-                if delay_s is None or error.code != CONNECTION_LOST:
-                    raise
-                await asyncio.sleep(delay_s)
-        raise AssertionError  # the last round returned or raised
+
+        async def attempt() -> Any:
+            with explained(self.base_url):
+                return await send_upload(self._http, self._url("/v1/jobs"), upload, headers)
+
+        return read_job(await repeated(attempt))
+
+    async def submit_inputs(
+        self,
+        inputs: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """One job of recordings that the worker fetches: {"url": "https://…"}, with a "filename" if it has another.
+
+        Options and tries are those of `submit`; no byte of a recording goes through this program.
+        """
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
+        body = {"inputs": [dict(one) for one in inputs], "options": dict(options or {})}
+        return read_job(await repeated(lambda: self._ask("POST", "/v1/jobs", json=body, headers=headers)))
 
     async def send(
         self,
@@ -203,7 +208,7 @@ class Client:
 
         Raises asyncio.TimeoutError after `timeout_s` seconds. A server that goes away has a minute to come back.
         """
-        return await asyncio.wait_for(self._wait(job_id, on_update, on_away), timeout_s)
+        return await asyncio.wait_for(ended(lambda: self.job(job_id), on_update, on_away), timeout_s)
 
     def events(self, job_id: str, *, patience_s: float = PATIENCE_S) -> AsyncIterator[Event]:
         """What happens to a job, as it happens, up to `done`: status, progress, and each segment once.
@@ -242,31 +247,8 @@ class Client:
                     raise await refused(response)
                 return await save(response.content.iter_chunked(2**18), target, sha256=sha256, on_replaced=on_replaced)
 
-    async def _wait(
-        self, job_id: str, on_update: Callable[[Job], None] | None, on_away: Callable[[], None] | None
-    ) -> Job:
-        delay_s, last_seen = FIRST_POLL_S, time.monotonic()
-        while True:
-            job = await self._seen(job_id, last_seen, on_away)
-            last_seen = time.monotonic()
-            if on_update is not None:
-                on_update(job)
-            if job.status.finished:
-                return job
-            await asyncio.sleep(delay_s)
-            delay_s = min(LAST_POLL_S, delay_s * POLL_GROWTH)
-
     async def _seen(self, job_id: str, last_seen: float, on_away: Callable[[], None] | None) -> Job:
-        """The job; a server that was away since `last_seen` (monotonic seconds) has PATIENCE_S to come back."""
-        while True:
-            try:
-                return await self.job(job_id)
-            except ClientError as error:
-                if not error.away or time.monotonic() - last_seen > PATIENCE_S:
-                    raise
-            if on_away is not None:
-                on_away()
-            await asyncio.sleep(AWAY_S)
+        return await seen(lambda: self.job(job_id), last_seen, on_away)
 
     async def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None, **sent: Any) -> Any:
         """The JSON of an answer, None where it is empty; `sent`: `json`, `data`, `headers`."""

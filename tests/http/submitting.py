@@ -46,6 +46,12 @@ async def by_the_controller(client: aiohttp.ClientSession, options: dict[str, An
         return response.status, await response.json()
 
 
+async def of_urls(client: aiohttp.ClientSession, options: dict[str, Any]) -> tuple[int, Any]:
+    body = {"inputs": [{"url": "https://recordings.invalid/talk.wav"}], "options": options}
+    async with client.post("/v1/jobs", json=body) as response:
+        return response.status, await response.json()
+
+
 async def by_openai(client: aiohttp.ClientSession, options: dict[str, Any]) -> tuple[int, Any]:
     parts = [*(field(name, str(value)) for name, value in options.items()), file(b"speech")]
     async with client.post("/v1/audio/transcriptions", data=form(*parts), headers=FORM) as response:

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from tests.http.server import FORM, field, file, form, upload
-from tests.http.submitting import Submit, as_one_object, by_the_controller, by_tus_alone, of_uploads
+from tests.http.submitting import Submit, as_one_object, by_the_controller, by_tus_alone, of_uploads, of_urls
 
 TERMS = ["Ann Lovelace", "Washington, D.C.", "K\u00f6ln", "\u6771\u4eac"]
 """As they are kept: one has a comma, one is in composed form."""
@@ -34,7 +34,7 @@ async def by_openai(client: aiohttp.ClientSession, options: dict[str, Any]) -> t
         return 201, (await response.json())["jobs"][0]
 
 
-ROUTES = [as_repeated_fields, as_one_object, of_uploads, by_tus_alone, by_openai]
+ROUTES = [as_repeated_fields, as_one_object, of_uploads, of_urls, by_tus_alone, by_openai]
 
 
 @pytest.mark.parametrize("submit", [*ROUTES, by_the_controller])

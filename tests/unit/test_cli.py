@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from btworker.cli import checks, gpu_check, transcribe
+from btworker.cli import checks, gpu_check
 from btworker.cli.board import summary, wait
 from btworker.cli.checks import Verdict
+from btworker.cli.job_options import wire_options
 from btworker.cli.main import COMMANDS, build_parser, main
 from btworker.cli.model_files import describe, model_files
 from btworker.cli.wording import clock, megabytes, printable, shortened, times
@@ -75,17 +76,17 @@ def test_options_of_any_kind(text: str, value: tuple[str, object]) -> None:
 
 def test_only_what_was_said_is_sent() -> None:
     """Every default is the worker's; --option wins over an argument of the same name."""
-    assert transcribe.wire_options(parsed("transcribe", "f")) == {}
-    assert transcribe.wire_options(parsed("transcribe", "f", "--model", "a", "--option", "model=b")) == {"model": "b"}
-    assert transcribe.wire_options(parsed("transcribe", "f", "--formats", "SRT, md")) == {"outputs": ["srt", "md"]}
+    assert wire_options(parsed("transcribe", "f")) == {}
+    assert wire_options(parsed("transcribe", "f", "--model", "a", "--option", "model=b")) == {"model": "b"}
+    assert wire_options(parsed("transcribe", "f", "--formats", "SRT, md")) == {"outputs": ["srt", "md"]}
     part = ("--channels", "separate", "--start", "0:05:00", "--end", "600")
-    assert transcribe.wire_options(parsed("transcribe", "f", *part)) == {
+    assert wire_options(parsed("transcribe", "f", *part)) == {
         "channels": "separate",
         "start": "0:05:00",
         "end": "600",
     }
     parts = ("--range", "0:10-0:20", "--range", "1:00-")
-    assert transcribe.wire_options(parsed("transcribe", "f", *parts)) == {"ranges": ["0:10-0:20", "1:00-"]}
+    assert wire_options(parsed("transcribe", "f", *parts)) == {"ranges": ["0:10-0:20", "1:00-"]}
 
 
 def test_keywords_come_from_the_line_and_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +94,7 @@ def test_keywords_come_from_the_line_and_from_files(tmp_path: Path, capsys: pyte
     names = tmp_path / "names.txt"
     names.write_text("Ann Lovelace\n\nBob, Carl\n")
     found = parsed("transcribe", "f", "--keywords", "Dora", "--keywords", f"@{names}")
-    assert transcribe.wire_options(found) == {"keywords": ["Dora", "Ann Lovelace", "Bob", "Carl"]}
+    assert wire_options(found) == {"keywords": ["Dora", "Ann Lovelace", "Bob", "Carl"]}
     with pytest.raises(SystemExit):
         parsed("transcribe", "f", "--keywords", f"@{tmp_path}/none")
     assert "none cannot be read: No such file" in capsys.readouterr().err

@@ -28,6 +28,7 @@ from btworker.web.contract.operation import (
 from btworker.web.jobs.admission import MAX_KEY_CHARS
 from btworker.web.jobs.controller import DispatchForm
 from btworker.web.jobs.handlers import DEFAULT_LIMIT, MAX_LIMIT
+from btworker.web.jobs.inputs import InputsForm
 from btworker.web.jobs.json_jobs import UploadsForm
 from btworker.web.jobs.references import NAMES, REFERENCES
 from btworker.web.jobs.transcripts import Wanted
@@ -86,11 +87,12 @@ CREATE = Operation(
     },
     (*ADMISSION, ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.GONE),
     more="As a form, any part with a file name is a file; options are fields of their own, or one JSON object in the "
-    "field `options`. As JSON: the job of a Bulk Transcribe controller, or one of finished resumable uploads.",
+    "field `options`. As JSON: a job of inputs that lie elsewhere, one of finished "
+    "resumable uploads, or that of a Bulk Transcribe controller.",
     headers=(_KEY,),
     body={
         FORM: Form(_FIELDS, (), OptionsForm),
-        JSON: Shape(DispatchForm | UploadsForm, sent=True),
+        JSON: Shape(InputsForm | DispatchForm | UploadsForm, sent=True),
     },
 )
 LIST = Operation(

@@ -36,6 +36,14 @@ async def admit(request: web.Request, context: Context) -> Job | None:
     return None
 
 
+async def check_elsewhere(context: Context, owner: str, *, largest_bytes: int = 0, all_bytes: int = 0) -> None:
+    """The same for a job whose bytes do not come with its request; sizes as far as they are known. Raises QUEUE_FULL,
+    DRAINING, QUOTA_EXCEEDED, DISK_FULL."""
+    context.service.check_accepts(owner)
+    await context.service.limits.check_quotas(owner, 0)
+    await check_room(context, incoming_bytes=0, largest_bytes=largest_bytes, all_bytes=all_bytes)
+
+
 def check_expectation(request: web.Request) -> None:
     """The only expectation that exists is 100-continue."""
     expected = request.headers.get(hdrs.EXPECT, "")

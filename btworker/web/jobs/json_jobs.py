@@ -1,4 +1,5 @@
-"""POST /v1/jobs as JSON: inputs that are elsewhere (controller.py) or here already (web/tus/finished.py). Parent."""
+"""POST /v1/jobs as JSON: inputs that are elsewhere (inputs.py, a controller's: controller.py) or here already
+(web/tus/finished.py). Parent."""
 
 import json
 from typing import Any
@@ -10,6 +11,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
 from btworker.web.body import Body
 from btworker.web.context import Context, caller_of, context_of
+from btworker.web.jobs import inputs
 from btworker.web.jobs.admission import (
     check_encoding,
     check_expectation,
@@ -46,7 +48,7 @@ async def create(request: web.Request) -> tuple[Job, bool]:
     raw = await json_body(request)
     if isinstance(raw, dict) and "uploads" in raw:
         return await _of_uploads(request, context_of(request), raw)
-    return await dispatch(request, raw)
+    return await (inputs.submit if inputs.is_ours(raw) else dispatch)(request, raw)
 
 
 async def json_body(request: web.Request) -> Any:

@@ -95,11 +95,9 @@ async def _submitted(
     if url_option(options, SOURCE) is not None:
         raise BtworkerError(ErrorCode.BAD_OPTION, "send an upload or a url, not both", param=SOURCE)
     callback = allowed_url(options, CALLBACK, context.guard)
-    service.check_accepts(owner)
-    await service.limits.check_quotas(owner, 0)
     sizes = [record.length or 0 for record in records]
     largest_bytes = max(sizes) * parsed.expected_channels
-    await admission.check_room(context, incoming_bytes=0, largest_bytes=largest_bytes, all_bytes=sum(sizes))
+    await admission.check_elsewhere(context, owner, largest_bytes=largest_bytes, all_bytes=sum(sizes))
     job_id = new_job_id()
     accepted = False
     try:

@@ -1,0 +1,127 @@
+"""POST /v1/jobs with JSON and without a controller: inputs that lie elsewhere, each by its address. Parent.
+
+Strict, as an upload is: what cannot be followed is refused with a sentence. What is fetched, and when: downloads.py.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from btworker.durable import sync_folder
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import Delivery, Input, Job, JobId, Options, new_job_id
+from btworker.service import NewJob
+from btworker.stems import unique_stems
+from btworker.web.context import Context, caller_of, context_of
+from btworker.web.filenames import clean_filename, name_in_url
+from btworker.web.jobs.admission import check_elsewhere, idempotency_key
+from btworker.web.jobs.references import References
+from btworker.web.middlewares import request_id_of
+from btworker.web.mistakes import first_mistake
+from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, allowed_url, parse_options, url_option
+
+CONTROLLERS_OWN = frozenset({"controllerJobId", "outputsUploadUrl"})
+"""Fields that only a controller's job has."""
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+SHAPE = 'send {"inputs": [{"url": "https://…"}, …], "options": {…}}'
+
+
+class UrlInput(BaseModel):
+    """An input that is fetched from an address."""
+
+    model_config = _STRICT
+
+    url: str = Field(min_length=1, description="http:// or https://, outside of the worker's network")
+    filename: str | None = Field(None, max_length=1024, description="what the file is called, if not as the address")
+
+
+class InputsForm(BaseModel):
+    """A job of inputs that lie elsewhere, by its wire names."""
+
+    model_config = _STRICT
+
+    inputs: tuple[UrlInput, ...] = Field(min_length=1)
+    options: dict[str, Any] | None = None
+
+
+def is_ours(raw: object) -> bool:
+    """Whether a body names inputs, and is no controller's."""
+    return isinstance(raw, dict) and "inputs" in raw and not CONTROLLERS_OWN & raw.keys()
+
+
+async def submit(request: web.Request, raw: object) -> tuple[Job, bool]:
+    """The job, and whether it is a new one. Raises BAD_REQUEST, BAD_OPTION, URL_REFUSED, and what JobService.submit
+    does."""
+    context, owner = context_of(request), caller_of(request).owner
+    form, key = _form(raw), idempotency_key(request)
+    if key is not None and (known := await context.service.by_key(key, owner)) is not None:
+        return known, False
+    _check_inputs(form, context)
+    fields = [*request.query.items(), (JSON_FIELD, json.dumps(form.options or {}))]
+    options = parse_options(fields, context.settings)
+    if url_option(fields, SOURCE) is not None:
+        raise BtworkerError(ErrorCode.BAD_OPTION, "send inputs or a url, not both", param=SOURCE)
+    callback = allowed_url(fields, CALLBACK, context.guard)
+    await check_elsewhere(context, owner)
+    job_id, inputs = new_job_id(), _inputs(form.inputs)
+    accepted = False
+    try:
+        new = NewJob(
+            id=job_id,
+            options=await _with_voices(context, job_id, options, inputs, owner),
+            inputs=inputs,
+            idempotency_key=key,
+            request_id=request_id_of(request),
+            sources=tuple(item.url for item in form.inputs),
+            delivery=None if callback is None else Delivery(callback),
+            owner=owner,
+        )
+        job, created = await context.service.submit(new)
+        accepted = job.id == job_id
+    finally:
+        if options.known_speakers and not accepted:
+            await context.data.run(context.data.remove, job_id)
+    return job, created
+
+
+def _form(raw: object) -> InputsForm:
+    try:
+        return InputsForm.model_validate(raw)
+    except ValidationError as error:
+        path, what = first_mistake(error)
+        where = ".".join(path)
+        raise BtworkerError(ErrorCode.BAD_REQUEST, f"{where}: {what.lower()}; {SHAPE}", param=where[:100]) from None
+
+
+def _check_inputs(form: InputsForm, context: Context) -> None:
+    most = context.settings.max_files_per_job
+    if len(form.inputs) > most:
+        message = f"a job has at most {most} inputs here (WORKER_MAX_FILES_PER_JOB)"
+        raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="inputs")
+    for number, item in enumerate(form.inputs):
+        context.guard.checked(item.url, what=f"inputs.{number}.url")
+
+
+def _inputs(given: Sequence[UrlInput]) -> tuple[Input, ...]:
+    names = [name_in_url(item.url) if item.filename is None else clean_filename(item.filename) for item in given]
+    return tuple(
+        Input(str(number), name, stem, 0, "")
+        for number, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True))
+    )
+
+
+async def _with_voices(
+    context: Context, job_id: JobId, options: Options, inputs: Sequence[Input], owner: str
+) -> Options:
+    """The options with stored voices, whose copies lie durable in the job's folder. Raises BAD_OPTION."""
+    if not options.known_speakers:
+        return options
+    data = context.data
+    folder = await data.run(data.create, job_id)
+    known = await References(data, context.settings, job_id).known(options, context.voices, inputs, owner=owner)
+    for path in (folder.inputs, folder.path, folder.path.parent):
+        await data.run(sync_folder, path)
+    return known
