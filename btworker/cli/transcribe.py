@@ -43,7 +43,7 @@ examples:
   btworker transcribe interviews/ --live --diarize
   btworker transcribe *.m4a --language en --formats md,srt --output-dir texts
   btworker transcribe call.wav --model large-v3 --option beamSize=5
-  btworker transcribe https://example.org/talk.mp3           which the worker fetches
+  btworker transcribe https://a.example/talk.mp3             fetched by it
   btworker transcribe call.wav --channels separate --start 0:05:00 --end 0:10:00
 """
 HOPELESS = frozenset({UNREACHABLE, "UNAUTHORIZED", "DRAINING"})
