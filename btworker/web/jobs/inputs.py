@@ -1,6 +1,7 @@
 """POST /v1/jobs with JSON and without a controller: inputs that lie elsewhere, each by its address. Parent.
 
-Strict, as an upload is: what cannot be followed is refused with a sentence. What is fetched, and when: service/downloads.py.
+Strict, as an upload is: what cannot be followed is refused with a sentence. Fetching:
+service/downloads.py.
 """
 
 import json
