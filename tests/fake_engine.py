@@ -143,13 +143,20 @@ class _Run:
     def _say(self, text: str) -> Iterator[JobEvent]:
         index = len(self.said)
         self.said.append(text)
-        yield self._window(self.folder.windows_of(0), index, index + 1, text)
+        path = self.folder.windows_of(0)
+        if index < len(self._window_lines(0)):  # an earlier attempt wrote it, and a journal has each window once
+            yield self._done(index, index + 1)
+        else:
+            yield self._window(path, index, index + 1, text)
 
     def _window(self, path: Path, index: int, count: int, text: str) -> WindowDone:
         said = {"start": WINDOW_S * index, "end": WINDOW_S * (index + 1), "text": text}
         with open(path, "a", encoding="utf-8") as file:
             line = {"index": index, "attempt": self.task.attempt, "segments": [said]}
             file.write(json.dumps(line) + "\n")
+        return self._done(index, count)
+
+    def _done(self, index: int, count: int) -> WindowDone:
         seconds = (WINDOW_S * (index + 1), WINDOW_S * count)
         return WindowDone(self.task.job_id, self.task.attempt, 0, index, *seconds)
 

@@ -37,7 +37,6 @@ def calls_on_files(server: Server, folder: Path) -> list[Call]:
     answered = next(call.began for call in recording.calls if "HTTP/1.1 201" in call.text)
     mine = [call for call in recording.calls if str(folder) in call.path and call.began < answered]
     mine = [call for call in mine if "ENOENT" not in call.text]
-    assert sum(call.name == "fdatasync" for call in mine) == 1  # one commit of the table
     if FULL:
         return mine
     last = {call.name: call for call in mine}
@@ -61,7 +60,10 @@ def fails_once(server: Server, folder: Path, call: Call, error: str, *, key: str
         answered = post(server, ONE_FILE, Idempotency_Key=key)
     is_shifted = answered is None and call.name == "write" and not costs_nothing(call)
     if costs_nothing(call) or not injection.fired or is_shifted:
-        # A thread writes to sockets, too: where its count shifts by one, the fault breaks a connection instead
+        # A thread writes to sockets, too: where its count shifts by one, the fault breaks a connection instead, or the
+        # wake-up of the event loop, and uvloop aborts
+        if is_shifted and server.process.poll() is not None:
+            return False
         again = partial(post, server, ONE_FILE, Idempotency_Key=key)
         status, answer = answered or until(again, "an answer, once the disk works", within_s=30)
         assert status in (200, 201), (call, answer)
@@ -76,6 +78,16 @@ def fails_once(server: Server, folder: Path, call: Call, error: str, *, key: str
     return True
 
 
+def fail_each(server: Server, folder: Path, calls: list[Call], error: str) -> list[str]:
+    """Names of the calls that met the fault, one upload after the other while the server lives."""
+    fired = []
+    for call in calls:
+        keys = (f"{error}-{call.name}-{call.began}-{turn}" for turn in range(TRIES))
+        if any(server.process.poll() is None and fails_once(server, folder, call, error, key=key) for key in keys):
+            fired.append(call.name)
+    return fired
+
+
 @pytest.mark.system("strace", "root")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("error", "way"), slice_of(CASES, 2, "ways of a failing disk"))
@@ -85,20 +97,20 @@ def test_every_call_of_an_upload_fails_once(tmp_path: Path, error: str, way: str
     with serving(tmp_path, **SLOW, **KEEP, **WAYS[way]) as server:
         points = calls_on_files(server, tmp_path)
         kinds = {call.name for call in points}
+        assert [call.name for call in points].count("fdatasync") == 1  # an upload is one commit of the table
         assert {"fsync", "fdatasync", "pwrite64", "rename", "openat"} <= kinds, kinds
         before = len(open_files(server.process.pid, str(tmp_path)))
-        fired = []
-        for number, call in enumerate(points):
-            if any(fails_once(server, tmp_path, call, error, key=f"{error}-{number}-{turn}") for turn in range(TRIES)):
-                fired.append(call.name)
-        assert len(fired) >= 0.8 * len(points) and set(fired) == kinds
+        fired = fail_each(server, tmp_path, [call for call in points if call.name != "write"], error)
         assert len(open_files(server.process.pid, str(tmp_path))) == before
-        print(f"{error} at {len(fired)} of {len(points)} calls: {sorted(kinds)}")
         accepted = {job["workerJobId"] for job in jobs_of(server)}
+        fired += fail_each(server, tmp_path, [call for call in points if call.name == "write"], error)
+        print(f"{error} at {len(fired)} of {len(points)} calls: {sorted(kinds)}")
+        aborted = {"write"} if server.process.poll() is not None else set()
+        assert len(fired) >= 0.8 * len(points) and set(fired) | aborted == kinds
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()
     with serving(tmp_path, **SLOW, **KEEP) as server:
-        assert {job["workerJobId"] for job in jobs_of(server)} == accepted == folders_of(tmp_path)
+        assert accepted <= {job["workerJobId"] for job in jobs_of(server)} == folders_of(tmp_path)
 
 
 @pytest.mark.system("strace", "root")
