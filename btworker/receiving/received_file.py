@@ -11,7 +11,7 @@ A thread cannot be cancelled: whoever gives up waits for the write under way, an
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from aiofiles.threadpool import wrap
@@ -38,14 +38,19 @@ class ReceivedFile:
         *,
         start_bytes: int | None = None,
         sha256: "hashlib._Hash | None" = None,
+        before: Callable[[], None] = lambda: None,
     ) -> None:
-        """With `start_bytes` and the hash of what is there, `final` itself is gone on with, and ends by `keep`."""
+        """With `start_bytes` and the hash of what is there, `final` itself is gone on with, and ends by `keep`.
+
+        `before` is called, blocking, before the file is opened.
+        """
         self.size_bytes = start_bytes or 0
         self._data = data
         self._final = final
         self._start_bytes = start_bytes
         self._part = final.with_name(f"{final.name}.part") if start_bytes is None else final
         self._settings = settings
+        self._before = before
         self._buffer: list[bytes] = []
         self._buffered_bytes = 0
         self._file: DirectFile | None = None
@@ -159,6 +164,7 @@ class ReceivedFile:
         return buffer
 
     def _open(self) -> DirectFile:
+        self._before()
         return DirectFile(
             self._part,
             buffer_bytes=self._settings.upload_chunk_bytes,

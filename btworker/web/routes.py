@@ -34,7 +34,7 @@ from btworker.web.contract import uploads as about_uploads
 from btworker.web.contract import usage as about_usage
 from btworker.web.contract import voices as about_voices
 from btworker.web.contract.operation import Operation
-from btworker.web.jobs import corrections, events, renditions, transcripts, uploads
+from btworker.web.jobs import corrections, events, renditions, submissions, transcripts
 from btworker.web.jobs import handlers as jobs
 from btworker.web.openai import handlers as openai
 from btworker.web.page import handlers as page
@@ -68,7 +68,7 @@ ROUTES = (
     Route("GET", "/metrics", system.metrics, about_system.METRICS, METRICS),
     Route("GET", "/v1/ping", system.ping, about_system.PING, PING),
     Route("GET", "/v1/preflight", system.preflight, about_system.PREFLIGHT, ANY_KEY),
-    Route("POST", "/v1/jobs", uploads.create_job, about_jobs.CREATE, SUBMIT),
+    Route("POST", "/v1/jobs", submissions.create_job, about_jobs.CREATE, SUBMIT),
     Route("GET", "/v1/jobs", jobs.list_jobs, about_jobs.LIST, READ),
     Route("GET", "/v1/jobs/{job_id}", jobs.get_job, about_jobs.GET, READ),
     Route("DELETE", "/v1/jobs/{job_id}", jobs.delete_job, about_jobs.DELETE, SUBMIT),

@@ -15,7 +15,7 @@ from btworker.voices import ENROLLED, Voice
 from btworker.web.context import Context, caller_of, context_of
 from btworker.web.jobs.form import Form
 from btworker.web.jobs.handlers import json_answer
-from btworker.web.jobs.uploads import accept
+from btworker.web.jobs.submissions import accept
 from btworker.web.middlewares import error_response
 from btworker.web.openai.results import CLIENTS_FAULT
 from btworker.web.options import Fields

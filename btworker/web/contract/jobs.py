@@ -1,6 +1,6 @@
 """Jobs, from their upload to their results, in words.
 
-Handlers: web/jobs/uploads.py, web/jobs/handlers.py, web/jobs/events.py, web/jobs/transcripts.py.
+Handlers: web/jobs/submissions.py, web/jobs/handlers.py, web/jobs/events.py, web/jobs/transcripts.py.
 """
 
 from btworker.errors import ErrorCode

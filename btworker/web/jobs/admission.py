@@ -15,9 +15,14 @@ from btworker.web.parts import boundary_of
 OVERHEAD_BYTES = 2**20
 """Bytes of a body beside its files that are always fine: boundaries, part headers, options."""
 PART_OVERHEAD_BYTES = 16_384
+SMALL_BYTES = 2**16
+"""Bodies up to which the disk is looked at once they are there: they are read sooner than a look is awaited. Whoever
+asks before the body is told before."""
 MAX_KEY_CHARS = 255
 FORM = "multipart/form-data"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+FreeBytes = tuple[int, int | None]
+"""As DataFolder.free_for finds them."""
 
 
 async def admit(request: web.Request, context: Context) -> Job | None:
@@ -31,8 +36,9 @@ async def admit(request: web.Request, context: Context) -> Job | None:
     context.service.check_accepts(owner)
     check_length(request, context)
     await context.service.limits.check_quotas(owner, length)
-    largest_bytes = min(length, context.settings.max_file_bytes)
-    await check_room(context, incoming_bytes=length, largest_bytes=largest_bytes, all_bytes=length)
+    if length > SMALL_BYTES or request.content_length is None or hdrs.EXPECT in request.headers:
+        largest_bytes = min(length, context.settings.max_file_bytes)
+        await check_room(context, incoming_bytes=length, largest_bytes=largest_bytes, all_bytes=length)
     return None
 
 
@@ -94,12 +100,17 @@ def check_length(request: web.Request, context: Context) -> None:
 
 
 async def check_room(context: Context, *, incoming_bytes: int, largest_bytes: int, all_bytes: int) -> None:
+    """Look at the disk, then `judge_room`."""
+    free = await context.data.run(context.data.free_for, context.settings.scratch_dir)
+    judge_room(context, free, incoming_bytes=incoming_bytes, largest_bytes=largest_bytes, all_bytes=all_bytes)
+
+
+def judge_room(context: Context, found: FreeBytes, *, incoming_bytes: int, largest_bytes: int, all_bytes: int) -> None:
     """Raise DISK_FULL when this upload, with the rest of those under way, would go below the disk's reserve, or could
     not be decoded, and kept for players, beside the jobs that were accepted before. `largest_bytes` is the size of its
     largest file, `all_bytes` that of all, wherever they are by now.
     """
-    settings, data = context.settings, context.data
-    free, scratch_free = await data.run(data.free_for, settings.scratch_dir)
+    settings, (free, scratch_free) = context.settings, found
     decoded = context.service.room.decoding_bytes(largest_bytes)
     needed = incoming_bytes + context.budget.promised_bytes + context.service.room.rendition_bytes(all_bytes)
     needed += decoded if scratch_free is None else 0

@@ -1,8 +1,7 @@
-"""POST /v1/jobs: files stream to the disk, options are gathered, the row is committed, then 201. Parent.
+"""An upload: files stream to the disk, options are gathered, the row is committed. Parent; submissions.py answers.
 
-admission.py says no before the body is read; web/parts.py takes the body apart; receiving/ writes; service.submit
-accepts.
-However an upload ends before that, nothing of it stays on the disk.
+web/parts.py takes the body apart; receiving/ writes; service.submit accepts. However an upload ends before that,
+nothing of it stays on the disk.
 """
 
 import asyncio
@@ -18,12 +17,11 @@ from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service import NewJob
 from btworker.stems import unique_stems
 from btworker.web.body import Body
-from btworker.web.context import TOUCHED, Context, caller_of, context_of
+from btworker.web.context import Context, caller_of
 from btworker.web.fields import MAX_FIELD_BYTES, Field, is_file_without_name, no_filename
 from btworker.web.filenames import NAMELESS, name_in_url, sent_filename
-from btworker.web.jobs import admission, json_jobs
-from btworker.web.jobs.form import PLAIN, Form
-from btworker.web.jobs.handlers import json_answer, to_wire
+from btworker.web.jobs import admission
+from btworker.web.jobs.form import Form
 from btworker.web.jobs.references import ReceivedReference, References, is_reference
 from btworker.web.middlewares import request_id_of
 from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url
@@ -34,57 +32,6 @@ MAX_FIELDS = 64
 """Besides keywords, each of which may be a field."""
 MAX_TEXT_BYTES = MAX_FIELDS * MAX_FIELD_BYTES
 """Of all fields together."""
-
-
-async def create_job(request: web.Request) -> web.StreamResponse:
-    """Handler: 201 with the new job, or 200 with the one that this Idempotency-Key made before."""
-    context = context_of(request)
-    if json_jobs.is_json(request):
-        return _answer(context, *await json_jobs.create(request))
-    return _answer(context, *await accept(request, context, PLAIN))
-
-
-async def accept(request: web.Request, context: Context, form: Form) -> tuple[Job, bool]:
-    """The job of an upload, and whether it is a new one. Raises what the upload's refusals are."""
-    outcome = "failed"
-    try:
-        job = await admission.admit(request, context)
-        created = False
-        if job is None:
-            job, created = await _receive(request, context, form)
-        outcome, request[TOUCHED] = "accepted" if created else "known", job.id
-    except BtworkerError as error:
-        outcome = _outcome(error, request)
-        raise
-    except (asyncio.CancelledError, ConnectionError):
-        outcome = "aborted"
-        raise
-    finally:
-        context.metrics.upload_done(outcome)
-    return job, created
-
-
-def _answer(context: Context, job: Job, created: bool) -> web.Response:  # noqa: FBT001 - as submit gives it
-    response = json_answer(to_wire(context, job), status=201 if created else 200)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return response
-
-
-def _outcome(error: BtworkerError, request: web.Request) -> str:
-    if request.transport is None or error.code is ErrorCode.IDLE_TIMEOUT:
-        return "aborted"
-    return "failed" if error.code in (ErrorCode.DISK_FULL, ErrorCode.INTERNAL) else "refused"
-
-
-async def _receive(request: web.Request, context: Context, form: Form) -> tuple[Job, bool]:
-    await admission.invite_body(request)
-    upload = Upload(request, context, form)
-    with context.metrics.upload():
-        try:
-            await upload.read()
-            return await upload.submit()
-        finally:
-            await upload.close()
 
 
 class Upload:
@@ -106,6 +53,8 @@ class Upload:
         """A browser sends a file input in which nothing was chosen as a file without name and content."""
         self._part: ReceivedFile | ReceivedReference | Field | None = None
         self._references = References(context.data, context.settings, self._job_id)
+        self._is_judged = False
+        """Whether what came before the first file was found good: from then on something may be on the disk."""
         self._has_folder = False
         self._submitting: asyncio.Task[tuple[Job, bool]] | None = None
         self._owed_bytes = request.content_length or 0
@@ -162,7 +111,7 @@ class Upload:
             self._part = self._begin_field(head)
             return
         self._was_chosen = head.filename != "" or filename != NAMELESS
-        await self._begin_file(head, filename)
+        self._begin_file(head, filename)
 
     def _begin_field(self, head: PartHead) -> Field:
         is_option = self._form.is_option(head.name)
@@ -172,23 +121,32 @@ class Upload:
             raise BtworkerError(ErrorCode.BAD_MULTIPART, f"an upload has at most {self._max_fields} fields here")
         return Field(head.name, is_option, is_json=head.name == JSON_FIELD)
 
-    async def _begin_file(self, head: PartHead, filename: str) -> None:
+    def _begin_file(self, head: PartHead, filename: str) -> None:
         settings = self._context.settings
         if len(self._files) >= settings.max_files_per_job:
             message = f"an upload has at most {settings.max_files_per_job} files here (WORKER_MAX_FILES_PER_JOB)"
             raise BtworkerError(ErrorCode.BAD_MULTIPART, message)
         if int(head.headers.get("Content-Length", "0")) > settings.max_file_bytes:
             raise too_large(self._context.settings)
-        await self._make_folder()
+        self._judge()
         self._filename = filename
-        self._part = ReceivedFile(self._data, settings, self._data.folder(self._job_id).input(len(self._files)))
+        final = self._data.folder(self._job_id).input(len(self._files))
+        self._part = ReceivedFile(self._data, settings, final, before=self._create)
+
+    def _judge(self) -> None:
+        if not self._is_judged:
+            self._form.options(self._form.understand(self._fields), self._context.settings)
+            self._is_judged = True
 
     async def _make_folder(self) -> None:
+        self._judge()
+        await self._data.run(self._create)
+
+    def _create(self) -> None:
+        """Blocking; with a small file's own write, so that all of it is one hop."""
         if not self._has_folder:
-            # what came before the first file is judged before it is read
-            self._form.options(self._form.understand(self._fields), self._context.settings)
+            self._data.create(self._job_id)
             self._has_folder = True
-            await self._data.run(self._data.create, self._job_id)
 
     async def _add(self, data: bytes) -> None:
         if isinstance(self._part, Field):
@@ -237,9 +195,8 @@ class Upload:
         )
         largest_bytes = max(item.size_bytes for item in inputs) * options.expected_channels
         all_bytes = sum(item.size_bytes for item in inputs)
-        await admission.check_room(self._context, incoming_bytes=0, largest_bytes=largest_bytes, all_bytes=all_bytes)
-        if self._has_folder:
-            await self._data.run(self._sync_folders)
+        free = await self._data.run(self._settle)
+        admission.judge_room(self._context, free, incoming_bytes=0, largest_bytes=largest_bytes, all_bytes=all_bytes)
         new = NewJob(
             id=self._job_id,
             options=options,
@@ -266,17 +223,19 @@ class Upload:
         url = allowed_url(fields, CALLBACK, self._context.guard)
         return None if url is None else Delivery(url)
 
-    def _sync_folders(self) -> None:
-        """Blocking: the new folders' own names are durable before the row is."""
-        folder = self._data.folder(self._job_id)
-        sync_folder(folder.path)
-        sync_folder(folder.path.parent)
+    def _settle(self) -> admission.FreeBytes:
+        """Blocking: the new folders' own names are durable before the row is; and the room that is left."""
+        if self._has_folder:
+            folder = self._data.folder(self._job_id)
+            sync_folder(folder.path)
+            sync_folder(folder.path.parent)
+        return self._data.free_for(self._context.settings.scratch_dir)
 
     async def close(self) -> None:
         """Whatever happened: give back the promised room, and leave no file behind unless there is a job for it."""
         self._context.budget.promised_bytes -= self._owed_bytes
         self._owed_bytes = 0
-        if self._has_folder:
+        if self._is_judged:
             await asyncio.shield(asyncio.create_task(self._clean_up(), name="upload-clean-up"))
 
     async def _clean_up(self) -> None:

@@ -22,7 +22,7 @@ from btworker.web.context import Context, context_of
 from btworker.web.jobs.form import Form
 from btworker.web.jobs.references import NAMES as SPEAKER_NAMES
 from btworker.web.jobs.references import REFERENCES as SPEAKER_REFERENCES
-from btworker.web.jobs.uploads import accept
+from btworker.web.jobs.submissions import accept
 from btworker.web.middlewares import RETRY_AFTER_S
 from btworker.web.openai.fields import bad, check_chunking, is_chunking, wants_logprobs
 from btworker.web.openai.names import NAMES, counts_tokens, lists_languages, means_default, tells_speakers
