@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,13 @@ def _known_speaker(text: str) -> tuple[str, Path | None]:
     """ "Anna=anna.wav" -> ("Anna", anna.wav); a name alone is that of a stored voice."""
     name, _, path = text.partition("=")
     return name, Path(path) if path else None
+
+
+def trouble_with_names(known: Sequence[tuple[str, Path | None]]) -> str:
+    """Why known speakers cannot be sent as they are given; empty where they can."""
+    if len({path is None for _, path in known}) > 1:
+        return "either all with a file, or none"
+    return "each name may be given once" if len(dict(known)) < len(known) else ""
 
 
 def _option(text: str) -> tuple[str, Any]:

@@ -26,7 +26,7 @@ from btworker.cli.connection import (
     with_client,
 )
 from btworker.cli.interrupts import at_a_terminal, interruptible
-from btworker.cli.job_options import add_formats, add_speech_arguments, wire_options
+from btworker.cli.job_options import add_formats, add_speech_arguments, trouble_with_names, wire_options
 from btworker.cli.own_worker import with_own_worker
 from btworker.cli.recordings import NoRecordingError, Recording, Remote, named_anywhere, recording, with_folders
 from btworker.cli.saving import save_outputs, trouble_with
@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     if trouble := trouble_with(args.output_dir):
         say(trouble)
         return EXIT_USAGE
-    if trouble := trouble_with_voices(args):
-        say(trouble)
+    if trouble := trouble_with_names(args.known_speaker):
+        say(f"--known-speaker: {trouble}")
         return EXIT_USAGE
     if not names_server(args):
         return with_own_worker(args, Batch(args).run)
@@ -183,14 +183,18 @@ class Batch:
             return self._failed(row, error.message, exit_code(error))
 
     async def _send(self, client: Client, path: Recording, sending: Callable[[int, int], None], row: Row) -> Job:
-        """In pieces that go on; in one where voices of known speakers come with it."""
-        options, known = wire_options(self.args), dict(self.args.known_speaker)
+        options = wire_options(self.args)
+        known = {name: voice for name, voice in self.args.known_speaker if voice is not None}
         if isinstance(path, Remote):
-            return await client.submit_inputs([path.wire], options)
-        if any(known.values()):
-            return await client.submit([path], options, on_progress=sending, known_speakers=known)
+            return await client.submit_inputs([path.wire], options, known_speakers=known)
         return await client.send(
-            path, options, on_progress=sending, on_job=self._accepted, on_away=row.away, memory=self.memory
+            path,
+            options,
+            on_progress=sending,
+            on_job=self._accepted,
+            on_away=row.away,
+            memory=self.memory,
+            known_speakers=known,
         )
 
     def _accepted(self, job_id: str) -> None:
@@ -234,13 +238,3 @@ class Batch:
         row.failed(message)
         self.exit_code = max(self.exit_code, code)
         return []
-
-
-def trouble_with_voices(args: argparse.Namespace) -> str:
-    """Why the known speakers cannot be sent as they are given; empty where they can."""
-    with_file = {path is not None for _, path in args.known_speaker}
-    if len(with_file) > 1:
-        return "--known-speaker: either all with a file, or none"
-    if True in with_file and any(isinstance(item, Remote) for item in args.files):
-        return "--known-speaker: an address goes with stored voices alone (btworker voices add)"
-    return ""

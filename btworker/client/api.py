@@ -21,7 +21,7 @@ from btworker.client.resumable import NotSpokenError, ResumableUpload
 from btworker.client.send import read_json, send_upload
 from btworker.client.transcripts import Transcripts
 from btworker.client.trying import PATIENCE_S, ended, repeated, seen
-from btworker.client.upload import ProgressCallback, Upload, open_file
+from btworker.client.upload import ProgressCallback, Upload, Wanted, open_file
 from btworker.jobs import JobStatus
 
 CONNECT_S = 10.0
@@ -91,9 +91,7 @@ class Client:
         `on_progress(bytes sent, bytes in all)` is called after every chunk. With the same `idempotency_key` a second
         call gives the first one's job. A connection that breaks is tried again, twice; a refusal is raised at once.
         """
-        known = known_speakers or {}
-        wanted = {**(options or {}), **({"knownSpeakerNames": list(known)} if known else {})}
-        upload = Upload([Path(path) for path in paths], wanted, on_progress, [Path(path) for path in known.values()])
+        upload = Upload([Path(path) for path in paths], Wanted.of(options, known_speakers), on_progress)
         headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
 
         async def attempt() -> Any:
@@ -108,16 +106,25 @@ class Client:
         options: Mapping[str, Any] | None = None,
         *,
         idempotency_key: str | None = None,
+        known_speakers: Mapping[str, str | Path] | None = None,
     ) -> Job:
         """One job of recordings that the worker fetches: {"url": "https://…"}, with a "filename" if it has another.
 
-        Options and tries are those of `submit`; no byte of a recording goes through this program.
+        Options, voices and tries are those of `submit`; no byte of a recording goes through this program.
         """
         headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
-        body = {"inputs": [dict(one) for one in inputs], "options": dict(options or {})}
-        return read_job(await repeated(lambda: self._ask("POST", "/v1/jobs", json=body, headers=headers)))
+        wanted = Wanted.of(options, known_speakers)
+        voices = [self._resumable(voice, None) for voice in wanted.voices]
+        try:
+            told = wanted.with_voices([await voice.send() for voice in voices])
+            body = {"inputs": [dict(one) for one in inputs], "options": told}
+            return read_job(await repeated(lambda: self._ask("POST", "/v1/jobs", json=body, headers=headers)))
+        except ClientError:
+            for voice in voices:
+                await voice.withdraw()
+            raise
 
-    async def send(
+    async def send(  # noqa: PLR0913 - by keyword, each with its default
         self,
         path: str | Path,
         options: Mapping[str, Any] | None = None,
@@ -128,30 +135,22 @@ class Client:
         patience_s: float = UPLOAD_PATIENCE_S,
         memory: Path | None = None,
         withdraw: bool = False,
+        known_speakers: Mapping[str, str | Path] | None = None,
     ) -> Job:
         """Upload one file as a job, in pieces that go on where a broken line or a restart of the server left them.
 
         `on_job(id)` is called as soon as there is a job, `on_away()` when the line breaks. The upload is given up when
         nothing more arrives for `patience_s` seconds. With a folder as `memory`, the next call with the same file and
         options goes on where this one was broken off, also in another process; with `withdraw`, one that is canceled
-        leaves nothing on the server but the job that it may have become. To a server without resumable uploads the file
-        goes as by `submit`.
+        leaves nothing on the server but the job that it may have become. `known_speakers` as in `submit`, which is how
+        the file goes to a server without resumable uploads.
         """
-        file, wanted = Path(path), options or {}
-        upload = ResumableUpload(
-            self._http,
-            self.base_url,
-            file,
-            wanted,
-            patience_s=patience_s,
-            on_progress=on_progress,
-            on_away=on_away,
-            memory=memory,
-        )
+        file, wanted, ways = Path(path), Wanted.of(options, known_speakers), {"memory": memory, "on_away": on_away}
+        upload = self._resumable(file, wanted, patience_s=patience_s, on_progress=on_progress, **ways)
         try:
             job_id = await upload.send()
         except NotSpokenError:
-            return await self.submit([file], wanted, on_progress=on_progress)
+            return await self.submit([file], options, on_progress=on_progress, known_speakers=known_speakers)
         except asyncio.CancelledError:
             if withdraw and (made := await upload.withdraw()) and on_job is not None:
                 on_job(made)
@@ -249,6 +248,11 @@ class Client:
 
     async def _seen(self, job_id: str, last_seen: float, on_away: Callable[[], None] | None) -> Job:
         return await seen(lambda: self.job(job_id), last_seen, on_away)
+
+    def _resumable(
+        self, file: Path, wanted: Wanted | None, *, patience_s: float = UPLOAD_PATIENCE_S, **ways: Any
+    ) -> ResumableUpload:
+        return ResumableUpload(self._http, self.base_url, file, wanted, patience_s=patience_s, **ways)
 
     async def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None, **sent: Any) -> Any:
         """The JSON of an answer, None where it is empty; `sent`: `json`, `data`, `headers`."""

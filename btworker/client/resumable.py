@@ -7,10 +7,9 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -18,7 +17,15 @@ from aiohttp.abc import AbstractStreamWriter
 from btworker.client.errors import BAD_ANSWER, BAD_FILE, ClientError, explained, refused
 from btworker.client.send import STORED_S
 from btworker.client.unfinished import Note
-from btworker.client.upload import CHUNK_BYTES, ProgressCallback, open_file, read_file, size_of_file
+from btworker.client.upload import (
+    CHUNK_BYTES,
+    ProgressCallback,
+    StreamedBody,
+    Wanted,
+    open_file,
+    read_file,
+    size_of_file,
+)
 
 TUS = {"Tus-Resumable": "1.0.0"}
 SMALLEST_PIECE, FIRST_PIECE, LARGEST_PIECE = 2**20, 2**23, 2**26
@@ -39,12 +46,16 @@ GONE = frozenset({404, 410})
 """The upload is not there any more: it has to begin anew."""
 NOT_SPOKEN = frozenset({404, 405, 501})
 """How a server without resumable uploads answers to the first request."""
+OFFSET_STREAM = "application/offset+octet-stream"
 LONGEST_METADATA = 39_000
 """Characters: servers and proxies take little more in one header. With longer options a file is sent in one piece."""
 
 
-class NotSpokenError(Exception):
+class NotSpokenError(ClientError):
     """The server has no resumable uploads, or its headers have no room for the options."""
+
+    def __init__(self) -> None:
+        super().__init__(BAD_ANSWER, "the server takes no resumable uploads of this")
 
 
 @dataclass(slots=True)
@@ -57,31 +68,15 @@ class _Way:
     failures: int = 0
 
 
-class _Piece(aiohttp.Payload):
-    """A part of a file as a request's body, read as it is sent."""
-
-    def __init__(self, sender: "ResumableUpload", offset: int, length: int) -> None:
-        super().__init__(sender, content_type="application/offset+octet-stream")
-        self._offset, self._size = offset, length
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Send it all."""
-        await self._value.write_piece(writer, self._offset, self._size or 0)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
-        """Not for printing."""
-        raise TypeError("an upload has no text")
-
-
 class ResumableUpload:
-    """One file on its way to be a job with these options."""
+    """One file on its way to be a job with these options; without options, to lie at the server."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         base_url: str,
         path: Path,
-        options: Mapping[str, Any],
+        wanted: Wanted | None,
         *,
         patience_s: float,
         on_progress: ProgressCallback | None = None,
@@ -91,31 +86,43 @@ class ResumableUpload:
         self._session = session
         self._base_url = base_url
         self._path = path
-        self._options = options
+        self._wanted = wanted
         self._size = size_of_file(path)
         self._patience_s = patience_s
         self._on_progress = on_progress
         self._on_away = on_away
         self._failure: ClientError | None = None
         self._place = ""
-        remembered = memory is not None and self._size >= WORTH_REMEMBERING
-        self._note = Note(memory, base_url, path, options) if memory is not None and remembered else None
+        self._note = None
+        if memory is not None and self._size >= WORTH_REMEMBERING:
+            self._note = Note(memory, base_url, path, wanted or Wanted())
+        self._voices = [
+            ResumableUpload(session, base_url, voice, None, patience_s=patience_s, on_away=on_away)
+            for voice in (wanted or Wanted()).voices
+        ]
 
     async def send(self) -> str:
-        """The id of the job that the file became. Raises ClientError, NotSpokenError."""
+        """The id of the job that the file became; without options, that of the upload. Raises ClientError,
+        NotSpokenError."""
         way = _Way(moved_at=time.monotonic())
         self._place, job_id = await self._begun(way)
-        while job_id is None:
+        while job_id is None and (self._wanted is not None or way.offset < self._size):
             try:
                 job_id = await self._next(self._place, way)
             except ClientError as error:
                 job_id = await self._recover(self._place, way, error)
         if self._note is not None:
             self._note.drop()
-        return job_id
+        return job_id or self._place.rpartition("/")[2]
 
     async def withdraw(self) -> str | None:
         """After `send` was canceled: delete what has arrived; the job's id where it is one already."""
+        made = await self._withdraw()
+        if made is None:
+            await self._withdraw_voices()
+        return made
+
+    async def _withdraw(self) -> str | None:
         for _ in range(WITHDRAWALS if self._place else 0):
             try:
                 if job_id := (await self._ask("HEAD", self._place, {})).get("Btworker-Job"):
@@ -148,10 +155,31 @@ class ResumableUpload:
     async def _create(self) -> str:
         if self._size == 0:
             raise ClientError("EMPTY_FILE", f"{self._path} is empty")
-        metadata = {"filename": self._path.name, "submit": json.dumps(dict(self._options), ensure_ascii=False)}
-        headers = {"Upload-Length": str(self._size), "Upload-Metadata": _encoded(metadata)}
-        if len(headers["Upload-Metadata"]) > LONGEST_METADATA:
+        if self._wanted is not None and self._wanted.has_large_voice:
             raise NotSpokenError
+        try:
+            voices = [await voice.send() for voice in self._voices]
+            return await self._create_with(self._metadata(voices))
+        except ClientError:
+            await self._withdraw_voices()
+            raise
+
+    async def _withdraw_voices(self) -> None:
+        for voice in self._voices:
+            await voice.withdraw()
+
+    def _metadata(self, voices: Sequence[str]) -> str:
+        """Upload-Metadata; `voices` are ids of uploads. Raises NotSpokenError where it is too long."""
+        values = {"filename": self._path.name}
+        if self._wanted is not None:
+            values["submit"] = json.dumps(self._wanted.with_voices(voices), ensure_ascii=False)
+        encoded = _encoded(values)
+        if len(encoded) > LONGEST_METADATA:
+            raise NotSpokenError
+        return encoded
+
+    async def _create_with(self, metadata: str) -> str:
+        headers = {"Upload-Length": str(self._size), "Upload-Metadata": metadata}
         try:
             answer = await self._ask("POST", "/v1/uploads", headers)
         except ClientError as error:
@@ -168,7 +196,7 @@ class ResumableUpload:
         start = time.monotonic()
         length = min(way.piece_bytes, self._size - way.offset)
         headers = {"Upload-Offset": str(way.offset)}
-        answer = await self._ask("PATCH", place, headers, _Piece(self, way.offset, length))
+        answer = await self._ask("PATCH", place, headers, self._piece(way.offset, length))
         self._arrived(way, answer)
         way.piece_bytes = _paced(way.piece_bytes, time.monotonic() - start)
         return answer.get("Btworker-Job")
@@ -212,10 +240,14 @@ class ResumableUpload:
         if self._on_progress is not None:
             self._on_progress(sent_bytes, self._size)
 
-    async def write_piece(self, writer: AbstractStreamWriter, offset: int, length: int) -> None:
+    def _piece(self, offset: int, length: int) -> StreamedBody:
+        """A part of the file as a request's body, read as it is sent."""
+        return StreamedBody(lambda writer: self._write_piece(writer, offset, offset + length), length, OFFSET_STREAM)
+
+    async def _write_piece(self, writer: AbstractStreamWriter, offset: int, end: int) -> None:
         """Read and write, a chunk at a time. A local fault is kept: aiohttp would report a lost connection."""
         try:
-            await self._write(writer, offset, offset + length)
+            await self._write(writer, offset, end)
         except ClientError as error:
             self._failure = error
             raise

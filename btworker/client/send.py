@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from btworker.client.errors import BAD_ANSWER, CONNECTION_LOST, ClientError, refused
-from btworker.client.upload import Upload, UploadBody
+from btworker.client.upload import Upload
 
 EXPECT_S = 5.0
 """Seconds that a server has to ask for the body."""
@@ -58,7 +58,7 @@ async def _post(
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=STORED_S)
     try:
         async with session.post(
-            url, data=UploadBody(upload), headers=headers, expect100=expect, timeout=timeout, allow_redirects=False
+            url, data=upload.body(), headers=headers, expect100=expect, timeout=timeout, allow_redirects=False
         ) as response:
             try:
                 return await _answer(response)

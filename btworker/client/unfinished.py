@@ -6,10 +6,11 @@ Only what a file was: after a change of it, or of the options, nothing is found,
 import hashlib
 import json
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from btworker.client.upload import Wanted
 
 KEPT_S = 7 * 86_400
 """Servers forget unfinished uploads earlier."""
@@ -18,9 +19,9 @@ KEPT_S = 7 * 86_400
 class Note:
     """The place of one file's upload. A folder that cannot be used costs nothing but the memory."""
 
-    def __init__(self, folder: Path, base_url: str, file: Path, options: Mapping[str, Any]) -> None:
-        status = file.stat()
-        facts = [base_url, str(file.resolve()), status.st_size, status.st_mtime_ns, dict(options)]
+    def __init__(self, folder: Path, base_url: str, file: Path, wanted: Wanted) -> None:
+        files = (file, *wanted.voices)
+        facts = [base_url, *(fact for one in files for fact in _facts(one)), dict(wanted.options)]
         self._path = folder / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     def read(self) -> str | None:
@@ -43,3 +44,8 @@ class Note:
         """The upload is a job now, or is not there any more."""
         with suppress(OSError):
             self._path.unlink()
+
+
+def _facts(file: Path) -> list[Any]:
+    status = file.stat()
+    return [str(file.resolve()), status.st_size, status.st_mtime_ns]

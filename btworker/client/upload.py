@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,10 +20,38 @@ from btworker.client.errors import BAD_FILE, ClientError
 
 CHUNK_BYTES = 2**20
 """Read at a time: large enough that thread hops cost nothing, small enough that a progress bar moves."""
-REFERENCES = "knownSpeakerReferences"
+LARGEST_VOICE = 2**24
+"""Bytes: more than 30 s of any sound take."""
+NAMES, REFERENCES = "knownSpeakerNames", "knownSpeakerReferences"
 ProgressCallback = Callable[[int, int], None]
 """Called with the bytes sent and the bytes in all, after every chunk."""
 Write = Callable[[bytes], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a job is asked for, beside its recording."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """By their wire names."""
+    voices: tuple[Path, ...] = ()
+    """Files of known speakers' voices, in the order of their names in the options."""
+
+    @property
+    def has_large_voice(self) -> bool:
+        """One is so large that it had better be refused while it is sent."""
+        return any(size_of_file(voice) > LARGEST_VOICE for voice in self.voices)
+
+    def with_voices(self, references: Sequence[str]) -> dict[str, Any]:
+        """The options, with what stands for the voices."""
+        return {**self.options, **({REFERENCES: list(references)} if references else {})}
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any] | None, known: Mapping[str, str | Path] | None) -> "Wanted":
+        """The options, and people by name and file."""
+        if not known:
+            return cls(options or {})
+        return cls({**(options or {}), NAMES: list(known)}, tuple(map(Path, known.values())))
 
 
 class Upload:
@@ -31,11 +60,9 @@ class Upload:
     def __init__(
         self,
         paths: Sequence[Path],
-        options: Mapping[str, Any],
+        wanted: Wanted,
         on_progress: ProgressCallback | None = None,
-        references: Sequence[Path] = (),
     ) -> None:
-        """`references` are voices of known speakers, in the order of their names in the options."""
         self.boundary = f"btworker-{secrets.token_hex(16)}"
         self.sent_bytes = 0
         self.started = False
@@ -43,8 +70,10 @@ class Upload:
         """Why the body ended early, when that was a local file's fault; aiohttp reports it as a lost connection."""
         self._on_progress = on_progress
         # Options go first: a mistake in them is refused before the files are sent.
-        self._fields = self._part('name="options"', "application/json") + json.dumps(dict(options)).encode() + b"\r\n"
-        named = [*((REFERENCES, path) for path in references), *(("file", path) for path in paths)]
+        self._fields = (
+            self._part('name="options"', "application/json") + json.dumps(dict(wanted.options)).encode() + b"\r\n"
+        )
+        named = [*((REFERENCES, path) for path in wanted.voices), *(("file", path) for path in paths)]
         self._files = [(path, size_of_file(path), self._file_part(name, path)) for name, path in named]
         self._end = f"--{self.boundary}--\r\n".encode()
         inner = sum(len(head) + size + 2 for _, size, head in self._files)
@@ -54,6 +83,11 @@ class Upload:
     def done(self) -> bool:
         """Every byte was handed to the connection."""
         return self.sent_bytes == self.total_bytes
+
+    def body(self) -> "StreamedBody":
+        """The bytes, from the start, as a request's body."""
+        kind = f"multipart/form-data; boundary={self.boundary}"
+        return StreamedBody(lambda writer: self.write_to(writer.write), self.total_bytes, kind)
 
     async def write_to(self, write: Write) -> None:
         """Send the bytes, from the start. Raises ClientError(BAD_FILE) when a file cannot be read or changed."""
@@ -100,16 +134,19 @@ class Upload:
         return "\r\n".join(lines).encode("utf-8")
 
 
-class UploadBody(aiohttp.Payload):
-    """An Upload as aiohttp takes it; a coroutine, since a generator that is cancelled would leave its file open."""
+class StreamedBody(aiohttp.Payload):
+    """What `write` writes, as aiohttp takes it; a coroutine, since a generator that is cancelled would leave its file
+    open."""
 
-    def __init__(self, upload: Upload) -> None:
-        super().__init__(upload, content_type=f"multipart/form-data; boundary={upload.boundary}")
-        self._size = upload.total_bytes
+    def __init__(
+        self, write: Callable[[AbstractStreamWriter], Awaitable[None]], size_bytes: int, content_type: str
+    ) -> None:
+        super().__init__(write, content_type=content_type)
+        self._size = size_bytes
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send it all."""
-        await self._value.write_to(writer.write)
+        await self._value(writer)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
         """Not for printing."""

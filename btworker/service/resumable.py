@@ -51,6 +51,8 @@ class Resumable:
     """Expired or deleted: only this record is left, to say so."""
     owner: str = OPERATOR
     """Id of the key that began it."""
+    needs: tuple[str, ...] = ()
+    """Ids of uploads that its job takes along: kept as long as this one is."""
 
 
 _RECORD = TypeAdapter(Resumable)
@@ -80,10 +82,16 @@ class ResumableUploads:
     async def sweep(self) -> None:
         """Forget what has expired, again and again."""
         while True:
-            for record in list(self._known.values()):
-                if self._clock() >= self.expires_at(record) and record.id not in self._writing:
-                    await self._expire(record)
+            await self.forget()
             await asyncio.sleep(SWEEP_S)
+
+    async def forget(self) -> None:
+        """Forget what has expired."""
+        here = [one for one in self._known.values() if not one.gone and one.job_id is None]
+        kept = self._writing | {upload_id for one in here for upload_id in one.needs}
+        for record in list(self._known.values()):
+            if self._clock() >= self.expires_at(record) and record.id not in kept:
+                await self._expire(record)
 
     def expires_at(self, record: Resumable) -> float:
         """When an upload is forgotten, unless something comes of it."""
@@ -116,14 +124,16 @@ class ResumableUploads:
         """All its bytes are here."""
         return record.id not in self._writing and record.length is not None and self.offset(record) == record.length
 
-    async def create(self, *, length: int | None, metadata: str, owner: str = OPERATOR) -> Resumable:
+    async def create(
+        self, *, length: int | None, metadata: str, owner: str = OPERATOR, needs: tuple[str, ...] = ()
+    ) -> Resumable:
         """Begin an upload, durably. Raises QUEUE_FULL."""
         if sum(not record.gone and record.job_id is None for record in self._known.values()) >= (
             limit := self._settings.resumable_limit
         ):
             message = f"{limit} uploads are begun already (WORKER_RESUMABLE_LIMIT); try again later"
             raise BtworkerError(ErrorCode.QUEUE_FULL, message)
-        record = Resumable(f"up_{secrets.token_hex(16)}", length, metadata, self._clock(), owner=owner)
+        record = Resumable(f"up_{secrets.token_hex(16)}", length, metadata, self._clock(), owner=owner, needs=needs)
         await self._data.run(self._make, record)
         self._known[record.id], self._offsets[record.id] = record, 0
         self._hashes[record.id] = (0, hashlib.sha256())

@@ -31,11 +31,12 @@ Fields = Sequence[tuple[str, str]]
 """Form fields in the order in which they came."""
 JSON_FIELD = "options"
 SPEAKER_NAMES = "knownSpeakerNames"
-REPEATABLE = frozenset({"outputs", "ranges", SPEAKER_NAMES, KEYWORDS, LANGUAGES})
 CALLBACK = "callbackUrl"
 """Stands among the options, but says nothing of the work."""
 SOURCE = "url"
 """The same: where the recording is, in place of a file."""
+SPEAKER_REFERENCES = "knownSpeakerReferences"
+"""The same: the voices of those names (web/jobs/references.py)."""
 FOLLOWED = frozenset(
     {
         "includeSegments", "includeFull", "includeTimestamps",  # every result has these
@@ -45,6 +46,7 @@ FOLLOWED = frozenset(
     }
 )  # fmt: skip
 """A controller's options that ask for what is done anyway."""
+REPEATABLE = frozenset({"outputs", "ranges", SPEAKER_NAMES, SPEAKER_REFERENCES, KEYWORDS, LANGUAGES})
 DEFAULTS = {"qualityPreset": "balanced", "backend": "remote", "diarizationFastSwitching": False}
 """A controller's options that have no effect here, and the value that asks for nothing."""
 MOST_NAMED = 50
@@ -129,9 +131,10 @@ class OptionsForm(BaseModel):
 
 def is_option(name: str) -> bool:
     """Whether a form's field of this name says something of the job."""
-    return name in WIRE_NAMES or name in (JSON_FIELD, CALLBACK, SOURCE) or name.removesuffix("[]") in NAME_FIELDS
+    return name in WIRE_NAMES or name in (JSON_FIELD, *_BESIDE) or name.removesuffix("[]") in NAME_FIELDS
 
 
+_BESIDE = (CALLBACK, SOURCE, SPEAKER_REFERENCES)
 NAME_FIELDS = frozenset({"known_speaker_names", SPEAKER_NAMES})
 """How OpenAI's clients spell it, and ours."""
 WIRE_NAMES = {field.alias or name: name for name, field in OptionsForm.model_fields.items()}
@@ -143,7 +146,7 @@ CONTROLLERS_NAMES = WIRE_NAMES.keys() - {SPEAKER_NAMES}
 def parse_options(fields: Fields, settings: Settings) -> Options:
     """The options of an upload. Raises BAD_OPTION, with the option's name as `param`."""
     values = _collect(fields)
-    for name in (CALLBACK, SOURCE):
+    for name in _BESIDE:
         values.pop(name, None)
     try:
         form = OptionsForm.model_validate(values)
@@ -154,10 +157,15 @@ def parse_options(fields: Fields, settings: Settings) -> Options:
 
 def url_option(fields: Fields, name: str) -> str | None:
     """CALLBACK, where the end of the job is to be told, or SOURCE, where its recording is. Raises BAD_OPTION."""
-    url = _collect(fields).get(name)
+    url = value_beside(fields, name)
     if url is not None and not isinstance(url, str):
         raise BtworkerError(ErrorCode.BAD_OPTION, f"{name} must be a URL", param=name)
     return url
+
+
+def value_beside(fields: Fields, name: str) -> Any:
+    """What stands among the options under a name that says nothing of the work; None where nothing does."""
+    return _collect(fields).get(name)
 
 
 def allowed_url(fields: Fields, name: str, guard: Guard) -> str | None:

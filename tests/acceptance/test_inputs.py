@@ -1,5 +1,6 @@
 """Recordings that the worker fetches itself, by the command line and the Python client, from real servers."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -70,7 +71,7 @@ def test_an_address_that_gives_nothing_is_said(cli: Cli, talks: str) -> None:
     ("words", "sentence"),
     [
         (["http://169.254.169.254/latest"], "inputs.0.url is refused: 169.254.169.254 is not on the public internet"),
-        (["https://a.example/b", "--known-speaker", "Ann=ann.wav"], "an address goes with stored voices alone"),
+        (["https://a.example/b", "--known-speaker", "Ann=ann.wav"], "ann.wav does not exist"),
     ],
 )
 def test_an_address_that_cannot_be_taken_is_said(cli: Cli, words: list[str], sentence: str) -> None:
@@ -78,6 +79,15 @@ def test_an_address_that_cannot_be_taken_is_said(cli: Cli, words: list[str], sen
     found = cli("transcribe", *words)
     assert found.returncode != 0
     assert sentence in found.stderr
+
+
+def test_voices_go_along_with_an_address(cli: Cli, talks: str) -> None:
+    """As uploads of their own."""
+    (cli.folder / "ann.wav").write_bytes(b"ann" * 1000)
+    found = cli("transcribe", f"{talks}/two.wav", "--known-speaker", "Ann=ann.wav", "--json")
+    assert found.returncode == 0, found.stderr
+    (known,) = json.loads(found.stdout)[0]["options"]["knownSpeakers"]
+    assert known == {"name": "Ann", "sha256": hashlib.sha256(b"ann" * 1000).hexdigest()}
 
 
 async def test_the_python_client_names_several(worker: Worker, talks: str) -> None:

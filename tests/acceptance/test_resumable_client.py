@@ -142,3 +142,37 @@ async def test_an_answer_that_was_lost_is_found_again(
         await check(client, job.id, source)
         assert len((await client.jobs()).jobs) == 1
     assert worker.stop() == 0
+
+
+async def test_voices_of_known_speakers_go_along(worker: Worker, tmp_path: Path) -> None:
+    """As uploads of their own, over a kill of the server; where the job is refused, nothing of them is left there."""
+    worker.start()
+    source, ann, ben = a_file(tmp_path, 24), tmp_path / "ann.wav", tmp_path / "ben.wav"
+    ann.write_bytes(b"ann" * 1000)
+    ben.write_bytes(b"ben" * 1000)
+    people = {"Ann": ann, "Ben": ben}
+    killed = asyncio.Event()
+    async with Client(worker.url, TOKEN) as client:
+        with pytest.raises(ClientError, match="colour"):
+            await client.send(source, {"colour": "red"}, known_speakers=people)
+        with pytest.raises(ClientError, match="look the same"):
+            await client.send(source, known_speakers={"Ann": ann, "ANN": ben})
+        assert not list((tmp_path / "data" / "uploads").glob("*/data"))
+        sending = asyncio.create_task(
+            client.send(source, known_speakers=people, on_progress=lambda at, _: at > MIB and killed.set())
+        )
+        await killed.wait()
+        await asyncio.to_thread(worker.stop, signal.SIGKILL)
+        await asyncio.to_thread(worker.start)
+        job = await sending
+        known = (await client._ask("GET", f"/v1/jobs/{job.id}"))["options"]["knownSpeakers"]
+        assert known == [
+            {"name": name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for name, path in people.items()
+        ]
+        await check(client, job.id, source)
+        with open(ben, "wb") as file:
+            file.truncate(2**25)
+        with pytest.raises(ClientError, match="WORKER_REFERENCE_MAX_MB"):
+            await client.send(source, known_speakers=people)
+    assert not list((tmp_path / "data" / "uploads").glob("*/data"))
+    assert worker.stop() == 0

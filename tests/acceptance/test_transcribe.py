@@ -103,6 +103,9 @@ def test_voices_of_known_speakers_go_along(cli: Cli, recording: Path) -> None:
     for words, code, why in (
         (("Ann",), 3, "no stored voice 'Ann'"),
         (("Ann", f"Ben={recording}"), 2, "either all with a file, or none"),
+        ((f"Ann={recording}", f"Ann={recording}"), 2, "each name may be given once"),
+        ((f"Ann={recording}", f"ANN={recording}"), 3, "no two may look the same"),
+        (("Ann=nowhere.wav",), 2, "nowhere.wav does not exist"),
     ):
         done = cli("transcribe", recording, *(part for word in words for part in ("--known-speaker", word)))
         assert (done.returncode, why in done.stderr) == (code, True), done.stderr

@@ -71,7 +71,10 @@ _FIELDS: Schema = {
         "minItems": 1,
         "description": "parts with a file name, whatever theirs is; needed unless there is a url",
     },
-    JSON_FIELD: {"type": "object", "description": "options as one JSON object, instead of fields"},
+    JSON_FIELD: {
+        "type": "object",
+        "description": "options as one JSON object, instead of fields; references as data URLs",
+    },
     SOURCE: {"type": "string", "description": "where the recording is, in place of a file"},
     **KNOWN_SPEAKERS,
     CALLBACK: {"type": "string", "description": "a URL that is told of the job's end"},

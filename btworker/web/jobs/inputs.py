@@ -19,10 +19,10 @@ from btworker.stems import unique_stems
 from btworker.web.context import Context, caller_of, context_of
 from btworker.web.filenames import clean_filename, name_in_url
 from btworker.web.jobs.admission import check_elsewhere, idempotency_key
-from btworker.web.jobs.references import References
 from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
-from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, allowed_url, parse_options, url_option
+from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url, parse_options, url_option
+from btworker.web.tus.voices import OF_VOICES, SpeakerVoices, named_uploads
 
 CONTROLLERS_OWN = frozenset({"controllerJobId", "outputsUploadUrl"})
 """Fields that only a controller's job has."""
@@ -45,7 +45,7 @@ class InputsForm(BaseModel):
     model_config = _STRICT
 
     inputs: tuple[UrlInput, ...] = Field(min_length=1)
-    options: dict[str, Any] | None = None
+    options: dict[str, Any] | None = Field(None, description=OF_VOICES)
 
 
 def is_ours(raw: object) -> bool:
@@ -56,35 +56,43 @@ def is_ours(raw: object) -> bool:
 async def submit(request: web.Request, raw: object) -> tuple[Job, bool]:
     """The job, and whether it is a new one. Raises BAD_REQUEST, BAD_OPTION, URL_REFUSED, and what JobService.submit
     does."""
-    context, owner = context_of(request), caller_of(request).owner
-    form, key = _form(raw), idempotency_key(request)
-    if key is not None and (known := await context.service.by_key(key, owner)) is not None:
+    context, form = context_of(request), _form(raw)
+    fields = [*request.query.items(), (JSON_FIELD, json.dumps(form.options or {}))]
+    async with context.resumable.held(named_uploads(fields)):
+        return await _submitted(request, context, form, fields)
+
+
+async def _submitted(request: web.Request, context: Context, form: InputsForm, fields: Fields) -> tuple[Job, bool]:
+    caller, key = caller_of(request), idempotency_key(request)
+    if key is not None and (known := await context.service.by_key(key, caller.owner)) is not None:
         return known, False
     _check_inputs(form, context)
-    fields = [*request.query.items(), (JSON_FIELD, json.dumps(form.options or {}))]
-    options = parse_options(fields, context.settings)
+    options, voices = parse_options(fields, context.settings), SpeakerVoices(context, fields, caller)
+    voices.check(options, caller.owner)
     if url_option(fields, SOURCE) is not None:
         raise BtworkerError(ErrorCode.BAD_OPTION, "send inputs or a url, not both", param=SOURCE)
     callback = allowed_url(fields, CALLBACK, context.guard)
-    await check_elsewhere(context, owner)
+    await check_elsewhere(context, caller.owner)
     job_id, inputs = new_job_id(), _inputs(form.inputs)
     accepted = False
     try:
         new = NewJob(
             id=job_id,
-            options=await _with_voices(context, job_id, options, inputs, owner),
+            options=await _with_voices(context, job_id, options, inputs, voices, caller.owner),
             inputs=inputs,
             idempotency_key=key,
             request_id=request_id_of(request),
             sources=tuple(item.url for item in form.inputs),
             delivery=None if callback is None else Delivery(callback),
-            owner=owner,
+            owner=caller.owner,
         )
         job, created = await context.service.submit(new)
         accepted = job.id == job_id
     finally:
         if options.known_speakers and not accepted:
             await context.data.run(context.data.remove, job_id)
+    for record in voices.uploads:
+        await context.resumable.became(record, job.id)
     return job, created
 
 
@@ -115,14 +123,14 @@ def _inputs(given: Sequence[UrlInput]) -> tuple[Input, ...]:
 
 
 async def _with_voices(
-    context: Context, job_id: JobId, options: Options, inputs: Sequence[Input], owner: str
+    context: Context, job_id: JobId, options: Options, inputs: Sequence[Input], voices: SpeakerVoices, owner: str
 ) -> Options:
-    """The options with stored voices, whose copies lie durable in the job's folder. Raises BAD_OPTION."""
+    """The options with voices, which lie durable in the job's folder. Raises BAD_OPTION."""
     if not options.known_speakers:
         return options
     data = context.data
     folder = await data.run(data.create, job_id)
-    known = await References(data, context.settings, job_id).known(options, context.voices, inputs, owner=owner)
+    known = await voices.known(options, job_id, inputs, owner=owner)
     for path in (folder.inputs, folder.path, folder.path.parent):
         await data.run(sync_folder, path)
     return known

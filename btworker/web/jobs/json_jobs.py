@@ -24,6 +24,7 @@ from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
 from btworker.web.options import JSON_FIELD
 from btworker.web.tus.finished import Asked, submit_all
+from btworker.web.tus.voices import OF_VOICES
 
 JSON = "application/json"
 MAX_BODY_BYTES = 2**20
@@ -35,7 +36,7 @@ class UploadsForm(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     uploads: tuple[str, ...] = Field(min_length=1)
-    options: dict[str, Any] | None = None
+    options: dict[str, Any] | None = Field(None, description=OF_VOICES)
 
 
 def is_json(request: web.Request) -> bool:

@@ -22,7 +22,7 @@ from btworker.web.fields import MAX_FIELD_BYTES, Field, is_file_without_name, no
 from btworker.web.filenames import NAMELESS, name_in_url, sent_filename
 from btworker.web.jobs import admission
 from btworker.web.jobs.form import Form
-from btworker.web.jobs.references import ReceivedReference, References, is_reference
+from btworker.web.jobs.references import ReceivedReference, References, is_reference, texts_of
 from btworker.web.middlewares import request_id_of
 from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url
 from btworker.web.parts import PartEvent, PartHead, PartParser, boundary_of, check_part_encoding
@@ -185,8 +185,10 @@ class Upload:
             message = "the upload has no file: send at least one part with a filename, or a url in place of it"
             raise BtworkerError(ErrorCode.NO_FILE, message)
         options = self._form.options(fields, self._context.settings)
-        if options.known_speakers or self._references.hashes:
+        texts = texts_of(fields)
+        if options.known_speakers or self._references.hashes or texts:
             await self._make_folder()
+            await self._references.take(texts)
             options = await self._references.known(options, self._context.voices, self._files, owner=self._owner)
         stems = unique_stems([item.filename for item in self._files])
         inputs = tuple(

@@ -3,22 +3,22 @@
 import base64
 import binascii
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from btworker.config import Settings
 from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Delivery, Input, Job, JobId, new_job_id
-from btworker.keys import THE_OPERATOR, Caller
+from btworker.keys import Caller
 from btworker.service import NewJob
-from btworker.service.resumable import UPLOAD_ID, Resumable
+from btworker.service.resumable import Resumable
 from btworker.stems import unique_stems
 from btworker.web.context import Context
 from btworker.web.filenames import clean_filename
 from btworker.web.jobs import admission
-from btworker.web.jobs.references import References
 from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url, parse_options, url_option
 from btworker.web.parts import decoded
+from btworker.web.tus.voices import SpeakerVoices, complete_upload, named_uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,21 @@ def read_metadata(raw: str) -> Metadata:
     return Metadata(clean_filename(decoded(values.get("filename") or values.get("name") or b"")), submit)
 
 
-def check_metadata(raw: str, settings: Settings) -> int:
-    """Judge the options of a job to be, before a byte of it comes; returns the number of channels to expect of its
-    sound. Raises BAD_REQUEST, BAD_OPTION."""
+def check_metadata(raw: str, context: Context, owner: str) -> tuple[int, tuple[str, ...]]:
+    """Judge the options of a job to be, before a byte of it comes; the number of channels to expect of its sound, and
+    the uploads that it takes along. Raises BAD_REQUEST, BAD_OPTION, NOT_FOUND, CONFLICT, GONE."""
     metadata = read_metadata(raw)
     if metadata.submit is None:
-        return 1
-    return parse_options(_fields(metadata.submit), settings).expected_channels
+        return 1, ()
+    fields = _fields(metadata.submit)
+    options, voices = parse_options(fields, context.settings), SpeakerVoices(context, fields, _only(owner))
+    voices.check(options, owner)
+    return options.expected_channels, tuple(one.id for one in voices.uploads)
+
+
+def _only(owner: str) -> Caller:
+    """Whoever finishes an upload acts for its owner, and may do no more."""
+    return Caller(owner, "", frozenset())
 
 
 async def submit(context: Context, record: Resumable, *, request_id: str) -> str | None:
@@ -67,12 +75,15 @@ async def submit(context: Context, record: Resumable, *, request_id: str) -> str
     wanted = read_metadata(record.metadata).submit
     if wanted is None:
         return None
-    uploads = context.resumable
-    async with uploads.held([record.id]):
-        asked = Asked(THE_OPERATOR, request_id, f"tus:{record.id}")
-        job, created = await _submitted(context, [record.id], _fields(wanted), asked, owner=record.owner)
-        if not created and uploads.get(record.id).job_id is None:  # a crash came between the job and this note of it
-            await uploads.became(record, job.id)
+    asked = Asked(_only(record.owner), request_id, f"tus:{record.id}")
+    uploads, used = context.resumable, [record.id, *record.needs]
+    async with uploads.held(used):
+        job, created = await _submitted(context, [record.id], _fields(wanted), asked)
+        if not created:  # perhaps a crash came between the job and the notes of it
+            for upload_id in used:
+                with suppress(BtworkerError):  # it is gone
+                    if (one := uploads.get(upload_id)).job_id is None:
+                        await uploads.became(one, job.id)
     return job.id
 
 
@@ -80,18 +91,16 @@ async def submit_all(context: Context, upload_ids: Sequence[str], options: Field
     """A job whose inputs are these uploads, and whether it is new. Raises BAD_OPTION, NOT_FOUND, CONFLICT, EMPTY_FILE
     and what JobService.submit raises; the uploads are then as they were.
     """
-    async with context.resumable.held(upload_ids):
-        return await _submitted(context, upload_ids, options, asked, owner=asked.caller.owner)
+    async with context.resumable.held([*upload_ids, *named_uploads(options)]):
+        return await _submitted(context, upload_ids, options, asked)
 
 
-async def _submitted(
-    context: Context, upload_ids: Sequence[str], options: Fields, asked: Asked, *, owner: str
-) -> tuple[Job, bool]:
-    service, settings = context.service, context.settings
+async def _submitted(context: Context, upload_ids: Sequence[str], options: Fields, asked: Asked) -> tuple[Job, bool]:
+    service, owner = context.service, asked.caller.owner
     if asked.key is not None and (known := await service.by_key(asked.key, owner)) is not None:
         return known, False
-    records = [_complete(context, upload_id, asked.caller) for upload_id in upload_ids]
-    parsed = parse_options(options, settings)
+    records = [complete_upload(context, upload_id, asked.caller) for upload_id in upload_ids]
+    parsed, voices = parse_options(options, context.settings), SpeakerVoices(context, options, asked.caller)
     if url_option(options, SOURCE) is not None:
         raise BtworkerError(ErrorCode.BAD_OPTION, "send an upload or a url, not both", param=SOURCE)
     callback = allowed_url(options, CALLBACK, context.guard)
@@ -102,7 +111,7 @@ async def _submitted(
     accepted = False
     try:
         inputs = await _lent(context, records, job_id)
-        parsed = await References(context.data, settings, job_id).known(parsed, context.voices, inputs, owner=owner)
+        parsed = await voices.known(parsed, job_id, inputs, owner=owner)
         delivery = None if callback is None else Delivery(callback)
         new = NewJob(
             job_id,
@@ -118,25 +127,9 @@ async def _submitted(
     finally:
         if not accepted:
             await context.data.run(context.data.remove, job_id)
-    for record in records:
+    for record in [*records, *voices.uploads]:
         await context.resumable.became(record, job.id)
     return job, created
-
-
-def _complete(context: Context, upload_id: str, caller: Caller) -> Resumable:
-    uploads = context.resumable
-    owner = uploads.owner_of(upload_id)
-    if not UPLOAD_ID.fullmatch(upload_id) or owner is None or not caller.may_change(owner):
-        raise BtworkerError(ErrorCode.NOT_FOUND, "there is no such upload")
-    record = uploads.get(upload_id)
-    if record.job_id is not None:
-        raise BtworkerError(ErrorCode.CONFLICT, f"the upload is an input of job {record.job_id} already")
-    if not uploads.is_complete(record):
-        message = f"the upload has {uploads.offset(record)} bytes so far, of {record.length or 'an unknown number'}"
-        raise BtworkerError(ErrorCode.CONFLICT, message)
-    if not record.length:
-        raise BtworkerError(ErrorCode.EMPTY_FILE, "the upload is empty")
-    return record
 
 
 async def _lent(context: Context, records: list[Resumable], job_id: JobId) -> tuple[Input, ...]:

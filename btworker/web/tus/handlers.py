@@ -65,13 +65,14 @@ async def create(request: web.Request) -> web.StreamResponse:
     metadata = request.headers.get("Upload-Metadata", "")
     if len(metadata) > MAX_METADATA_CHARS:
         raise _bad(f"Upload-Metadata has at most {MAX_METADATA_CHARS} characters", "Upload-Metadata")
-    channels, owner = check_metadata(metadata, context.settings), caller_of(request).owner
+    owner = caller_of(request).owner
+    channels, needs = check_metadata(metadata, context, owner)
     if context.service.draining or read_metadata(metadata).submit is not None:
         context.service.check_accepts(owner)  # now, and not once all of it is here
     size = length or 0
     await context.service.limits.check_quotas(owner, size)
     await admission.check_room(context, incoming_bytes=size, largest_bytes=size * channels, all_bytes=size)
-    record = await context.resumable.create(length=length, metadata=metadata, owner=owner)
+    record = await context.resumable.create(length=length, metadata=metadata, owner=owner, needs=needs)
     headers = {"Location": f"{PATH}/{record.id}"}
     if request.content_type == OFFSET_STREAM and request.can_read_body:
         record = await _receive(request, context, record, offset=0)
