@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.process.memory_group import parent_folder
-from tests.slices import FULL, name_of_slice, slice_of
+from tests.slices import FULL, dear_left_out, name_of_slice, slice_of
 
 PACKAGES = {
     "promtool": "prometheus",
@@ -40,6 +40,13 @@ def pytest_configure() -> None:
     name_of_slice()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make test` adds."""
+    parser.addoption(
+        "--slice-dear", action="store_true", help="one in four of the tests that take longest: tests/dear.tsv"
+    )
+
+
 def pytest_report_header() -> str:
     """Say which of many cases are taken."""
     return "cases: all" if FULL else f"cases: a slice (SLICE={name_of_slice()} repeats it)"
@@ -52,9 +59,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if mark := item.get_closest_marker("sliced"):
             groups[mark.args].append(item)
     taken = {item for (name, count), found in groups.items() for item in slice_of(found, count, name)}
-    left_out = [item for found in groups.values() for item in found if item not in taken]
+    dear = dear_left_out() if config.getoption("--slice-dear") else frozenset()
+    left_out = {item for found in groups.values() for item in found if item not in taken}
+    left_out |= {item for item in items if item.nodeid in dear}
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
+        config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
 
 

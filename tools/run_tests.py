@@ -18,6 +18,9 @@ from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "tests"
+DEAR, DEAR_SHARE = ROOT / "tests" / "dear.tsv", 0.85
+"""The longest tests, which together take this share of the time: a commit runs one in four of them (tests/slices.py),
+`make full` all."""
 CORES = len(os.sched_getaffinity(0))
 SLOWEST = 20
 NO_TESTS = 5
@@ -66,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="unit and HTTP only")
     parser.add_argument("--marks", default="", help="only tests with these marks, as pytest's -m has them")
+    parser.add_argument("--write-dear", action="store_true", help="run all, and write tests/dear.tsv")
     parser.add_argument("--name", default="tests", help="what the files of durations are called")
     parser.add_argument("pytest_arguments", nargs="*", help="after --: for every pytest")
     args = parser.parse_args(argv)
@@ -78,11 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = RESULTS / f"{args.name}-{number}.xml"
         report.unlink(missing_ok=True)
         began = time.monotonic()
-        status = run(lane, report, args.marks, args.pytest_arguments)
+        status = run(lane, report, args.marks, [*([] if args.write_dear else ["--slice-dear"]), *args.pytest_arguments])
         took = time.monotonic() - began
         failed |= status not in (0, NO_TESTS)
         durations += [*tests_in(report), (took, f"LANE {lane.name}")]
     write(RESULTS / f"{args.name}.tsv", durations)
+    if args.write_dear:
+        write(DEAR, dearest(durations))
     print_slowest(durations, RESULTS / f"{args.name}.tsv")
     return int(failed)
 
@@ -91,7 +97,10 @@ def introduction(*, quick: bool) -> str:
     """What the person at the terminal is in for."""
     if quick:
         return "The unit and HTTP tests: under 2 minutes on two cores."
-    return "All tests: about 8 minutes on two cores. The quick part, unit and HTTP: make test-quick (under 2 minutes)."
+    return (
+        "All quick tests, and one in four of those that take longest: about 8 minutes on two cores.\n"
+        "The quick part, unit and HTTP: make test-quick (under 2 minutes). All cases of all tests: make full (hours)."
+    )
 
 
 def run(lane: Lane, report: Path, marks: str, arguments: Sequence[str]) -> int:
@@ -109,6 +118,25 @@ def tests_in(report: Path) -> Iterator[tuple[float, str]]:
     if report.is_file():
         for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - pytest wrote it
             yield float(case.get("time", 0)), f"{case.get('classname')}::{case.get('name')}"
+
+
+def dearest(durations: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Seconds and ids of the longest tests, those that take `DEAR_SHARE` of the time of all."""
+    tests = sorted(((seconds, node_of(name)) for seconds, name in durations if "::" in name), reverse=True)
+    left_s = DEAR_SHARE * sum(seconds for seconds, _ in tests)
+    found = []
+    for seconds, node in tests:
+        if left_s <= 0:
+            break
+        found.append((seconds, node))
+        left_s -= seconds
+    return found
+
+
+def node_of(name: str) -> str:
+    """pytest's id of a test as the reports name it: tests.unit.test_a::test_b[1] is in tests/unit/test_a.py."""
+    module, test = name.split("::", 1)
+    return f"{module.replace('.', '/')}.py::{test}"
 
 
 def write(path: Path, durations: Sequence[tuple[float, str]]) -> None:

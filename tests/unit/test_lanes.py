@@ -4,7 +4,10 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 import run_tests
+from tests.slices import DEAR_STEP, dear_left_out, dear_tests
 
 TESTS = Path("tests")
 MINUTE_S = 60
@@ -51,3 +54,33 @@ def test_what_is_long_says_why() -> None:
         if max(map(int, re.findall(r"\btimeout\((\d+)\)", path.read_text())), default=0) > 10 * MINUTE_S
     ]
     assert sorted(allowed) == sorted(LONG)
+
+
+def test_the_dear_tests_are_there() -> None:
+    """Each that tests/dear.tsv names is in its file: one that is gone would leave the list to what is quick."""
+    for node in (node for found in dear_tests().values() for node in found):
+        path, name = node.split("::", 1)
+        assert f"def {name.split('[')[0]}(" in Path(path).read_text(), node
+
+
+def test_each_dear_test_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit takes about one in four; forty commits take all of them."""
+    monkeypatch.setattr("tests.slices.FULL", False)
+    every, met = {node for found in dear_tests().values() for node in found}, set()
+    for number in range(40):
+        monkeypatch.setenv("SLICE", str(number))
+        taken = every - dear_left_out()
+        assert abs(len(taken) - len(every) / DEAR_STEP) <= len(dear_tests())
+        met |= taken
+    assert met == every
+
+
+def test_what_takes_most_of_the_time_is_dear() -> None:
+    """The longest, up to the share; and their ids are pytest's."""
+    durations = [
+        (90.0, "LANE one"),
+        (50.0, "tests.a.test_b::test_c[x-1]"),
+        (36.0, "tests.test_d::test_e"),
+        (14.0, "a::b"),
+    ]
+    assert run_tests.dearest(durations) == [(50.0, "tests/a/test_b.py::test_c[x-1]"), (36.0, "tests/test_d.py::test_e")]
