@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-quick test-speech full test-clients test-gpu wheel sbom chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check speakers-folder image-test unit-test locks check-locks audit clean
+.PHONY: help setup demo serve test test-quick test-speech full test-clients test-clients-next test-gpu wheel sbom chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check speakers-folder image-test unit-test locks check-locks audit clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -54,6 +54,10 @@ full: ## what belongs to a release: full counts, both stacks, locks, clients fro
 test-clients: setup ## run real clients from npm against the worker (needs node 18 or newer and npm)
 	@cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
 	@BTWORKER_CLIENTS=1 $(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
+
+test-clients-next: setup ## run the openai package that needs a newer Node.js, with that one (220 MB from npm)
+	@cd tests/clients/next && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@BTWORKER_CLIENTS=next $(BIN)/python -m pytest tests/clients/test_node.py -k openai $(PYTEST_ARGS)
 
 test-gpu: setup ## run everything that needs an NVIDIA GPU
 	@$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS)
@@ -130,5 +134,5 @@ audit: setup ## known vulnerabilities of both stacks' pinned packages, and what 
 
 clean: ## remove environments, caches and outputs
 	rm -rf .venv .venv-cu121 .venv-cu130 .venv*-bench .venv*-audit build dist *.egg-info .coverage .coverage.* demo-output bench-output
-	rm -rf tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf tests/clients/node_modules tests/clients/next/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -71,7 +71,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail, what this machine cannot run."""
     if item.get_closest_marker("full") and not FULL:
         pytest.skip("runs with BTWORKER_FULL=1")
-    if item.get_closest_marker("clients") and os.environ.get("BTWORKER_CLIENTS") != "1":
+    if item.get_closest_marker("clients") and os.environ.get("BTWORKER_CLIENTS") not in ("1", "next"):
         pytest.skip("runs with `make test-clients`")
     if item.get_closest_marker("real") and os.environ.get("BTWORKER_REAL") != "1":
         pytest.skip("runs with `make real-check`, which fetches weights")

@@ -1,8 +1,8 @@
 // Every request shape of shapes.json by the official openai package.
 //   node shapes.mjs URL TOKEN TALK DIALOGUE  -> JSON: name -> "" or what was wrong
 import { createReadStream, readFileSync } from "node:fs";
-import OpenAI from "openai";
 
+const { default: OpenAI } = await import(process.env.OPENAI_PACKAGE ?? "openai");
 const [baseURL, apiKey, talk, dialogue] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
 const files = { talk, dialogue };

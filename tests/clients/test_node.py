@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -26,6 +27,11 @@ HERE = Path(__file__).parent
 DEMO = Path(btworker.__file__).parent / "demo"
 TALK = HERE.parent / "data" / "heldout" / "20.opus"
 MIB = 2**20
+NEXT = os.environ.get("BTWORKER_CLIENTS") == "next"
+"""Take the openai package that needs a newer Node.js than systems have, and that one (tests/clients/next)."""
+MODULES = HERE / "next" / "node_modules"
+NODE = str(next(MODULES.glob("node-linux-*/bin/node"))) if NEXT else "node"
+PACKAGE = {"OPENAI_PACKAGE": (MODULES / "openai" / "index.mjs").as_uri()} if NEXT else {}
 SIZE = 40 * MIB + 1
 KILLS = 3
 
@@ -72,12 +78,18 @@ def _job(worker: Worker, job_id: str) -> Any:
     return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
+def run_node(script: str, worker: Worker, *words: str) -> "subprocess.CompletedProcess[str]":
+    """What a script of this folder prints of the worker's OpenAI routes."""
+    command = [NODE, script, f"{worker.url}/v1", TOKEN, *words]
+    env = {**os.environ, **PACKAGE}
+    return subprocess.run(command, cwd=HERE, env=env, capture_output=True, text=True, timeout=280, check=False)
+
+
 @pytest.mark.speech
 def test_every_shape_of_openais_reference(worker: Worker, tmp_path: Path) -> None:
     """Those of shapes.json, which tests/acceptance/test_openai_shapes.py runs with the package for Python."""
     talk, dialogue = str(short_talk(tmp_path)), str(DEMO / "sample.flac")
-    command = ["node", "shapes.mjs", f"{worker.url}/v1", TOKEN, talk, dialogue]
-    ended = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=280, check=False)
+    ended = run_node("shapes.mjs", worker, talk, dialogue)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert found.keys() == {shape["name"] for shape in json.loads((HERE / "shapes.json").read_text())}
@@ -89,12 +101,12 @@ def test_the_openai_package_for_node(worker: Worker, tmp_path: Path) -> None:
     """Text, words, subtitles, a stream, models, and errors as it reads them."""
     no_sound = tmp_path / "notes.mp3"
     no_sound.write_text("no sound at all")
-    command = ["node", "transcribe.mjs", f"{worker.url}/v1", TOKEN, str(TALK), str(no_sound)]
-    ended = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=200, check=False)
+    ended = run_node("transcribe.mjs", worker, str(TALK), str(no_sound))
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     reference = json.loads(TALK.with_suffix(".json").read_text())["text"]
     assert word_errors(reference=reference, hypothesis=found["text"]).rate < 0.1
+    assert found["node"] >= (22 if NEXT else 18)
     assert found["streamed"] == found["done"] == found["text"]
     assert found["words"] > 10
     assert found["segments"] >= 1

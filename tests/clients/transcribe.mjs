@@ -1,8 +1,8 @@
 // Everything that the official openai package does with audio.
 //   node transcribe.mjs URL TOKEN FILE NO_SOUND  -> JSON of what it got
 import { createReadStream } from "node:fs";
-import OpenAI from "openai";
 
+const { default: OpenAI } = await import(process.env.OPENAI_PACKAGE ?? "openai");
 const [baseURL, apiKey, path, noSound] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
 const ask = (options) =>
@@ -32,5 +32,5 @@ for (const [name, options] of [
   }
 }
 console.log(
-  JSON.stringify({ text: json.text, words: verbose.words.length, segments: verbose.segments.length, srt, streamed, done, models, errors }),
+  JSON.stringify({ node: Number.parseInt(process.versions.node), text: json.text, words: verbose.words.length, segments: verbose.segments.length, srt, streamed, done, models, errors }),
 );
