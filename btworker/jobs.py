@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, NewType
 
 from btworker.errors import ErrorInfo
+from btworker.locations import Delivery, Source
 from btworker.renditions import Rendition
 
 JobId = NewType("JobId", str)
@@ -196,33 +197,6 @@ class LogLine:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """Where a job's results and its end are to be told, and how far that is. Times are seconds since the epoch."""
-
-    callback_url: str
-    outputs_url: str | None = None
-    """Where output files are pushed; None for a webhook, whose client fetches them."""
-    to_controller: bool = False
-    """The worker's own token goes along; else the callback is a signed webhook."""
-    accepted: tuple[str, ...] = ()
-    """File names of the outputs that were accepted, in order; one that was pushed again stands there again."""
-    attempts: int = 0
-    """Requests that were made."""
-    failures: int = 0
-    """Requests that failed since the last success: what the next delay depends on."""
-    last_error: str | None = None
-    began_at: float | None = None
-    callback_at: float | None = None
-    """When the callback was accepted."""
-    gave_up_at: float | None = None
-
-    @property
-    def over(self) -> bool:
-        """Nothing is left to be tried."""
-        return self.callback_at is not None or self.gave_up_at is not None
-
-
 MAX_LOG_LINES = 20
 
 
@@ -253,8 +227,8 @@ class Job:
     request_id: str | None = None
     owner: str = ""
     """Id of the key that submitted it; empty: the operator."""
-    sources: tuple[str, ...] = ()
-    """URLs of the inputs, until all of them are fetched. Never shown: they are signed."""
+    sources: tuple[Source, ...] = ()
+    """Where the inputs lie, until all of them are fetched. Never shown: URLs are signed."""
     delivery: Delivery | None = None
     expected_audio_s: float = 0.0
     """Seconds of audio that it is likely to be, from when it waits for its turn."""
@@ -282,7 +256,9 @@ class Job:
     @property
     def owes_word(self) -> bool:
         """It has ended, and somebody is still to be told."""
-        return self.status.finished and self.delivery is not None and not self.delivery.over
+        delivery = self.delivery
+        owes = delivery is not None and delivery.callback_url is not None and not delivery.over
+        return self.status.finished and owes
 
     def evolve(self, **changes: Any) -> "Job":
         """A copy with the changes; a status that the transition table does not allow is a bug and raises."""

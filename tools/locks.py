@@ -39,6 +39,7 @@ class Lock:
     name: str
     pythons: tuple[str, ...]
     overrides: str | None = None
+    excludes: str = "excludes.txt"
     constraints: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
 
@@ -46,7 +47,13 @@ class Lock:
 LOCK_FILES = (
     Lock("cu121", ("3.10", "3.11", "3.12"), overrides="cu121-overrides.txt"),
     Lock("cu130", ("3.11", "3.12", "3.13")),
-    Lock("dev", ("3.10", "3.11", "3.12", "3.13"), constraints=("cu121.txt", "cu130.txt")),
+    Lock(
+        "dev",
+        ("3.10", "3.11", "3.12", "3.13"),
+        overrides="dev-overrides.txt",
+        excludes="dev-excludes.txt",
+        constraints=("cu121.txt", "cu130.txt"),
+    ),
     Lock("bench", ("3.10", "3.11", "3.12", "3.13")),
     Lock("uv", ("3.10", "3.11", "3.12", "3.13")),
     Lock("audit", ("3.10", "3.11", "3.12", "3.13")),
@@ -75,7 +82,7 @@ def write(lock: Lock, folder: Path, *, upgrade: bool) -> int:
     command = [
         *("uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-emit-index-url", "--no-header"),
         *("--python-version", lock.pythons[0], "--build-constraint", "build-constraints.txt"),
-        *("--excludes", "excludes.txt"),
+        *("--excludes", lock.excludes),
         *(["--override", lock.overrides] if lock.overrides else []),
         *(argument for name in lock.constraints for argument in ("--constraint", name)),
         *(["--upgrade"] if upgrade else []),
@@ -126,7 +133,7 @@ def uninstallable(lock: Lock, folder: Path, python: str, platform: str) -> str |
             *("--python-version", python, "--python-platform", platform, "--only-binary", ":all:"),
             *(argument for name in sorted(names & SOURCE_ONLY) for argument in ("--no-binary", name)),
             *("--build-constraint", "build-constraints.txt", "--requirement", f"{lock.name}.txt"),
-            *("--excludes", "excludes.txt"),
+            *("--excludes", lock.excludes),
             *(["--override", str(hashed_overrides(lock, folder, Path(target)))] if lock.overrides else []),
         ]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment())

@@ -1,6 +1,6 @@
 """`btworker doctor`: looks at everything that a worker needs on this machine, and says how to mend what is wrong.
 
-The checks are in the two modules beside this one; this one runs them and prints the table.
+The checks are in the modules beside this one; this one runs them and prints the table.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from btworker.cli.checks import Check, Verdict, box_checks, package_checks
 from btworker.cli.gpu_check import gpu_checks
+from btworker.cli.store_checks import store_checks
 from btworker.cli.tables import print_table
 from btworker.config import Settings, load_settings, unknown_names
 from btworker.config.environment_file import unit_environment
@@ -29,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Only how to print."""
     parser = subparsers.add_parser(
         "doctor",
-        description="Check ffmpeg, packages, model, GPU, disk, settings and port of this machine.",
+        description="Check ffmpeg, packages, model, GPU, disk, settings, port and stores of this machine.",
         epilog=EPILOG,
     )
     parser.add_argument("--json", action="store_true", help="print the checks as a JSON list")
@@ -62,6 +63,7 @@ def all_checks() -> Iterator[Check]:
     yield problems
     yield from box_checks(settings)
     yield from gpu_checks(settings)
+    yield from store_checks(settings)
 
 
 def _settings() -> tuple[Settings, Check]:

@@ -45,7 +45,7 @@ def wire_options(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments as the API's options; what was not given is left to the worker."""
     names = (
         *("model", "language", "languages", "task", "prompt", "keywords", "temperature", "beamSize"),
-        *("diarizationEnabled", "channels", "start", "end", "ranges"),
+        *("diarizationEnabled", "channels", "start", "end", "ranges", "outputsTo"),
     )
     named = {name: getattr(args, name) for name in names}
     if args.known_speaker:

@@ -6,13 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from btworker.locations import parse_address
 from btworker.stems import unique_stems
 
 MORE_MEDIA = (".opus", ".ogg", ".oga", ".m4a", ".mka", ".mkv", ".flac", ".amr", ".wma", ".webm", ".aac", ".caf")
 """Suffixes that not every system's table of types has."""
-_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+_ADDRESS = re.compile(r"(https?|s3)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,16 @@ class Remote:
     @property
     def name(self) -> str:
         """What its file is called, without what may be secret in the address."""
-        return unquote(urlsplit(self.address).path).rstrip("/").rpartition("/")[2] or "audio"
+        place = parse_address(self.address)
+        path = unquote(urlsplit(self.address).path) if place is None else place[2]
+        return path.rstrip("/").rpartition("/")[2] or "audio"
 
     @property
-    def wire(self) -> dict[str, str]:
+    def wire(self) -> dict[str, Any]:
         """The input, as the API takes it."""
-        return {"url": self.address}
+        if (place := parse_address(self.address)) is None:
+            return {"url": self.address}
+        return {"s3": dict(zip(("store", "bucket", "key"), place, strict=True))}
 
 
 Recording = Path | Remote

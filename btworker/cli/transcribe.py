@@ -67,6 +67,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     results = parser.add_argument_group("results")
     add_formats(results)
     results.add_argument("--output-dir", type=Path, default=Path(), metavar="DIR", help="where they go (here)")
+    results.add_argument("--outputs-to", dest="outputsTo", metavar="ADDRESS",
+                         help="s3://store/bucket/folder: the worker puts them there as well")  # fmt: skip
     results.add_argument("--live", action="store_true", help="print the text as it is recognized")
     results.add_argument("--json", action="store_true", help="print the finished jobs as JSON instead of the paths")
     results.add_argument("--delete", action="store_true", help="delete each job from the worker once it is fetched")

@@ -108,9 +108,11 @@ class Client:
         idempotency_key: str | None = None,
         known_speakers: Mapping[str, str | Path] | None = None,
     ) -> Job:
-        """One job of recordings that the worker fetches: {"url": "https://…"}, with a "filename" if it has another.
+        """One job of recordings that the worker fetches: {"url": "https://…"}, or {"s3": {"store", "bucket", "key"}} of
+        a store that its operator has opened; with a "filename" if it has another.
 
-        Options, voices and tries are those of `submit`; no byte of a recording goes through this program.
+        Options, voices and tries are those of `submit`; no byte of a recording goes through this program. The option
+        {"outputsTo": {"s3": {"store", "bucket", "prefix"}}}, which `submit` takes as well, puts results there.
         """
         headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
         wanted = Wanted.of(options, known_speakers)

@@ -19,6 +19,7 @@ from btworker.config.names import strays
 from btworker.config.parsing import MIB, MODEL_NAME, TOKEN, names_of, read_tokens, state_folder
 from btworker.config.server import ServerSettings
 from btworker.config.speech import SpeechSettings
+from btworker.config.stores import load_stores
 from btworker.config.work import PCM_BYTES_PER_S, WorkSettings
 from btworker.errors import EXIT_BAD_SETTINGS, StartupError
 
@@ -59,6 +60,12 @@ class Settings(SpeechSettings, DeliverySettings, WorkSettings, ServerSettings):
     def _readable(cls, path: Path | None) -> Path | None:
         read_tokens(path)
         return path
+
+    @field_validator("stores_file")
+    @classmethod
+    def _stores(cls, path: Path | None) -> Path | None:
+        load_stores(path)
+        return None if path is None else Path(os.path.abspath(path))
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

@@ -1,6 +1,7 @@
 """Settings of what the worker asks of others: inputs fetched by URL, outputs pushed, callbacks."""
 
 import base64
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
@@ -17,6 +18,9 @@ class DeliverySettings(BaseSettings):
     allowed_hosts: Annotated[tuple[HostPort, ...], NoDecode, Field(validation_alias=env("WORKER_ALLOWED_HOSTS"))] = ()
     """Private hosts that the worker may connect to when a job names them, as host:port with commas between: the
     controller's own. Everything else that is not on the public internet is refused."""
+    stores_file: Path | None = Field(None, validation_alias=env("WORKER_STORES_FILE"))
+    """A TOML file of the S3 stores whose buckets jobs may name for inputs and outputs: endpoints, credentials, folders
+    and keys (docs/inputs.md). Read once, at start."""
     webhook_secret: SecretStr | None = Field(None, validation_alias=env("WORKER_WEBHOOK_SECRET"))
     """Signs the callbacks of uploads (Standard Webhooks): whsec_ and the base64 of 24 to 64 bytes."""
     downloads: int = Field(4, ge=1, le=64, validation_alias=env("WORKER_DOWNLOADS"))

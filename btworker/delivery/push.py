@@ -17,12 +17,15 @@ from typing import Any
 import aiohttp
 import yarl
 
+from btworker.checkpoints import file_sha256
 from btworker.config import Settings
 from btworker.config.delivery import webhook_key
+from btworker.delivery.buckets import Buckets, StoreRefusedError, Trouble
 from btworker.delivery.guard import Guard
 from btworker.delivery.http import ANSWER_BYTES, TRANSPORT_ERRORS, timeout, why
 from btworker.errors import BtworkerError
 from btworker.jobs import Job, JobStatus, Output
+from btworker.locations import Delivery, S3Prefix
 from btworker.outputs import CONTENT_TYPES
 from btworker.storage import DataFolder
 
@@ -58,9 +61,12 @@ class Answer:
 class Courier:
     """Sends; `session` must be one of open_session with the same guard."""
 
-    def __init__(self, *, session: aiohttp.ClientSession, guard: Guard, data: DataFolder, settings: Settings) -> None:
+    def __init__(
+        self, *, session: aiohttp.ClientSession, guard: Guard, buckets: Buckets, data: DataFolder, settings: Settings
+    ) -> None:
         self._session = session
         self._guard = guard
+        self._buckets = buckets
         self._data = data
         self._token = settings.tokens[0]
         self._key = None if settings.webhook_secret is None else webhook_key(settings.webhook_secret)
@@ -68,13 +74,26 @@ class Courier:
         self._places = asyncio.Semaphore(AT_ONCE)
 
     async def push(self, job: Job, output: Output) -> None:
-        """POST one output file. Raises NotTakenError."""
-        async with self._places:
-            await self._push(job, output)
-
-    async def _push(self, job: Job, output: Output) -> None:
-        delivery = job.required_delivery
+        """Send one output file. Raises NotTakenError."""
+        folder = job.required_delivery.outputs_to
         path = self._data.folder(job.id).outputs / output.filename
+        async with self._places:
+            await (self._post_file(job, output, path) if folder is None else self._put(folder, output, path))
+
+    async def _put(self, folder: S3Prefix, output: Output, path: Path) -> None:
+        try:
+            if await self._data.run(file_sha256, path) != output.sha256:
+                raise NotTakenError(f"{output.filename} is not what was written any more", hopeless=True)
+            kind = CONTENT_TYPES[Path(output.filename).suffix]
+            await self._buckets.put(path, folder, output.filename, kind)
+        except OSError as error:
+            raise NotTakenError(f"{output.filename} cannot be read ({error.strerror})", hopeless=True) from None
+        except StoreRefusedError as error:
+            hopeless = error.trouble in (Trouble.MISSING, Trouble.WRONG)
+            raise NotTakenError(str(error), hopeless=hopeless) from None
+
+    async def _post_file(self, job: Job, output: Output, path: Path) -> None:
+        delivery = job.required_delivery
         try:
             file = await self._data.run(open, path, "rb")
         except OSError as error:
@@ -97,7 +116,7 @@ class Courier:
         headers = {"Content-Type": "application/json"}
         headers |= self._authorization() if delivery.to_controller else self._signature(job, body)
         async with self._places:
-            return await self._post(delivery.callback_url, "callbackUrl", data=body, headers=headers)
+            return await self._post(delivery.callback_url or "", "callbackUrl", data=body, headers=headers)
 
     async def _post(self, raw_url: str, what: str, *, data: Any, headers: dict[str, str]) -> Answer:
         url = yarl.URL()
@@ -158,9 +177,16 @@ def _output(output: Output) -> dict[str, str]:
     return {"inputId": output.input_id, "filename": output.filename, "type": kind}
 
 
-def host_of(raw_url: str) -> str:
+def host_of(delivery: Delivery) -> str:
+    """To whom it goes, as far as that may be shown."""
+    if delivery.outputs_to is not None:
+        return f"the store {delivery.outputs_to.store}"
+    return shown_host(delivery.outputs_url or delivery.callback_url) or ""
+
+
+def shown_host(raw_url: str | None) -> str | None:
     """The part of a URL that may be shown."""
-    return yarl.URL(raw_url, encoded=True).host or ""
+    return None if raw_url is None else yarl.URL(raw_url, encoded=True).host or ""
 
 
 def _now() -> str:

@@ -72,7 +72,7 @@ class ServiceCollector(Collector):
             asked.add_metric(labels, count)
         yield asked
         pending = GaugeMetricFamily("btworker_outbound_jobs", "Jobs with something to fetch or tell.", labels=("what",))
-        for what, jobs in self._service.outbound_pending().items():
+        for what, jobs in self._service.outbound.pending().items():
             pending.add_metric((what,), jobs)
         yield pending
 

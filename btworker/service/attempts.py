@@ -111,7 +111,7 @@ class Attempts:
 
     async def _on_finished(self, job: Job) -> None:
         """A job is complete only once its outputs are where they were asked to go."""
-        if job.delivery is not None and job.delivery.outputs_url is not None and job.id not in self._table.canceling:
+        if job.delivery is not None and job.delivery.takes_outputs and job.id not in self._table.canceling:
             await self._table.deliver(job)
         else:
             await self._table.end(job, JobStatus.COMPLETE)

@@ -1,6 +1,6 @@
 """What is told of jobs: their outputs pushed one at a time, then their end; tried again for a day, over restarts.
 
-    work done --> outputs pushed, each noted on disk --> callback --> complete
+    work done --> outputs pushed, or put into a bucket, each noted on disk --> callback, if any --> complete
                      ^ again, where the callback's answer counts fewer than were accepted
     failed, canceled, or a webhook's job ----------------> callback
 
@@ -88,7 +88,7 @@ class Deliveries:
 
     async def _tell(self, job: Job) -> None:
         """The callback, and what its answer asks for; the job is complete after the first word on it."""
-        while True:
+        while job.required_delivery.callback_url is not None:
             try:
                 answer = await self._courier.call_back(job)
             except NotTakenError as error:
@@ -115,8 +115,13 @@ class Deliveries:
 
     def _is_short(self, job: Job, received: int | None) -> bool:
         """The receiver counts fewer outputs than it accepted, and has not been sent them too often."""
-        accepted = len(job.required_delivery.accepted)
-        return received is not None and received < len(job.outputs) <= accepted < MOST_ROUNDS * len(job.outputs)
+        delivery = job.required_delivery
+        accepted = len(delivery.accepted)
+        return (
+            delivery.to_controller
+            and received is not None
+            and received < len(job.outputs) <= accepted < MOST_ROUNDS * len(job.outputs)
+        )
 
     async def _push_again(self, job: Job) -> Job:
         """All of them: the count does not say which one was lost, and a repeat overwrites nothing."""
@@ -144,12 +149,12 @@ class Deliveries:
 
     async def _give_up(self, job: Job, reason: str) -> None:
         ended = replace(job.required_delivery, gave_up_at=self._table.clock())
-        host = host_of(ended.outputs_url or ended.callback_url)
-        log.warning("delivery_failed", workerJobId=job.id, host=host, reason=reason)
+        log.warning("delivery_failed", workerJobId=job.id, host=host_of(ended), reason=reason)
         if job.delivers:  # the end is still told: the callback may be taken where the outputs were not
             error = ErrorInfo(ErrorCode.DELIVERY_FAILED, f"the outputs could not be delivered: {reason}")
-            fresh = replace(ended, gave_up_at=None, began_at=None, failures=0)
-            await self._table.end(replace(job, delivery=fresh), JobStatus.FAILED, error)
+            if ended.callback_url is not None:
+                ended = replace(ended, gave_up_at=None, began_at=None, failures=0)
+            await self._table.end(replace(job, delivery=ended), JobStatus.FAILED, error)
         else:
             await self._table.note(replace(job, delivery=ended))
 

@@ -1,19 +1,21 @@
-"""Inputs that a job names by URL: fetched as soon as the job is accepted, since the URLs expire. Parent.
+"""Inputs that lie elsewhere: fetched as soon as the job is accepted, since URLs expire. Parent.
 
 A job holds no slot meanwhile, and joins the queue when the last of its inputs is durable. A restart goes on with those
 that were not.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from btworker.checkpoints import file_sha256
 from btworker.config import Settings
 from btworker.delivery.fetch import Fetched, Fetcher
+from btworker.delivery.origin import Origin
 from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
 from btworker.jobs import Input, Job, JobId, JobStatus
+from btworker.locations import Source
 from btworker.logs import get_logger
 from btworker.service.job_tasks import JobTasks
 from btworker.service.table import JobTable
@@ -25,12 +27,21 @@ SHARE = 10.0
 
 
 class Downloads:
-    """The downloads of all jobs; WORKER_DOWNLOADS files at once."""
+    """The downloads of all jobs; WORKER_DOWNLOADS files at once. `origin` raises BtworkerError."""
 
-    def __init__(self, *, table: JobTable, data: DataFolder, settings: Settings, fetcher: Fetcher) -> None:
+    def __init__(
+        self,
+        *,
+        table: JobTable,
+        data: DataFolder,
+        settings: Settings,
+        fetcher: Fetcher,
+        origin: Callable[[Source], Origin],
+    ) -> None:
         self._table = table
         self._data = data
         self._fetcher = fetcher
+        self._origin = origin
         self._places = asyncio.Semaphore(settings.downloads)
         self._tasks = JobTasks("download", self._broke)
         self.abort, self.stop = self._tasks.abort, self._tasks.stop
@@ -94,7 +105,7 @@ class Downloads:
                 sha256 = await self._data.run(file_sha256, final)
                 found = Fetched((await self._data.run(final.stat)).st_size, sha256)
             else:
-                found = await self._counted(self._fetcher.fetch(job.sources[index], final, told))
+                found = await self._counted(self._fetcher.fetch(self._origin(job.sources[index]), final, told))
         told(found.size_bytes, found.size_bytes)
         log.info("file_downloaded", workerJobId=job.id, **_about(item, index, found.size_bytes, len(job.inputs)))
         return found

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from btworker.accounts import Account
 from btworker.config import Settings
-from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job, JobId, JobStatus
 from btworker.keys import OPERATOR
@@ -68,7 +67,7 @@ class JobService:
                 self.keys.weight_of, short_s=settings.short_s, head_start_s=settings.max_audio_hours * 3600
             ),
             changed=self._wake,
-            owing=lambda job: self._outbound.deliver(job),  # noqa: PLW0108 - made below
+            owing=lambda job: self.outbound.deliver(job),  # noqa: PLW0108 - made below
             clock=clock,
         )
         self._attempts = Attempts(table=self._table, pool=pool, data=data, settings=settings)
@@ -86,13 +85,17 @@ class JobService:
         self._search = SearchIndex(store, data, settings)
         self.feeds = Feeds(self.get, data, self.outlooks.waiting_for)
         """Jobs as their listeners see them."""
-        self._outbound = Outbound(table=self._table, data=data, settings=settings)
+        self.outbound = Outbound(table=self._table, data=data, settings=settings)
+        """Where jobs may send this worker, and what is on its way."""
         self._retention = Retention(table=self._table, data=data, settings=settings)
         self._tasks = OwnTasks(may_end=lambda: self.draining)
-        self.failed = self._tasks.failed
-        """Gets the exception when one of the service's own tasks fails: the service must then stop."""
 
     # life
+
+    @property
+    def failed(self) -> "asyncio.Future[None]":
+        """Gets the exception when one of the service's own tasks fails: the service must then stop."""
+        return self._tasks.failed
 
     async def start(self) -> None:
         """Take up what an earlier run left, start the pool and the service's own tasks."""
@@ -101,7 +104,7 @@ class JobService:
         await self.resumable.start()
         await self._pool.start()
         for job in await self._recovery.owing():
-            self._outbound.begin(job)
+            self.outbound.begin(job)
         self._tasks.watch(self._recovery.requeue(interrupted), name="recovery", ends=True)
         self._tasks.watch_each(self._attempts.pump, self._attempts.dispatch, self._search.run)
         self._tasks.watch_each(self._retention.run, self.resumable.sweep)
@@ -131,7 +134,7 @@ class JobService:
         self.begin_drain()
         await self._pool.stop()
         await self._tasks.stop()
-        await self._outbound.close()
+        await self.outbound.close()
         await self.data.run(self.audit.close)
         for job in self._table.running():
             try:
@@ -172,7 +175,7 @@ class JobService:
     def _take_up(self, job: Job) -> None:
         if job.sources:
             self._table.live[job.id] = job
-            self._outbound.begin(job)
+            self.outbound.begin(job)
         else:
             self._table.enqueue(job)
 
@@ -213,7 +216,7 @@ class JobService:
         self._table.canceling[job.id] = reason
         if self._table.waiting.discard(job.id):
             await self._table.end_canceled(job)
-        elif await self._outbound.abort(job.id):
+        elif await self.outbound.abort(job.id):
             await self._end_left(job.id)
         else:  # running, or on its way to a worker: Attempts looks at `canceling` before it sends
             self._pool.cancel(job.id)
@@ -235,7 +238,7 @@ class JobService:
         job = await self.get(job_id)
         if not job.status.finished:
             raise BtworkerError(ErrorCode.CONFLICT, f"the job is {job.status.value}; cancel it first, then delete it")
-        await self._outbound.abort(job.id)
+        await self.outbound.abort(job.id)
         await self._retention.forget(job.id)
 
     def _live(self, job: Job) -> Job:
@@ -262,18 +265,9 @@ class JobService:
         """The pool's workers."""
         return self._pool.workers()
 
-    @property
-    def guard(self) -> Guard:
-        """Where jobs may send this worker."""
-        return self._outbound.guard
-
     def active(self) -> int:
         """Jobs that were accepted and are not past their work: what a controller counts."""
         return self._table.active()
-
-    def outbound_pending(self) -> dict[str, int]:
-        """How many jobs have inputs to fetch, or words to tell."""
-        return self._outbound.pending()
 
     def waiting(self) -> int:
         """Jobs that wait for their turn: those that WORKER_QUEUE_LIMIT bounds."""

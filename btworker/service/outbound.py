@@ -1,13 +1,18 @@
-"""What the service asks of others, put together: one guarded HTTP session, the downloads and the deliveries. Parent."""
+"""What the service asks of others: a guarded HTTP session, the operator's buckets, downloads and deliveries. Parent."""
 
 import asyncio
 
 from btworker.config import Settings
+from btworker.config.stores import load_stores
+from btworker.delivery.buckets import Buckets
 from btworker.delivery.fetch import Fetcher
 from btworker.delivery.guard import Guard
 from btworker.delivery.http import open_session
+from btworker.delivery.origin import Origin
 from btworker.delivery.push import Courier
+from btworker.delivery.urls import UrlOrigin
 from btworker.jobs import Job, JobId
+from btworker.locations import S3Object, Source
 from btworker.service.deliveries import Deliveries
 from btworker.service.downloads import Downloads
 from btworker.service.table import JobTable
@@ -19,10 +24,13 @@ class Outbound:
 
     def __init__(self, *, table: JobTable, data: DataFolder, settings: Settings) -> None:
         self.guard = Guard(settings.allowed_hosts)
-        self._session = open_session(self.guard, user_agent=f"bulk-transcribe-worker/{settings.build_commit}")
-        fetcher = Fetcher(session=self._session, guard=self.guard, data=data, settings=settings)
-        courier = Courier(session=self._session, guard=self.guard, data=data, settings=settings)
-        self._downloads = Downloads(table=table, data=data, settings=settings, fetcher=fetcher)
+        user_agent = f"bulk-transcribe-worker/{settings.build_commit}"
+        self._idle_s = settings.download_idle_s
+        self.buckets = Buckets(load_stores(settings.stores_file), user_agent=user_agent, idle_s=self._idle_s)
+        self._session = open_session(self.guard, user_agent=user_agent)
+        fetcher = Fetcher(data=data, settings=settings)
+        courier = Courier(session=self._session, guard=self.guard, buckets=self.buckets, data=data, settings=settings)
+        self._downloads = Downloads(table=table, data=data, settings=settings, fetcher=fetcher, origin=self._origin)
         self._deliveries = Deliveries(table=table, settings=settings, courier=courier)
 
     def pending(self) -> dict[str, int]:
@@ -44,6 +52,11 @@ class Outbound:
         """Break off what goes on for a job, for its cancel or deletion; False where nothing does."""
         left = await asyncio.gather(self._downloads.abort(job_id), self._deliveries.abort(job_id))
         return any(left)
+
+    def _origin(self, source: Source) -> Origin:
+        if isinstance(source, S3Object):
+            return self.buckets.origin(source)
+        return UrlOrigin(source, session=self._session, guard=self.guard, idle_s=self._idle_s)
 
     async def close(self) -> None:
         """Break everything off; the next start goes on."""

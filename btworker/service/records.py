@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from btworker.jobs import Delivery, Input, Job, JobId, Options, Progress, Stage
+from btworker.jobs import Input, Job, JobId, Options, Progress, Stage
 from btworker.keys import OPERATOR
+from btworker.locations import Delivery, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class NewJob:
     idempotency_key: str | None = None
     controller_job_id: str | None = None
     request_id: str | None = None
-    sources: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
     delivery: Delivery | None = None
     owner: str = OPERATOR
 

@@ -58,7 +58,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         resumable=service.resumable,
         voices=Voices(service.data, settings),
         feeds=service.feeds,
-        guard=service.guard,
+        guard=service.outbound.guard,
         metrics=metrics,
         receivers=Receivers(threads=settings.fast_uploads, least_bytes=settings.fast_body_bytes),
         tickets=Tickets(settings.ticket_minutes * 60),

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from btworker.locations import S3Object, Source
 from btworker.web.parts import PartHead, decoded
 
 MAX_CHARS = 255
@@ -27,6 +28,11 @@ def _decode(charset: str, text: str) -> str:
     run long, or raise as they like."""
     raw = unquote_to_bytes(text)
     return raw.decode("latin-1") if charset.lower() == "iso-8859-1" else decoded(raw)
+
+
+def name_in_source(source: Source) -> str:
+    """What an input is called that lies elsewhere."""
+    return clean_filename(source.name) if isinstance(source, S3Object) else name_in_url(source)
 
 
 def name_in_url(url: str) -> str:

@@ -37,6 +37,8 @@ SOURCE = "url"
 """The same: where the recording is, in place of a file."""
 SPEAKER_REFERENCES = "knownSpeakerReferences"
 """The same: the voices of those names (web/jobs/references.py)."""
+OUTPUTS_TO = "outputsTo"
+"""The same: the folder of a bucket that the outputs are put into."""
 FOLLOWED = frozenset(
     {
         "includeSegments", "includeFull", "includeTimestamps",  # every result has these
@@ -134,7 +136,7 @@ def is_option(name: str) -> bool:
     return name in WIRE_NAMES or name in (JSON_FIELD, *_BESIDE) or name.removesuffix("[]") in NAME_FIELDS
 
 
-_BESIDE = (CALLBACK, SOURCE, SPEAKER_REFERENCES)
+_BESIDE = (CALLBACK, SOURCE, OUTPUTS_TO, SPEAKER_REFERENCES)
 NAME_FIELDS = frozenset({"known_speaker_names", SPEAKER_NAMES})
 """How OpenAI's clients spell it, and ours."""
 WIRE_NAMES = {field.alias or name: name for name, field in OptionsForm.model_fields.items()}

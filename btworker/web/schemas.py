@@ -10,8 +10,9 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from btworker.delivery.push import host_of
-from btworker.jobs import Delivery, Job, JobStatus, Options, Output, OutputFormat, Progress
+from btworker.delivery.push import shown_host
+from btworker.jobs import Job, JobStatus, Options, Output, OutputFormat, Progress
+from btworker.locations import Delivery
 from btworker.service.outlook import Outlook
 from btworker.web.ranges import RangeWire
 
@@ -122,7 +123,9 @@ class DeliveryWire(Wire):
     state: str
     """waiting, delivering, delivered or failed."""
     outputs_host: str | None
-    callback_host: str
+    outputs_to: str | None
+    """Folder of a bucket, as s3://store/bucket/folder/."""
+    callback_host: str | None
     outputs_accepted: int
     attempts: int
     last_error: str | None
@@ -207,7 +210,7 @@ def job_wire(job: Job, outlook: Outlook, *, owner: str, now: float) -> JobWire:
         timings=dict(job.timings),
         gpu=job.gpu,
         error=None if job.error is None else ErrorWire(code=job.error.code.value, message=job.error.message),
-        delivery=None if job.delivery is None else _delivery(job.delivery),
+        delivery=None if job.delivery is None else _delivery(job, job.delivery),
     )
 
 
@@ -252,25 +255,19 @@ def _options(options: Options) -> OptionsWire:
     return OptionsWire(**{**plain, "known_speakers": known, "ranges": ranges})
 
 
-def _delivery(delivery: Delivery) -> DeliveryWire:
+def _delivery(job: Job, delivery: Delivery) -> DeliveryWire:
+    has_failed = job.status.finished and not delivery.over and not job.owes_word  # it never had what was to be sent
     return DeliveryWire(
-        state=_delivery_state(delivery),
-        outputs_host=None if delivery.outputs_url is None else host_of(delivery.outputs_url),
-        callback_host=host_of(delivery.callback_url),
+        state="failed" if has_failed else delivery.state,
+        outputs_host=shown_host(delivery.outputs_url),
+        outputs_to=None if delivery.outputs_to is None else delivery.outputs_to.address,
+        callback_host=shown_host(delivery.callback_url),
         outputs_accepted=len(delivery.accepted),
         attempts=delivery.attempts,
         last_error=delivery.last_error,
         began_at=rfc3339(delivery.began_at),
         delivered_at=rfc3339(delivery.callback_at),
     )
-
-
-def _delivery_state(delivery: Delivery) -> str:
-    if delivery.callback_at is not None:
-        return "delivered"
-    if delivery.gave_up_at is not None:
-        return "failed"
-    return "waiting" if delivery.began_at is None else "delivering"
 
 
 def _input(job: Job, index: int) -> InputWire:

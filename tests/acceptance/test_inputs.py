@@ -12,6 +12,7 @@ import pytest
 
 from btworker.client import Client
 from tests.acceptance.conftest import Cli, Worker
+from tests.buckets import Storage, Trouble, storage
 from tests.process.server_of import TOKEN, plain_environment
 
 
@@ -36,10 +37,21 @@ def talks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def worker(tmp_path_factory: pytest.TempPathFactory, talks: str) -> Iterator[Worker]:
-    """A worker that may fetch from there."""
-    settings = {"WORKER_ALLOWED_HOSTS": talks.removeprefix("http://"), "WORKER_DOWNLOAD_RETRY_SECONDS": "0.1"}
-    worker = Worker(tmp_path_factory.mktemp("worker"), settings).start()
+def store() -> Iterator[Storage]:
+    with storage() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory, talks: str, store: Storage) -> Iterator[Worker]:
+    """A worker that may fetch from there, and from a bucket."""
+    folder = tmp_path_factory.mktemp("worker")
+    settings = {
+        "WORKER_ALLOWED_HOSTS": talks.removeprefix("http://"),
+        "WORKER_DOWNLOAD_RETRY_SECONDS": "0.1",
+        "WORKER_STORES_FILE": str(store.stores_file(folder)),
+    }
+    worker = Worker(folder, settings).start()
     yield worker
     assert worker.stop() == 0, worker.log.read_text()
 
@@ -99,3 +111,39 @@ async def test_the_python_client_names_several(worker: Worker, talks: str) -> No
         job = await client.wait(job.id)
     names = [output.filename for output in job.outputs]
     assert names == ["two_transcript.json", "again_transcript.json"], json.dumps(job.raw)
+
+
+def test_a_bucket_gives_the_recording_and_takes_the_text(cli: Cli, store: Storage) -> None:
+    """Both by an address of one line; the results come here as well."""
+    store.put("calls/Gespr\u00e4ch 100%.mp3", b"hello from the bucket\n")
+    target = "s3://archive/results/texts/2026"
+    found = cli("transcribe", "s3://archive/recordings/calls/Gespr\u00e4ch 100%.mp3", "--outputs-to", target)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines() == ["Gespr\u00e4ch 100%_transcript.json"]
+    here = (cli.folder / "Gespr\u00e4ch 100%_transcript.json").read_bytes()
+    assert b"hello from the bucket" in here
+    assert store.get("texts/2026/Gespr\u00e4ch 100%_transcript.json") == here
+    assert store.wrong == []
+
+
+def test_the_doctor_looks_at_the_stores(lone_cli: Cli, store: Storage) -> None:
+    """The file, who may read it, and whether each bucket answers; what does not is a failed check with its reason."""
+    path = store.stores_file(lone_cli.folder, read=["recordings", "nowhere"])
+    settings = {"WORKER_TOKEN": "x" * 20, "WORKER_STORES_FILE": str(path), "WORKER_DEVICE": "cpu"}
+
+    def checks() -> list[tuple[str, str, str]]:
+        found = json.loads(lone_cli("doctor", "--json", **settings).stdout)
+        return [(one["check"], one["verdict"], one["found"]) for one in found if one["check"].startswith("store")]
+
+    assert checks() == [
+        ("stores", "ok", f"archive in {path}"),
+        ("store archive", "ok", "recordings answers"),
+        ("store archive", "fail", "nowhere: the store archive has no bucket nowhere"),
+        ("store archive", "ok", "results answers"),
+    ]
+    path.chmod(0o644)
+    store.trouble = Trouble(status=403)
+    assert [verdict for _, verdict, _ in checks()] == ["warn", "warn", "warn", "warn"]
+    store.stores_file(lone_cli.folder, endpoint="http://127.0.0.1:1", write=[])
+    assert checks()[1] == ("store archive", "fail", "recordings: the store archive could not be reached, or broke off")
+    store.trouble = None

@@ -120,5 +120,5 @@ async def test_the_urls_are_shown_to_nobody(
     async with client.post("/v1/jobs", json=body()) as response:
         job = await response.json()
     assert job["delivery"]["callbackHost"] == "controller.invalid"
-    await eventually(lambda: server.service.outbound_pending()["download"] == 1)
+    await eventually(lambda: server.service.outbound.pending()["download"] == 1)
     assert "sig=" not in json.dumps(job) + capsys.readouterr().out

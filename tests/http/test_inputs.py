@@ -97,7 +97,7 @@ async def test_a_full_queue_or_a_drain_refuses_it(client: aiohttp.ClientSession,
     [
         ({"inputs": []}, "BAD_REQUEST", "inputs"),
         ({"inputs": "http://a.example/b"}, "BAD_REQUEST", "inputs"),
-        ({"inputs": [{}]}, "BAD_REQUEST", "inputs.0.url"),
+        ({"inputs": [{}]}, "BAD_REQUEST", "inputs.0"),
         ({"inputs": [{"url": 7}]}, "BAD_REQUEST", "inputs.0.url"),
         ({"inputs": [{"url": "http://a.example/b", "path": "/etc/passwd"}]}, "BAD_REQUEST", "inputs.0.path"),
         ({"inputs": [{"url": "http://a.example/b"}], "more": 1}, "BAD_REQUEST", "more"),

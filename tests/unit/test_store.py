@@ -12,7 +12,8 @@ import pytest
 
 from btworker.accounts import Account
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, ErrorCode, ErrorInfo, StartupError
-from btworker.jobs import Delivery, Job, JobStatus, LogLine, Output, OutputFormat, Stage
+from btworker.jobs import Job, JobStatus, LogLine, Output, OutputFormat, Stage
+from btworker.locations import Delivery
 from btworker.storage import DataFolder
 from btworker.store import Store
 from btworker.store_file import APPLICATION_ID, MIGRATIONS

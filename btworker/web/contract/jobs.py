@@ -32,7 +32,7 @@ from btworker.web.jobs.inputs import InputsForm
 from btworker.web.jobs.json_jobs import UploadsForm
 from btworker.web.jobs.references import NAMES, REFERENCES
 from btworker.web.jobs.transcripts import Wanted
-from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, OptionsForm
+from btworker.web.options import CALLBACK, JSON_FIELD, OUTPUTS_TO, SOURCE, OptionsForm
 from btworker.web.schemas import CancelWire, JobListWire, JobWire, OutputListWire
 
 TAG = "jobs"
@@ -75,9 +75,13 @@ _FIELDS: Schema = {
         "type": "object",
         "description": "options as one JSON object, instead of fields; references as data URLs",
     },
-    SOURCE: {"type": "string", "description": "where the recording is, in place of a file"},
+    SOURCE: {
+        "type": "string",
+        "description": "where the recording is, in place of a file: a URL, or s3://store/bucket/key",
+    },
     **KNOWN_SPEAKERS,
     CALLBACK: {"type": "string", "description": "a URL that is told of the job's end"},
+    OUTPUTS_TO: {"type": "string", "description": "s3://store/bucket/prefix, into which the outputs are put"},
 }
 
 CREATE = Operation(

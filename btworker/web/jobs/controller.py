@@ -12,7 +12,8 @@ from pydantic.alias_generators import to_camel
 
 from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Delivery, Input, Job, new_job_id
+from btworker.jobs import Input, Job, new_job_id
+from btworker.locations import Delivery
 from btworker.service import NewJob
 from btworker.stems import unique_stems
 from btworker.web.context import Context, caller_of, context_of

@@ -1,4 +1,5 @@
-"""POST /v1/jobs with JSON and without a controller: inputs that lie elsewhere, each by its address. Parent.
+"""POST /v1/jobs with JSON and without a controller: inputs that lie elsewhere, at addresses or in buckets.
+Parent.
 
 Strict, as an upload is: what cannot be followed is refused with a sentence. Fetching:
 service/downloads.py.
@@ -10,42 +11,51 @@ from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
 
 from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Delivery, Input, Job, JobId, Options, new_job_id
+from btworker.jobs import Input, Job, JobId, Options, new_job_id
+from btworker.locations import Source
 from btworker.service import NewJob
 from btworker.stems import unique_stems
 from btworker.web.context import Context, caller_of, context_of
-from btworker.web.filenames import clean_filename, name_in_url
+from btworker.web.filenames import clean_filename, name_in_source
 from btworker.web.jobs.admission import check_elsewhere, idempotency_key
 from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
-from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url, parse_options, url_option
+from btworker.web.options import JSON_FIELD, OUTPUTS_TO, SOURCE, Fields, parse_options, url_option
+from btworker.web.stores import ObjectForm, TargetForm, check_readable, delivery_of
 from btworker.web.tus.voices import OF_VOICES, SpeakerVoices, named_uploads
 
 CONTROLLERS_OWN = frozenset({"controllerJobId", "outputsUploadUrl"})
 """Fields that only a controller's job has."""
-_STRICT = ConfigDict(extra="forbid", frozen=True)
-SHAPE = 'send {"inputs": [{"url": "https://…"}, …], "options": {…}}'
+_STRICT: ConfigDict = {"extra": "forbid", "frozen": True}
+SHAPE = 'send {"inputs": [{"url": "https://…"} or {"s3": {"store": …, "bucket": …, "key": …}}, …], "options": {…}}'
 
 
-class UrlInput(BaseModel):
-    """An input that is fetched from an address."""
+class InputForm(BaseModel):
+    """One input: by its address, or by its place in a bucket."""
 
-    model_config = _STRICT
+    model_config = ConfigDict(**_STRICT, title="ElsewhereForm")
 
-    url: str = Field(min_length=1, description="http:// or https://, outside of the worker's network")
-    filename: str | None = Field(None, max_length=1024, description="what the file is called, if not as the address")
+    url: str | None = Field(None, min_length=1, description="http:// or https://, outside of the worker's network")
+    s3: ObjectForm | None = None
+    filename: str | None = Field(None, max_length=1024, description="what the file is called, if not as where it lies")
+
+    def source(self) -> Source:
+        """Where it lies."""
+        return self.s3.record() if self.s3 is not None else self.url or ""
 
 
 class InputsForm(BaseModel):
     """A job of inputs that lie elsewhere, by its wire names."""
 
-    model_config = _STRICT
+    model_config = ConfigDict(**_STRICT, alias_generator=to_camel)
 
-    inputs: tuple[UrlInput, ...] = Field(min_length=1)
+    inputs: tuple[InputForm, ...] = Field(min_length=1)
     options: dict[str, Any] | None = Field(None, description=OF_VOICES)
+    outputs_to: TargetForm | None = None
 
 
 def is_ours(raw: object) -> bool:
@@ -54,10 +64,12 @@ def is_ours(raw: object) -> bool:
 
 
 async def submit(request: web.Request, raw: object) -> tuple[Job, bool]:
-    """The job, and whether it is a new one. Raises BAD_REQUEST, BAD_OPTION, URL_REFUSED, and what JobService.submit
-    does."""
+    """The job, and whether it is a new one. Raises BAD_REQUEST, BAD_OPTION, URL_REFUSED, FORBIDDEN, and what
+    JobService.submit does."""
     context, form = context_of(request), _form(raw)
     fields = [*request.query.items(), (JSON_FIELD, json.dumps(form.options or {}))]
+    if form.outputs_to is not None:
+        fields.append((OUTPUTS_TO, form.outputs_to.model_dump_json()))
     async with context.resumable.held(named_uploads(fields)):
         return await _submitted(request, context, form, fields)
 
@@ -66,12 +78,12 @@ async def _submitted(request: web.Request, context: Context, form: InputsForm, f
     caller, key = caller_of(request), idempotency_key(request)
     if key is not None and (known := await context.service.by_key(key, caller.owner)) is not None:
         return known, False
-    _check_inputs(form, context)
+    _check_inputs(form, context, caller.owner)
     options, voices = parse_options(fields, context.settings), SpeakerVoices(context, fields, caller)
     voices.check(options, caller.owner)
     if url_option(fields, SOURCE) is not None:
         raise BtworkerError(ErrorCode.BAD_OPTION, "send inputs or a url, not both", param=SOURCE)
-    callback = allowed_url(fields, CALLBACK, context.guard)
+    delivery = delivery_of(fields, context, caller.owner)
     await check_elsewhere(context, caller.owner)
     job_id, inputs = new_job_id(), _inputs(form.inputs)
     accepted = False
@@ -82,8 +94,8 @@ async def _submitted(request: web.Request, context: Context, form: InputsForm, f
             inputs=inputs,
             idempotency_key=key,
             request_id=request_id_of(request),
-            sources=tuple(item.url for item in form.inputs),
-            delivery=None if callback is None else Delivery(callback),
+            sources=tuple(item.source() for item in form.inputs),
+            delivery=delivery,
             owner=caller.owner,
         )
         job, created = await context.service.submit(new)
@@ -102,20 +114,31 @@ def _form(raw: object) -> InputsForm:
     except ValidationError as error:
         path, what = first_mistake(error)
         where = ".".join(path)
-        raise BtworkerError(ErrorCode.BAD_REQUEST, f"{where}: {what.lower()}; {SHAPE}", param=where[:100]) from None
+        raise BtworkerError(
+            ErrorCode.BAD_REQUEST, f"{where}: {what.removeprefix('Value error, ').lower()}; {SHAPE}", param=where[:100]
+        ) from None
 
 
-def _check_inputs(form: InputsForm, context: Context) -> None:
+def _check_inputs(form: InputsForm, context: Context, owner: str) -> None:
     most = context.settings.max_files_per_job
     if len(form.inputs) > most:
         message = f"a job has at most {most} inputs here (WORKER_MAX_FILES_PER_JOB)"
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="inputs")
     for number, item in enumerate(form.inputs):
-        context.guard.checked(item.url, what=f"inputs.{number}.url")
+        where = f"inputs.{number}"
+        if (item.url is None) == (item.s3 is None):
+            message = f"{where}: name one of url and s3; {SHAPE}"
+            raise BtworkerError(ErrorCode.BAD_REQUEST, message, param=where)
+        if item.url is not None:
+            context.guard.checked(item.url, what=f"{where}.url")
+        if item.s3 is not None:
+            check_readable(context, item.s3.record(), owner, what=f"{where}.s3")
 
 
-def _inputs(given: Sequence[UrlInput]) -> tuple[Input, ...]:
-    names = [name_in_url(item.url) if item.filename is None else clean_filename(item.filename) for item in given]
+def _inputs(given: Sequence[InputForm]) -> tuple[Input, ...]:
+    names = [
+        name_in_source(item.source()) if item.filename is None else clean_filename(item.filename) for item in given
+    ]
     return tuple(
         Input(str(number), name, stem, 0, "")
         for number, (name, stem) in enumerate(zip(names, unique_stems(names), strict=True))

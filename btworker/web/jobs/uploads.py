@@ -11,7 +11,8 @@ from aiohttp import web
 
 from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Delivery, Input, Job, new_job_id
+from btworker.jobs import Input, Job, new_job_id
+from btworker.locations import Source
 from btworker.logs import get_logger
 from btworker.receiving.received_file import ReceivedFile, too_large
 from btworker.service import NewJob
@@ -19,13 +20,14 @@ from btworker.stems import unique_stems
 from btworker.web.body import Body
 from btworker.web.context import Context, caller_of
 from btworker.web.fields import MAX_FIELD_BYTES, Field, is_file_without_name, no_filename
-from btworker.web.filenames import NAMELESS, name_in_url, sent_filename
+from btworker.web.filenames import NAMELESS, name_in_source, sent_filename
 from btworker.web.jobs import admission
 from btworker.web.jobs.form import Form
 from btworker.web.jobs.references import ReceivedReference, References, is_reference, texts_of
 from btworker.web.middlewares import request_id_of
-from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url
+from btworker.web.options import JSON_FIELD, SOURCE, Fields, url_option
 from btworker.web.parts import PartEvent, PartHead, PartParser, boundary_of, check_part_encoding
+from btworker.web.stores import check_readable, delivery_of, named_object
 
 log = get_logger()
 MAX_FIELDS = 64
@@ -180,7 +182,7 @@ class Upload:
         fields = self._form.understand(self._fields)
         source = self._source(fields)
         if source is not None:
-            self._files.append(Input("0", name_in_url(source), "", 0, ""))
+            self._files.append(Input("0", name_in_source(source), "", 0, ""))
         if not self._files:
             message = "the upload has no file: send at least one part with a filename, or a url in place of it"
             raise BtworkerError(ErrorCode.NO_FILE, message)
@@ -206,24 +208,24 @@ class Upload:
             idempotency_key=self._form.key(self._request, options, inputs),
             request_id=request_id_of(self._request),
             sources=() if source is None else (source,),
-            delivery=self._delivery(fields),
+            delivery=delivery_of(fields, self._context, self._owner),
             owner=self._owner,
         )
         self._submitting = asyncio.create_task(self._context.service.submit(new), name="upload-submit")
         await asyncio.wait({self._submitting})
         return self._submitting.result()
 
-    def _source(self, fields: Fields) -> str | None:
-        """Where the job's only input is fetched; None where files came. Raises BAD_OPTION, URL_REFUSED."""
-        url = allowed_url(fields, SOURCE, self._context.guard)
-        if url is not None and self._files:
+    def _source(self, fields: Fields) -> Source | None:
+        """Where the job's only input is fetched; None where files came. Raises BAD_OPTION, URL_REFUSED, FORBIDDEN."""
+        if (raw := url_option(fields, SOURCE)) is None:
+            return None
+        if (item := named_object(raw, what=SOURCE)) is not None:
+            check_readable(self._context, item, self._owner, what=SOURCE)
+        else:
+            self._context.guard.checked(raw, what=SOURCE)
+        if self._files:
             raise BtworkerError(ErrorCode.BAD_OPTION, "send a file or a url, not both", param=SOURCE)
-        return url
-
-    def _delivery(self, fields: Fields) -> Delivery | None:
-        """The webhook that the upload asks for. Raises BAD_OPTION, URL_REFUSED."""
-        url = allowed_url(fields, CALLBACK, self._context.guard)
-        return None if url is None else Delivery(url)
+        return item or raw
 
     def _settle(self) -> admission.FreeBytes:
         """Blocking: the new folders' own names are durable before the row is; and the room that is left."""

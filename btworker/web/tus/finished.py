@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Delivery, Input, Job, JobId, new_job_id
+from btworker.jobs import Input, Job, JobId, new_job_id
 from btworker.keys import Caller
 from btworker.service import NewJob
 from btworker.service.resumable import Resumable
@@ -16,8 +16,9 @@ from btworker.stems import unique_stems
 from btworker.web.context import Context
 from btworker.web.filenames import clean_filename
 from btworker.web.jobs import admission
-from btworker.web.options import CALLBACK, JSON_FIELD, SOURCE, Fields, allowed_url, parse_options, url_option
+from btworker.web.options import JSON_FIELD, SOURCE, Fields, parse_options, url_option
 from btworker.web.parts import decoded
+from btworker.web.stores import delivery_of
 from btworker.web.tus.voices import SpeakerVoices, complete_upload, named_uploads
 
 
@@ -103,7 +104,7 @@ async def _submitted(context: Context, upload_ids: Sequence[str], options: Field
     parsed, voices = parse_options(options, context.settings), SpeakerVoices(context, options, asked.caller)
     if url_option(options, SOURCE) is not None:
         raise BtworkerError(ErrorCode.BAD_OPTION, "send an upload or a url, not both", param=SOURCE)
-    callback = allowed_url(options, CALLBACK, context.guard)
+    delivery = delivery_of(options, context, owner)
     sizes = [record.length or 0 for record in records]
     largest_bytes = max(sizes) * parsed.expected_channels
     await admission.check_elsewhere(context, owner, largest_bytes=largest_bytes, all_bytes=sum(sizes))
@@ -112,7 +113,6 @@ async def _submitted(context: Context, upload_ids: Sequence[str], options: Field
     try:
         inputs = await _lent(context, records, job_id)
         parsed = await voices.known(parsed, job_id, inputs, owner=owner)
-        delivery = None if callback is None else Delivery(callback)
         new = NewJob(
             job_id,
             parsed,
