@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # in a child, pydantic would be a quarter of a second for nothing
+    from btworker.checkpoints import HubModel
     from btworker.config import Settings
 
 
@@ -63,6 +64,9 @@ class EngineSettings:
     voice_score: float = 0.5
     """Cosine of embeddings from which on a speaker is taken for a known one."""
     voice_margin: float = 0.05
+    hub_models: "tuple[tuple[str, HubModel], ...]" = ()
+    """Of those, the ones that come from Hugging Face's hub, downloaded when they are first loaded."""
+    hub_url: str = ""
     hf_token: str | None = None
     alignment_heads: tuple[tuple[str, str], ...] = ()
     """Model -> the heads that word times come from, as WORKER_ALIGNMENT_HEADS has them."""
@@ -92,6 +96,8 @@ class EngineSettings:
             reference_max_s=settings.reference_max_s,
             voice_score=settings.voice_score,
             voice_margin=settings.voice_margin,
+            hub_models=settings.hub_models,
+            hub_url=settings.hub_url,
             hf_token=settings.huggingface_token,
             alignment_heads=settings.alignment_heads,
         )

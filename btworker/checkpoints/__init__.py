@@ -13,11 +13,10 @@ from btworker.checkpoints.folder import (
     sha256_of_all,
 )
 from btworker.checkpoints.hashing import Hashes, Progress, file_sha256
-from btworker.checkpoints.hub import FOLDER, Hub, HubModel, damaged, fetched_hashes
+from btworker.checkpoints.hub import Hub, HubModel, damaged, fetched_hashes
 from btworker.checkpoints.openai import Official, fetch, official, official_names
 
 __all__ = [
-    "FOLDER",
     "FetchError",
     "Hashes",
     "Hub",

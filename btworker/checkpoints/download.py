@@ -4,6 +4,7 @@ import fcntl
 import http.client
 import os
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from typing import IO
 from btworker.checkpoints.hashing import BLOCK_BYTES, Progress
 
 NETWORK_TIMEOUT_S = 60.0
+LOOK_S = 0.2
+"""Between two looks at a lock."""
 MOST_TRIES = 100
 """Connections for one file, each of which has to bring something: 3 GB over a poor line are worth many."""
 
@@ -45,7 +48,7 @@ def download(wanted: Wanted, path: Path, progress: Progress = lambda _done, _tot
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock"), lambda: progress(0, None)):
             if not (path.is_file() and wanted.is_right(path)):
                 _download(wanted, path, progress)
     except urllib.error.HTTPError as error:
@@ -129,10 +132,21 @@ def _continues(answer: http.client.HTTPResponse, start: int) -> bool:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of that file; `waiting` is called again and again while another process does."""
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while not _takes(lock):
+            waiting()
+            time.sleep(LOOK_S)
         yield
+
+
+def _takes(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _reason(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from btworker.checkpoints.download import NETWORK_TIMEOUT_S, FetchError, Wanted, download
+from btworker.checkpoints.download import NETWORK_TIMEOUT_S, FetchError, Wanted, download, locked
 from btworker.checkpoints.folder import (
     CARD,
     SETTINGS_FILES,
@@ -113,6 +113,7 @@ class Hub:
     """A hub, and who asks it."""
 
     address: str = HUB
+    """Without a slash at its end."""
     token: str | None = field(default=None, repr=False)
 
     def fetch(self, model: HubModel, cache: Path, progress: Progress = lambda _done, _total: None) -> Path:
@@ -120,14 +121,16 @@ class Hub:
         commit, files = self._listing(model)
         folder = HubModel(model.name, commit).folder(cache)
         part = folder.with_name(f"{commit}.part")
-        if folder.is_dir() and damaged(folder):
-            os.rename(folder, part)
-        if not folder.is_dir():
-            part.mkdir(parents=True, exist_ok=True)
-            self._fill(model, commit, files, part, progress)
-            _write_manifest(part, model, commit, files)
-            os.rename(part, folder)
-        model.remember(cache, commit)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_name(f"{commit}.lock"), lambda: progress(0, None)):
+            if folder.is_dir() and damaged(folder):
+                os.rename(folder, part)
+            if not folder.is_dir():
+                part.mkdir(exist_ok=True)
+                self._fill(model, commit, files, part, progress)
+                _write_manifest(part, model, commit, files)
+                os.rename(part, folder)
+            model.remember(cache, commit)
         return folder
 
     def _fill(

@@ -27,7 +27,7 @@ class ModelFile:
 
 def model_files(settings: Settings) -> list[ModelFile]:
     """Every allowed model with its file."""
-    hub = {name: source for name, source in settings.models if isinstance(source, HubModel)}
+    hub = dict(settings.hub_models)
     return [
         hub_file(settings, name, hub[name]) if name in hub else _look(settings, name, path)
         for name, path in settings.model_paths.items()
@@ -48,8 +48,6 @@ def describe(model: ModelFile, *, offline: bool) -> str:
         return f"{megabytes(model.size_bytes):>7}  {model.path}{note}"
     if model.own:
         return f"is missing: {model.path}"
-    if model.hub:
-        return f"has not been fetched: btworker models fetch {model.name}"
     size_bytes = model.official.size_bytes if model.official else None
     size = f"{megabytes(size_bytes) if size_bytes else '':>7}"
     return f"{size}  " + (

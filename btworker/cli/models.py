@@ -172,9 +172,7 @@ def fetch(model: ModelFile, settings: Settings) -> Path:
 def _fetch_from_hub(model: HubModel, name: str, settings: Settings) -> Path:
     try:
         with _bar(name) as progress:
-            return Hub(settings.hub_url.rstrip("/"), settings.huggingface_token).fetch(
-                model, settings.model_cache, progress
-            )
+            return Hub(settings.hub_url, settings.huggingface_token).fetch(model, settings.model_cache, progress)
     except (FetchError, OSError) as error:
         raise FetchError(f"{printable(str(model))} could not be fetched: {printable(str(error))}") from error
 

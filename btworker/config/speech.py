@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from btworker.checkpoints import HubModel, official_names
@@ -45,8 +45,9 @@ class SpeechSettings(BaseSettings):
         (), validation_alias=env("WORKER_MODELS")
     )
     """Comma-separated names that a job may ask for; `name=path` serves a checkpoint of yours under that name (a file,
-    or a folder as Hugging Face or CTranslate2 write it), `name=hf:owner/name@revision` one that `btworker models fetch`
-    has brought from Hugging Face. Default: every official name of the installed openai-whisper."""
+    or a folder as Hugging Face or CTranslate2 write it), `name=hf:owner/name@revision` one from Hugging Face, which is
+    downloaded when it is first used, or before by `btworker models fetch`. Default: every official name of the
+    installed openai-whisper."""
     model_aliases: Annotated[tuple[tuple[str, str], ...], NoDecode] = Field(
         (), validation_alias=env("WORKER_MODEL_ALIASES")
     )
@@ -86,7 +87,9 @@ class SpeechSettings(BaseSettings):
     """Hugging Face token for gated models (diarization, `btworker models fetch`)."""
     hf_token_file: Path | None = Field(None, validation_alias=env("HF_TOKEN_FILE"))
     """A file that holds the Hugging Face token."""
-    hub_url: str = Field(HUB, pattern=r"^https?://[^/?#@\s]+[^?#\s]*$", validation_alias=env("HF_ENDPOINT"))
+    hub_url: Annotated[str, AfterValidator(lambda url: url.rstrip("/"))] = Field(
+        HUB, pattern=r"^https?://[^/?#@\s]+[^?#\s]*$", validation_alias=env("HF_ENDPOINT")
+    )
     """Where `hf:` models are fetched from, for a mirror of Hugging Face. HF_TOKEN goes there, with https alone."""
     diarization_device: Annotated[Literal["auto", "cuda", "cpu"], ANY_CASE] = Field(
         "auto", validation_alias=env("DIARIZATION_DEVICE")
@@ -175,6 +178,11 @@ class SpeechSettings(BaseSettings):
             cache = self.model_cache
             return {name: one.folder(cache) if isinstance(one, HubModel) else one for name, one in self.models}
         return dict.fromkeys(official_names())
+
+    @property
+    def hub_models(self) -> tuple[tuple[str, HubModel], ...]:
+        """Names of models from Hugging Face's hub, and their repositories."""
+        return tuple((name, one) for name, one in self.models if isinstance(one, HubModel))
 
 
 def _unknown_model(name: str, known: tuple[str, ...]) -> str:

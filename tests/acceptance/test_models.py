@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import DEADLINE_S, Cli
+from tests.acceptance.places import HELD_OUT
+from tests.demo_worker import DEMO_WORKER
 from tests.hub_server import COMMIT, hub_server
 from tests.model_server import ModelServer, model_server, whisper_that_knows
-from tests.process.server_of import ROOT, plain_environment, serving
+from tests.process.server_of import ROOT, Server, plain_environment, serving
 from tests.waiting import until
 
 CONTENT = bytes(range(256)) * 4096
@@ -187,6 +189,52 @@ def test_a_worker_downloads_once_and_then_needs_no_network(tmp_path: Path) -> No
         assert worker.stop() == 0
 
 
+@pytest.mark.sliced("whole jobs", 1)
+@pytest.mark.speech
+@pytest.mark.timeout(300)
+def test_a_whisper_of_the_hub_is_downloaded_for_the_first_job(tmp_path: Path) -> None:
+    """Where the hub refuses, the job fails with what to do; later loads ask nobody, and need no network."""
+    import torch
+    from whisper.model import ModelDimensions
+
+    from btworker.engine.asr.checkpoint_file import read_checkpoint
+    from tests.speech.checkpoint_forms import SHAPES, hugging_face
+
+    raw = read_checkpoint(DEMO)
+    dims, state = ModelDimensions(**raw["dims"]), raw["model_state_dict"]
+    folder = hugging_face(tmp_path / "tuned", SHAPES["base"], state, dtype=torch.float16, dims=dims)
+    short = (HELD_OUT / "12.opus").read_bytes()
+    cache = tmp_path / "cache"
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    environment = {
+        **DEMO_WORKER, "WORKER_MODELS": f"demo={DEMO},tuned=hf:someone/whisper-tuned",
+        "WORKER_MODEL_CACHE": str(cache), "WORKER_OFFLINE": "false",
+    }  # fmt: skip
+
+    def words(worker: Server, model: str) -> list[str]:
+        job = worker.ended(worker.upload("short.opus", short, model=model, language="en", outputs="txt"))
+        if job["status"] == "failed":
+            return [job["error"]["message"]]
+        return worker.output(job["workerJobId"], job["outputs"][0]["filename"]).split()
+
+    with hub_server(files) as hub:
+        hub.gated = True
+        with serving(tmp_path, **environment, HF_ENDPOINT=f"{hub.address}/") as worker:
+            expected = words(worker, "demo")
+            assert "could not be downloaded (accept the conditions" in words(worker, "tuned")[0]
+            hub.gated = False
+            assert words(worker, "tuned") == expected
+            asked = len(hub.asked)
+            assert words(worker, "demo") == words(worker, "tuned") == expected, "it was loaded again"
+            assert len(hub.asked) == asked
+            assert worker.stop() == 0
+        assert worker.log.read_text().count("model_download_finished") == 1
+    environment["WORKER_OFFLINE"] = "true"
+    with serving(tmp_path, **environment) as worker:
+        assert words(worker, "tuned") == expected
+        assert worker.stop() == 0
+
+
 def test_a_whisper_of_the_hub(models: Models, cache: Path) -> None:
     """Fetched with the token of the settings, which is told to nobody; listed and verified by name, without a network
     from then on; its licence is named."""
@@ -196,7 +244,7 @@ def test_a_whisper_of_the_hub(models: Models, cache: Path) -> None:
         hub.gated = True
         settings = {"HF_ENDPOINT": hub.address, "WORKER_MODELS": f"tuned={name}", "WORKER_MODEL": "tuned"}
         code, out, err = models("list", **settings)
-        assert "has not been fetched: btworker models fetch tuned" in out
+        assert "is downloaded when first used" in out
         code, _, err = models("fetch", **settings)
         assert code == 3 and "accept the conditions" in err and len(err.splitlines()) == 1
         code, out, err = models("fetch", "tuned", HF_TOKEN="hf_right", **settings)

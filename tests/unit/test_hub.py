@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,17 @@ def test_what_counts_is_fetched_once(hub: HubServer, tmp_path: Path) -> None:
     hub.asked.clear()
     assert fetch(hub, tmp_path) == folder
     assert [path for _, path, _ in hub.asked] == ["/api/models/someone/whisper-tuned/revision/main"]
+
+
+def test_whoever_comes_second_waits_for_the_first(hub: HubServer, tmp_path: Path) -> None:
+    """Two processes of one worker want the model at once: it comes once, and both are told where it is."""
+    told: list[int] = []
+    with ThreadPoolExecutor() as pool:
+        found = [
+            pool.submit(Hub(hub.address).fetch, MODEL, tmp_path, lambda done, _: told.append(done)) for _ in range(4)
+        ]
+        assert {one.result() for one in found} == {MODEL.folder(tmp_path)}
+    assert [path for host, path, _ in hub.asked if host == "cdn"].count("/model.safetensors") == 1
 
 
 def test_the_licence_of_the_card_is_named(hub: HubServer, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ is checked against the hash in its address, so that half a download is never loa
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,12 @@ import whisper
 from whisper.model import ModelDimensions
 
 from btworker.checkpoints import (
-    FOLDER,
     FetchError,
     Hashes,
+    Hub,
+    HubModel,
     NotWhisperError,
+    Progress,
     fetch,
     fetched_hashes,
     file_hashes,
@@ -122,17 +126,45 @@ def load_model(
     return Model(name, sha256, network, decoder, SpeechDetector(device), heads, tokens)
 
 
-def _missing(name: str, path: Path, cache: Path) -> str:
-    if path.is_relative_to(cache / FOLDER):
-        return f"model {name!r} has not been fetched: `btworker models fetch {name}`, and start the worker again"
-    return f"the checkpoint of model {name!r} ({path.name}) is missing; see WORKER_MODELS"
-
-
 def _own(name: str, path: Path, settings: EngineSettings, hashes: Hashes, report: LoadingReport) -> tuple[Path, str]:
-    """Find the operator's checkpoint and its hash."""
+    """Find the operator's checkpoint, or that of a repository, and its hash."""
+    source = dict(settings.hub_models).get(name)
+    if source is not None and not path.is_dir():  # it was not there when the worker started
+        path = _from_hub(name, source, settings, report)
     if not path.exists():
-        raise _unavailable(_missing(name, path, settings.model_cache))
+        raise _unavailable(f"the checkpoint of model {name!r} ({path.name}) is missing; see WORKER_MODELS")
     return path, _hash(name, path, hashes, report)
+
+
+def _from_hub(name: str, source: HubModel, settings: EngineSettings, report: LoadingReport) -> Path:
+    """Find the folder of a model of the hub's, downloaded first where it is missing."""
+    folder = source.folder(settings.model_cache)
+    if folder.is_dir():
+        return folder
+    if settings.offline:
+        raise _unavailable(
+            f"model {name!r} ({source}) is not in the cache and WORKER_OFFLINE forbids to download it; "
+            f"fetch it where there is a network (btworker models fetch {name}), and carry the cache here"
+        )
+    hub = Hub(settings.hub_url, settings.hf_token)
+    return _download(name, partial(hub.fetch, source, settings.model_cache), report)
+
+
+def _download(name: str, fetch: Callable[[Progress], Path], report: LoadingReport) -> Path:
+    """Bring a model's files into the cache."""
+    began_at = time.monotonic()
+    log.info("model_download_started", model=name)
+    try:
+        path = fetch(report.step("downloading"))
+    except (FetchError, OSError) as error:
+        raise _unavailable(
+            f"model {name!r} is not in the cache and could not be downloaded ({error}); "
+            "let the worker reach the network, or put the files into the cache (btworker models fetch)"
+        ) from error
+    files = [path] if path.is_file() else path.iterdir()
+    size_mb = round(sum(file.stat().st_size for file in files) / 2**20, 1)
+    log.info("model_download_finished", model=name, sizeMB=size_mb, seconds=round(time.monotonic() - began_at, 1))
+    return path
 
 
 def _hash(name: str, path: Path, known: Hashes, report: LoadingReport) -> str:
@@ -201,18 +233,7 @@ def _official(name: str, settings: EngineSettings, hashes: Hashes, report: Loadi
             f"model {name!r} is not in the cache ({path.name}) and WORKER_OFFLINE forbids to download it; "
             "put the file there, or serve it with WORKER_MODELS=name=/path"
         )
-    began_at = time.monotonic()
-    log.info("model_download_started", model=name)
-    try:
-        fetch(known, settings.model_cache, report.step("downloading"))
-    except FetchError as error:
-        raise _unavailable(
-            f"model {name!r} is not in the cache and could not be downloaded ({error}); "
-            "let the worker reach the network, or put the file into the cache (btworker models fetch)"
-        ) from error
-    size_mb = round(path.stat().st_size / 2**20, 1)
-    log.info("model_download_finished", model=name, sizeMB=size_mb, seconds=round(time.monotonic() - began_at, 1))
-    return path, known.sha256
+    return _download(name, partial(fetch, known, settings.model_cache), report), known.sha256
 
 
 def _unavailable(message: str) -> BtworkerError:
