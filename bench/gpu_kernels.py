@@ -27,8 +27,8 @@ from bench.speed import machine
 from bench.speed.figures import text_table
 from bench.speed.roof import Machine, cross_projection_flop, encoder_flop, step_s
 from bench.speed.shapes import SHAPES, tokenizer_of
-from btworker.engine.asr.decoding import network as passes
 from btworker.engine.asr.decoding.favoured import NO_TERMS
+from btworker.engine.asr.decoding.kernels.plain import attend_to_past, attend_to_sound
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
@@ -186,11 +186,11 @@ def attention(network: Network, lane: Lane, rows: int, reaches: Sequence[int]) -
 
 
 def _past(query: Tensor, unseen: Tensor, rows: int, reach: int, own: Tensor) -> Tensor:
-    return passes._attend_to_past(query, own[:, :rows, :, :reach], unseen)  # noqa: SLF001 - as above
+    return attend_to_past(query, own[:, :rows, :, :reach], unseen)
 
 
 def _sound(query: Tensor, rows: int, kept: Tensor) -> Tensor:
-    return passes._attend_to_sound(query, kept[:, :rows])  # noqa: SLF001 - as above
+    return attend_to_sound(query, kept[:, :rows])
 
 
 def whole_step(network: Network, lane: Lane, rows: int, reach: int, roof: Machine) -> Work:

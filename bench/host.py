@@ -4,7 +4,8 @@
 
 Fast mode with word times, as a job of one long recording; passes through the model and steps are stubbed out, so that
 what is left is the host's. Ours and that of an earlier commit in turns, each in a process of its own. kernels_per_step
-counts the operators of a step of large-v3 that launch something, on tensors of a GPU that is none (stack cu130).
+counts the operators of a step of large-v3 that launch something, Triton's kernels among them, on tensors of a GPU that
+is none (stack cu130); plain_kernels_per_step are those without Triton.
 """
 
 import argparse
@@ -31,6 +32,8 @@ VIEWS = frozenset(
     "unbind _reshape_alias unfold split_with_sizes unsafe_split movedim device".split()
 )
 """Operators that launch nothing."""
+PROCESSORS = 132
+"""Of an H100 or an H200."""
 SENTENCE = (
     " the quick brown fox jumps over the lazy dog and then it goes on to talk about many other things that nobody asked"
     " for, because that is what people do. When they are given a microphone and some time, they fill it with words"
@@ -153,8 +156,8 @@ def _converted_only(mel: Any) -> Any:
     return power
 
 
-def kernels_per_step(shape: str, rows: int) -> int:
-    """Operators that launch something in a step of this shape."""
+def kernels_per_step(shape: str, rows: int, *, fused: bool) -> int:
+    """Operators that launch something in a step of this shape; `fused`: with Triton's kernels, one each."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -171,7 +174,9 @@ def kernels_per_step(shape: str, rows: int) -> int:
         count = 0
 
         def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
-            self.count += function.overloadpacket.__name__ not in VIEWS
+            name = function.overloadpacket.__name__
+            self.count += name not in VIEWS
+            self.count += name == "attend_to_sound" and arguments[-1] > 1  # what was shared out is joined
             return function(*arguments, **(named or {}))
 
     dims, cuda = SHAPES[shape], torch.device("cuda:0")
@@ -182,6 +187,10 @@ def kernels_per_step(shape: str, rows: int) -> int:
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         state = {name: torch.empty(shape, device=cuda, dtype=torch.float16) for name, shape in shapes.items()}
         network = Network(state, dims, device=cuda, dtype=torch.float16)
+        if fused:
+            from btworker.engine.asr.decoding.kernels.fused import FusedKernels
+
+            network.kernels = FusedKernels(PROCESSORS)
         rules = TokenRules(Vocabulary.of(tokenizer_of(dims)), dims.n_vocab, cuda)
         lane = Lane(network, rules, windows=rows, recording=Recording(None))
         with Launches() as launches:
@@ -227,7 +236,8 @@ def main() -> int:
     figures = {
         "host_ms_per_window": statistics.median(found["now"]),
         "before_ms_per_window": statistics.median(found["before"]),
-        "kernels_per_step": kernels_per_step("large-v3", options.batch),
+        "kernels_per_step": kernels_per_step("large-v3", options.batch, fused=True),
+        "plain_kernels_per_step": kernels_per_step("large-v3", options.batch, fused=False),
     }
     print("RESULT " + " ".join(f"{key}={value:.4g}" for key, value in figures.items()), flush=True)
     return 0

@@ -52,6 +52,8 @@ class EngineSettings:
     """Windows decoded at once; 0 = as many as there is memory for."""
     cuda_graphs: bool = True
     """Steps are recorded as CUDA graphs."""
+    triton: bool = True
+    """Steps are made of Triton kernels."""
     diarization_device: str = "auto"
     diarization_pipeline: Path | None = None
     """The operator's folder with a pyannote pipeline; None stands for the pretrained one."""
@@ -88,6 +90,7 @@ class EngineSettings:
             spread_s=settings.spread_minutes * 60,
             batch_size=settings.batch_size,
             cuda_graphs=settings.cuda_graphs,
+            triton=settings.triton,
             diarization_device=settings.diarization_device,
             diarization_pipeline=settings.diarization_pipeline,
             diarization_block_s=settings.diarization_block_minutes * 60,

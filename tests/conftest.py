@@ -13,6 +13,7 @@ import signal
 import subprocess
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,8 @@ PACKAGES = {
 RIGHTS = frozenset({"root", "memory cgroup"})
 """What no package brings: a test that wants it is skipped, in CI too, where the machine does not give it."""
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+# Triton looks when it is imported, which some package does for its own purposes
+os.environ.setdefault("TRITON_INTERPRET", "0" if Path("/dev/nvidiactl").exists() else "1")
 
 
 def pytest_configure() -> None:

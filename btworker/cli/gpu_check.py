@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pynvml
 
@@ -18,6 +19,7 @@ from btworker.specs import Device
 
 PROBE = "btworker.engine.stack.gpu_probe"
 """Named, not imported: the command line holds no torch."""
+KERNELS = "btworker.engine.asr.decoding.kernels.choosing"
 PROBE_TIMEOUT_S = 120.0
 NO_GPU = "none: the CPU does the work, which is fine for small models and slow for large-v3"
 
@@ -32,7 +34,7 @@ def gpu_checks(settings: Settings) -> Iterator[Check]:
         yield _without(settings)
         return
     yield _driver(len(gpus))
-    yield from _torch_on(gpus)
+    yield from _torch_on(gpus, wanted=settings.triton)
 
 
 def _without(settings: Settings) -> Check:
@@ -45,21 +47,42 @@ def _without(settings: Settings) -> Check:
     return Check("GPU", Verdict.WARN, NO_GPU, "on a machine with a GPU: install NVIDIA's driver (nvidia-smi must work)")
 
 
-def _torch_on(gpus: Sequence[Device]) -> Iterator[Check]:
-    """What torch makes of the GPUs, each seen alone as a worker's child sees it."""
+def _torch_on(gpus: Sequence[Device], *, wanted: bool) -> Iterator[Check]:
+    """What torch makes of each GPU, seen alone as a worker's child sees it, and which kernels steps are made of."""
     for gpu in gpus:
         label, answer = f"GPU {gpu.label}", probe(gpu)
         problem = Problem(answer, "make setup") if isinstance(answer, str) else judge(answer, ask_driver(gpu.uuid))
         if problem is None:
             yield Check(label, Verdict.OK, f"{gpu.name}: torch ran a kernel on it")
+            yield _kernels_on(gpu, wanted=wanted)
         else:
             yield Check(label, Verdict.FAIL, f"{gpu.name}: {problem.found}", problem.mend)
 
 
+def _kernels_on(gpu: Device, *, wanted: bool) -> Check:
+    """Which kernels steps of decoding are made of."""
+    label, plain = f"kernels {gpu.label}", "torch's own make the steps of decoding, at about two thirds of the speed"
+    if not wanted:
+        return Check(label, Verdict.OK, f"{plain}: WORKER_TRITON=0")
+    answer = _ask(KERNELS, gpu)
+    problem = answer if isinstance(answer, str) else answer["problem"]
+    if problem is None:
+        return Check(label, Verdict.OK, "Triton's make the steps of decoding: each gave what torch gives")
+    return Check(label, Verdict.WARN, f"{plain}: {problem}", "docs/decoding.md says what they need")
+
+
 def probe(gpu: Device) -> TorchFacts | str:
     """Run one kernel in a process that sees this GPU alone: torch's facts, or why there are none."""
+    answer = _ask(PROBE, gpu)
+    if isinstance(answer, str):
+        return answer
+    return TorchFacts(**{**answer, "architectures": tuple(answer["architectures"])})
+
+
+def _ask(module: str, gpu: Device) -> dict[str, Any] | str:
+    """Run a module in a process that sees this GPU alone: its line of JSON, or why there is none."""
     environment = {**child_environment(), **({"CUDA_VISIBLE_DEVICES": gpu.uuid} if gpu.uuid else {})}
-    command = [sys.executable, "-m", PROBE]
+    command = [sys.executable, "-m", module]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, env=environment
@@ -70,8 +93,8 @@ def probe(gpu: Device) -> TorchFacts | str:
     if line is None or done.returncode != 0:
         words = (done.stderr.strip().splitlines() or [f"it died with {done.returncode}"])[-1]
         return f"torch cannot be asked: {words}"
-    said = json.loads(line)
-    return TorchFacts(**{**said, "architectures": tuple(said["architectures"])})
+    answer: dict[str, Any] = json.loads(line)
+    return answer
 
 
 def _driver(count: int) -> Check:

@@ -76,6 +76,10 @@ class SpeechSettings(BaseSettings):
     """Steps of decoding are recorded as CUDA graphs when a model is loaded (seconds, and some hundred MB of the GPU).
     False: hundreds of kernels are launched one by one, at about half the speed and with the same texts; for a driver
     that cannot record them, which the log calls `cuda_graphs_off`."""
+    triton: bool = Field(True, validation_alias=env("WORKER_TRITON"))
+    """Steps of decoding on a GPU are made of Triton kernels, each in place of many of torch's (stack cu130). They need
+    a C compiler and Python's headers, and are tried when a model is loaded. False: torch's own kernels, slower and with
+    the same texts; `step_kernels_off` in the log and `btworker doctor` say why they are not used."""
     keyword_bonus: float = Field(2.0, ge=0, le=MOST_BONUS, validation_alias=env("WORKER_KEYWORD_BONUS"))
     """What each token of a job's keyword gains while its text is decoded, in the unit of log-probabilities (2 makes it
     7 times as likely); 0 = nothing. docs/quality.md has what it brings, and what more of it costs."""

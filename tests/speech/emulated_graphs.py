@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from btworker.engine.asr.decoding.graphs import Recording, Step
 
 Operation = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], list[Tensor] | None]
-"""What is called, with what, and the tensors that it makes; None where it changes its arguments."""
+"""What is called, with what, and the tensors that it makes; None where it only changes its arguments."""
 
 
 class EmulatedRecorder:
@@ -81,12 +81,11 @@ class _Operations(TorchDispatchMode):
                 self._before.setdefault(storage.data_ptr(), (storage, storage.clone()))
         result = function(*arguments, **named)
         made = _tensors(result)
-        if not made:
+        if not made and not changes:
             raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing: {function} is read")
-        if changes:
-            self.todo.append((function, arguments, named, None))
-        elif not all(tensor.untyped_storage().data_ptr() in inputs for tensor in made):  # else it is a view
-            self.todo.append((function, arguments, named, made))
+        is_new = not all(tensor.untyped_storage().data_ptr() in inputs for tensor in made)
+        if changes or is_new:  # else it is a view
+            self.todo.append((function, arguments, named, made if is_new else None))
         return result
 
     def undo(self) -> None:

@@ -2,6 +2,7 @@
 around a capture, and of threads, at the seam to torch.cuda.
 """
 
+import importlib
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,10 @@ from tests.speech.lively_model import DIMS, Pair, lively_pair
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(120)]
 CUDA = torch.device("cuda:0")
+VIEWS = frozenset(
+    "view _unsafe_view reshape t transpose slice select unsqueeze squeeze alias detach empty_like".split()
+)
+"""Operators that launch nothing."""
 has_fake_cuda = pytest.mark.skipif(
     tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11),
     reason="torch 2.2 makes fake CUDA tensors on a GPU alone",
@@ -67,16 +72,22 @@ def pair() -> Pair:
     return lively_pair(seed=3, ends=45.0)
 
 
-@pytest.fixture
-def lane(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane]:
-    """A lane of five places on a GPU that is none."""
+@contextmanager
+def fake_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
+    """A network on a GPU that is none."""
     monkeypatch.setattr(torch.Tensor, "to_sparse", lambda self, *_: self)
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in Whisper(DIMS).state_dict().items()}
     shapes.pop("alignment_heads", None)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         state = {name: torch.empty(shape, device=CUDA, dtype=torch.float16) for name, shape in shapes.items()}
-        network = Network(state, DIMS, device=CUDA, dtype=torch.float16)
+        yield Network(state, DIMS, device=CUDA, dtype=torch.float16)
+
+
+@pytest.fixture
+def lane(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lane]:
+    """A lane of five places there."""
+    with fake_network(monkeypatch) as network:
         rules = TokenRules(Vocabulary.of(pair.tokenizer), DIMS.n_vocab, CUDA)
         yield Lane(network, rules, windows=5, recording=Recording(None))
 
@@ -90,6 +101,21 @@ def test_a_step_is_of_the_device_alone(lane: Lane, hot: bool) -> None:
         lane._graphs = object()  # type: ignore[assignment] - as where it is recorded
         lane._step(5, 32, hot=hot, widths=(0, 0))
     assert counted.waits == [] and sum(counted.names.values()) > 100
+
+
+@has_fake_cuda
+def test_a_fused_step_launches_a_third(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve kernels a layer and few besides, all on the device, where Triton's are chosen: 392 of large-v3."""
+    fused = importlib.import_module("btworker.engine.asr.decoding.kernels.fused")
+    with fake_network(monkeypatch) as network, launches() as counted:
+        network.kernels = fused.FusedKernels(1)
+        rules = TokenRules(Vocabulary.of(pair.tokenizer), DIMS.n_vocab, CUDA)
+        lane = Lane(network, rules, windows=5, recording=Recording(None))
+        counted.names.clear()
+        lane._step(5, 32, hot=False, widths=(0, 0))
+    assert counted.waits == []
+    kernels = {name: count for name, count in counted.names.items() if name not in VIEWS}
+    assert sum(kernels.values()) <= 12 * DIMS.n_text_layer + 8, kernels
 
 
 @has_fake_cuda

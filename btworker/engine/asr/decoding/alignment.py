@@ -18,8 +18,9 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor
 from whisper import timing
 
+from btworker.engine.asr.decoding.layers import KeysValues
 from btworker.engine.asr.decoding.memory import fetch
-from btworker.engine.asr.decoding.network import KeysValues, Network
+from btworker.engine.asr.decoding.network import Network
 
 EXCHANGES = ((0, 5), (0, 3), (1, 6), (2, 4), (0, 1), (3, 5), (2, 6), (2, 3), (3, 6), (4, 5), (1, 4), (1, 3), (3, 4))
 """A network that puts the median of seven values at place 3: each pair is put in order (Devillard, Fast median search,

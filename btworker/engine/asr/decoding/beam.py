@@ -13,8 +13,9 @@ import torch
 
 from btworker.engine.asr.decoding.favoured import Favoured
 from btworker.engine.asr.decoding.graphs import Recording
-from btworker.engine.asr.decoding.lane import Lane, RowTokens, Start
+from btworker.engine.asr.decoding.lane import Lane, Start
 from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.row_tokens import RowTokens
 from btworker.engine.asr.decoding.rules import TokenRules
 
 Floats = npt.NDArray[np.float32]

@@ -12,10 +12,10 @@ import torch
 from whisper.utils import compression_ratio
 
 from btworker.engine.asr.decoding.alignment import Alignment, Attention, Text, attend
-from btworker.engine.asr.decoding.lane import RowTokens
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.places import Places, TextEntry
 from btworker.engine.asr.decoding.requests import Decoded
+from btworker.engine.asr.decoding.row_tokens import RowTokens
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.errors import BtworkerError, ErrorCode
 

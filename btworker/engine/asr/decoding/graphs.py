@@ -23,15 +23,17 @@ Step = Callable[[], None]
 """Reads nothing back; its tensors stay where they are."""
 
 
-def bucket(windows: int, reach: int, *, room: int, longest: int) -> tuple[int, int]:
-    """Choose the sizes of the graph that does for this many windows with this long a past."""
-    size = next((size for size in (*WINDOWS, room) if windows <= size <= room), room)
-    return size, min(-(-reach // REACH) * REACH, longest)
+def bucket(windows: int, reach: int, *, room: int, longest: int, growth: int | None = None) -> tuple[int, int]:
+    """Choose the sizes of the graph that does for this many windows with this long a past. `growth` is from bucket to
+    bucket; None: REACH."""
+    size, growth = next((size for size in (*WINDOWS, room) if windows <= size <= room), room), growth or REACH
+    return size, min(-(-reach // growth) * growth, longest)
 
 
-def buckets(*, room: int, longest: int) -> Iterator[tuple[int, int]]:
+def buckets(*, room: int, longest: int, growth: int | None = None) -> Iterator[tuple[int, int]]:
     """List all sizes that `bucket` chooses, the largest first: the memory of its graph does for the others."""
-    reaches = sorted({min(reach, longest) for reach in range(REACH, longest + REACH, REACH)}, reverse=True)
+    growth = growth or REACH
+    reaches = sorted({min(reach, longest) for reach in range(growth, longest + growth, growth)}, reverse=True)
     for size in sorted({room, *(size for size in WINDOWS if size < room)}, reverse=True):
         for reach in reaches:
             yield size, reach

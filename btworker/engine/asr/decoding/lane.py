@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from btworker.engine.asr.decoding.favoured import NO_TERMS, Favoured, TermTables, Widths
 from btworker.engine.asr.decoding.graphs import Graphs, Recording, bucket, buckets
+from btworker.engine.asr.decoding.kernels.plain import PlainKernels
+from btworker.engine.asr.decoding.kernels.protocol import StepKernels
+from btworker.engine.asr.decoding.layers import KeysValues
 from btworker.engine.asr.decoding.memory import untouched_zeros
-from btworker.engine.asr.decoding.network import KeysValues, Network
+from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.retreat import Retreat
+from btworker.engine.asr.decoding.row_tokens import RowTokens
 from btworker.engine.asr.decoding.rules import History, TokenRules
 from btworker.engine.asr.decoding.trie import Trie
 
@@ -35,18 +37,6 @@ class Start:
     """Above temperature 0: as many numbers in [0, 1) as tokens may be sampled, float32, on the CPU."""
     terms: Trie | None = None
     """Those that are favoured."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowTokens:
-    """The tokens of a row, and how probable they are."""
-
-    tokens: tuple[int, ...]
-    """Without the start, and without the end of text."""
-    sum_logprob: float
-    """Over all tokens, and the end of text where there is one."""
-    logprobs: tuple[float, ...]
-    """Of each token."""
 
 
 class Lane:
@@ -99,6 +89,9 @@ class Lane:
         self._every_row = torch.arange(rows, device=device)
         self._recording = recording or Recording.on(device)
         self._graphs = Graphs(self._recording) if self._recording.is_on and beams == 1 else None
+        self._kernels: StepKernels = network.kernels if beams == 1 else PlainKernels()
+        self._append_best = self._kernels.append_best(rules)
+        self._growth = dims.n_text_ctx if self._kernels.reads_to_own_end else None
 
     def _rows(self, window: int) -> slice:
         return slice(window * self.beams, (window + 1) * self.beams)
@@ -106,7 +99,7 @@ class Lane:
     def record_steps(self) -> None:
         """Record the steps of all sizes, which also loads their kernels. Those with terms: when they come."""
         if self._graphs is not None:
-            for windows, reach in buckets(room=self.windows, longest=self.network.dims.n_text_ctx):
+            for windows, reach in buckets(room=self.windows, longest=self.network.dims.n_text_ctx, growth=self._growth):
                 for hot in (True, False):
                     step = partial(self._step, windows, reach, hot=hot, widths=NO_TERMS)
                     self._graphs.prepare((windows, reach, hot, NO_TERMS), step)
@@ -151,12 +144,18 @@ class Lane:
 
     def logits(self, windows: int, reach: int) -> Tensor:
         """Read the last token of each row of the first `windows` windows: what may come next."""
+        return self.network.logits(self._read(windows, reach))
+
+    def _read(self, windows: int, reach: int) -> Tensor:
+        """Read the last token of each row: hidden states, (rows, size)."""
         rows = windows * self.beams
         position = self.length[:rows] - 1
         last = self.tokens[:rows].gather(1, position[:, None])[:, 0]
         position = position.clamp(max=self.network.dims.n_text_ctx - 1)  # of rows that are done
         sound = [kept[:, :windows] for kept in self.sound]
-        return self.network.logits(self.network.step(last, position, self.own, sound, reach=reach))
+        return self.network.step(
+            last, position, self.own, sound, reach=reach, idle=self.done[:rows], kernels=self._kernels
+        )
 
     def view(self, windows: int) -> History:
         """View the history of the first windows; what is changed in it is changed in the lane."""
@@ -169,7 +168,8 @@ class Lane:
         if self._graphs is None:
             self._step(windows, reach, hot=hot, widths=widths)
         else:
-            sizes = bucket(windows, reach, room=self.windows, longest=self.network.dims.n_text_ctx)
+            longest = self.network.dims.n_text_ctx
+            sizes = bucket(windows, reach, room=self.windows, longest=longest, growth=self._growth)
             self._graphs.run((*sizes, hot, widths), lambda: self._step(*sizes, hot=hot, widths=widths))
         self.advanced(windows)
 
@@ -183,7 +183,11 @@ class Lane:
 
     def _step(self, windows: int, reach: int, *, hot: bool, widths: Widths) -> None:
         """Step on the device alone: nothing is read back, so that it can be recorded."""
-        logits, history = self.logits(windows, reach), self.view(windows)
+        history = self.view(windows)
+        if self._append_best is not None and widths == NO_TERMS and not hot:
+            self._append_best(self.network.raw_logits(self._read(windows, reach)), history, self)
+            return
+        logits = self.logits(windows, reach)
         rows = slice(0, windows)
         favoured = self.terms.favoured(rows, widths)
         if favoured is not None:
@@ -249,18 +253,8 @@ class Lane:
         at = torch.tensor(windows, device=self.tokens.device) * self.beams
         facts = torch.stack((self.started[at].double(), self.length[at].double(), self.sum_logprob[at].double()), 1)
         packed = torch.cat((facts, self.tokens[at].double(), self.logprobs[at].double()), 1).cpu().numpy()
-        return [self._row(packed[number]) for number in range(len(windows))]
-
-    def _row(self, packed: npt.NDArray[np.float64]) -> RowTokens:
-        """Unpack a row, in which float64 has all numbers as they were."""
-        started, length, sum_logprob = packed[:3]
-        written, size = slice(int(started), int(length)), self.tokens.shape[1]
-        tokens = packed[3 : 3 + size][written].astype(np.int64).tolist()
-        logprobs = packed[3 + size :][written].tolist()
-        if tokens and tokens[-1] == self.rules.vocabulary.end:
-            tokens.pop()
-            logprobs.pop()
-        return RowTokens(tuple(tokens), float(sum_logprob), tuple(logprobs))
+        end = self.rules.vocabulary.end
+        return [RowTokens.unpacked(packed[number], end=end) for number in range(len(windows))]
 
     def tokens_of(self, window: int) -> RowTokens:
         """Fetch the tokens of one window's row; waits for the device."""

@@ -6,63 +6,15 @@ that a step can be captured as a CUDA graph.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor
 from whisper.model import ModelDimensions
 
-KeysValues = Tensor
-"""Keys and values of one layer; shape (2, rows, heads, positions, head size)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Affine:
-    """A matrix of shape (out, in) and a bias."""
-
-    weight: Tensor
-    bias: Tensor | None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
-
-
-@dataclass(frozen=True, slots=True)
-class Norm:
-    """A layer norm, computed in float32."""
-
-    weight: Tensor
-    bias: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x.float(), self.weight.shape, self.weight, self.bias).to(x.dtype)
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A layer of the encoder, or of the decoder without its attention to the sound: self-attention and a perceptron."""
-
-    norm: Norm
-    qkv: Affine
-    out: Affine
-    mlp_norm: Norm
-    mlp_in: Affine
-    mlp_out: Affine
-
-    def perceive(self, x: Tensor) -> Tensor:
-        """Add the perceptron's part."""
-        return x + self.mlp_out(F.gelu(self.mlp_in(self.mlp_norm(x))))
-
-
-@dataclass(frozen=True, slots=True)
-class CrossAttention:
-    """A decoder layer's attention to the sound."""
-
-    norm: Norm
-    query: Affine
-    kv: Affine
-    out: Affine
+from btworker.engine.asr.decoding.kernels.plain import PlainKernels
+from btworker.engine.asr.decoding.kernels.protocol import StepKernels
+from btworker.engine.asr.decoding.layers import Affine, Block, CrossAttention, KeysValues, Norm
 
 
 class MisfitError(ValueError):
@@ -149,6 +101,8 @@ class Network:
         self.dims = dims
         self.device = device
         self.dtype = dtype
+        self.kernels: StepKernels = PlainKernels()
+        """What steps are made with."""
         taken = _Checkpoint(state, device, dtype)
         self._take_encoder(taken)
         self._take_decoder(taken)
@@ -178,13 +132,15 @@ class Network:
         """Take the embedding of tokens and its transpose, which scores them.
 
         One row of a batch is multiplied twice as fast by a transposed matrix of its own on a CPU. Single rows are then
-        all that is read of the other, which stays as the file has it: half as large, for the same numbers.
+        all that is read of the other, which stays as the file has it: half as large, for the same numbers. A GPU has
+        fast products for multiples of 8, and 51,866 is none: rows of zeros follow there.
         """
-        shape = ("decoder.token_embedding.weight", self.dims.n_vocab, self.dims.n_text_state)
+        name, count, size = "decoder.token_embedding.weight", self.dims.n_vocab, self.dims.n_text_state
         if self.device.type != "cpu":
-            words = taken.take(*shape)
-            return words, words.t()
-        words = taken.stored(*shape).clone()
+            padded = torch.zeros(-(-count // 8) * 8, size, device=self.device, dtype=self.dtype)
+            padded[:count] = taken.stored(name, count, size)
+            return padded, padded.t()
+        words = taken.stored(name, count, size).clone()
         return words, words.t().contiguous().to(self.dtype)
 
     def _embed(self, tokens: Tensor) -> Tensor:
@@ -237,52 +193,44 @@ class Network:
         return self._decoder_norm(x), own
 
     def step(
-        self, tokens: Tensor, positions: Tensor, own: list[KeysValues], cross: list[KeysValues], *, reach: int
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        own: list[KeysValues],
+        cross: list[KeysValues],
+        *,
+        reach: int,
+        idle: Tensor,
+        kernels: StepKernels | None = None,
     ) -> Tensor:
         """Read one token of each row and remember it; hidden states of shape (rows, size).
 
-        `tokens` and `positions` have shape (rows,). `own` holds each row's past, `cross` the sound; where there are k
-        rows to a window, they stand together. No position is `reach` or beyond.
+        `tokens`, `positions` and `idle` have shape (rows,); the states of rows that are idle are of no use. `own` holds
+        each row's past, `cross` the sound; where there are k rows to a window, they stand together. No position is
+        `reach` or beyond. `kernels` are those of the network where it is None.
         """
-        rows, heads = tokens.shape[0], self.dims.n_text_head
-        every_row = torch.arange(rows, device=tokens.device)
-        unseen = torch.arange(reach, device=tokens.device) > positions[:, None]
-        x = self._embed(tokens) + self._positions[positions]
-        for layer, cross_layer, past, sound in zip(self._decoder, self._cross_attention, own, cross, strict=True):
-            qkv = layer.qkv(layer.norm(x)).view(rows, 3, heads, -1)
-            past[:, every_row, :, positions] = qkv[:, 1:]
-            x = x + layer.out(_attend_to_past(qkv[:, 0], past[:, :rows, :, :reach], unseen))
-            x = x + cross_layer.out(_attend_to_sound(cross_layer.query(cross_layer.norm(x)), sound))
-            x = layer.perceive(x)
-        return self._decoder_norm(x)
+        kernels = kernels or self.kernels
+        to_past, to_sound = kernels.to_past(positions, idle, reach=reach), kernels.to_sound(idle)
+        norms = [*(layer.norm for layer in self._decoder[1:]), self._decoder_norm]
+        x, normed = kernels.add_and_norm(self._embed(tokens), self._positions[positions], self._decoder[0].norm)
+        layers = zip(self._decoder, self._cross_attention, own, cross, norms, strict=True)
+        for layer, cross_layer, past, sound, next_norm in layers:
+            part = layer.out(to_past(layer.qkv(normed), past))
+            x, normed = kernels.add_and_norm(x, part, cross_layer.norm)
+            part = cross_layer.out(to_sound(cross_layer.query(normed), sound))
+            x, normed = kernels.add_and_norm(x, part, layer.mlp_norm)
+            x, normed = kernels.add_and_norm(x, layer.perceptron(normed), next_norm)
+        return normed
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score the next token: (n, size) -> (n, vocabulary), float32."""
-        return (hidden @ self._unembedding).float()
+        return self.raw_logits(hidden).float()
+
+    def raw_logits(self, hidden: Tensor) -> Tensor:
+        """Compute the same in the run's dtype."""
+        return (hidden @ self._unembedding)[:, : self.dims.n_vocab]
 
 
 def _by_head(x: Tensor, parts: int, heads: int) -> Tensor:
     """(n, t, parts x size) -> (parts, n, heads, t, head size), without a copy."""
     return x.view(*x.shape[:2], parts, heads, -1).permute(2, 0, 3, 1, 4)
-
-
-def _attend_to_past(query: Tensor, past: Tensor, unseen: Tensor) -> Tensor:
-    """Attention to the row's own past: (rows, heads, …) -> (rows, size)."""
-    scores = (past[0] @ query[..., None]).squeeze(-1).float()
-    weights = scores.masked_fill(unseen[:, None], -torch.inf).softmax(-1).to(query.dtype)
-    return (weights[:, :, None] @ past[1]).flatten(1)
-
-
-def _attend_to_sound(query: Tensor, sound: KeysValues) -> Tensor:
-    """Attention to the sound, of k rows to a window: (rows, size) -> (rows, size).
-
-    As two plain products: attention kernels for whole sequences are slower for single positions. The keys come first
-    in the product, which is much the faster way round on a CPU.
-    """
-    _, windows, heads, positions, width = sound.shape
-    beams = query.shape[0] // windows
-    query = query.view(windows, beams, heads, width).permute(0, 2, 3, 1).reshape(windows * heads, width, beams)
-    keys, values = sound.reshape(2, windows * heads, positions, width)
-    weights = (keys @ query).transpose(1, 2).float().softmax(-1).to(query.dtype)
-    attended: Tensor = (weights @ values).view(windows, heads, beams, width)
-    return attended.transpose(1, 2).reshape(windows * beams, heads * width)

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from btworker.engine.asr.decoding.lane import Lane, RowTokens, Start
-from btworker.engine.asr.decoding.network import KeysValues, Network
+from btworker.engine.asr.decoding.lane import Lane, Start
+from btworker.engine.asr.decoding.layers import KeysValues
+from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import Decoded, Encoded, LanguageRequest, TextRequest, chances
+from btworker.engine.asr.decoding.row_tokens import RowTokens
 from btworker.engine.cooperate.ticket import Ticket
 
 LOOP_CHECK_TOKENS = 32

@@ -145,6 +145,8 @@ class TokenRules:
 
     def __init__(self, vocabulary: Vocabulary, size: int, device: torch.device) -> None:
         self.vocabulary = vocabulary
+        self.size = size
+        self.device = device
         self._suppressed = torch.tensor(vocabulary.suppressed, device=device)
         self._blank = torch.tensor(vocabulary.blank, device=device)
         self._stamps = torch.arange(size - vocabulary.timestamps, device=device)
