@@ -28,6 +28,7 @@ from bench.speed.figures import text_table
 from bench.speed.roof import Machine, cross_projection_flop, encoder_flop, step_s
 from bench.speed.shapes import SHAPES, tokenizer_of
 from btworker.engine.asr.decoding.favoured import NO_TERMS
+from btworker.engine.asr.decoding.kernels.choosing import set_kernels
 from btworker.engine.asr.decoding.kernels.plain import attend_to_past, attend_to_sound
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
@@ -86,7 +87,9 @@ def network_of(dims: ModelDimensions, device: torch.device) -> Network:
     with device:
         model = Whisper(dims).eval()
     dtype = torch.float16 if device.type == "cuda" else torch.float32
-    return Network(model.state_dict(), dims, device=device, dtype=dtype)
+    network = Network(model.state_dict(), dims, device=device, dtype=dtype)
+    set_kernels(network)
+    return network
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
@@ -185,6 +188,28 @@ def attention(network: Network, lane: Lane, rows: int, reaches: Sequence[int]) -
     yield Work("step", "sound", rows, partial(each, run, lane.sound), layers, read, 2.0 * read / item)
 
 
+def fused(network: Network, lane: Lane, rows: int, reaches: Sequence[int]) -> Iterator[Work]:
+    """The same by Triton's kernels, where the network has them."""
+    kernels, dims, item = network.kernels, network.dims, network.dtype.itemsize
+    if kernels.name != "triton":
+        return
+    make = partial(torch.randn, device=network.device, dtype=network.dtype)
+    qkv, flat = make(rows, 3 * dims.n_text_state), make(rows, dims.n_text_state)
+    idle, layers = torch.zeros(rows, dtype=torch.bool, device=network.device), dims.n_text_layer
+    for reach in reaches:
+        to_past = kernels.to_past(torch.full((rows,), reach - 1, device=network.device), idle, reach=reach)
+        read = layers * 2 * rows * reach * dims.n_text_state * item
+        run = partial(each, partial(to_past, qkv), lane.own)
+        yield Work("step", f"past of {reach}, Triton", rows, run, layers, read, 2.0 * read / item)
+    read = layers * 2 * rows * dims.n_audio_ctx * dims.n_text_state * item
+    sound = [kept[:, :rows] for kept in lane.sound]
+    run = partial(each, partial(kernels.to_sound(idle), flat), sound)
+    yield Work("step", "sound, Triton", rows, run, layers, read, 2.0 * read / item)
+    blocks = network._decoder  # noqa: SLF001 - as above
+    run = partial(each, lambda layer: kernels.add_and_norm(flat, flat, layer.norm), blocks)
+    yield Work("step", "residual and layer norm, Triton", rows, run, layers, 4 * layers * flat.numel() * item)
+
+
 def _past(query: Tensor, unseen: Tensor, rows: int, reach: int, own: Tensor) -> Tensor:
     return attend_to_past(query, own[:, :rows, :, :reach], unseen)
 
@@ -196,7 +221,13 @@ def _sound(query: Tensor, rows: int, kept: Tensor) -> Tensor:
 def whole_step(network: Network, lane: Lane, rows: int, reach: int, roof: Machine) -> Work:
     """A step as it is, with the bytes that it cannot do without."""
     seconds = step_s(network.dims, roof, batch=rows, history=reach, itemsize=network.dtype.itemsize)
-    run = partial(lane._step, rows, reach, hot=False, widths=NO_TERMS)  # noqa: SLF001 - as above
+
+    def run() -> None:
+        lane.done.zero_()  # rows that are done read nothing
+        lane.length.fill_(reach)
+        lane.limit.fill_(lane.longest)
+        lane._step(rows, reach, hot=False, widths=NO_TERMS)  # noqa: SLF001 - as above
+
     return Work("step", f"whole, past of {reach}", rows, run, 1, seconds * roof.bytes_per_s)
 
 
@@ -261,6 +292,7 @@ def works(network: Network, options: argparse.Namespace, roof: Machine) -> Itera
         yield from products(network, rows)
         yield from small_kernels(network, rows, rules, lane)
         yield from attention(network, lane, rows, options.reach)
+        yield from fused(network, lane, rows, options.reach)
         for reach in options.reach:
             yield whole_step(network, lane, rows, reach, roof)
         del lane

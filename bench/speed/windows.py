@@ -20,6 +20,7 @@ from bench.speed.machine import hold_threads
 from bench.speed.peers import KINDS, PeerError, peer, write_weights, write_windows
 from bench.speed.shapes import SHAPES, lengths_of_case, talking_model, windows_for
 from bench.speed.stages import stages_of
+from btworker.engine.asr.decoding.kernels.choosing import set_kernels
 from btworker.engine.asr.decoding.network import Network
 
 OURS, THEIRS = Ours.name, OpenAi.name
@@ -177,7 +178,9 @@ def _check_lengths(said: Tokens, lengths: Sequence[int]) -> None:
 
 
 def _network(model: Any, device: torch.device, dtype: torch.dtype) -> Network:
-    return Network(model.state_dict(), model.dims, device=device, dtype=dtype)
+    network = Network(model.state_dict(), model.dims, device=device, dtype=dtype)
+    set_kernels(network)
+    return network
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import whisper
 
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.favoured import NO_TERMS
+from btworker.engine.asr.decoding.kernels.choosing import Sizes, set_kernels, why_not
 from btworker.engine.asr.decoding.lane import Lane, Start
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import Decoded, chances
@@ -19,6 +20,13 @@ from tests.speech.lively_model import DIMS, Pair, lively_pair
 pytestmark = [pytest.mark.gpu, pytest.mark.speech, pytest.mark.timeout(300)]
 
 CUDA = torch.device("cuda:0")
+has_kernels = pytest.mark.skipif(torch.__version__.startswith("2.2."), reason="Triton 2.2 is not used")
+
+
+@has_kernels
+def test_each_kernel_gives_what_torch_gives() -> None:
+    """In the sizes of large-v3 and of a small model."""
+    assert [why_not(CUDA, sizes) for sizes in (Sizes(), Sizes(6, 64, 1500, 448))] == [None, None]
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +35,13 @@ def pair() -> Pair:
     return lively_pair(seed=3, ends=SEEDS[3])
 
 
-def network_of(pair: Pair, dtype: torch.dtype) -> Network:
+def network_of(pair: Pair, dtype: torch.dtype, *, triton: bool = False) -> Network:
     """The same weights on the GPU."""
-    return Network(pair.whisper.state_dict(), DIMS, device=CUDA, dtype=dtype)
+    network = Network(pair.whisper.state_dict(), DIMS, device=CUDA, dtype=dtype)
+    if triton:
+        set_kernels(network)
+        assert network.kernels.name == "triton"
+    return network
 
 
 def decoded(network: Network, pair: Pair, windows: list[Case], *, batch_size: int, beams: int = 1) -> list[Decoded]:
@@ -38,12 +50,12 @@ def decoded(network: Network, pair: Pair, windows: list[Case], *, batch_size: in
     return all_of(decoder, [window.request(pair.tokenizer, beams=beams) for window in windows])
 
 
-@pytest.mark.parametrize("beams", [1, 3])
-def test_tokens_equal_openai_whisper_in_float32(pair: Pair, beams: int) -> None:
-    """In batches of 1, 3 and 17, with graphs of several sizes."""
+@pytest.mark.parametrize(("beams", "triton"), [(1, False), (3, False), pytest.param(1, True, marks=has_kernels)])
+def test_tokens_equal_openai_whisper_in_float32(pair: Pair, beams: int, triton: bool) -> None:
+    """In batches of 1, 3 and 17, with graphs of several sizes; by torch's kernels and by Triton's."""
     windows = cases(seed=1)
     wanted = [window.wanted(pair.whisper, timed=True, beams=beams if beams > 1 else None) for window in windows]
-    network = network_of(pair, torch.float32)
+    network = network_of(pair, torch.float32, triton=triton)
     for batch_size in (1, 3, 17):
         found = decoded(network, pair, windows, batch_size=batch_size, beams=beams)
         for mine, theirs in zip(found, wanted, strict=True):

@@ -7,31 +7,38 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from structlog.testing import capture_logs
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from whisper.model import Whisper
 
+from btworker.cli import gpu_check
+from btworker.cli.checks import Verdict
 from btworker.engine.asr.decoding.graphs import CudaRecorder, Recording
+from btworker.engine.asr.decoding.kernels.choosing import set_kernels
 from btworker.engine.asr.decoding.lane import Lane, Start
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.stack import gpu_turns
 from btworker.engine.stack.complex_numbers import magnitude
+from btworker.specs import Device
 from tests.speech.lively_model import DIMS, Pair, lively_pair
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(120)]
 CUDA = torch.device("cuda:0")
 VIEWS = frozenset("view _unsafe_view reshape t transpose slice select unsqueeze squeeze alias detach device".split())
 """Operators that launch nothing."""
+IS_OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11)
 has_fake_cuda = pytest.mark.skipif(
-    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11),
+    IS_OLD,
     reason="torch 2.2 makes fake CUDA tensors on a GPU alone",
 )
 
@@ -272,3 +279,19 @@ def test_first_products_of_threads_are_one_after_the_other(monkeypatch: pytest.M
     assert most == [1]
     monkeypatch.setattr(torch, "mm", lambda *_: pytest.fail("there is no cuBLAS on a CPU"))
     gpu_turns.enter_thread(torch.device("cpu"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one: tests/gpu tries the kernels on it")
+def test_why_steps_are_of_torchs_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log and the doctor have the reason: no GPU here, no C compiler, an old Triton, or the setting."""
+    gpu = Device("cuda", "GPU-none", "a card")
+    check = gpu_check._kernels_on(gpu, wanted=True)
+    assert check.verdict is Verdict.WARN and "torch's own make the steps" in check.found and check.mend
+    assert "WORKER_TRITON=0" in gpu_check._kernels_on(gpu, wanted=False).found
+    monkeypatch.setenv("PATH", "")
+    for wanted, reason in ((True, "Triton 2" if IS_OLD else "install gcc"), (False, "WORKER_TRITON=0")):
+        network = SimpleNamespace(device=CUDA, dims=DIMS, kernels=None)
+        with capture_logs() as logged:
+            set_kernels(cast("Network", network), wanted=wanted)
+        assert [line["event"] for line in logged] == ["step_kernels_off"] and reason in logged[0]["reason"]
+        assert network.kernels is None

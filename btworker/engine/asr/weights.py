@@ -35,7 +35,7 @@ from btworker.engine.asr.alignment_heads import AlignmentHeads, HeadsError, find
 from btworker.engine.asr.checkpoint_file import CheckpointError
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.graphs import Recording
-from btworker.engine.asr.decoding.kernels.choosing import Sizes, choose_kernels
+from btworker.engine.asr.decoding.kernels.choosing import set_kernels
 from btworker.engine.asr.decoding.network import MisfitError, Network
 from btworker.engine.asr.decoding.rules import Vocabulary
 from btworker.engine.asr.formats.checkpoint import Checkpoint
@@ -106,9 +106,7 @@ def load_model(
     checkpoint, network = _read_checkpoint(name, path, device)
     heads = _find_heads(name, checkpoint, path, settings, sha256=sha256, dims=network.dims)
     network.align_by(heads.pairs)
-    dims = network.dims
-    sizes = Sizes(dims.n_text_head, dims.n_text_state // dims.n_text_head, dims.n_audio_ctx, dims.n_text_ctx)
-    network.kernels = choose_kernels(device, sizes, wanted=settings.triton)
+    set_kernels(network, wanted=settings.triton)
     tokens = checkpoint.tokens
     tokenizer = tokens.tokenizer()
     batch_size = settings.batch_size or _fitting_batch_size(network)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from btworker.engine.asr.decoding.kernels.plain import PlainKernels
-from btworker.engine.asr.decoding.kernels.protocol import StepKernels
 from btworker.engine.asr.decoding.layers import Norm
+from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.rules import History, TokenRules, Vocabulary
 from btworker.logs import get_logger
 
@@ -57,17 +57,18 @@ class Sizes:
     text: int = 448
 
 
-def choose_kernels(device: torch.device, sizes: Sizes, *, wanted: bool) -> StepKernels:
-    """Choose those of a device; the log says why a GPU's are not Triton's."""
+def set_kernels(network: Network, *, wanted: bool = True) -> None:
+    """Give a network those of its device: Triton's on a GPU where they are `wanted`; the log says why they are not."""
+    device, dims = network.device, network.dims
     if device.type != "cuda":
-        return PLAIN
+        return
+    sizes = Sizes(dims.n_text_head, dims.n_text_state // dims.n_text_head, dims.n_audio_ctx, dims.n_text_ctx)
     problem = why_not(device, sizes) if wanted else "WORKER_TRITON=0"
     if problem is None:
-        fused: StepKernels = _fused(device)
-        return fused
+        network.kernels = _fused(device)
+        return
     message = "steps are made of torch's own kernels, three times as many, at about two thirds of the speed"
     log.warning("step_kernels_off", reason=problem, message=f"{message}; `btworker doctor` says the same")
-    return PLAIN
 
 
 def why_not(device: torch.device, sizes: Sizes) -> str | None:
