@@ -1,11 +1,15 @@
 """What the decoder holds of memory that it does not use."""
 
+import gc
 from pathlib import Path
 
 import pytest
 import torch
 
 from btworker.engine.asr.decoding.memory import untouched_zeros
+from btworker.engine.engine import load
+from btworker.messages import Finished
+from tests.speech.jobs import run, spec_for, task_for
 
 pytestmark = pytest.mark.speech
 CPU = torch.device("cpu")
@@ -16,6 +20,28 @@ def own_bytes() -> int:
     """Memory of this process that is no file's."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def tensor_bytes() -> int:
+    """Memory of all tensors that are there, each counted once."""
+    gc.collect()
+    tensors = [one for one in gc.get_objects() if type(one) is torch.Tensor]
+    return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
+
+
+def test_an_idle_child_holds_its_weights_once_and_nothing_of_its_jobs(
+    random_checkpoint: Path, original: Path, tmp_path: Path
+) -> None:
+    """On a CPU: in float32, the embedding of tokens not a second time; after a job as much as before it."""
+    state = torch.load(random_checkpoint, weights_only=True)["model_state_dict"]
+    weights_bytes = sum(tensor.numel() * 4 for name, tensor in state.items() if name != "decoder.mask")
+    before = tensor_bytes()
+    engine = load(spec_for(random_checkpoint, tmp_path))
+    engine.open()
+    opened = tensor_bytes() - before
+    assert weights_bytes * 0.95 < opened < weights_bytes + 4 * MIB  # with speech detection's own
+    assert isinstance(run(engine, task_for(tmp_path / "job", original))[-1], Finished)
+    assert tensor_bytes() - before < opened + MIB
 
 
 def test_zeros_take_no_memory_until_they_are_written() -> None:

@@ -122,3 +122,17 @@ def test_a_helper_has_what_is_loaded_or_nothing() -> None:
             with slot.lease_if_loaded("a") as second:
                 assert second is None, "it would go before the job that waits"
         assert following.result(DEADLINE_S) == "b"
+
+
+def test_a_model_rests_when_the_last_job_has_given_it_back() -> None:
+    """Not while another job uses it, and not for a look at another model."""
+    rested: list[str] = []
+    slot: ModelSlot[str] = ModelSlot(lambda name: name, rested.append)
+    with slot.lease("a", fine):
+        with slot.lease("a", fine), slot.lease_if_loaded("b") as other:
+            assert other is None
+        assert rested == []
+    assert rested == ["a"]
+    with slot.lease_if_loaded("a"):
+        assert rested == ["a"]
+    assert rested == ["a", "a"]

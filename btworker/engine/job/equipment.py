@@ -17,6 +17,7 @@ from btworker.engine.job.model_slot import ModelSlot
 from btworker.engine.sound.pool import SoundPool
 from btworker.engine.sound.process import runs_confined
 from btworker.engine.stack.faults import translated
+from btworker.engine.stack.free_memory import give_back_freed_memory
 from btworker.engine.stack.gpu_turns import release_cached_memory
 from btworker.engine.stack.surroundings import Surroundings
 from btworker.ffmpeg import find_ffmpeg
@@ -53,7 +54,7 @@ def equip(spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, tell: Te
         sys.setswitchinterval(SWITCH_S)
     if spec.settings.threads:
         torch.set_num_threads(spec.settings.threads)
-    models: ModelSlot[Model] = ModelSlot(lambda name: _load_model(name, spec, hashes, tell))
+    models: ModelSlot[Model] = ModelSlot(lambda name: _load_model(name, spec, hashes, tell), _rest)
     sounds = SoundPool(spec.settings.ffmpeg_processes)
     if (ffmpeg := find_ffmpeg()) is not None:
         runs_confined(str(ffmpeg))  # so that it is in the log from the start
@@ -76,6 +77,14 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _rest(model: Model) -> None:
+    """Give back what only jobs need. On a GPU the places stay: their steps are recorded, and its memory is the worker's
+    own; on a CPU, making them again costs a hundredth of a short job."""
+    if model.device.type == "cpu":
+        model.decoder.drop_places()
+        give_back_freed_memory()
 
 
 def _load_model(name: str, spec: WorkerSpec, hashes: Hashes, tell: Tell) -> Model:

@@ -16,10 +16,14 @@ CANCEL_POLL_S = 0.1
 
 
 class ModelSlot(Generic[Loaded]):
-    """The place of what `load` makes of a name; what was loaded before is dropped first. Used from several threads."""
+    """The place of what `load` makes of a name; what was loaded before is dropped first. Used from several threads.
 
-    def __init__(self, load: Callable[[str], Loaded]) -> None:
+    `rest` is called with it when the last of those who use it has given it back; nobody gets it meanwhile.
+    """
+
+    def __init__(self, load: Callable[[str], Loaded], rest: Callable[[Loaded], None] = lambda _: None) -> None:
         self._load = load
+        self._rest = rest
         self._changed = threading.Condition()
         self._queue: deque[object] = deque()
         self._readers = 0
@@ -78,6 +82,8 @@ class ModelSlot(Generic[Loaded]):
     def _count(self, readers: int) -> None:
         with self._changed:
             self._readers += readers
+            if readers < 0 and not self._readers and self._loaded is not None:
+                self._rest(self._loaded[1])
             self._changed.notify_all()
 
     def _get(self, name: str) -> Loaded:

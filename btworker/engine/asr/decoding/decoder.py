@@ -100,6 +100,10 @@ class Decoder:
             return False
         return True
 
+    def drop_places(self) -> None:
+        """Free the memory of all places, while nobody waits for a window; the next one makes them again."""
+        self._lanes.clear()
+
     def detect_language(self, task: LanguageRequest) -> Ticket[Encoded]:
         """Queue a window whose language is to be detected."""
         ticket: Ticket[Encoded] = Ticket()

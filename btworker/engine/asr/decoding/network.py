@@ -126,25 +126,28 @@ class Network:
         self._decoder = [taken.block(name, size, heads) for name in names]
         self._cross_attention = [taken.cross_attention(name, size, heads) for name in names]
         self._decoder_norm = taken.norm("decoder.ln", size)
-        self._words, self._unembedding = self._take_words(taken)
+        self._unembedding = self._take_words(taken)
 
-    def _take_words(self, taken: _Checkpoint) -> tuple[Tensor, Tensor]:
-        """Take the embedding of tokens and its transpose, which scores them.
+    def _take_words(self, taken: _Checkpoint) -> Tensor:
+        """Take the embedding of tokens transposed, as it scores them.
 
-        One row of a batch is multiplied twice as fast by a transposed matrix of its own on a CPU. Single rows are then
-        all that is read of the other, which stays as the file has it: half as large, for the same numbers. A GPU has
-        fast products for multiples of 8, and 51,866 is none: rows of zeros follow there.
+        One row of a batch is multiplied twice as fast by a transposed matrix of its own on a CPU. Single columns of it
+        are then all that is read to embed: no second matrix is held for that. A GPU has fast products for multiples of
+        8, and 51,866 is none: rows of zeros follow there.
         """
         name, count, size = "decoder.token_embedding.weight", self.dims.n_vocab, self.dims.n_text_state
-        if self.device.type != "cpu":
-            padded = torch.zeros(-(-count // 8) * 8, size, device=self.device, dtype=self.dtype)
-            padded[:count] = taken.stored(name, count, size)
-            return padded, padded.t()
-        words = taken.stored(name, count, size).clone()
-        return words, words.t().contiguous().to(self.dtype)
+        words = taken.stored(name, count, size)
+        if self.device.type == "cpu":
+            return words.t().to(self.dtype, memory_format=torch.contiguous_format, copy=True)
+        padded = torch.zeros(-(-count // 8) * 8, size, device=self.device, dtype=self.dtype)
+        padded[:count] = words
+        return padded.t()
 
     def _embed(self, tokens: Tensor) -> Tensor:
-        return self._words[tokens].to(self.dtype)
+        words = self._unembedding.t()
+        if self.device.type != "cpu":
+            return words[tokens]
+        return F.embedding(tokens, words)  # by an index, it would take three times as long
 
     def align_by(self, heads: Iterable[tuple[int, int]]) -> None:
         """Set which heads follow the sound, (layer, head) of each; by default all of the upper half."""
