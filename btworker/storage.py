@@ -7,7 +7,8 @@
                          windows/<n>.jsonl finished windows of input n, so that a second attempt goes on from there
                          windows/<n>.done  there once these are all
                          shares/<n>/       parts of input n that several processes decode (engine/asr/spread/shares.py)
-                         out/              results, and .transcript.<n>.json; "out.part" until all are durable
+                         out/              results, .transcript.<n>.json, .<n>.<format>.<hash> (outputs/ready.py);
+                                           "out.part" until all are durable
                          renditions/       what players get (renditions.py)
                          rendered/         long transcripts in formats that were asked for (web/jobs/renderings.py)
                          diarizing         there while speakers are told apart: who dies there is not sent there again

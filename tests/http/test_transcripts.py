@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from hashlib import sha256
 from typing import Any
 
 import aiohttp
@@ -9,6 +10,7 @@ import pytest
 
 from btworker.jobs import JobId, OutputFormat
 from btworker.outputs import FORMATS, Presentation, render
+from btworker.outputs.ready import keep_ready
 from btworker.transcript import Segment, Transcript, Turn, Word
 from btworker.web.jobs import renderings
 from tests.http.server import FORM, Running, field, file, finished, form
@@ -120,6 +122,27 @@ async def test_a_long_transcript_is_rendered_once(
     async with client.delete(f"/v1/jobs/{job_id}") as response:
         assert response.status == 204
     assert not rendered.exists()
+
+
+async def test_what_was_rendered_at_the_end_of_the_job_is_sent(
+    client: aiohttp.ClientSession, server: Running, job_id: str
+) -> None:
+    """As it is, where it is asked for as it looks by default and was not corrected; any other look is rendered."""
+    outputs, url = server.service.data.folder(JobId(job_id)).outputs, f"/v1/jobs/{job_id}/transcript?input=1&format=srt"
+    keep_ready(outputs, 1, {OutputFormat.SRT: b"ready"})
+    for more in ("", "&corrected=false", "&highlightWords=false"):
+        async with client.get(url + more) as response:
+            assert (await response.read(), response.headers["ETag"]) == (b"ready", f'"{sha256(b"ready").hexdigest()}"')
+    async with client.get(f"{url}&maxLineWidth=20") as response:
+        assert "word0" in await response.text()
+    corrections = f"/v1/jobs/{job_id}/corrections"
+    async with client.get(corrections) as response:
+        etag = response.headers["ETag"]
+    edits = {"edits": [{"op": "name", "input": 1, "speaker": "SPEAKER_00", "name": "Anna"}]}
+    async with client.patch(corrections, json=edits, headers={"If-Match": etag}) as response:
+        assert response.status == 200, await response.text()
+    async with client.get(url) as response:
+        assert "word0" in await response.text()
 
 
 async def test_a_disk_that_takes_no_copy_is_no_failure(

@@ -13,6 +13,7 @@ from typing import Any
 from btworker.durable import sync_folder, write_durably
 from btworker.jobs import Input, Options, Output, OutputFormat
 from btworker.outputs import FORMATS, SPEAKER_FILES, Presentation, output_name
+from btworker.outputs.ready import LARGE_BYTES, keep_ready
 from btworker.storage import JobFolder, transcript_name
 from btworker.transcript import Transcript
 
@@ -106,14 +107,13 @@ def _write_one(part: Path, options: Options, index: int, source: Input, transcri
     presentation = Presentation(title=source.stem)
     whole = FORMATS[OutputFormat.JSON].data(transcript, presentation)
     write_durably(part / transcript_name(index), whole)
-    files = [
-        (
-            output_name(source.stem, kind),
-            kind.value,
-            whole if kind is OutputFormat.JSON else FORMATS[kind].data(transcript, presentation),
-        )
-        for kind in options.outputs
-    ]
+    wanted = tuple(OutputFormat) if len(whole) >= LARGE_BYTES else options.outputs
+    contents = {
+        kind: whole if kind is OutputFormat.JSON else FORMATS[kind].data(transcript, presentation) for kind in wanted
+    }
+    if len(whole) >= LARGE_BYTES:
+        keep_ready(part, index, contents)
+    files = [(output_name(source.stem, kind), kind.value, contents[kind]) for kind in options.outputs]
     if options.diarization_enabled:
         named = Presentation(title=source.filename)
         files += [

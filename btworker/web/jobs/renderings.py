@@ -1,4 +1,5 @@
-"""Long transcripts in a format, rendered once: what was asked for before starts at once. Parent.
+"""Long transcripts in a format, rendered once: what was asked for before starts at once. As they look by default, they
+were rendered at the job's end (outputs/ready.py). Parent.
 
     <job's folder>/rendered/<key>.<sha256 of the content>
 
@@ -15,10 +16,8 @@ from pathlib import Path
 
 from btworker import __version__
 from btworker.durable import write_durably
+from btworker.outputs.ready import LARGE_BYTES
 
-LARGE_BYTES = 2**20
-"""Size of a stored transcript (about an hour) from which on its renderings are kept: a shorter one takes less time to
-render than a file to write."""
 MOST_KEPT = 16
 """Renderings of one job: each way to break lines is another one."""
 
@@ -47,7 +46,7 @@ def kept(folder: Path, transcript: Path, look: Iterable[object], render: Callabl
 
 def sha256_of(path: Path) -> str:
     """The hash in a kept rendering's name."""
-    return path.name.partition(".")[2]
+    return path.name.rpartition(".")[2]
 
 
 def _keep(folder: Path, key: str, content: bytes) -> Path:

@@ -16,6 +16,7 @@ from btworker.corrections.layer import layers_of
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import OutputFormat
 from btworker.outputs import FORMATS, Presentation, output_name, read_json
+from btworker.outputs.ready import find_ready
 from btworker.service.corrections import no_transcript
 from btworker.storage import JobFolder
 from btworker.web.context import Context, context_of
@@ -39,6 +40,11 @@ class Wanted(BaseModel):
     max_line_count: int | None = Field(None, ge=1, le=1000, description=_LINES)
     highlight_words: bool = Field(default=False, description="true or false")
     corrected: bool = Field(default=True, description="true or false")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is to look as the job's own outputs do."""
+        return self.max_line_width is None and self.max_line_count is None and not self.highlight_words
 
 
 async def get_transcript(request: web.Request) -> web.StreamResponse:
@@ -69,6 +75,8 @@ async def _send(
 
 def _found(folder: JobFolder, wanted: Wanted, stem: str, changes: list[Change]) -> Path | bytes:
     """Blocking."""
+    if wanted.is_plain and not changes and (ready := find_ready(folder.outputs, wanted.input, wanted.format)):
+        return ready
     path, look = folder.transcript(wanted.input), (wanted.model_dump_json(), stem, len(changes))
     return kept(folder.rendered, path, look, lambda: _rendered(path, wanted, stem, changes))
 
