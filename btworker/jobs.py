@@ -71,6 +71,7 @@ class OutputFormat(str, Enum):
     DOCX = "docx"
 
 
+MAX_LOG_LINES = 20
 DEFAULT_OUTPUTS = (OutputFormat.JSON, OutputFormat.MD)
 ENROLL = "enroll"
 """Task of a job that makes a voice of its one input, and no transcript."""
@@ -197,9 +198,6 @@ class LogLine:
     message: str
 
 
-MAX_LOG_LINES = 20
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job as everyone but the store sees it. Times are seconds since the epoch."""
@@ -227,6 +225,8 @@ class Job:
     request_id: str | None = None
     owner: str = ""
     """Id of the key that submitted it; empty: the operator."""
+    trace: str = ""
+    """The W3C traceparent of the request that it came with; empty where that was not traced."""
     sources: tuple[Source, ...] = ()
     """Where the inputs lie, until all of them are fetched. Never shown: URLs are signed."""
     delivery: Delivery | None = None

@@ -74,6 +74,11 @@ class ServerSettings(BaseSettings):
     """How many bodies are read like this at once, with 4 MB of memory each; any more go through the parser. 0: all."""
     file_threads: int = Field(8, ge=1, le=64, validation_alias=env("WORKER_FILE_THREADS"))
     """Threads for file work: enough to keep a few disks busy, few enough that a stuck disk costs little."""
+    otlp_endpoint: str = Field("", pattern=r"^(https?://[^\s/]+\S*)?$", validation_alias=env("WORKER_OTLP_ENDPOINT"))
+    """Address of a collector that takes traces by OTLP over HTTP, as http://127.0.0.1:4318 (docs/traces.md). Empty: no
+    traces, and OpenTelemetry is not loaded."""
+    trace_share: float = Field(1.0, ge=0, le=1, validation_alias=env("WORKER_TRACE_SHARE"))
+    """Share of the requests that are traced where the caller does not say, 0 to 1: jobs are few, so all of them."""
     audit_mb: float = Field(64.0, ge=0, le=100_000, validation_alias=env("WORKER_AUDIT_MB"))
     """MB of a file of the audit log (who did what to which job, in `audit/` of the data folder) before the next one is
     begun; a line has about 150 bytes. 0 = none is kept."""

@@ -105,7 +105,9 @@ class Courier:
             form.add_field("outputType", CONTROLLERS_NAMES.get(output.type, output.type))
             kind = CONTENT_TYPES[Path(output.filename).suffix]
             form.add_field("file", file, filename=output.filename, content_type=kind)
-            await self._post(delivery.outputs_url or "", "outputsUploadUrl", data=form, headers=self._authorization())
+            await self._post(
+                delivery.outputs_url or "", "outputsUploadUrl", data=form, headers=self._authorization() | _traced(job)
+            )
         finally:
             await self._data.run(file.close)
 
@@ -116,7 +118,9 @@ class Courier:
         headers = {"Content-Type": "application/json"}
         headers |= self._authorization() if delivery.to_controller else self._signature(job, body)
         async with self._places:
-            return await self._post(delivery.callback_url or "", "callbackUrl", data=body, headers=headers)
+            return await self._post(
+                delivery.callback_url or "", "callbackUrl", data=body, headers=headers | _traced(job)
+            )
 
     async def _post(self, raw_url: str, what: str, *, data: Any, headers: dict[str, str]) -> Answer:
         url = yarl.URL()
@@ -191,6 +195,11 @@ def shown_host(raw_url: str | None) -> str | None:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _traced(job: Job) -> dict[str, str]:
+    """The header that puts what a receiver does into the job's trace."""
+    return {"traceparent": job.trace} if job.trace else {}
 
 
 async def _read(response: aiohttp.ClientResponse) -> Answer:

@@ -19,6 +19,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from btworker import __version__
@@ -28,9 +29,9 @@ from btworker.metrics.machine import Machine, MachineCollector
 from btworker.metrics.service import ServiceCollector
 from btworker.service import JobService
 
-__all__ = ["CONTENT_TYPE", "Machine", "Metrics"]
+__all__ = ["CONTENT_TYPES", "METHODS", "Machine", "Metrics"]
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
+CONTENT_TYPES = (CONTENT_TYPE_LATEST, openmetrics.CONTENT_TYPE_LATEST)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UPLOAD_OUTCOMES = ("accepted", "known", "refused", "aborted", "failed")
 REQUEST_BUCKETS_S = (0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 600)
@@ -47,6 +48,7 @@ class Metrics:
         self.log_lines = LogLines()
         self._lag = RecentMax(window_s=LAG_WINDOW_S, clock=time.monotonic)
         self._machine = MachineCollector()
+        self._has_traces = service.spans is not None
         self._registry = CollectorRegistry()
         self._registry.register(ServiceCollector(service))
         self._registry.register(self._machine)
@@ -93,10 +95,14 @@ class Metrics:
         """The event loop was this late."""
         self._lag.observe(seconds)
 
-    def scrape(self, machine: Machine) -> bytes:
-        """The exposition text, CONTENT_TYPE."""
+    def scrape(self, machine: Machine, accept: str = "") -> tuple[bytes, str]:
+        """The exposition and its type: the text format; OpenMetrics, which alone has exemplars, where a client takes it
+        and there are traces."""
         self._machine.seen = machine
-        return generate_latest(self._registry)
+        if self._has_traces and "application/openmetrics-text" in accept:
+            text = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return text, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 
 class _OwnCollector(Collector):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from btworker.jobs import JobStatus
 from btworker.pool import RESTART_REASONS, Phase, WorkerState
@@ -129,11 +130,13 @@ def _histogram(name: str, text: str, plain: Histogram) -> Metric:
     return HistogramMetricFamily(name, text, buckets=_buckets(plain), sum_value=plain.sum)
 
 
-def _buckets(plain: Histogram) -> list[tuple[str, float]]:
-    """Cumulative counts with their upper bounds, as Prometheus wants them."""
+def _buckets(plain: Histogram) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
+    """Cumulative counts with their upper bounds, as Prometheus wants them, and the trace of one value in each."""
     total = 0
-    pairs: list[tuple[str, float]] = []
-    for bound, count in zip((*map(float, plain.buckets), float("inf")), plain.counts, strict=True):
+    found: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+    for place, count in enumerate(plain.counts):
         total += count
-        pairs.append(("+Inf" if bound == float("inf") else str(bound), total))
-    return pairs
+        bound = str(float(plain.buckets[place])) if place < len(plain.buckets) else "+Inf"
+        value, trace_id = plain.exemplars.get(place, (0.0, ""))
+        found.append((bound, total, Exemplar({"trace_id": trace_id}, value)) if trace_id else (bound, total))
+    return found

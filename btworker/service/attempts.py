@@ -16,6 +16,7 @@ from btworker.messages import Blame, Failed, Finished, JobEvent, RunTask, Warned
 from btworker.pool import Pool, RoomChanged
 from btworker.service import progress
 from btworker.service.table import JobTable
+from btworker.service.traces import trace_id_of
 from btworker.storage import DataFolder
 
 log = get_logger()
@@ -75,7 +76,7 @@ class Attempts:
             return
         self._table.live[job.id] = running.evolve(gpu=worker.device.name)
         if running.attempt == 1:  # a later attempt waited for its own predecessor, not for its turn
-            self._table.counters.queue_s.observe(self._table.clock() - job.created_at)
+            self._table.counters.queue_s.observe(self._table.clock() - job.created_at, trace_id_of(job.trace))
         log.info(
             "job_started",
             workerJobId=job.id,

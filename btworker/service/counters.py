@@ -6,6 +6,7 @@ from collections import Counter
 from btworker.accounts import audio_s_of
 from btworker.errors import FAILURE_REASONS, ErrorCode
 from btworker.jobs import Job, JobStatus
+from btworker.service.traces import trace_id_of
 
 JOB_BUCKETS_S = (1, 5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 28_800)
 """Seconds; from a tiny job to a day's recording on a slow box."""
@@ -25,11 +26,16 @@ class Histogram:
         self.buckets = buckets
         self.counts = [0] * (len(buckets) + 1)
         self.sum = 0.0
+        self.exemplars: dict[int, tuple[float, str]] = {}
+        """Bucket -> the last value of it that belongs to a trace, and the trace's id."""
 
-    def observe(self, value: float) -> None:
+    def observe(self, value: float, trace_id: str = "") -> None:
         """Count one value."""
-        self.counts[bisect_left(self.buckets, value)] += 1
+        bucket = bisect_left(self.buckets, value)
+        self.counts[bucket] += 1
         self.sum += value
+        if trace_id:
+            self.exemplars[bucket] = value, trace_id
 
 
 JOB_ENDS = (
@@ -68,7 +74,7 @@ class JobCounters:
         self.owners[owner] = jobs + 1, audio_s + audio_s_of(job)
         for stage, seconds in job.timings:
             name = stage if stage in self.stage_s or len(self.stage_s) < MAX_STAGES else "other"
-            self.stage_s.setdefault(name, Histogram(JOB_BUCKETS_S)).observe(seconds)
+            self.stage_s.setdefault(name, Histogram(JOB_BUCKETS_S)).observe(seconds, trace_id_of(job.trace))
         if job.status is JobStatus.COMPLETE:
             self._count_audio(job)
 
@@ -77,4 +83,4 @@ class JobCounters:
         work_s = sum(seconds for _, seconds in job.timings)
         self.audio_s += audio_s
         if work_s > 0:
-            self.realtime_factor.observe(audio_s / work_s)
+            self.realtime_factor.observe(audio_s / work_s, trace_id_of(job.trace))

@@ -29,6 +29,7 @@ from btworker.service.retention import Retention
 from btworker.service.room import Room
 from btworker.service.search import SearchIndex, Words
 from btworker.service.table import JobTable
+from btworker.service.traces import TRACEPARENT, open_traces
 from btworker.service.waiting import WaitingJobs
 from btworker.storage import DataFolder
 from btworker.store import Store
@@ -58,16 +59,17 @@ class JobService:
         """Who did what."""
         self.keys = Keys(store, settings.tokens, clock, self.audit)
         """Who may call."""
+        self.spans = open_traces(settings)
         self._table = JobTable(
             store=store,
             data=data,
-            scratch=settings.scratch_dir,
-            keep_inputs=settings.keep_inputs,
+            settings=settings,
             waiting=WaitingJobs(
                 self.keys.weight_of, short_s=settings.short_s, head_start_s=settings.max_audio_hours * 3600
             ),
             changed=self._wake,
             owing=lambda job: self.outbound.deliver(job),  # noqa: PLW0108 - made below
+            spans=self.spans,
             clock=clock,
         )
         self._attempts = Attempts(table=self._table, pool=pool, data=data, settings=settings)
@@ -136,11 +138,9 @@ class JobService:
         await self._tasks.stop()
         await self.outbound.close()
         await self.data.run(self.audit.close)
-        for job in self._table.running():
-            try:
-                await asyncio.wait_for(self._table.requeue(job, "the service stopped", lost=False), LAST_WORD_S)
-            except asyncio.TimeoutError:
-                return  # the disk does not take it: the next start finds the job running, and queues it
+        await self._table.requeue_all("the service stopped", within_s=LAST_WORD_S)
+        if self.spans is not None:
+            await asyncio.to_thread(self.spans.close)
 
     async def _wait_until_idle(self) -> None:
         while self._table.running():
@@ -164,20 +164,17 @@ class JobService:
         """
         if not new.sources or new.owner != OPERATOR:
             self.check_accepts(new.owner)
-        stored, created = await self._store.insert(new.job(self._table.clock()))
+        stored, created = await self._store.insert(new.job(self._table.clock(), TRACEPARENT.get()))
         if created:
             await self.data.run(self.data.accept, stored.id)
             about = {"key": self.keys.name_of(stored.owner), "files": len(stored.inputs)}
             log.info("job_accepted", workerJobId=stored.id, model=stored.options.model, **about)
-            self._take_up(stored)
+            if stored.sources:
+                self._table.live[stored.id] = stored
+                self.outbound.begin(stored)
+            else:
+                self._table.enqueue(stored)
         return self._live(stored), created
-
-    def _take_up(self, job: Job) -> None:
-        if job.sources:
-            self._table.live[job.id] = job
-            self.outbound.begin(job)
-        else:
-            self._table.enqueue(job)
 
     async def by_key(self, key: str, owner: str) -> Job | None:
         """The live or complete job that this owner submitted with this Idempotency-Key."""

@@ -4,7 +4,7 @@ A scrape, a ping or an upload costs the same with 100,000 jobs as with ten: noth
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from enum import Enum, auto
 
 from btworker.jobs import Job, JobId, JobStatus
@@ -20,9 +20,10 @@ class LivePhase(Enum):
 
 
 class LiveJobs(MutableMapping[JobId, Job]):
-    """A mapping that keeps its sums."""
+    """A mapping that keeps its sums; `moved` is called with what a job was, and what it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, moved: Callable[[Job | None, Job], None] | None = None) -> None:
+        self._moved = moved
         self._jobs: dict[JobId, Job] = {}
         self._phases: dict[LivePhase, set[JobId]] = {phase: set() for phase in LivePhase}
         self._sizes: list[int] = []
@@ -39,6 +40,8 @@ class LiveJobs(MutableMapping[JobId, Job]):
                 self._forget(old)
             self._count(job)
         self._jobs[job_id] = job
+        if self._moved is not None:
+            self._moved(old, job)
 
     def __delitem__(self, job_id: JobId) -> None:
         self._forget(self._jobs.pop(job_id))

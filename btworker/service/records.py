@@ -22,8 +22,8 @@ class NewJob:
     delivery: Delivery | None = None
     owner: str = OPERATOR
 
-    def job(self, now: float) -> Job:
-        """The job that becomes of it, accepted `now`."""
+    def job(self, now: float, trace: str = "") -> Job:
+        """The job that becomes of it, accepted `now` with a request of this traceparent."""
         first = self.inputs[0].filename if self.inputs else None
         return Job(
             id=self.id,
@@ -38,6 +38,7 @@ class NewJob:
             idempotency_key=self.idempotency_key,
             request_id=self.request_id,
             owner=self.owner,
+            trace=trace,
             sources=self.sources,
             delivery=self.delivery,
         )

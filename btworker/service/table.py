@@ -10,9 +10,10 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from btworker.accounts import audio_s_of
+from btworker.config import Settings
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, JobStatus, Stage
 from btworker.logs import get_logger
@@ -23,6 +24,9 @@ from btworker.service.progress import UNFINISHED_PERCENT
 from btworker.service.waiting import WaitingJobs
 from btworker.storage import DataFolder
 from btworker.store import Store, is_disk_trouble
+
+if TYPE_CHECKING:
+    from btworker.service.spans import Spans
 
 log = get_logger()
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
@@ -46,16 +50,17 @@ class JobTable:
         *,
         store: Store,
         data: DataFolder,
-        scratch: Path,
-        keep_inputs: bool,
+        settings: Settings,
         waiting: WaitingJobs,
         changed: Callable[[], None],
         owing: Callable[[Job], None],
+        spans: "Spans | None" = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.store = store
         self.clock = clock
-        self.live = LiveJobs()
+        self.spans = spans
+        self.live = LiveJobs(None if spans is None else lambda was, job: spans.moved(was, job, clock()))
         self.waiting = waiting
         self.canceling: dict[JobId, str] = {}
         self.counters = JobCounters()
@@ -66,8 +71,8 @@ class JobTable:
         self._changed = changed
         self._owing = owing
         self._data = data
-        self._scratch = scratch
-        self._keep_inputs = keep_inputs
+        self._scratch = settings.scratch_dir
+        self._keep_inputs = settings.keep_inputs
 
     async def wait_for_end(self, job_id: JobId) -> None:
         """Return once the job is not alive any more."""
@@ -132,6 +137,14 @@ class JobTable:
         if await _insist(queued, lambda: self.store.note(queued)):
             self.enqueue(queued)
 
+    async def requeue_all(self, why: str, *, within_s: float) -> None:
+        """running -> queued for every job, for a start that follows; the disk has so long for each."""
+        for job in self.running():
+            try:
+                await asyncio.wait_for(self.requeue(job, why, lost=False), within_s)
+            except asyncio.TimeoutError:
+                return  # the next start finds the job running, and queues it
+
     async def note(self, job: Job) -> None:
         """Keep what changed in a job beside its state."""
         if await _insist(job, lambda: self.store.note(job)) and job.id in self.live:
@@ -173,6 +186,8 @@ class JobTable:
         published = await _insist(ended, lambda: self.store.finish(ended, was=job.status))
         if published:
             self.counters.ended(ended)
+            if self.spans is not None:
+                self.spans.ended(ended)
             self.pace.learn(ended)
             self.waiting.settle(ended.id, audio_s_of(ended) * ended.options.expected_channels)
             detail = {} if error is None else {"code": error.code.value, "message": error.message}

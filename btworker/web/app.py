@@ -31,6 +31,7 @@ from btworker.web.jobs.admission import defer_continue
 from btworker.web.routes import ROUTES, open_paths
 from btworker.web.strangers import STRANGERS, Strangers
 from btworker.web.tickets import Tickets
+from btworker.web.traced import traced
 from btworker.web.tus import handlers as tus
 
 BACKLOG = 1024
@@ -46,6 +47,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
     app = web.Application(
         middlewares=[
             middlewares.close_after_early_answer,
+            *([] if service.spans is None else [traced(service.spans)]),
             middlewares.errors_to_json,
             audited(service.audit, names),
             guard(service.keys, accesses, settings),

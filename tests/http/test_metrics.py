@@ -197,7 +197,7 @@ async def test_log_lines_are_counted_by_level(client: aiohttp.ClientSession, ser
 
 def counted(server: Running, outcome: str) -> float:
     """Uploads that ended like this."""
-    text = server.metrics.scrape(Machine(ready=True)).decode()
+    text = server.metrics.scrape(Machine(ready=True))[0].decode()
     return value(text, f'btworker_uploads_total{{outcome="{outcome}"}}') or 0
 
 

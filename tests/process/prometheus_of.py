@@ -54,8 +54,8 @@ class Prometheus:
 
 
 @contextmanager
-def scraping(folder: Path, worker_url: str, *, configuration: str) -> Iterator[Prometheus]:
-    """Run Prometheus with one of our configurations: only the worker's address and the intervals are the test's."""
+def scraping(folder: Path, worker_url: str, *flags: str, configuration: str = "prometheus.yml") -> Iterator[Prometheus]:
+    """Run Prometheus with one of our configurations: address, intervals and flags are the test's."""
     shutil.copy(DEPLOY / "prometheus" / "rules.yml", folder)
     (folder / "btworker.token").write_text(TOKEN + "\n")
     text = (DEPLOY / "prometheus" / configuration).read_text()
@@ -69,6 +69,7 @@ def scraping(folder: Path, worker_url: str, *, configuration: str) -> Iterator[P
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'metrics'}",
         f"--web.listen-address={address}",
+        *flags,
     ]
     with open(folder / "prometheus.log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -53,6 +53,15 @@ def test_locks_name_no_address(name: str) -> None:
     assert "://" not in (locks.LOCKS / f"{name}.txt").read_text()
 
 
+def test_the_extra_for_traces_is_what_the_newer_stack_has() -> None:
+    """pyannote.audio 4 brings OpenTelemetry, and asks for its own version of it; the tests run on the same."""
+    lines = (locks.LOCKS / "extras" / "traces.txt").read_text().split()
+    wanted = {package: {version} for package, _, version in (line.partition("==") for line in lines)}
+    assert len(wanted) == 2
+    for name in ("cu130", "dev"):
+        assert {package: pinned(name)[package] for package in wanted} == wanted
+
+
 @pytest.mark.parametrize("stack", sorted(MATCHED_SETS))
 def test_the_four_that_only_work_together_are_pinned_together(stack: str) -> None:
     """A mismatch among these is a crash at run time, long after the installation."""

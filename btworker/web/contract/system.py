@@ -1,7 +1,7 @@
 """Health, ping, preflight, metrics, and the contract itself, in words. Handlers: web/system/."""
 
 from btworker.errors import ErrorCode
-from btworker.metrics import CONTENT_TYPE
+from btworker.metrics import CONTENT_TYPES
 from btworker.web.contract.files import STATIC_CONDITIONS, static_answers
 from btworker.web.contract.operation import BINARY, JSON, TEXT, Answer, Header, Operation, json_of
 from btworker.web.page.handlers import FILES, content_type
@@ -29,7 +29,7 @@ METRICS = Operation(
     "metrics",
     TAG,
     "For Prometheus",
-    {200: Answer("the text format", {CONTENT_TYPE.partition(";")[0]: TEXT})},
+    {200: Answer("the text format, or OpenMetrics", {kind.partition(";")[0]: TEXT for kind in CONTENT_TYPES})},
     more="docs/metrics.md has every metric.",
 )
 PING = Operation(

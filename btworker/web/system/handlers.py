@@ -16,7 +16,7 @@ from btworker.config import Settings
 from btworker.config.server import NO_COMMIT
 from btworker.errors import ErrorCode
 from btworker.messages import EngineInfo
-from btworker.metrics import CONTENT_TYPE, Machine
+from btworker.metrics import Machine
 from btworker.service.awaited import problems, unready
 from btworker.storage import DiskSpace
 from btworker.web.context import Context, StoreCheck, context_of
@@ -200,5 +200,5 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     disk = await _disk_space(context)
     ready_now = disk is not None and not await _reasons(context, disk)
     machine = Machine(ready=ready_now, disk=disk, gpus=context.machine.gpu_watch.readings())
-    text = context.metrics.scrape(machine)
-    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+    text, kind = context.metrics.scrape(machine, request.headers.get("Accept", ""))
+    return web.Response(body=text, headers={"Content-Type": kind})
