@@ -1,4 +1,4 @@
-"""What `btworker transcribe` asks of the worker: the arguments, and the API's options made of them."""
+"""What `transcribe` and `watch` ask of the worker: the arguments, and the API's options made of them."""
 
 import argparse
 import json

@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": "run the worker",
     "demo": "transcribe a sample recording through a real worker",
     "transcribe": "transcribe recordings, by a worker or on this machine",
+    "watch": "transcribe whatever arrives in a folder",
     "jobs": "list, show, cancel, remove or fetch a worker's jobs",
     "bench": "measure a worker, or this machine",
     "models": "list, fetch or verify the models that jobs may ask for",

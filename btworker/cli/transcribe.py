@@ -58,10 +58,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "WORKER_URL this machine transcribes them itself.",
         epilog=EXAMPLES,
     )
-    what = (
-        "a recording (anything that ffmpeg reads), a folder: all that is named like one in it, or an http(s) address, "
-    )
-    what += "which the worker fetches"
+    what = "a recording (anything that ffmpeg reads), a folder: all that is named like one in it, or an address from "
+    what += "which the worker fetches it (https://…, s3://store/bucket/key)"
     parser.add_argument("files", nargs="+", type=recording, metavar="FILE", help=what)
     add_speech_arguments(parser)
     results = parser.add_argument_group("results")

@@ -22,6 +22,7 @@ from btworker.client.send import read_json, send_upload
 from btworker.client.transcripts import Transcripts
 from btworker.client.trying import PATIENCE_S, ended, repeated, seen
 from btworker.client.upload import ProgressCallback, Upload, Wanted, open_file
+from btworker.client.uploads import Uploads
 from btworker.jobs import JobStatus
 
 CONNECT_S = 10.0
@@ -160,6 +161,11 @@ class Client:
         if on_job is not None:
             on_job(job_id)
         return await self._seen(job_id, time.monotonic(), on_away)
+
+    @property
+    def uploads(self) -> Uploads:
+        """Files that lie at the worker before they are jobs."""
+        return Uploads(self._ask, self._resumable)
 
     @property
     def transcripts(self) -> Transcripts:

@@ -1,0 +1,225 @@
+"""`btworker watch`: only whole files, each once over restarts and kill -9, results beside, failures named once."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from btworker.cli.arrivals import Arrivals, Bell, is_written
+from tests.acceptance.conftest import Cli, Worker, script
+from tests.process.server_of import TOKEN, plain_environment
+from tests.slices import FULL, seed_of
+from tests.waiting import until
+
+KILLS = 30 if FULL else 4
+FILES = 8
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    worker = Worker(tmp_path_factory.mktemp("worker"), {"WORKER_MAX_FILE_MB": "1"}).start()
+    yield worker
+    assert worker.stop() == 0, worker.log.read_text()
+
+
+@pytest.fixture
+def cli(worker: Worker, tmp_path: Path) -> Cli:
+    for job in jobs(worker):
+        worker.request("DELETE", f"/v1/jobs/{job}")
+    return Cli(tmp_path, plain_environment(WORKER_URL=worker.url, WORKER_TOKEN=TOKEN))
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    return folder
+
+
+def jobs(worker: Worker) -> list[str]:
+    """Ids of all jobs of the worker."""
+    return [job["workerJobId"] for job in worker.request("GET", "/v1/jobs?limit=200")[1]["jobs"]]
+
+
+@contextmanager
+def watching(cli: Cli, inbox: Path, *words: str) -> "Iterator[subprocess.Popen[str]]":
+    """The command, stopped as a service is."""
+    process = cli.start("watch", inbox, *words)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=30)
+        finally:  # one that does not end fails its own test, and no other
+            process.kill()
+            process.communicate()
+
+
+def text_of(path: Path) -> str:
+    """What a result says; nothing before it is there."""
+    return str(json.loads(path.read_text())["text"]) if path.exists() else ""
+
+
+def test_what_is_there_is_done_once(cli: Cli, worker: Worker, inbox: Path) -> None:
+    """Beside each recording, also below; files that are none are left alone; a second run does nothing."""
+    (inbox / "calls").mkdir()
+    (inbox / "one.mp3").write_text("the first\n")
+    (inbox / "calls" / "one.wav").write_text("the second\n")
+    (inbox / "one.wav").write_text("the third\n")
+    (inbox / "notes.txt").write_text("no recording\n")
+    (inbox / ".hidden.mp3").write_text("being copied by rsync\n")
+    found = cli("watch", "inbox", "--once", "--formats", "json")
+    assert found.returncode == 0, found.stderr
+    assert text_of(inbox / "one_transcript.json") == "the first"
+    assert text_of(inbox / "calls" / "one_transcript.json") == "the second"
+    assert text_of(inbox / "one.wav-results" / "one_transcript.json") == "the third"
+    assert len(found.stdout.splitlines()) == len(jobs(worker)) == 3
+    again = cli("watch", "inbox", "--once", "--formats", "json")
+    assert (again.returncode, again.stdout, len(jobs(worker))) == (0, "", 3)
+
+
+def test_a_file_is_taken_when_it_is_whole(cli: Cli, worker: Worker, inbox: Path) -> None:
+    """One that somebody writes waits until it is closed, however long that is; one that is moved in does not."""
+    with watching(cli, inbox), open(inbox / "slow.mp3", "w") as slow:
+        slow.write("the first half ")
+        slow.flush()
+        os.utime(inbox / "slow.mp3", (1, 1))  # as old as can be
+        (inbox.parent / "moved.mp3").write_text("moved in\n")
+        (inbox.parent / "moved.mp3").rename(inbox / "moved.mp3")
+        until(lambda: text_of(inbox / "moved_transcript.json") == "moved in", "the one that was moved in is done")
+        assert len(jobs(worker)) == 1
+        slow.write("and the second\n")
+        slow.close()
+        done = "the first half and the second"
+        until(lambda: text_of(inbox / "slow_transcript.json") == done, "the one that was written is done")
+    assert len(jobs(worker)) == 2
+
+
+def test_kills_cost_nothing_and_double_nothing(cli: Cli, worker: Worker, inbox: Path) -> None:
+    """kill -9 at any moment: each recording is one job, and has its results, once the command has run to its end."""
+    luck = Random(seed_of("watch"))
+    for number in range(FILES):
+        (inbox / f"{number}.mp3").write_text(f"recording {number}\n")
+    for _ in range(KILLS):
+        process = cli.start("watch", inbox, "--formats", "json")
+        goal = min(len(jobs(worker)) + luck.randrange(FILES), FILES)
+        until(partial(lambda least: len(jobs(worker)) >= least, goal), "so many jobs are there")
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=30)
+    found = cli("watch", inbox, "--once", "--formats", "json")
+    assert found.returncode == 0, found.stderr
+    assert len(jobs(worker)) == FILES
+    for number in range(FILES):
+        assert text_of(inbox / f"{number}_transcript.json") == f"recording {number}"
+    assert list(inbox.rglob("*~")) == []
+
+
+def test_a_failure_is_named_once(cli: Cli, worker: Worker, inbox: Path) -> None:
+    """With the worker's sentence, whether it refuses the file or the job fails; a changed file is tried again."""
+    (inbox / "large.mp3").write_bytes(b"\0" * 2**21)
+    (inbox / "good.mp3").write_text("fine\n")
+    first = cli("watch", inbox, "--once")
+    assert first.returncode == 1
+    assert "large.mp3: failed: a file may have at most 1 MB here" in first.stderr
+    assert "good_transcript.json" in first.stdout
+    second = cli("watch", inbox, "--once")
+    assert (second.returncode, "large.mp3" in second.stderr, second.stdout) == (0, False, "")
+    (inbox / "large.mp3").write_text("smaller now\n")
+    third = cli("watch", inbox, "--once", "--prompt", script(["fail", "NO_AUDIO", "there is no sound in it"]))
+    assert third.returncode == 1
+    assert "large.mp3: failed: there is no sound in it" in third.stderr
+
+
+def test_a_job_that_was_deleted_is_made_again(cli: Cli, worker: Worker, inbox: Path) -> None:
+    """While nobody watched, somebody deleted it at the worker."""
+    (inbox / "one.mp3").write_text("once more\n")
+    with watching(cli, inbox, "--prompt", script(["sleep", 600])):
+        until(lambda: jobs(worker), "the job is there")
+        until(lambda: any('"wk_' in note.read_text() for note in inbox.glob(".btworker-watch/*.json")), "it is noted")
+    (job,) = jobs(worker)
+    worker.request("POST", f"/v1/jobs/{job}/cancel")
+    until(lambda: worker.request("DELETE", f"/v1/jobs/{job}")[0] == 204, "it is deleted")
+    found = cli("watch", inbox, "--once", "--delete")
+    assert found.returncode == 0, found.stderr
+    assert text_of(inbox / "one_transcript.json") == "once more"
+    assert jobs(worker) == []
+
+
+def test_it_ends_at_a_signal_whatever_arrives(cli: Cli, inbox: Path) -> None:
+    """SIGTERM at the moment at which a file does: the loop of Python 3.11 could lose one of the two."""
+    for number in range(4):
+        with watching(cli, inbox) as process:
+            assert process.stderr is not None
+            process.stderr.readline()
+            (inbox / "before.mp3").write_text(f"{number}\n")
+            until((inbox / "before_transcript.json").exists, "it is at work")
+            (inbox / f"{number}.mp3").write_text("speech\n")
+        assert process.returncode == 0
+
+
+def test_one_command_watches_a_folder(cli: Cli, worker: Worker, inbox: Path) -> None:
+    """A second one would do everything twice."""
+    with watching(cli, inbox) as process:
+        assert process.stderr is not None
+        assert "watching" in process.stderr.readline()
+        found = cli("watch", inbox, "--once")
+        assert found.returncode == 2
+        assert "another btworker watches" in found.stderr
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [(["nowhere"], "is no folder"), (["inbox", "--known-speaker", "Ann=a.wav"], "watch takes stored voices alone")],
+)
+def test_what_cannot_be_watched_is_said(cli: Cli, inbox: Path, words: list[str], sentence: str) -> None:
+    """Before anything is done."""
+    found = cli("watch", *words)
+    assert found.returncode == 2
+    assert sentence in found.stderr
+
+
+def test_an_open_file_is_being_written(tmp_path: Path) -> None:
+    """As long as anybody has it open for writing, and not for reading."""
+    path = tmp_path / "a.mp3"
+    with open(path, "wb"):
+        assert is_written(path)
+    with open(path, "rb"):
+        assert is_written(path) is False
+    assert is_written(tmp_path / "none") is None
+
+
+async def test_the_clock_rings_where_inotify_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says why; the files are found all the same."""
+    monkeypatch.setitem(__import__("sys").modules, "asyncinotify", None)
+    bell = Bell(tmp_path)
+    assert bell.trouble
+    path = tmp_path / "a.mp3"
+    path.write_text("speech")
+    os.utime(path, (1, 1))
+    bell.watch()
+    await bell.wait(0.01)
+    arrivals = Arrivals(tmp_path)
+    assert list(arrivals.look()) == [path]
+    bell.close()
+
+
+async def test_inotify_rings_below_the_folder(tmp_path: Path) -> None:
+    """Also in a folder that came later; far before the clock."""
+    bell = Bell(tmp_path)
+    assert bell.trouble == ""
+    bell.watch()
+    (tmp_path / "later").mkdir()
+    await bell.wait()
+    bell.watch()
+    (tmp_path / "later" / "a.mp3").write_text("speech")
+    await bell.wait()
+    bell.close()
