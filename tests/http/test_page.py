@@ -79,6 +79,12 @@ def test_every_import_leads_to_a_file_of_the_page() -> None:
     assert {pair for pair in found if not pair[1].startswith("./") or pair[1][2:] not in FILES} == set()
 
 
+def test_the_browser_knows_at_once_what_it_will_need() -> None:
+    """All modules are asked for by the page itself, not one after the other; but for what is loaded when it is used."""
+    asked = set(re.findall(r'href="page/([\w-]+\.js)"', FILES["index.html"].read_text()))
+    assert asked == {name for name in FILES if name.endswith(".js")} - {"main.js", "events.js", "tus.js"}
+
+
 def test_nothing_is_inline_and_nothing_becomes_html() -> None:
     """What the policy would stop does not stand there, nor what would make a text HTML."""
     ours = {path.name: path.read_text() for path in FOLDER.glob("files/*")}

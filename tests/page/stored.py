@@ -8,6 +8,8 @@ from btworker.storage import JobFolder
 from tests.page.user import SAMPLE
 from tests.process.server_of import Server
 
+SHORT = 90_000
+"""Bytes of the sample that are some seconds of it."""
 PEOPLE = ("SPEAKER_00", "SPEAKER_01", "SPEAKER_02", "SPEAKER_03")
 TALK = (
     (0, "Good morning, and thank you for coming so early."),
@@ -30,9 +32,9 @@ WORDS = "and the meeting of people about their work goes on until somebody looks
 WORD_S = 0.36
 
 
-def finished_job(worker: Server, name: str) -> str:
-    """A job with sound, whose transcript may be replaced."""
-    job_id = worker.upload(name, SAMPLE.read_bytes())
+def finished_job(worker: Server, name: str, size_bytes: int | None = None) -> str:
+    """A job with sound, whose transcript may be replaced; of the first bytes of the sample alone it costs less."""
+    job_id = worker.upload(name, SAMPLE.read_bytes()[:size_bytes])
     assert worker.ended(job_id)["status"] == "complete"
     return job_id
 
@@ -49,9 +51,9 @@ def meeting(worker: Server, name: str = "board-meeting.m4a") -> str:
     return job_id
 
 
-def long_talk(worker: Server, words: int = 80_000, name: str = "eight-hours.m4a") -> str:
+def long_talk(worker: Server, words: int = 80_000, name: str = "eight-hours.m4a", size_bytes: int | None = None) -> str:
     """A transcript of so many words in segments of twelve; the job's id."""
-    job_id = finished_job(worker, name)
+    job_id = finished_job(worker, name, size_bytes)
     endless = cycle(WORDS)
     segments = [
         _segment(number, number * 4.4, " ".join(islice(endless, 12)), PEOPLE[number // 7 % 4])
@@ -59,6 +61,12 @@ def long_talk(worker: Server, words: int = 80_000, name: str = "eight-hours.m4a"
     ]
     replace(worker, job_id, segments)
     return job_id
+
+
+def restored(worker: Server, job_id: str) -> None:
+    """Nothing is corrected any more."""
+    headers = {"If-Match": "*", "Content-Type": "application/json"}
+    assert worker.request("PATCH", f"/v1/jobs/{job_id}/corrections", b'{"restore": 0}', **headers)[0] == 200
 
 
 def replace(worker: Server, job_id: str, segments: list[dict[str, Any]], **more: Any) -> None:

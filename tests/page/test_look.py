@@ -5,6 +5,11 @@ made as well.
 """
 
 import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
@@ -14,8 +19,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-from tests.page.stored import long_talk, meeting
-from tests.page.user import WITHIN_MS, User
+from btworker.ffmpeg import find_ffmpeg
+from tests.page.stored import SHORT, long_talk, meeting
+from tests.page.user import SAMPLE, WITHIN_MS, User
 from tests.process.server_of import ROOT, Server
 from tests.waiting import until
 
@@ -67,8 +73,8 @@ def test_a_transcript_with_four_speakers(
         expect(user.page.get_by_role("heading", name="To look at (3)")).to_be_visible()
         expect(user.page.locator(".speakers li")).to_have_count(4)
         expect(user.page.get_by_text("Speech without text, ")).to_be_visible()
-        user.page.locator("[data-number='1'] .word").nth(7).click()
-        expect(user.page.locator(".word.spoken")).to_have_count(1)
+        user.press_word("budget")
+        until(user.spoken, "a word is marked", within_s=30)
         user.page.keyboard.press("k")
         look(user, axe, f"done-{scheme}")
         user.page.keyboard.press("n")
@@ -123,6 +129,56 @@ def test_a_recording_on_its_way_and_one_that_failed(user: User, axe: str) -> Non
     look(user, axe, "failed")
 
 
+def test_a_recording_at_work_that_is_canceled(user: User, axe: str, tmp_path: Path) -> None:
+    """Its text comes while it is transcribed; the page asks before it stops that, and stops it."""
+    page = user.page
+    talk = tmp_path / "town-hall.wav"
+    command = [str(find_ffmpeg()), "-v", "error", "-stream_loop", "9", "-i", str(SAMPLE), "-ac", "1", str(talk)]
+    subprocess.run(command, check=True)
+    page.locator("input[type=file]").set_input_files(talk)
+    expect(page.locator(".row").nth(2)).to_be_visible()
+    with standing_still(user.worker):
+        page.evaluate("document.activeElement.blur()")
+        expect(page.get_by_role("main").get_by_role("progressbar").first).to_be_visible()
+        look(user, axe, "running")
+    answers = ["dismiss", "accept"]
+    page.on("dialog", lambda dialog: getattr(dialog, answers.pop(0))())
+    for _ in range(2):
+        page.get_by_role("button", name="Cancel town-hall.wav").click()
+    expect(page.get_by_role("heading", name="This job was canceled")).to_be_visible()
+    assert answers == []
+
+
+@contextmanager
+def standing_still(worker: Server) -> Iterator[None]:
+    """Nothing goes on in the worker's children meanwhile."""
+    children = worker.children()
+    for child in children:
+        os.kill(child, signal.SIGSTOP)
+    yield
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGCONT)
+
+
+def test_paper_has_all_of_a_transcript(user: User, worker: Server) -> None:
+    """A PDF has every row, also of those that are not near the window, and nothing but the transcript."""
+    user.page.goto(f"{worker.url}/#{long_talk(worker, 3600, 'minutes.m4a', SHORT)}")
+    user.finished()
+    assert user.page.locator(".row").count() < 100
+    pdf = user.page.pdf(format="A4")
+    assert 9 <= len(re.findall(rb"/Type /Page\b", pdf)) <= 30
+    user.page.emulate_media(media="print")
+    for hidden in (".top", ".left", ".player", ".side", ".find"):
+        expect(user.page.locator(hidden)).to_be_hidden()
+    user.page.emulate_media(media="screen")
+    user.page.keyboard.press("e")
+    user.page.evaluate("window.print = () => (window.printed = true)")
+    user.page.get_by_role("button", name="PDF").click()
+    user.page.wait_for_function("window.printed")
+    expect(user.page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_on_a_phone(worker: Server, browser: Browser, board: str, axe: str) -> None:
     """360 pixels: the list, a transcript, the panel; nothing is wider than the window."""
     with User.at(worker, browser, **NARROW) as user:
@@ -139,7 +195,7 @@ def test_on_a_phone(worker: Server, browser: Browser, board: str, axe: str) -> N
 
 def test_eight_hours_scroll_with_a_few_hundred_rows(user: User, worker: Server) -> None:
     """80,000 words: never more than 500 rows in the document, the end is one jump away, and every row has its place."""
-    job_id = long_talk(worker)
+    job_id = long_talk(worker, size_bytes=SHORT)
     user.page.goto(f"{worker.url}/#{job_id}")
     user.finished()
     rows, list_ = user.page.locator(".row"), user.page.locator("section.transcript")

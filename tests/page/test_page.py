@@ -1,11 +1,11 @@
 """What people do at the page, done in a browser: drop, watch, play, name, edit, take back, export."""
 
 import re
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
+from tests.page.stored import restored
 from tests.page.user import SAMPLE, WITHIN_MS, User
 from tests.process.server_of import Server
 from tests.waiting import until
@@ -24,22 +24,6 @@ def corrections(worker: Server, job_id: str) -> dict[str, str]:
     """Names by label, as the API has them."""
     found = worker.request("GET", f"/v1/jobs/{job_id}/corrections")[1]["inputs"]
     return {one["speaker"]: one["name"] for item in found for one in item["speakers"]}
-
-
-def restored(worker: Server, job_id: str) -> None:
-    """Nothing is corrected any more."""
-    headers = {"If-Match": "*", "Content-Type": "application/json"}
-    assert worker.request("PATCH", f"/v1/jobs/{job_id}/corrections", b'{"restore": 0}', **headers)[0] == 200
-
-
-def export(page: Page, label: str) -> str:
-    """Export in a format; the file's text."""
-    page.keyboard.press("e")
-    with page.expect_download() as download:
-        page.get_by_role("button", name=label).click()
-    text = Path(download.value.path()).read_text()
-    page.keyboard.press("Escape")
-    return text
 
 
 def test_a_wrong_token_is_refused_and_the_right_one_is_kept_in_the_tab(stranger: User) -> None:
@@ -63,13 +47,12 @@ def test_a_dropped_recording_becomes_text_and_sound(user: User) -> None:
     user.drop("dropped.flac", speakers="no")
     expect(page.locator(".row .text").first).to_have_text("Hello happy teacher.", timeout=WITHIN_MS)
     user.finished()
-    word = page.locator(".word", has_text="bridge")
-    word.click()
+    user.press_word("bridge")
     began = page.evaluate("import('./page/state.js').then(({ position }) => position.value)")
     until(lambda: user.sound("currentTime") > began + 0.3, "the sound advances", within_s=30)
     assert user.sound("error") is None
     assert 9 < began < 14
-    expect(page.locator(".word.spoken")).to_have_count(1)
+    assert user.spoken()
     page.keyboard.press(" ")
     until(lambda: user.sound("paused"), "it is paused", within_s=30)
     canvas = page.get_by_role("slider", name="Place in the recording")
@@ -93,7 +76,7 @@ def test_a_name_is_everywhere_and_is_kept(user: User, worker: Server, talk: str)
     expect(page.get_by_role("button", name="Rename Anna").first).to_be_visible()
     expect(page.get_by_role("button", name="Rename SPEAKER_00")).to_have_count(0)
     assert corrections(worker, talk)["SPEAKER_00"] == "Anna"
-    assert "Anna" in export(page, "SRT")
+    assert "Anna" in user.export("SRT")
     page.reload()
     expect(page.get_by_role("button", name="Rename Anna").first).to_be_visible()
     restored(worker, talk)
@@ -116,28 +99,10 @@ def test_text_is_edited_in_place_and_taken_back(user: User, worker: Server, talk
     field.press("Enter")
     expect(row.locator(".text")).to_have_text("Hello, happy pupils.")
     expect(page.get_by_role("button", name="Undo")).to_be_visible()
-    assert "Hello, happy pupils." in export(page, "TXT")
+    assert "Hello, happy pupils." in user.export("TXT")
     page.keyboard.press("Control+z")
     expect(row.locator(".text")).to_have_text("Hello happy teacher.")
-    assert "Hello happy teacher." in export(page, "TXT")
-    restored(worker, talk)
-
-
-def test_the_second_of_two_writers_is_told(user: User, worker: Server, talk: str) -> None:
-    """Another one's change is shown, the own one is not lost: a button sends it again."""
-    page = user.page
-    user.open("interview.flac")
-    body = b'{"edits": [{"op": "name", "speaker": "SPEAKER_01", "name": "Ben"}]}'
-    headers = {"If-Match": "*", "Content-Type": "application/json"}
-    assert worker.request("PATCH", f"/v1/jobs/{talk}/corrections", body, **headers)[0] == 200
-    page.get_by_role("button", name="Rename SPEAKER_00").first.click()
-    page.keyboard.type("Anna")
-    page.keyboard.press("Enter")
-    expect(page.locator(".notices")).to_contain_text("Somebody else changed this transcript first")
-    expect(page.get_by_role("button", name="Rename Ben").first).to_be_visible()
-    page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_role("button", name="Rename Anna").first).to_be_visible()
-    assert corrections(worker, talk) == {"SPEAKER_00": "Anna", "SPEAKER_01": "Ben"}
+    assert "Hello happy teacher." in user.export("TXT")
     restored(worker, talk)
 
 
@@ -150,9 +115,7 @@ def test_what_people_type_is_text_and_never_html(user: User, worker: Server, tal
         page.keyboard.insert_text(hostile)
         page.keyboard.press("Enter")
         expect(page.locator(".row .name").first).to_have_text(hostile)
-        page.locator("[data-number='1']").hover()
-        page.locator("[data-number='1']").get_by_role("button", name=re.compile("^Edit the text")).click()
-        page.get_by_label("Text of this segment").fill(hostile)
+        user.type_text(1, hostile)
         page.keyboard.press("Enter")
         expect(page.locator("[data-number='1'] .text")).to_have_text(hostile)
     job_id = worker.upload("<img src=x onerror=window.hacked=1>.flac", SAMPLE.read_bytes()[:2000])
@@ -205,6 +168,7 @@ def test_a_job_is_deleted_unless_that_is_taken_back(user: User, worker: Server, 
     page = user.page
     job_id = worker.upload("old.flac", SAMPLE.read_bytes()[:2000])
     worker.ended(job_id)
+    page.clock.install()
     page.reload()
     entry = page.get_by_role("navigation").get_by_role("link", name="old.flac")
     for is_undone in (True, False):
@@ -215,6 +179,8 @@ def test_a_job_is_deleted_unless_that_is_taken_back(user: User, worker: Server, 
             page.get_by_role("button", name="Undo").click()
             expect(entry).to_be_visible()
             assert worker.job(job_id)["status"] == "failed"
+        else:
+            page.clock.fast_forward("00:08")
     until(lambda: worker.request("GET", f"/v1/jobs/{job_id}")[0] == 404, "it is deleted", within_s=60)
 
 

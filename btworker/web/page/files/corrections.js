@@ -1,5 +1,6 @@
 // What people correct: sent as edits that stand on a version, so that two people at once never overwrite each other
-// unseen. Each change can be taken back while nobody else has changed anything after it.
+// unseen. Where somebody else was first and changed another thing, both changes are kept; where it was the same thing,
+// theirs is shown, and the own one waits for a button. What was not kept, for whatever reason, waits as well.
 
 import { ask, askJson } from "./api.js";
 import { notify } from "./notices.js";
@@ -9,11 +10,25 @@ import { S } from "./strings.js";
 
 /** Versions before each change of this tab, the newest last: [before, after]. */
 export const changes = signal([]);
+/** Id of a job -> its corrections as they were last seen, as the API has them. */
+const seen = new Map();
+/** What an edit changes, or is about; and how that is before anybody corrected it. */
+const TOUCHED = { name: ["name"], merge: ["mergedInto"], assign: ["speaker"], text: ["text"], check: ["text", "checked"] };
+const UNTOUCHED = { name: null, mergedInto: null, speaker: null, text: null, checked: false };
 let line = Promise.resolve();
 
-/** Send edits ({op, …}, without `input`). True once they are kept. One after the other, however quickly they come. */
+/** Which transcript is shown, and what was corrected in it then: for what is typed now and kept later. */
+export const here = () => ({ jobId: chosen.value, input: input.value, known: seen.get(chosen.value) });
+
+/** Send edits ({op, …}, without `input`) for what is shown. True once they are kept. */
 export function correct(...edits) {
-  return queued(() => send({ edits: edits.map((edit) => ({ ...edit, input: input.value })) }));
+  return correctIn({ ...here(), known: undefined }, ...edits);
+}
+
+/** The same for a place that `here` gave. One after the other, however quickly they come. */
+export function correctIn({ jobId, input, known }, ...edits) {
+  const change = { edits: edits.map((edit) => ({ ...edit, input })) };
+  return queued(() => send(jobId, change, known));
 }
 
 /** Take the last change of this tab back. */
@@ -23,7 +38,7 @@ export function undo() {
     if (before === undefined) return false;
     changes.value = changes.value.slice(0, -1);
     if (after !== layer.value.version) return notify(S.undoTooLate) && false;
-    const done = await send({ restore: before });
+    const done = await send(chosen.value, { restore: before });
     if (done) {
       changes.value = changes.value.slice(0, -1).map(([from, to]) => [from, to === before ? layer.value.version : to]);
       notify(S.undone);
@@ -32,10 +47,12 @@ export function undo() {
   });
 }
 
-/** Load what is corrected now. */
+/** Load what is corrected now, and show it where its job is shown. Raises Refusal. */
 export async function loadCorrections(jobId) {
   const found = await askJson(`v1/jobs/${jobId}/corrections`);
+  seen.set(jobId, found);
   if (jobId === chosen.value) layer.value = layerOf(found, input.value);
+  return found;
 }
 
 function queued(work) {
@@ -43,20 +60,56 @@ function queued(work) {
   return line;
 }
 
-async function send(change) {
-  const [jobId, before] = [chosen.value, layer.value.version];
+/** `known`: the corrections that somebody saw when the change was begun. */
+async function send(jobId, change, known) {
   try {
-    const headers = { "If-Match": `"${before}"` };
-    await ask(`v1/jobs/${jobId}/corrections`, { method: "PATCH", headers, json: change });
+    for (;;) {
+      const now = seen.get(jobId) ?? (await loadCorrections(jobId));
+      if (isOvertaken(change, known ?? now, now)) return unkept(jobId, change, now, S.otherWasFirst, S.sendMine);
+      known ??= now;
+      const after = await patched(jobId, now.version, change);
+      if (after) return await kept(jobId, now.version, after);
+      await loadCorrections(jobId);
+      if (!change.edits) return notify(S.undoTooLate) && false;
+    }
   } catch (error) {
-    if (error.status !== 412) return notify(S.notKept(error.message)) && false;
-    await loadCorrections(jobId);
-    notify(S.otherWasFirst, { action: S.tryAgain, act: () => queued(() => send(change)) });
-    return false;
+    return unkept(jobId, change, known, (mine) => S.notKept(error.message, mine), S.tryAgain);
   }
-  await loadCorrections(jobId);
-  changes.value = [...changes.value, [before, layer.value.version]];
+}
+
+/** The version that a change made; 0 where somebody else was first. Raises Refusal. */
+async function patched(jobId, version, change) {
+  try {
+    const headers = { "If-Match": `"${version}"` };
+    const answer = await ask(`v1/jobs/${jobId}/corrections`, { method: "PATCH", headers, json: change });
+    return (await answer.json()).version;
+  } catch (error) {
+    if (error.status === 412) return 0;
+    throw error;
+  }
+}
+
+async function kept(jobId, before, after) {
+  if (jobId === chosen.value) changes.value = [...changes.value, [before, after]];
+  await loadCorrections(jobId).catch(() => undefined);
   return true;
+}
+
+/** Say what was not kept, until somebody sends it again or lets it go. */
+function unkept(jobId, change, known, why, action) {
+  const mine = (change.edits ?? []).map((edit) => edit.text ?? edit.name ?? edit.into ?? edit.speaker ?? "").join(", ");
+  notify(why(mine), { action, stays: true, act: () => queued(() => send(jobId, change, known)) });
+  return false;
+}
+
+/** Whether somebody else has changed since what an edit changes. */
+const isOvertaken = ({ edits = [] }, before, now) => edits.some((edit) => touched(before, edit) !== touched(now, edit));
+
+function touched(found, { op, input, speaker, segment }) {
+  const { speakers = [], segments = [] } = found.inputs.find((one) => one.input === input) ?? {};
+  const isOfSpeaker = op === "name" || op === "merge";
+  const one = isOfSpeaker ? speakers.find((one) => one.speaker === speaker) : segments.find((one) => one.segment === segment);
+  return JSON.stringify(TOUCHED[op].map((field) => ({ ...UNTOUCHED, ...one })[field]));
 }
 
 function layerOf(found, index) {

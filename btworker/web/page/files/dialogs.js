@@ -2,6 +2,7 @@
 
 import { ask } from "./api.js";
 import { html } from "./html.js";
+import { printTranscript } from "./printing.js";
 import { keysAreOn, setKeys } from "./keys.js";
 import { notify } from "./notices.js";
 import { useLayoutEffect, useRef, useState } from "./preact-hooks.js";
@@ -47,6 +48,7 @@ function Export() {
     <ul class="formats">
       ${FORMATS.map((format) => html`
         <li><button type="button" disabled=${busy === format} onClick=${() => save(format)}><b>${format.toUpperCase()}</b><span>${S.formats[format]}</span></button></li>`)}
+      <li><button type="button" onClick=${() => ((dialog.value = ""), setTimeout(printTranscript))}><b>PDF</b><span>${S.print}</span></button></li>
     </ul>
     ${layer.value.version > 0 && html`
       <label class="check"><input type="checkbox" checked=${isRaw} onChange=${(event) => setRaw(event.target.checked)} /> ${S.raw}</label>`}`;

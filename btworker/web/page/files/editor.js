@@ -1,40 +1,42 @@
 // Editing a segment's text in place: Enter keeps it, Escape leaves it, Tab plays the last two seconds again.
 
-import { correct } from "./corrections.js";
+import { correctIn, here } from "./corrections.js";
 import { html } from "./html.js";
 import { playFrom, skip } from "./playback.js";
-import { useLayoutEffect, useRef } from "./preact-hooks.js";
+import { useLayoutEffect, useRef, useState } from "./preact-hooks.js";
+import { useSettled } from "./settled.js";
 import { editing, playing } from "./state.js";
 import { S } from "./strings.js";
 
 export function TextEditor({ row }) {
   const field = useRef();
-  const settled = useRef(false);
+  const [begun] = useState(() => ({ place: here(), text: row.text }));
+  const typed = useRef(row.text);
   useLayoutEffect(() => {
     fit(field.current);
     field.current.focus();
     field.current.setSelectionRange(row.text.length, row.text.length);
   }, []);
-  const close = (keeps) => {
-    if (settled.current) return;
-    settled.current = true;
-    const text = field.current.value.trim().replace(/\s+/g, " ");
-    const list = field.current.closest(".transcript");
-    editing.value = -1;
-    requestAnimationFrame(() => list?.querySelector(`[data-number="${row.number}"] .tools button:last-child`)?.focus());
-    if (keeps && text !== row.text) correct({ op: "text", segment: row.number, text });
-  };
+  const settle = useSettled((keeps, byKey) => {
+    const text = typed.current.trim().replace(/\s+/g, " ");
+    if (editing.value === row.number) editing.value = -1;
+    if (byKey) document.querySelector(".transcript")?.focus({ preventScroll: true });
+    if (keeps && text !== begun.text) correctIn(begun.place, { op: "text", segment: row.number, text });
+  });
   const pressed = (event) => {
-    const act = { Enter: () => close(true), Escape: () => close(false), Tab: () => again(row) }[event.key];
+    const act = { Enter: () => settle(true, true), Escape: () => settle(false, true), Tab: () => again(row) }[event.key];
     if (!act || event.isComposing || (event.key === "Tab" && event.shiftKey)) return;
     event.preventDefault();
     event.stopPropagation();
     act();
   };
+  const changed = () => {
+    typed.current = field.current.value;
+    fit(field.current);
+  };
   return html`
     <textarea ref=${field} class="editor" rows="1" dir="auto" maxlength="10000" aria-label=${S.editText}
-      aria-describedby="edit-hint" defaultValue=${row.text} onKeyDown=${pressed} onInput=${() => fit(field.current)}
-      onBlur=${() => close(true)} />
+      aria-describedby="edit-hint" defaultValue=${begun.text} onKeyDown=${pressed} onInput=${changed} onBlur=${() => settle(true)} />
     <p class="quiet" id="edit-hint">${S.editHint}</p>`;
 }
 

@@ -1,8 +1,9 @@
 // The keyboard. A key alone does nothing while somebody types, and all of them can be turned off.
 
-import { correct, undo } from "./corrections.js";
+import { undo } from "./corrections.js";
 import { changeSpeed, skip, toggle } from "./playback.js";
-import { rows, speakers } from "./rows.js";
+import { assign } from "./row.js";
+import { newLabel, places, rowOfSegment, rows, speakers } from "./rows.js";
 import { nextDoubt } from "./side.js";
 import { signal } from "./signals.js";
 import { active, dialog, editing, finished } from "./state.js";
@@ -44,7 +45,7 @@ export function watchKeys() {
     if (isOnSlider(event)) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (THEIRS[key] && event.target.closest(THEIRS[key])) return;
-    if (/^[1-9]$/.test(key)) return take(event, () => assign(Number(key) - 1));
+    if (/^[0-9]$/.test(key)) return take(event, () => give(Number(key)));
     if (KEYS[key]) take(event, KEYS[key]);
   });
 }
@@ -67,8 +68,8 @@ function isOnSlider(event) {
 /** Go to the segment before or after. */
 function step(by) {
   const all = rows.value;
-  let at = all.findIndex((row) => row.number === active.value);
-  at = at < 0 ? (by > 0 ? 0 : all.length - 1) : at + by;
+  let at = places.value.get(active.value);
+  at = at === undefined ? (by > 0 ? 0 : all.length - 1) : at + by;
   while (all[at]?.missing) at += by;
   if (!all[at]) return;
   active.value = all[at].number;
@@ -80,10 +81,9 @@ function edit() {
   if (finished.value && active.value >= 0) editing.value = active.value;
 }
 
-function assign(index) {
-  const speaker = speakers.value[index];
-  const row = rows.value.find((one) => one.number === active.value);
-  if (finished.value && speaker && row && row.voice !== speaker.voice) {
-    correct({ op: "assign", segment: row.number, speaker: speaker.voice });
-  }
+/** The segment is this speaker's; 0: somebody's whom the engine did not find. */
+function give(key) {
+  const row = rowOfSegment(active.value);
+  const label = key ? speakers.value[key - 1]?.voice : newLabel();
+  if (finished.value && row && label) assign(row, label);
 }

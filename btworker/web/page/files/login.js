@@ -1,6 +1,7 @@
 // Asking for the token, once a tab.
 
 import { address } from "./api.js";
+import { brand } from "./brand.js";
 import { html } from "./html.js";
 import { useLayoutEffect, useRef, useState } from "./preact-hooks.js";
 import { keepToken, refused } from "./state.js";
@@ -21,11 +22,10 @@ export function Login() {
     else field.current.select();
   };
   return html`
+    <header class="top">${brand()}</header>
     <main class="login">
       <form onSubmit=${enter}>
-        <img src="page/icon.svg" alt="" width="48" height="48" />
-        <h1>${S.name}</h1>
-        <p class="lead">${S.welcome}</p>
+        <h2>${S.welcome}</h2>
         <label for="token">${S.token}</label>
         <input id="token" ref=${field} type="password" required autocomplete="off" spellcheck="false"
           aria-describedby="token-help token-mistake" aria-invalid=${refused.value ? "true" : undefined} />

@@ -1,6 +1,7 @@
 // The page: the token first, then everything else.
 
 import { askJson } from "./api.js";
+import { brand } from "./brand.js";
 import { Dialogs } from "./dialogs.js";
 import { bytes } from "./format.js";
 import { html } from "./html.js";
@@ -31,7 +32,7 @@ function Work() {
   return html`
     <div class=${`work${chosen.value ? " has-job" : ""}`}>
       <header class="top">
-        <h1><img src="page/icon.svg" alt="" width="28" height="28" />${S.name}</h1>
+        ${brand()}
         <${Submit} />
       </header>
       ${!online.value && html`<p class="offline" role="alert">${S.offline}</p>`}
@@ -51,8 +52,15 @@ function Worker() {
     <footer class="worker">
       ${worker.value && html`<span class="quiet">${words.filter(Boolean).join(" · ")}</span>`}
       <a href="docs">${S.apiDocs}</a>
-      <button type="button" class="plain" onClick=${() => keepToken("")}>${S.leave}</button>
+      <button type="button" class="plain" onClick=${leave}>${S.leave}</button>
     </footer>`;
+}
+
+/** Forget the token, and all that was loaded by it. */
+function leave() {
+  keepToken("");
+  history.replaceState(null, "", location.pathname);
+  location.reload();
 }
 
 function watchWorker() {
@@ -68,4 +76,6 @@ watchKeys();
 effect(() => {
   document.title = job.value ? `${titleOf(job.value)} – ${S.name}` : S.name;
 });
-render(html`<${Page} />`, document.getElementById("page"));
+const place = document.getElementById("page");
+place.replaceChildren();
+render(html`<${Page} />`, place);

@@ -6,10 +6,11 @@ const HEAD_BYTES = 2 ** 16;
 const PIECE = 2 ** 15;
 /** Peaks in a piece. */
 
-/** Open a waveform: {seconds, read(from, to, columns)}, where `read` gives [least, greatest] of each column, -1 to 1. */
-export async function loadPeaks(path) {
-  const url = address(path);
-  const head = new DataView(await part(url, 0, HEAD_BYTES));
+/** Open a waveform: {seconds, read(from, to, columns)}, where `read` gives [least, greatest] of each column, -1 to 1.
+ *  `again` gets a path with another ticket, once this one is not good any more. */
+export async function loadPeaks(path, again) {
+  const source = { path, again };
+  const head = new DataView(await part(source, 0, HEAD_BYTES));
   const rate = head.getUint32(8, true);
   const zooms = Array.from({ length: head.getUint16(6, true) }, (_, index) => ({
     per: head.getUint32(24 + 16 * index, true),
@@ -18,16 +19,16 @@ export async function loadPeaks(path) {
     pieces: new Map(),
   }));
   const seconds = Number(head.getBigUint64(16, true)) / rate;
-  return { seconds, read: (from, to, columns) => read(url, zooms, rate, from, to, columns) };
+  return { seconds, read: (from, to, columns) => read(source, zooms, rate, from, to, columns) };
 }
 
-async function read(url, zooms, rate, from, to, columns) {
+async function read(source, zooms, rate, from, to, columns) {
   const wanted = ((to - from) * rate) / columns;
   const zoom = zooms.find(({ per }) => per <= wanted) ?? zooms.at(-1);
   const at = (seconds) => Math.max(0, Math.min(zoom.count, (seconds * rate) / zoom.per));
   const pieces = [];
   for (let piece = Math.floor(at(from) / PIECE); piece <= Math.floor(at(to) / PIECE); piece++) {
-    pieces[piece] = await pieceOf(url, zoom, piece);
+    pieces[piece] = await pieceOf(source, zoom, piece);
   }
   const step = (to - from) / columns;
   return Array.from({ length: columns }, (_, column) => {
@@ -47,18 +48,24 @@ function extent(pieces, first, last, count) {
   return [least / 32768, greatest / 32768];
 }
 
-function pieceOf(url, zoom, piece) {
+function pieceOf(source, zoom, piece) {
   if (!zoom.pieces.has(piece)) {
     const first = piece * PIECE;
     const length = Math.min(PIECE, zoom.count - first) * 4;
-    const loaded = length > 0 ? part(url, zoom.at + first * 4, length).then((found) => new Int16Array(found)) : [];
+    const loaded = length > 0 ? part(source, zoom.at + first * 4, length).then((found) => new Int16Array(found)) : [];
     zoom.pieces.set(piece, loaded);
+    loaded.catch?.(() => zoom.pieces.delete(piece));
   }
   return zoom.pieces.get(piece);
 }
 
-async function part(url, from, length) {
-  const response = await fetch(url, { headers: { Range: `bytes=${from}-${from + length - 1}` } });
+async function part(source, from, length, mayAskAgain = true) {
+  const headers = { Range: `bytes=${from}-${from + length - 1}` };
+  const response = await fetch(address(source.path), { headers, referrerPolicy: "no-referrer" });
+  if (response.status === 401 && mayAskAgain) {
+    source.path = await source.again();
+    return part(source, from, length, false);
+  }
   if (!response.ok) throw new Error(`the waveform: ${response.status}`);
   return response.arrayBuffer();
 }

@@ -5,14 +5,17 @@ import { notify } from "./notices.js";
 import { placeAt, rows } from "./rows.js";
 import { loadSound } from "./session.js";
 import { effect } from "./signals.js";
-import { active, playing, position, sound, speed } from "./state.js";
+import { active, online, playing, position, sound, speed } from "./state.js";
 import { S } from "./strings.js";
 
 export const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3];
 export const audio = new Audio();
 audio.preload = "metadata";
 let until = Infinity;
-let renewedAt = -1;
+/** Where the sound broke off last: it is not asked for twice at one place, unless somebody presses play. */
+let brokenAt = -1;
+/** Whether it played when it broke off. */
+let goesOn = false;
 
 /** Seek, and play unless told otherwise; `end`: where to stop by itself. */
 export function playFrom(seconds, { end = Infinity, plays = true } = {}) {
@@ -31,7 +34,7 @@ export function toggle() {
 }
 
 export const skip = (seconds) => {
-  const moved = Math.max(0, audio.currentTime + seconds);
+  const moved = Math.max(0, position.value + seconds);
   playFrom(Math.min(moved, audio.duration || moved), { plays: !audio.paused });
 };
 
@@ -43,6 +46,7 @@ export function changeSpeed(steps) {
 export const setSpeed = (value) => (speed.value = audio.playbackRate = value);
 
 function start() {
+  if (audio.error) return void renew(true);
   audio.playbackRate = speed.value;
   audio.play().catch((error) => error.name !== "AbortError" && !audio.error && notify(S.cannotPlay(error.message)));
 }
@@ -66,22 +70,29 @@ for (const name of ["play", "pause", "ended"]) {
   });
 }
 audio.addEventListener("seeked", tick);
-audio.addEventListener("error", renew);
-
-/** A ticket ends after an hour: get another one, and go on where the sound broke off. */
-async function renew() {
+audio.addEventListener("error", () => {
   if (!sound.value) return;
-  const [at, plays] = [position.value, playing.value];
-  if (renewedAt === at) return notify(S.cannotPlay(audio.error?.message || S.offline));
-  renewedAt = at;
+  if (brokenAt === position.value) return notify(S.cannotPlay(audio.error?.message || S.offline));
+  brokenAt = position.value;
+  renew(playing.value);
+});
+
+/** A ticket ends after an hour, or with the worker's run: get another one, and go on where the sound broke off. */
+async function renew(plays) {
+  goesOn = plays;
+  audio.pause();
   try {
-    position.value = at;
     await loadSound();
     if (plays) start();
   } catch (error) {
-    notify(S.cannotPlay(error.message));
+    if (error.status) notify(S.cannotPlay(error.message));
   }
 }
+
+/** Once the worker answers again. */
+effect(() => {
+  if (online.value && audio.error && sound.peek()) queueMicrotask(() => renew(goesOn));
+});
 
 /** Take the sound that there is a ticket for, from where the last one broke off; without one, give it up. */
 effect(() => {

@@ -14,6 +14,9 @@ export const rows = computed(() => {
   return all;
 });
 
+/** Number of a segment -> its row's place. */
+export const places = computed(() => new Map(rows.value.map((row, at) => [row.number, at])));
+
 /** Speakers in the order in which they begin: {voice, name, colour, seconds, first}. */
 export const speakers = computed(() => {
   const found = new Map();
@@ -39,7 +42,16 @@ export const doubts = computed(() => rows.value.filter((row) => row.missing || (
 export const nameOf = (voice) => layer.value.names[voice] ?? voice;
 
 /** The row of a segment; undefined where there is none. */
-export const rowOfSegment = (number) => rows.value.find((row) => row.number === number);
+export const rowOfSegment = (number) => rows.value[places.value.get(number)];
+
+/** A label that nobody has: SPEAKER_04 after SPEAKER_03, whoever of them is shown. */
+export function newLabel() {
+  const { names, merges, segments: corrected } = layer.value;
+  const own = Object.values(corrected).map(({ speaker }) => speaker);
+  const used = [...segments.value.map(({ speaker }) => speaker), ...own, ...Object.keys(names), ...Object.keys(merges)];
+  const numbers = used.map((label) => Number(/^SPEAKER_(\d+)$/.exec(label ?? "")?.[1] ?? -1));
+  return `SPEAKER_${String(numbers.reduce((most, one) => Math.max(most, one), -1) + 1).padStart(2, "0")}`;
+}
 
 /** Place among the rows of the last segment that has begun at a time; -1 before the first. */
 export function placeAt(seconds) {

@@ -1,10 +1,12 @@
 // Which job is shown, and all that is loaded for it: its events while it runs, its transcript and sound once it is done.
 
-import { ask, askJson } from "./api.js";
+import { askJson } from "./api.js";
 import { changes, loadCorrections } from "./corrections.js";
+import { notify } from "./notices.js";
 import { loadPeaks } from "./peaks.js";
 import { batch } from "./signals.js";
 import * as state from "./state.js";
+import { S } from "./strings.js";
 
 let following = new AbortController();
 export const isLive = (job) => job.status === "queued" || job.status === "running";
@@ -17,12 +19,19 @@ export function choose(jobId) {
   else open(jobId);
 }
 
-/** Follow the address. */
+/** Follow the address, and look what others corrected whenever somebody comes back to this tab. */
 export function watchAddress() {
   const look = () => open(location.hash.slice(1));
+  const back = () => !document.hidden && state.finished.value && loadCorrections(state.chosen.value).catch(() => undefined);
   addEventListener("hashchange", look);
+  document.addEventListener("visibilitychange", back);
   look();
-  return () => removeEventListener("hashchange", look);
+  return () => {
+    removeEventListener("hashchange", look);
+    document.removeEventListener("visibilitychange", back);
+    following.abort();
+    reset("", 0);
+  };
 }
 
 /** Show another file of the same job. */
@@ -43,7 +52,9 @@ export async function open(jobId, index = 0) {
     if (isLive(job)) await followJob(jobId, signal);
     else await loadResults(jobId, signal);
   } catch (error) {
-    if (error.name !== "AbortError" && !signal.aborted) state.trouble.value = error.message;
+    if (error.name === "AbortError" || signal.aborted) return;
+    state.trouble.value = error.message;
+    if (error.status === 0) state.onceOnline(() => signal.aborted || open(jobId, index));
   }
 }
 
@@ -59,7 +70,8 @@ function reset(jobId, index) {
     state.trouble.value = state.sound.value = "";
     state.peaks.value = null;
     state.position.value = 0;
-    state.active.value = state.editing.value = -1;
+    state.active.value = state.hovered.value = state.editing.value = -1;
+    state.naming.value = "";
     changes.value = [];
   });
 }
@@ -110,14 +122,16 @@ async function loadResults(jobId, signal) {
     state.missing.value = transcript.missing_speech ?? [];
     state.finished.value = true;
   });
-  if (job.inputs[index]?.audioUrl) await loadSound();
+  if (job.inputs[index]?.audioUrl) await loadSound().catch((error) => notify(S.cannotPlay(error.message)));
 }
 
-/** A ticket for the sound, and the waveform. */
+/** A ticket for the sound, and the waveform. Raises Refusal. */
 export async function loadSound() {
   const [jobId, index] = [state.chosen.value, state.input.value];
-  const ticket = await (await ask(`v1/jobs/${jobId}/inputs/${index}/tickets`, { method: "POST" })).json();
+  const ticket = await ticketOf(jobId, index);
   if (jobId !== state.chosen.value || index !== state.input.value) return;
   state.sound.value = ticket.audioUrl;
-  state.peaks.value ??= await loadPeaks(ticket.peaksUrl);
+  state.peaks.value ??= await loadPeaks(ticket.peaksUrl, async () => (await ticketOf(jobId, index)).peaksUrl);
 }
+
+const ticketOf = (jobId, index) => askJson(`v1/jobs/${jobId}/inputs/${index}/tickets`, { method: "POST" });

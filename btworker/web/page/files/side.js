@@ -5,7 +5,7 @@ import { clock, span } from "./format.js";
 import { html } from "./html.js";
 import { NameField } from "./namefield.js";
 import { playFrom } from "./playback.js";
-import { doubts, nameOf, rows, speakers } from "./rows.js";
+import { doubts, nameOf, rowOfSegment, rows, speakers } from "./rows.js";
 import { active, aside, position, sound } from "./state.js";
 import { S } from "./strings.js";
 import { reveal } from "./transcript.js";
@@ -38,7 +38,7 @@ function Speaker({ speaker, at }) {
   return html`
     <li>
       <kbd aria-hidden="true">${at < 9 ? at + 1 : ""}</kbd>
-      <${NameField} voice=${voice} />
+      <${NameField} voice=${voice} place=${`side ${voice}`} />
       ${sound.value && html`<button type="button" class="plain" onClick=${sample} aria-label=${S.sampleOf(name)} title=${S.sample}>▶</button>`}
       <span class="quiet minutes">${span(seconds)}</span>
       ${others.length > 0 && html`
@@ -69,7 +69,7 @@ function goTo(row) {
 
 /** The next place after the one that is looked at, from the beginning after the last. */
 export function nextDoubt() {
-  const at = rows.value.find((row) => row.number === active.value)?.start ?? position.value;
+  const at = rowOfSegment(active.value)?.start ?? position.value;
   const here = Math.max(at, position.value);
   const row = doubts.value.find((one) => one.start > here + 0.6) ?? doubts.value[0];
   if (row) goTo(row);

@@ -52,14 +52,25 @@ export const speed = signal(1);
 
 /** Number of the segment that is worked on; -1 for none. */
 export const active = signal(-1);
+/** Number of the segment that the mouse or the focus is in; -1 for none. */
+export const hovered = signal(-1);
 /** Number of the segment whose text is being edited; -1 for none. */
 export const editing = signal(-1);
+/** Which field of a name is open: its place, as namefield.js has it; "" for none. */
+export const naming = signal("");
+/** True while all rows are in the document, to be printed. */
+export const printing = signal(false);
 /** "help", "export", or "" for none. */
 export const dialog = signal("");
 /** Whether the side panel is open where the window is narrow. */
 export const aside = signal(false);
-/** Messages at the bottom: {id, text, action, act}. */
+/** Messages at the bottom: see notices.js. */
 export const notices = signal([]);
+
+/** Do something once the worker answers. */
+export function onceOnline(act) {
+  const stop = online.subscribe((isOnline) => isOnline && queueMicrotask(() => (stop(), act())));
+}
 
 /** Keep a token for this tab; "" forgets it. */
 export function keepToken(value) {

@@ -103,11 +103,13 @@ export const S = {
   edit: "Edit text",
   editOf: (time) => `Edit the text at ${time}`,
   editText: "Text of this segment",
-  editHint: "Enter keeps it, Escape leaves it as it was, Tab goes back two seconds.",
+  editHint: "Enter keeps it, Escape does not, Tab plays two seconds again.",
   emptied: "Nothing was said here",
   isRight: "It is right",
   isDoubtful: "It is not",
   wasChecked: "Checked: it is right.",
+  newSpeaker: "Somebody new",
+  noSpeaker: "Nobody known",
   speakerOf: (time) => `Speaker at ${time}`,
   doubtful: (reasons) => {
     const words = [...new Set(reasons.map((one) => REASONS[one] ?? one))];
@@ -133,8 +135,9 @@ export const S = {
   // Corrections
   undone: "The last change was taken back.",
   undoTooLate: "Somebody else has changed this transcript since: your change was not taken back.",
-  notKept: (why) => `Not kept: ${why}`,
-  otherWasFirst: "Somebody else changed this transcript first. Their changes are shown now; yours was not kept.",
+  notKept: (why, mine) => `Not kept${mine && `, “${mine}”`}: ${why}`,
+  otherWasFirst: (mine) => `Somebody else changed the same place first. Theirs is shown now; yours was not kept${mine && `: “${mine}”`}.`,
+  sendMine: "Keep mine",
 
   // Player
   player: "Player",
@@ -160,13 +163,14 @@ export const S = {
   formats: {
     docx: "Word document",
     txt: "Plain text",
-    srt: "Subtitles for most players",
+    srt: "Subtitles for players",
     vtt: "Subtitles for the web",
     md: "Markdown with times",
-    json: "Everything, with words",
+    json: "All, with words",
     tsv: "Table with tabs",
     rttm: "Who speaks when",
   },
+  print: "Print, or save as PDF",
   raw: "As the engine left it, without corrections",
   notExported: (why) => `Not exported: ${why}`,
 
@@ -180,6 +184,7 @@ export const S = {
     [["Enter"], "Edit the segment's text"],
     [["Tab"], "While editing: two seconds back"],
     [["1", "–", "9"], "Segment is this speaker's"],
+    [["0"], "Segment is somebody new's"],
     [["N"], "Next place to look at"],
     [["/"], "Find in the text"],
     [["E"], "Export"],

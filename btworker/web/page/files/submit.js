@@ -43,7 +43,7 @@ function Options({ options, set }) {
           ${LANGUAGES.map(([code, name]) => html`<option value=${code}>${name}</option>`)}
         </select>
       </label>
-      ${worker.value?.diarization !== false && html`
+      ${tellsApart() && html`
         <label>${S.speakers}
           <select ...${of("speakers")}>
             ${S.speakerChoices.map(([value, text]) => html`<option value=${value}>${text}</option>`)}
@@ -65,6 +65,9 @@ function Options({ options, set }) {
     </div>`;
 }
 
+/** Whether speakers can be told apart; while the worker still starts, nothing says that they cannot. */
+const tellsApart = () => !worker.value?.diarizationError;
+
 /** The options as the API has them. */
 function asked({ language, model, speakers, prompt, keywords }) {
   const found = { outputs: ["json", "srt", "txt"] };
@@ -72,7 +75,7 @@ function asked({ language, model, speakers, prompt, keywords }) {
   if (model) found.model = model;
   if (prompt) found.prompt = prompt;
   if (keywords.trim()) found.keywords = keywords.split(",").map((one) => one.trim()).filter(Boolean);
-  if (worker.value?.diarization === false) return found;
+  if (!tellsApart()) return found;
   if (speakers !== "no") found.diarizationEnabled = true;
   if (Number(speakers)) found.numSpeakers = Number(speakers);
   return found;

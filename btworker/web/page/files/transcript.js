@@ -1,25 +1,18 @@
-// The transcript: rows in blocks, of which only those near the window are in the document, so that eight hours scroll
-// like a page. The word that is spoken is marked without drawing anything again.
+// The transcript: rows in blocks, of which only those near the window are in the document (blocks.js), so that eight hours
+// scroll like a page. The word that is spoken is marked without drawing anything again.
 
-import { clock } from "./format.js";
+import { BLOCK, grown, topsOf, wantedOf } from "./blocks.js";
 import { html } from "./html.js";
-import { playFrom } from "./playback.js";
+import { mark, rangeOf, wordUnder } from "./letters.js";
 import { memo } from "./memo.js";
+import { playFrom } from "./playback.js";
 import { useEffect, useLayoutEffect, useRef, useState } from "./preact-hooks.js";
-import { Row } from "./row.js";
-import { rows } from "./rows.js";
-import { effect } from "./signals.js";
-import { active, finished, input, chosen, job, playing, position, segments } from "./state.js";
+import { rowOf } from "./row.js";
+import { places, rows, speakers } from "./rows.js";
+import { effect, useComputed } from "./signals.js";
+import * as state from "./state.js";
 import { S } from "./strings.js";
 import { spokenAt } from "./spoken.js";
-
-const BLOCK = 20;
-/** Rows that come and go together. */
-const BEYOND_PX = 800;
-/** How far above and below the window rows are kept ready. */
-const LINE_PX = 27;
-const LETTERS = 70;
-/** A row's height before it was seen: so many letters in a line of that height. */
 
 let scroller = null;
 let tops = [0];
@@ -30,7 +23,7 @@ export function reveal(at, { smooth = false } = {}) {
   if (!scroller || at < 0) return;
   const find = () => scroller.querySelector(`[data-at="${at}"]`);
   if (!find()) scroller.scrollTop = tops[block] + ((tops[block + 1] - tops[block]) * (at % BLOCK)) / BLOCK;
-  let tries = 4;
+  let tries = 10;
   const settle = () => {
     find()?.scrollIntoView({ block: "center", behavior: smooth ? "smooth" : "instant" });
     if (!find() && tries--) requestAnimationFrame(settle);
@@ -41,61 +34,73 @@ export function reveal(at, { smooth = false } = {}) {
 export function Transcript() {
   const list = useRef();
   const heights = useRef([]);
-  const [view, setView] = useState({ from: 0, to: 2000 });
-  useLayoutEffect(() => ((scroller = list.current), watchView(list.current, setView)), []);
-  useEffect(() => ((heights.current = []), (list.current.scrollTop = 0), undefined), [chosen.value, input.value]);
+  const shown = useRef({ first: 0, last: -1 });
+  const [view, setView] = useState({ from: 0, to: 1000 });
+  const again = () => setView((known) => ({ ...known }));
+  const isAtEnd = useRef(true);
+  useLayoutEffect(() => ((scroller = list.current), watchView(list.current, setView, isAtEnd)), []);
+  useEffect(() => ((heights.current = []), (list.current.scrollTop = 0), undefined), [state.chosen.value, state.input.value]);
   useEffect(() => followWords(list.current), []);
-  useKeptAtEnd(list);
-  const blocks = Math.ceil(rows.value.length / BLOCK);
-  tops = topsOf(blocks, heights.current);
-  const isNear = (block) => tops[block + 1] > view.from - BEYOND_PX && tops[block] < view.to + BEYOND_PX;
-  const near = Array.from({ length: blocks }, (_, block) => block).filter(isNear);
+  useLayoutEffect(() => {
+    if (state.job.value?.status === "running" && isAtEnd.current) list.current.scrollTop = list.current.scrollHeight;
+  }, [state.segments.value]);
+  tops = topsOf(heights.current);
+  const blocks = tops.length - 1;
+  const wanted = state.printing.value ? { first: 0, last: blocks - 1 } : wantedOf(view, tops);
+  shown.current = state.printing.value ? wanted : grown(shown.current, wanted, view, tops);
+  const { first, last } = shown.current;
+  useLayoutEffect(() => {
+    markSpoken(list.current);
+    if (first === wanted.first && last === wanted.last) return undefined;
+    const frame = requestAnimationFrame(again);
+    return () => cancelAnimationFrame(frame);
+  });
   const measure = (block, height) => {
-    if (Math.abs((heights.current[block] ?? 0) - height) < 1) return;
+    if (!height || Math.abs((heights.current[block] ?? 0) - height) < 1) return;
     heights.current[block] = height;
-    setView((known) => ({ ...known }));
+    again();
   };
+  const classes = ["transcript", state.sound.value && "sounds", !speakers.value.length && "nobody"];
   return html`
-    <section class="transcript" ref=${list} tabindex="0" aria-label=${S.transcript} onClick=${clicked}>
-      <div style=${{ height: `${tops[near[0] ?? 0]}px` }} />
-      ${near.map((block) => html`<${Block} key=${block} block=${block} rows=${rows.value} measure=${measure} />`)}
-      <div style=${{ height: `${tops[blocks] - tops[(near.at(-1) ?? -1) + 1]}px` }} />
-      ${!rows.value.length && html`<p class="hint">${finished.value ? S.noSpeech : S.waitingForText}</p>`}
+    <section class=${classes.filter(Boolean).join(" ")} ref=${list} tabindex="0" aria-label=${S.transcript} onClick=${clicked} onPointerOver=${entered}
+      onFocusIn=${entered} onPointerMove=${pointed} onPointerLeave=${() => mark("pointed", null)}>
+      <div key="above" style=${{ height: `${tops[first] ?? 0}px` }} />
+      ${Array.from({ length: last - first + 1 }, (_, at) => html`
+        <${Block} key=${first + at} block=${first + at} rows=${rows.value} measure=${measure} />`)}
+      <div key="below" style=${{ height: `${tops[blocks] - tops[last + 1]}px` }} />
+      ${!blocks && html`<p class="hint">${state.finished.value ? S.noSpeech : S.waitingForText}</p>`}
     </section>`;
 }
 
 const Block = memo(({ block, rows: all, measure }) => {
   const element = useRef();
+  const own = (signal) => (Math.floor((places.value.get(signal.value) ?? -1) / BLOCK) === block ? signal.value : -1);
+  const active = useComputed(() => own(state.active)).value;
+  const hovered = useComputed(() => own(state.hovered)).value;
+  const edited = useComputed(() => own(state.editing)).value;
   useLayoutEffect(() => {
     const seen = new ResizeObserver(() => measure(block, element.current?.offsetHeight ?? 0));
     seen.observe(element.current);
     return () => seen.disconnect();
-  }, [block]);
-  const own = all.slice(block * BLOCK, (block + 1) * BLOCK);
+  }, []);
+  const isOf = ({ number }) => ({
+    active: number === active,
+    edited: number === edited,
+    tools: state.finished.value && number !== edited && (number === active || number === hovered),
+  });
   return html`
     <div ref=${element} class="block">
-      ${own.map((row, at) => html`<${Row} key=${row.number ?? `gap${row.start}`} row=${row} at=${block * BLOCK + at} />`)}
+      ${all.slice(block * BLOCK, (block + 1) * BLOCK).map((row, at) => rowOf(row, block * BLOCK + at, isOf(row)))}
     </div>`;
-}, ["block", "rows"]);
+}, ["rows"]);
 
-function topsOf(blocks, heights) {
-  const found = [0];
-  for (let block = 0; block < blocks; block++) {
-    found.push(found[block] + (heights[block] ?? guessed(rows.value, block * BLOCK)));
-  }
-  return found;
-}
-
-function guessed(all, first) {
-  let height = 0;
-  for (let at = first; at < Math.min(all.length, first + BLOCK); at++) {
-    height += 12 + LINE_PX * Math.max(1, Math.ceil((all[at].text ?? "").length / LETTERS));
-  }
-  return height;
-}
-
-function watchView(element, setView) {
-  const look = () => setView({ from: element.scrollTop, to: element.scrollTop + element.clientHeight });
+/** Tell what is in view, and whether that is the end: while text comes in, who is there stays there. */
+function watchView(element, setView, isAtEnd) {
+  const look = () => {
+    const [from, height] = [element.scrollTop, element.clientHeight];
+    isAtEnd.current = from + height > element.scrollHeight - 80;
+    setView({ from, to: from + height });
+  };
   const resized = new ResizeObserver(look);
   element.addEventListener("scroll", look, { passive: true });
   resized.observe(element);
@@ -105,46 +110,49 @@ function watchView(element, setView) {
   };
 }
 
-/** While text comes in: who is at the end stays there. */
-function useKeptAtEnd(list) {
-  const atEnd = useRef(true);
-  useLayoutEffect(() => {
-    const element = list.current;
-    const look = () => (atEnd.current = element.scrollTop + element.clientHeight > element.scrollHeight - 80);
-    element.addEventListener("scroll", look, { passive: true });
-    return () => element.removeEventListener("scroll", look);
-  }, []);
-  useLayoutEffect(() => {
-    if (job.value?.status === "running" && atEnd.current) list.current.scrollTop = list.current.scrollHeight;
-  }, [segments.value]);
+/** A click chooses a row, and one on a word plays it. */
+function clicked(event) {
+  const number = event.target.closest?.("[data-number]")?.dataset.number;
+  if (number === undefined || event.target.closest("button, select, input, textarea") || getSelection()?.toString()) return;
+  state.active.value = Number(number);
+  const found = wordUnder(event);
+  if (found) playFrom(rows.value[found.at].words[found.word].start);
 }
 
-/** A click on a word plays it. */
-function clicked(event) {
-  const word = event.target.closest?.(".word");
-  if (!word || getSelection()?.toString()) return;
-  const row = rows.value[Number(word.closest("[data-at]").dataset.at)];
-  active.value = row.number;
-  playFrom(row.words[Number(word.dataset.word)].start);
+/** The tools are in the row where the mouse or the focus is. */
+function entered(event) {
+  const number = event.target.closest?.("[data-number]")?.dataset.number;
+  if (number !== undefined) state.hovered.value = Number(number);
+}
+
+function pointed(event) {
+  const found = state.sound.value && event.pointerType === "mouse" ? wordUnder(event) : null;
+  mark("pointed", found && rangeOf(event.currentTarget.querySelector(`[data-at="${found.at}"]`), found.word));
 }
 
 /** Mark the word that is spoken, and keep it in view while the sound plays. */
 function followWords(list) {
-  let [marked, shown] = [null, -1];
+  let shown = -1;
   return effect(() => {
-    const { at, word } = spokenAt(position.value);
-    const found = at < 0 ? null : list.querySelector(`[data-at="${at}"] [data-word="${word}"]`);
-    if (found !== marked) {
-      marked?.classList.remove("spoken");
-      found?.classList.add("spoken");
-      marked = found;
-    }
-    if (at !== shown && playing.value) {
+    const { at } = spokenAt(state.position.value);
+    markSpoken(list);
+    if (at !== shown && state.playing.value) {
       const row = list.querySelector(`[data-at="${at}"]`);
       if (!row || isOutside(row, list)) reveal(at, { smooth: Boolean(row) });
     }
     shown = at;
   });
+}
+
+let marked = { node: null, word: -1 };
+
+function markSpoken(list) {
+  const { at, word } = state.position.peek() ? spokenAt(state.position.peek()) : { at: -1, word: -1 };
+  const row = at < 0 ? null : list.querySelector(`[data-at="${at}"]`);
+  const node = row?.querySelector(".text")?.firstChild ?? null;
+  if (node === marked.node && word === marked.word) return;
+  marked = { node, word };
+  mark("spoken", node && word >= 0 ? rangeOf(row, word) : null);
 }
 
 function isOutside(row, list) {
