@@ -1,12 +1,13 @@
 """Three ways to take a large body from its connection, and what each costs: the choice behind receiving/intake.py.
 
-    python bench/receive.py [--gib 2] [--rounds 3]
+    python bench/receive.py [--gib 2] [--rounds 3] [--blocks 256 1024 2048 8192]
 
 stream    aiohttp's StreamReader, a bytes object for each chunk, as small bodies go
 protocol  asyncio.BufferedProtocol under uvloop: the loop reads into our buffers
 thread    a thread with recv_into
 each without any use of the bytes, and then hashed and written (O_DIRECT) beside receiving the next buffer. Core-seconds
-a GiB of the receiving process, user and system; a sender of its own over loopback.
+a GiB of the receiving process, user and system; a sender of its own over loopback. With --blocks, sizes in KiB of the
+two blocks of receiving/intake.py itself instead: what one write, one hash and one switch of threads take.
 """
 
 import argparse
@@ -22,11 +23,16 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import uvloop
 from aiohttp import StreamReader, web
 from support import report, spread, workplace
+
+from btworker.receiving import intake
+from btworker.receiving.direct_file import DirectFile
+from btworker.receiving.wire import Wire
 
 GIB = 1 << 30
 BUFFER_BYTES = 1 << 21
@@ -168,6 +174,44 @@ def in_thread(sink: Sink, size: int) -> None:
             buffers.reverse()
 
 
+async def by_intake(target: Path, size: int, block_bytes: int) -> None:
+    """One body by the worker's own intake, with blocks of this size."""
+    intake.BLOCK_BYTES = block_bytes
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        sender = subprocess.Popen(  # noqa: ASYNC220 - nothing else is in the loop
+            [sys.executable, "-c", SENDER, str(listener.getsockname()[1]), str(size)]
+        )
+        connection, _ = listener.accept()
+    with sender, connection, ThreadPoolExecutor(2) as files:
+        left = size - len(connection.recv(4096).partition(b"\r\n\r\n")[2])
+        wire = Wire(connection, left_bytes=left, idle_s=60.0, on_bytes=lambda _: None)
+        file = DirectFile(target, buffer_bytes=block_bytes, reserve_bytes=0)
+        await asyncio.to_thread(intake.Intake(wire, file, [hashlib.sha256()], b"", files).run, size)
+        file.keep()
+
+
+def _run_intake(target: Path, size: int, block_bytes: int) -> None:
+    uvloop.run(by_intake(target, size, block_bytes))
+
+
+def sizes(options: argparse.Namespace, folder: Path, size: int) -> None:
+    """Each size of a block, interleaved."""
+    used: dict[str, list[float]] = {f"{block} KiB": [] for block in options.blocks}
+    speeds: dict[str, list[float]] = {name: [] for name in used}
+    for _ in range(options.rounds):
+        for block, name in zip(options.blocks, used, strict=True):
+            start = time.perf_counter()
+            seconds = core_s(partial(_run_intake, folder / "body", size, block * 1024))
+            speeds[name].append(size / 1e6 / (time.perf_counter() - start))
+            used[name].append(seconds / options.gib)
+            (folder / "body").unlink()
+            print(f"  {name}: {used[name][-1]:.2f} core-s/GiB, {speeds[name][-1]:.0f} MB/s", flush=True)
+    rows = [(f"{name}, core-seconds a GiB", spread(values)) for name, values in used.items()]
+    rows += [(f"{name}, MB/s", spread(values)) for name, values in speeds.items()]
+    result = {f"block_{block}_core_s": statistics.median(used[f"{block} KiB"]) for block in options.blocks}
+    report("receive_blocks", rows, result, {"core_s": used, "mb_s": speeds})
+
+
 def core_s(work: Callable[[], None]) -> float:
     """Seconds of CPU that this process uses for it."""
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -199,8 +243,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--gib", type=float, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--blocks", type=int, nargs="+", help="KiB, multiples of 4")
     options = parser.parse_args()
     size = int(options.gib * GIB)
+    if options.blocks:
+        with workplace() as folder:
+            sizes(options, folder, size)
+        return
     used: dict[str, list[float]] = {f"{way}{use}": [] for use in ("", ", hashed and written") for way in WAYS}
     with workplace() as folder:
         for number in range(options.rounds):
