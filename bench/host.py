@@ -145,7 +145,7 @@ def measure(windows: int, batch: int) -> dict[str, float]:  # noqa: PLR0915 - a 
 
 
 def _converted_only(mel: Any) -> Any:
-    """A spectrogram's work on the host: to read samples as floats."""
+    """A spectrogram's work on the host: to copy samples."""
     import torch
 
     def power(samples: Any, start: int, count: int, *, n_mels: int, device: Any) -> Any:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 
+from btworker.engine.asr.decoding.memory import send
 from btworker.engine.cooperate.ticket import checkpoint
 from btworker.engine.stack.complex_numbers import magnitude
 
@@ -52,7 +53,7 @@ class LogMel:
 
     def _floor(self, log_spec: torch.Tensor) -> torch.Tensor:
         """Compute the floor, 8 below the peak: 80 dB."""
-        peak = log_spec.max() if self.peak is None else log_spec.new_tensor(self.peak)
+        peak = log_spec.max() if self.peak is None else log_spec.new_full((), self.peak)
         return peak - 8.0
 
 
@@ -71,19 +72,20 @@ def _power(
     samples: npt.NDArray[np.int16], start: int, count: int, *, n_mels: int, device: torch.device
 ) -> torch.Tensor:
     first = start * HOP_LENGTH - N_FFT // 2
-    sound = torch.from_numpy(_stretch(samples, first, first + (count - 1) * HOP_LENGTH + N_FFT)).to(device)
+    stretch = _stretch(samples, first, first + (count - 1) * HOP_LENGTH + N_FFT)
+    sound = send(torch.from_numpy(stretch), device).float() / 32768.0
     hann = torch.hann_window(N_FFT, device=device)
     stft = torch.stft(sound, N_FFT, HOP_LENGTH, window=hann, center=False, return_complex=True)
     power: torch.Tensor = mel_filters(sound.device, n_mels) @ (magnitude(stft) ** 2)
     return power
 
 
-def _stretch(samples: npt.NDArray[np.int16], start: int, stop: int) -> npt.NDArray[np.float32]:
-    """Read samples `start` to `stop` as floats, mirrored before the beginning as by torch.stft, zeros after the end."""
-    out = np.zeros(stop - start, dtype=np.float32)
+def _stretch(samples: npt.NDArray[np.int16], start: int, stop: int) -> npt.NDArray[np.int16]:
+    """Copy samples `start` to `stop`, mirrored before the beginning as by torch.stft, zeros after the end."""
+    out = np.zeros(stop - start, dtype=np.int16)
     low, high = max(start, 0), min(stop, len(samples))
     if high > low:
-        out[low - start : high - start] = samples[low:high].astype(np.float32) / 32768.0
+        out[low - start : high - start] = samples[low:high]
     if start < 0:
         out[:-start] = _stretch(samples, 1, 1 - start)[::-1]
     return out

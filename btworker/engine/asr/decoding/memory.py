@@ -1,5 +1,5 @@
-"""Memory of tensors: those made for the largest batch, most of which a single window never touches, and those that
-come back from a GPU."""
+"""Memory of tensors: those made for the largest batch, most of which a single window never touches, and those on their
+way to a GPU and back."""
 
 import math
 import mmap
@@ -17,6 +17,13 @@ def untouched_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.de
         return torch.zeros(shape, dtype=dtype, device=device)
     pages = mmap.mmap(-1, count * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return torch.frombuffer(pages, dtype=dtype, count=count).view(shape)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to a device without waiting for what the device does until then."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def fetch(tensors: Sequence[Tensor]) -> tuple[list[Tensor], Callable[[], None]]:
