@@ -13,7 +13,7 @@ import pytest
 import torch
 from whisper import timing
 
-from btworker.engine.asr.decoding.alignment import Alignment, Text, align, median_of_seven, words
+from btworker.engine.asr.decoding.alignment import Alignment, Text, align, keep_compiled, median_of_seven, words
 from btworker.engine.asr.timeline import WINDOW_FRAMES
 from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.quality.coverage import unattended
@@ -41,6 +41,7 @@ LEFT_OUT_S = 1.5
 @pytest.fixture(scope="module")
 def demo_model() -> Model:
     """The embedded one."""
+    keep_compiled()
     models = (("demo", Path("btworker/demo/whisper-tiny-words.pt")),)
     settings = EngineSettings("demo", models, Path("unused"), Path("unused"), offline=True)
     return load_model("demo", settings, torch.device("cpu"))
