@@ -34,10 +34,10 @@ _STRICT: ConfigDict = {"extra": "forbid", "frozen": True}
 SHAPE = 'send {"inputs": [{"url": "https://…"} or {"s3": {"store": …, "bucket": …, "key": …}}, …], "options": {…}}'
 
 
-class InputForm(BaseModel):
+class ElsewhereForm(BaseModel):
     """One input: by its address, or by its place in a bucket."""
 
-    model_config = ConfigDict(**_STRICT, title="ElsewhereForm")
+    model_config = _STRICT
 
     url: str | None = Field(None, min_length=1, description="http:// or https://, outside of the worker's network")
     s3: ObjectForm | None = None
@@ -53,7 +53,7 @@ class InputsForm(BaseModel):
 
     model_config = ConfigDict(**_STRICT, alias_generator=to_camel)
 
-    inputs: tuple[InputForm, ...] = Field(min_length=1)
+    inputs: tuple[ElsewhereForm, ...] = Field(min_length=1)
     options: dict[str, Any] | None = Field(None, description=OF_VOICES)
     outputs_to: TargetForm | None = None
 
@@ -135,7 +135,7 @@ def _check_inputs(form: InputsForm, context: Context, owner: str) -> None:
             check_readable(context, item.s3.record(), owner, what=f"{where}.s3")
 
 
-def _inputs(given: Sequence[InputForm]) -> tuple[Input, ...]:
+def _inputs(given: Sequence[ElsewhereForm]) -> tuple[Input, ...]:
     names = [
         name_in_source(item.source()) if item.filename is None else clean_filename(item.filename) for item in given
     ]
