@@ -54,6 +54,7 @@ LOCK_FILES = (
         excludes="dev-excludes.txt",
         constraints=("cu121.txt", "cu130.txt"),
     ),
+    Lock("ray", ("3.11", "3.12", "3.13"), constraints=("cu121.txt", "cu130.txt")),
     Lock("bench", ("3.10", "3.11", "3.12", "3.13")),
     Lock("uv", ("3.10", "3.11", "3.12", "3.13")),
     Lock("audit", ("3.10", "3.11", "3.12", "3.13")),

@@ -25,6 +25,7 @@ COMMANDS = {
     "bench": "measure a worker, or this machine",
     "models": "list, fetch or verify the models that jobs may ask for",
     "keys": "list, add, change or revoke the keys of this machine's worker",
+    "fleet": "list, drain or resume the boxes of this machine's worker",
     "usage": "show what each key of a worker used",
     "voices": "list, add or remove people whom jobs may know by name",
     "backup": "copy this machine's jobs, inputs and results",

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -21,14 +21,13 @@ from typing import Any
 from btworker import __version__, control, logs
 from btworker.cli.checks import Verdict, file_system_check
 from btworker.cli.notify import Notifier
+from btworker.cli.pool import pool_of
 from btworker.config import Settings, child_environment, forget_credentials, load_settings, unknown_names
 from btworker.config.server import NEW_TOKEN, SHORT_TOKEN
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.metrics import Metrics
 from btworker.pool.child import PR_SET_PDEATHSIG
-from btworker.pool.supervisor import Supervisor
 from btworker.service import JobService
-from btworker.service.keys import Keys
 from btworker.specs import LogSettings
 from btworker.storage import DataFolder
 from btworker.store import Store
@@ -131,13 +130,13 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metric
         store = Store.open(data.database)
         try:
             _make_scratch(settings.scratch_dir)
-            pool = Supervisor(settings)
-            service = JobService(settings=settings, store=store, pool=pool, data=data)
-            try:
-                async with _control(data, store, service.keys):
-                    yield service, Metrics(service)
-            finally:
-                await service.stop()
+            async with pool_of(settings, data) as (pool, commands):
+                service = JobService(settings=settings, store=store, pool=pool, data=data)
+                try:
+                    async with _control(data, store, {"keys": service.keys.answer, **commands}):
+                        yield service, Metrics(service)
+                finally:
+                    await service.stop()
         finally:
             await store.close()
     finally:
@@ -145,7 +144,7 @@ async def _service(settings: Settings) -> AsyncIterator[tuple[JobService, Metric
 
 
 @asynccontextmanager
-async def _control(data: DataFolder, store: Store, keys: Keys) -> AsyncIterator[None]:
+async def _control(data: DataFolder, store: Store, commands: Mapping[str, control.Command]) -> AsyncIterator[None]:
     """What commands on this machine may ask for; the worker is none the worse without."""
     for copy in data.root.glob("backup.*.sqlite3"):  # nobody fetched it
         copy.unlink()
@@ -161,8 +160,8 @@ async def _control(data: DataFolder, store: Store, keys: Keys) -> AsyncIterator[
 
     async with AsyncExitStack() as stack:
         try:
-            commands = {"backup": backup, "keys": keys.answer}
-            await stack.enter_async_context(control.answering(data.root, commands))
+            answering = control.answering(data.root, {"backup": backup, **commands})
+            await stack.enter_async_context(answering)
         except OSError as error:
             message = f"`btworker backup` and `keys` will work only while this worker is stopped ({error})"
             log.warning("no_control_socket", message=message)

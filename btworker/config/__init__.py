@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from btworker.config.client import ClientSettings
 from btworker.config.delivery import DeliverySettings
+from btworker.config.fleet import FleetSettings
 from btworker.config.mistakes import explain
 from btworker.config.names import strays
 from btworker.config.parsing import MIB, MODEL_NAME, TOKEN, names_of, read_tokens, state_folder
@@ -37,10 +38,10 @@ __all__ = [
 ]
 
 MISSING_CREDENTIAL = "WORKER_TOKEN is required (or WORKER_TOKEN_FILE): clients send it as a bearer token"
-GROUPS = (ServerSettings, WorkSettings, DeliverySettings, SpeechSettings)
+GROUPS = (ServerSettings, WorkSettings, DeliverySettings, SpeechSettings, FleetSettings)
 
 
-class Settings(SpeechSettings, DeliverySettings, WorkSettings, ServerSettings):
+class Settings(FleetSettings, SpeechSettings, DeliverySettings, WorkSettings, ServerSettings):
     """Everything that an operator can set. Names are environment variables; a megabyte is 2^20 bytes."""
 
     @field_validator("token", "hf_token")
@@ -81,6 +82,8 @@ class Settings(SpeechSettings, DeliverySettings, WorkSettings, ServerSettings):
         else:
             problems += self.unknown_models()
         problems += self.wrong_aliases()
+        if self.wrong_fleet:
+            problems.append(self.wrong_fleet)
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -122,7 +122,7 @@ class ServiceCollector(Collector):
     def _workers_by_gpu(self) -> dict[str, list[WorkerState]]:
         found: dict[str, list[WorkerState]] = {}
         for worker in self._service.workers():
-            found.setdefault(worker.device.label, []).append(worker)
+            found.setdefault(worker.label, []).append(worker)
         return found
 
 

@@ -75,6 +75,13 @@ class WorkerState:
     """Seconds until it is likely to have a child with a model, by its last load; None: it is not known."""
     loading: str = ""
     """What its child does for a model, where that is what it is at."""
+    box: str = ""
+    """The machine that it is on, where there are several."""
+
+    @property
+    def label(self) -> str:
+        """The value of the `gpu` label in metrics."""
+        return f"{self.box}/{self.device.label}" if self.box else self.device.label
 
     @property
     def loaded(self) -> bool:

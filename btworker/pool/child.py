@@ -59,7 +59,7 @@ class _Queue:  # what we use of multiprocessing.SimpleQueue, for the annotations
 
 def main(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connection) -> None:
     """The child's entry point; returns, or ends the process, when told to Stop or when the engine cannot be opened."""
-    _bind_to_parent()
+    bind_to_parent()
     logs.set_up(spec.logs)
     structlog.contextvars.bind_contextvars(worker=spec.index, childPid=os.getpid())
     _set_environment(spec)
@@ -108,8 +108,8 @@ def _or_end(work: Callable[[], None]) -> None:
         os._exit(1)
 
 
-def _bind_to_parent() -> None:
-    """Own process group (Ctrl-C is the parent's to handle); dies with the parent; the first to go for memory."""
+def bind_to_parent() -> None:
+    """Take an own process group (Ctrl-C is the parent's to handle); die with the parent; be the first to go for memory."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

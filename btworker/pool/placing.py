@@ -6,8 +6,10 @@ job may have to wait for a whole child: one is then kept for it, and is given no
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from btworker.jobs import Job, JobId
+from btworker.messages import RunTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Vacancy:
     """Slots; 0 where it is full, or its job is to be alone."""
     free_for_clips: int = 0
     """Places that only clips get, beside those."""
+    crowd: int = 0
+    """Jobs at work on its whole machine, where there are several machines."""
 
     def room(self, *, is_clip: bool) -> int:
         """Places for such a job."""
@@ -31,13 +35,16 @@ class Vacancy:
 
 
 def place(vacancies: Iterable[Vacancy], *, model: str, alone: bool, is_clip: bool = False) -> int | None:
-    """The index of the worker for such a job: with its model rather than another, then with few jobs; None: none."""
+    """The index of the worker for such a job: with its model rather than another, then with few jobs, on a machine with
+    few; None: none."""
 
     def takes(vacancy: Vacancy) -> bool:
         room = vacancy.room(is_clip=is_clip)
         return room > 0 and (vacancy.jobs == 0 or (vacancy.model == model and not alone))
 
-    fitting = [(vacancy.model != model, vacancy.jobs, vacancy.worker) for vacancy in vacancies if takes(vacancy)]
+    fitting = [
+        (vacancy.model != model, vacancy.jobs, vacancy.crowd, vacancy.worker) for vacancy in vacancies if takes(vacancy)
+    ]
     return min(fitting)[-1] if fitting else None
 
 
@@ -61,3 +68,24 @@ def choose(
             kept = min(vacancies, key=lambda vacancy: (vacancy.jobs, vacancy.worker)).worker
             vacancies = [vacancy for vacancy in vacancies if vacancy.worker != kept]
     return None, kept
+
+
+class Placement:
+    """Which job is next and where it goes, with what was kept for one that waits for a whole worker."""
+
+    def __init__(self, is_clip: Callable[[float], bool]) -> None:
+        self._is_clip = is_clip
+        self._kept: int | None = None
+        """The worker that is kept for a job which waits for a whole one."""
+
+    def pick(self, waiting: Iterable[Job], vacancies: Sequence[Vacancy], *, slots: int) -> tuple[JobId | None, int]:
+        """The first job that can start now, and how many there are, counted up to the number of slots."""
+        rest = iter(waiting)
+        first = tuple(islice(rest, slots))
+        job_id, self._kept = choose(chain(first, rest), vacancies, self._is_clip)
+        return job_id, len(first)
+
+    def worker_for(self, task: RunTask, vacancies: Iterable[Vacancy]) -> int | None:
+        """The index of the worker for the job that was picked last, but not of one that is kept for a job before it."""
+        free = [vacancy for vacancy in vacancies if vacancy.worker != self._kept]
+        return place(free, model=task.options.model, alone=task.alone, is_clip=task.is_clip)

@@ -13,10 +13,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Generic, Protocol, TypeVar
 
-from btworker.messages import Cancel, ChildCommand, ChildEvent, Stop
+from btworker.messages import Cancel, Stop
 from btworker.pool import child
-from btworker.specs import WorkerSpec
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -40,10 +40,29 @@ class Gone:
         return f"was killed by {_signal_name(-code)}{hint}"
 
 
-class ChildProcess:
-    """A spawned child with its own pair of queues and control pipe, thrown away with it."""
+class Spec(Protocol):
+    """What a child is told at spawn."""
 
-    def __init__(self, spec: WorkerSpec, deliver: Callable[["ChildEvent | Gone"], None]) -> None:
+    @property
+    def index(self) -> int:
+        """Its number, for names of processes and threads."""
+
+
+E = TypeVar("E")
+"""What the child puts on its event queue."""
+
+
+class ChildProcess(Generic[E]):
+    """A spawned child with its own pair of queues and control pipe, thrown away with it. `main` is what runs in it."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        deliver: Callable[["E | Gone"], None],
+        *,
+        main: Callable[..., None] = child.main,
+        name: str = "child",
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._gone = asyncio.Event()
         self._deliver = deliver
@@ -51,9 +70,9 @@ class ChildProcess:
         self._events = _CONTEXT.SimpleQueue()
         control, self._control = _CONTEXT.Pipe(duplex=False)
         self._process = _CONTEXT.Process(
-            target=child.main,
+            target=main,
             args=(spec, self._tasks, self._events, control),
-            name=f"btworker-child-{spec.index}",
+            name=f"btworker-{name}-{spec.index}",
         )
         self._process.start()
         self._leave_ends_to_child(control)
@@ -82,8 +101,8 @@ class ChildProcess:
         except (OSError, ValueError, IndexError):
             return 0
 
-    def send(self, command: ChildCommand) -> None:
-        """Put a task or Stop on the child's queue. A child that is gone does not hear it; Gone tells of that."""
+    def send(self, command: object) -> None:
+        """Put a command or Stop on the child's queue. A child that is gone does not hear it; Gone tells of that."""
         try:
             self._tasks.put(command)
         except (BrokenPipeError, OSError):
@@ -135,12 +154,12 @@ class ChildProcess:
         self._tasks.close()
         self._hand_over(Gone(code))
 
-    def _take(self, event: "ChildEvent | Gone") -> None:
+    def _take(self, event: "E | Gone") -> None:
         if isinstance(event, Gone):
             self._gone.set()
         self._deliver(event)
 
-    def _hand_over(self, event: "ChildEvent | Gone") -> None:
+    def _hand_over(self, event: "E | Gone") -> None:
         try:
             self._loop.call_soon_threadsafe(self._take, event)
         except RuntimeError:  # the loop is closed: the parent is on its way out, nobody listens

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from itertools import chain, islice
 
 from btworker.config import Settings
 from btworker.jobs import Job, JobId
@@ -12,7 +11,7 @@ from btworker.pool import Phase, PoolEvent, WorkerState
 from btworker.pool.devices import ffmpegs_per_child, find_gpus, places, threads_per_child
 from btworker.pool.helping import HelpEvent, Offers
 from btworker.pool.limits import child_limits
-from btworker.pool.placing import Vacancy, choose, place
+from btworker.pool.placing import Placement, Vacancy, place
 from btworker.pool.worker import Worker
 from btworker.specs import EngineSettings, LogSettings, WorkerSpec
 
@@ -28,10 +27,8 @@ class Supervisor:
         self._workers = tuple(
             Worker(spec, child_limits(settings, spec.device), self._on_event) for spec in worker_specs(settings)
         )
-        self._is_clip = settings.is_clip
+        self._placement = Placement(settings.is_clip)
         self._offers = Offers()
-        self._kept: int | None = None
-        """The worker that is kept for a job which waits for a whole one."""
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -51,17 +48,15 @@ class Supervisor:
 
     def pick(self, waiting: Iterable[Job]) -> JobId | None:
         """The first job that can start now, see placing.py. Where none can, children that ended are started again."""
-        rest = iter(waiting)
-        first = tuple(islice(rest, self.slots))
-        job_id, self._kept = choose(chain(first, rest), self._room(), self._is_clip)
+        job_id, jobs = self._placement.pick(waiting, self._room(), slots=self.slots)
         if job_id is None:
-            self._load_for(len(first))
+            self.load_for(jobs)
         else:
             for worker in self._workers:
                 worker.stay()
         return job_id
 
-    def _load_for(self, jobs: int) -> None:
+    def load_for(self, jobs: int) -> None:
         """Start as many of the children that ended for want of jobs as it takes for so many that wait."""
         for worker in self._workers:
             coming = sum(other.spec.slots for other in self._workers if other.phase is Phase.RELOADING)
@@ -70,10 +65,21 @@ class Supervisor:
 
     def send(self, task: RunTask) -> WorkerState | None:
         """Give the task to a worker, but not to the one that is kept for a job before it."""
-        vacancies = [vacancy for vacancy in self._room() if vacancy.worker != self._kept]
-        index = place(vacancies, model=task.options.model, alone=task.alone, is_clip=task.is_clip)
-        if index is None:
-            return None
+        index = self._placement.worker_for(task, self._room())
+        return None if index is None else self._send_to(index, task)
+
+    def send_to(self, index: int, task: RunTask) -> WorkerState | None:
+        """Give the task to this worker, which somebody else has chosen; None where it has no place for it any more."""
+        vacancies = [vacancy for vacancy in self._room() if vacancy.worker == index]
+        found = place(vacancies, model=task.options.model, alone=task.alone, is_clip=task.is_clip)
+        return None if found is None else self._send_to(found, task)
+
+    @property
+    def accepting(self) -> frozenset[int]:
+        """Indices of the workers that have a child which takes jobs, or would if it had a slot."""
+        return frozenset(vacancy.worker for vacancy in self._room())
+
+    def _send_to(self, index: int, task: RunTask) -> WorkerState:
         self._workers[index].send(task)
         return self._workers[index].state
 

@@ -2,12 +2,12 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from btworker.jobs import JobId, Stage
 from btworker.messages import FileDone, HelpTask, JobEvent, Progressed, RunTask, WindowDone
 from btworker.pool.limits import ChildLimits
 from btworker.pool.placing import Vacancy
-from btworker.specs import WorkerSpec
 
 WRITTEN = -1
 """In place of a file: all that were begun are done, and the last one's limit holds until the next, or their end."""
@@ -44,6 +44,19 @@ class SignOfLife:
         return ""
 
 
+class Places(Protocol):
+    """What is known of a worker's places: its WorkerSpec here, its WorkerState elsewhere."""
+
+    @property
+    def index(self) -> int: ...
+
+    @property
+    def slots(self) -> int: ...
+
+    @property
+    def clip_slots(self) -> int: ...
+
+
 class Tasks:
     """The jobs that a child has; at most as many as it has slots, and some clips beside."""
 
@@ -70,7 +83,7 @@ class Tasks:
         """Model that all of them want; empty where there are none."""
         return next((task.options.model for task in self._tasks.values()), "")
 
-    def vacancy(self, spec: WorkerSpec, loaded: str) -> Vacancy:
+    def vacancy(self, spec: Places, loaded: str) -> Vacancy:
         """Say what is left for other jobs, in a child with this model; nothing beside one that is to be alone."""
         jobs, model = len(self._tasks), self.model or loaded
         if any(task.alone for task in self._tasks.values()):

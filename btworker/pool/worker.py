@@ -59,7 +59,7 @@ class Worker:
         self.model = ""
         self._tasks = Tasks()
         self._emit = emit
-        self._child: ChildProcess | None = None
+        self._child: ChildProcess[ChildEvent] | None = None
         self._restarts = Restarts(spec, limits, self.start)
         self._info: EngineInfo | None = None
         self._problem: ErrorInfo | None = None
@@ -104,7 +104,7 @@ class Worker:
         self.phase = phase
         self._record = ChildRecord(load_s=self._record.load_s)
         try:
-            self._child = ChildProcess(self.spec, self._on_event)
+            self._child = ChildProcess[ChildEvent](self.spec, self._on_event)
         except OSError as error:  # no memory, processes or descriptors left: that may change
             self._start_next(not_started(error.strerror or type(error).__name__))
             return
@@ -167,12 +167,12 @@ class Worker:
             await self._child.stop(grace_s=STOP_GRACE_S)
         self.phase = Phase.STOPPED
 
-    def _kill_if_still(self, task: RunTask, child: ChildProcess) -> None:
+    def _kill_if_still(self, task: RunTask, child: ChildProcess[ChildEvent]) -> None:
         if task in self._tasks and self._child is child and not self._record.why:
             log.warning("child_killed", worker=self.spec.index, workerJobId=task.job_id, reason="cancel took too long")
             self._kill(child, ErrorCode.CANCELED, NOT_CANCELED)
 
-    def _kill(self, child: ChildProcess, code: ErrorCode, why: str) -> None:
+    def _kill(self, child: ChildProcess[ChildEvent], code: ErrorCode, why: str) -> None:
         self._record.ends_for, self._record.why = code, why
         child.kill()
 
@@ -267,7 +267,7 @@ class Worker:
         self.phase, self._record.recycled = Phase.STARTING, True
         child.dismiss(grace_s=STOP_GRACE_S)
 
-    def _unload(self, child: ChildProcess) -> None:
+    def _unload(self, child: ChildProcess[ChildEvent]) -> None:
         """Let a child go that has nothing to do; `_on_gone` starts the next where a job came meanwhile."""
         log.info("child_unloaded", worker=self.spec.index, childPid=child.pid, idleSeconds=self._limits.idle_s)
         self.phase, self._record.unloaded = Phase.UNLOADED, True

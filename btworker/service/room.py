@@ -18,8 +18,11 @@ class Room:
     def decoding_bytes(self, largest_bytes: int) -> int:
         """Scratch room that decoding takes at worst, once an input of this size is accepted as well.
 
-        Every slot decodes one input at a time: at worst, the largest ones at once.
+        Every slot decodes one input at a time: at worst, the largest ones at once. The boxes of a fleet decode
+        elsewhere.
         """
+        if self._settings.pool != "local":
+            return 0
         at_once = self._pool.slots + sum(worker.clip_slots for worker in self._pool.workers())
         sizes = (largest_bytes, *self._table.live.largest_bytes(at_once))
         return sum(map(self._settings.decoded_bytes, heapq.nlargest(at_once, sizes)))

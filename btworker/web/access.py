@@ -15,11 +15,11 @@ from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.keys import Caller, Scope
 from btworker.service.keys import NO_TOKEN, Keys
+from btworker.tickets import PARAMETER
 from btworker.web.context import CALLER, HAS_TOKEN, context_of
 from btworker.web.jobs.handlers import job_id_of
 from btworker.web.middlewares import Handler
 from btworker.web.strangers import STRANGERS
-from btworker.web.tickets import PARAMETER
 
 
 class Door(Enum):

@@ -20,6 +20,7 @@ from btworker.pool.gpu_watch import GpuWatch
 from btworker.receiving.wire import Receivers
 from btworker.service import JobService
 from btworker.service.voices import Voices
+from btworker.tickets import Tickets
 from btworker.web import middlewares
 from btworker.web.access import Access, guard
 from btworker.web.audit import audited
@@ -30,7 +31,6 @@ from btworker.web.drain import DRAINS, Drains
 from btworker.web.jobs.admission import defer_continue
 from btworker.web.routes import ROUTES, open_paths
 from btworker.web.strangers import STRANGERS, Strangers
-from btworker.web.tickets import Tickets
 from btworker.web.traced import traced
 from btworker.web.tus import handlers as tus
 
@@ -125,12 +125,17 @@ async def _measure_lag(metrics: Metrics) -> None:
 
 def bind(settings: Settings) -> socket.socket:
     """A bound socket at WORKER_HOST and WORKER_PORT. Raises StartupError."""
+    return bound(settings, settings.host, settings.port, mend="set WORKER_HOST or WORKER_PORT")
+
+
+def bound(settings: Settings, host: str, port: int, *, mend: str) -> socket.socket:
+    """A bound socket, whose connections end where nothing moves. Raises StartupError, with what mends it."""
     try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise _cannot_listen(settings, error) from None
+        raise _cannot_listen(host, port, error, mend) from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Connections inherit it. The kernel knows what a client has taken; our own buffers end where its begin.
@@ -139,12 +144,12 @@ def bind(settings: Settings) -> socket.socket:
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        raise _cannot_listen(settings, error) from None
+        raise _cannot_listen(host, port, error, mend) from None
     return listener
 
 
-def _cannot_listen(settings: Settings, error: OSError) -> StartupError:
-    message = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; set WORKER_HOST or WORKER_PORT"
+def _cannot_listen(host: str, port: int, error: OSError, mend: str) -> StartupError:
+    message = f"cannot listen on {host}:{port}: {error.strerror}; {mend}"
     return StartupError(message, exit_code=EXIT_PORT)
 
 

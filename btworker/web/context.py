@@ -18,8 +18,8 @@ from btworker.service.resumable import ResumableUploads
 from btworker.service.voices import Voices
 from btworker.specs import Device
 from btworker.storage import DataFolder
+from btworker.tickets import Tickets
 from btworker.web.system.static import Static
-from btworker.web.tickets import Tickets
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 import aiohttp
 
-from btworker.web.tickets import Tickets
+from btworker.tickets import Tickets
 from tests.http.server import Running, field, file, finished, upload
 
 

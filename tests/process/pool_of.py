@@ -1,5 +1,6 @@
 """What the process tests share: a service with real spawned children, and waiting for a condition with a deadline."""
 
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -59,7 +60,7 @@ async def submit(
     folder.input(0).write_text(text)
     prompt = json.dumps({"steps": list(steps)}) if steps else ""
     chosen = Options(**{"model": service.settings.model, "prompt": prompt, **options})
-    item = Input("0", "talk.wav", "talk", len(text), "0" * 64)
+    item = Input("0", "talk.wav", "talk", len(text), hashlib.sha256(text.encode()).hexdigest())
     job, _ = await service.submit(NewJob(job_id, chosen, (item,), owner=owner))
     return job
 

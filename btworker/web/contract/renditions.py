@@ -1,10 +1,10 @@
 """What players get of a job's inputs, in words. Handlers: web/jobs/renditions.py."""
 
 from btworker.errors import ErrorCode
+from btworker.tickets import PARAMETER
 from btworker.web.contract.files import CONDITIONS, DISPOSITION, file_answers
 from btworker.web.contract.operation import BINARY, STORE, TEXT, Answer, Operation, Query, Schema, json_of
 from btworker.web.jobs.renditions import TicketWire
-from btworker.web.tickets import PARAMETER
 
 TAG = "jobs"
 _INDEX: dict[str, Schema] = {"index": {"type": "string", "pattern": "^(0|[1-9][0-9]{0,4})$"}}

@@ -6,11 +6,11 @@ from aiohttp import web
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
 from btworker.renditions import Rendition
+from btworker.tickets import PARAMETER
 from btworker.web.context import caller_of, context_of
 from btworker.web.files import StoredFile, send_file
 from btworker.web.jobs.handlers import job_id_of, json_answer
 from btworker.web.schemas import Wire, rfc3339
-from btworker.web.tickets import PARAMETER
 
 
 class TicketWire(Wire):

@@ -1,0 +1,55 @@
+"""Settings of a fleet: several boxes behind one front end (docs/fleet.md)."""
+
+import ipaddress
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings
+
+from btworker.config.parsing import ANY_CASE, FROM_ENVIRONMENT, env, is_address
+
+
+class FleetSettings(BaseSettings):
+    """The fleet's part of Settings."""
+
+    model_config = FROM_ENVIRONMENT
+
+    pool: Annotated[Literal["local", "ray"], ANY_CASE] = Field("local", validation_alias=env("WORKER_POOL"))
+    """local: the GPUs of this machine. ray: those of all boxes of a Ray cluster (docs/fleet.md)."""
+    ray_address: str = Field("auto", min_length=1, max_length=255, validation_alias=env("WORKER_RAY_ADDRESS"))
+    """The cluster, as host:port of its head; auto: the one that runs on this machine."""
+    fleet_host: str = Field("127.0.0.1", validation_alias=env("WORKER_FLEET_HOST"))
+    """Address on which boxes fetch inputs and leave results, apart from the clients' address, so that a firewall can
+    tell them apart. Loopback unless told otherwise: name the one of the boxes' network."""
+    fleet_port: int = Field(8478, ge=0, le=65535, validation_alias=env("WORKER_FLEET_PORT"))
+    """TCP port of that; 0 takes a free one."""
+    fleet_url: str = Field("", validation_alias=env("WORKER_FLEET_URL"))
+    """The same as boxes reach it, where that is another address, such as http://10.0.0.1:8478. Default: made of the two
+    before, with this machine's address in the cluster where WORKER_FLEET_HOST is 0.0.0.0."""
+
+    ray_auth_mode: Annotated[str, ANY_CASE] = Field("", validation_alias=env("RAY_AUTH_MODE"))
+    """Ray's own setting. Whoever reaches Ray's ports runs programs on every box: so the worker starts with
+    WORKER_POOL=ray only where this is `token`, or where WORKER_FLEET_HOST is loopback."""
+
+    @property
+    def wrong_fleet(self) -> str:
+        """What keeps a fleet from being safe; empty where nothing does."""
+        if self.pool == "local" or self.ray_auth_mode == "token" or _is_loopback(self.fleet_host):
+            return ""
+        return (
+            f"WORKER_POOL=ray with WORKER_FLEET_HOST={self.fleet_host} needs RAY_AUTH_MODE=token, here and on each "
+            "box: without it, whoever reaches Ray's ports runs programs (docs/fleet.md)"
+        )
+
+    @field_validator("fleet_url")
+    @classmethod
+    def _plain_url(cls, raw: str) -> str:
+        url = urlsplit(raw.rstrip("/"))
+        if raw and (url.scheme not in ("http", "https") or not url.hostname or url.path or url.query or url.fragment):
+            raise ValueError("must be like http://10.0.0.1:8478")
+        return url.geturl()
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)

@@ -1,0 +1,141 @@
+"""A box: today's local pool, for a front end on another machine. Runs in a process of its own on the box; no torch.
+
+    commands --> Box --> Attempt: fetch inputs --> pool/supervisor.py --> children
+    words    <-- Box <-- Attempt: files to the front end, then the event <--+
+
+What it has on disk is a copy: it is cleared away at each start, and with each attempt.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+
+import aiohttp
+
+from btworker import __version__
+from btworker.config import Settings
+from btworker.fleet.box_attempt import BoxAttempt
+from btworker.fleet.records import (
+    BoxCommand,
+    BoxState,
+    BoxWord,
+    BoxWorkers,
+    JobNews,
+    Join,
+    Joined,
+    LoadModels,
+    NotTaken,
+    RunOnBox,
+)
+from btworker.fleet.versions import versions_here
+from btworker.jobs import JobId
+from btworker.logs import get_logger, last_words
+from btworker.messages import Cancel, JobEvent
+from btworker.pool import RoomChanged
+from btworker.pool.supervisor import Supervisor
+
+log = get_logger()
+SIGN_OF_LIFE_S = 2.0
+
+
+class Box:
+    """See the module's docstring. `say` takes its words; made inside the event loop."""
+
+    def __init__(self, settings: Settings, say: Callable[[BoxWord], None]) -> None:
+        self._settings = settings
+        self._say = say
+        self._jobs = settings.data_dir / "jobs"
+        self._pool = Supervisor(settings)
+        self._attempts: dict[JobId, BoxAttempt] = {}
+        self._session = 0
+        """0: no front end has asked it to join."""
+        self._address = ""
+
+    async def run(self, commands: "asyncio.Queue[BoxCommand]") -> None:
+        """Do what it is told, for ever."""
+        self._clear()
+        await self._pool.start()
+        async with aiohttp.ClientSession(
+            headers={"User-Agent": f"btworker-box/{__version__}"}, auto_decompress=False
+        ) as session:
+            work = (self._follow_pool(), self._give_signs_of_life(), self._follow(commands, session))
+            await asyncio.gather(*work)
+
+    async def stop(self) -> None:
+        """End the children."""
+        await self._pool.stop()
+
+    def _clear(self) -> None:
+        shutil.rmtree(self._jobs, ignore_errors=True)
+        for path in (self._jobs, self._settings.scratch_dir):
+            path.mkdir(parents=True, exist_ok=True, mode=0o750)
+        for path in self._settings.scratch_dir.glob("wk_*"):
+            path.unlink(missing_ok=True)
+
+    async def _follow(self, commands: "asyncio.Queue[BoxCommand]", session: aiohttp.ClientSession) -> None:
+        while True:
+            match await commands.get():
+                case Join() as join:
+                    await self._join(join)
+                case RunOnBox() as order if order.session == self._session:
+                    self._begin(order, session)
+                case Cancel(job_id=job_id):
+                    if (attempt := self._attempts.get(job_id)) is not None:
+                        attempt.cancel()
+                case LoadModels(jobs=jobs):
+                    self._pool.load_for(jobs)
+
+    async def _join(self, join: Join) -> None:
+        """Give up what another session left, then say so: the front end counts on empty workers."""
+        log.info("box_joins", session=join.session, givesUp=len(self._attempts))
+        self._session = 0
+        given_up = list(self._attempts.values())
+        for attempt in given_up:
+            attempt.give_up()
+        await asyncio.gather(*(attempt.over for attempt in given_up))
+        self._session, self._address = join.session, join.address
+        self._say(Joined(join.session, versions_here(self._settings.model), self._workers()))
+
+    def _begin(self, order: RunOnBox, session: aiohttp.ClientSession) -> None:
+        attempt = BoxAttempt(
+            order,
+            folder=self._jobs / f"{order.task.job_id}.{order.task.attempt}",
+            pool=self._pool,
+            session=session,
+            address=self._address,
+            say=self._news,
+        )
+        self._attempts[order.task.job_id] = attempt
+        attempt.over.add_done_callback(partial(self._forget, attempt, order.task.job_id))
+
+    def _forget(self, attempt: BoxAttempt, job_id: JobId, over: "asyncio.Task[None]") -> None:
+        if self._attempts.get(job_id) is attempt:
+            del self._attempts[job_id]
+        if (error := over.exception()) is not None:  # that nobody foresaw: the job must not stay here for ever
+            last_words(type(error), error, error.__traceback__)
+            os._exit(1)
+
+    def _news(self, session: int, event: "JobEvent | NotTaken") -> None:
+        if session == self._session:
+            self._say(event if isinstance(event, NotTaken) else JobNews(session, event))
+
+    async def _follow_pool(self) -> None:
+        async for event in self._pool.events():
+            if isinstance(event, RoomChanged):
+                self._say_state()
+            elif (attempt := self._attempts.get(event.job_id)) is not None:
+                attempt.take(event)
+
+    async def _give_signs_of_life(self) -> None:
+        while True:
+            await asyncio.sleep(SIGN_OF_LIFE_S)
+            self._say_state()
+
+    def _say_state(self) -> None:
+        if self._session:
+            self._say(BoxState(self._session, self._workers()))
+
+    def _workers(self) -> BoxWorkers:
+        return BoxWorkers(self._pool.workers(), self._pool.accepting)

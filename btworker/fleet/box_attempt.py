@@ -1,0 +1,173 @@
+"""One attempt on a box: its files come, a child works, and what the child has made reaches the front end before the
+event that tells of it. Runs in the box.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+
+from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
+from btworker.fleet.courier import Courier, FencedError
+from btworker.fleet.leases import path_of
+from btworker.fleet.records import NotTaken, RunOnBox
+from btworker.jobs import Stage
+from btworker.logs import get_logger
+from btworker.messages import Failed, FileDone, Finished, JobEvent, Progressed, Rendered, WindowDone, WorkerLost
+from btworker.pool.supervisor import Supervisor
+from btworker.storage import JobFolder
+
+log = get_logger()
+LEASE_S = 60.0
+"""Seconds between two looks whether the attempt still counts."""
+
+
+class BoxAttempt:
+    """See the module's docstring. `over` is done when nothing of it is left on the box."""
+
+    def __init__(
+        self,
+        order: RunOnBox,
+        *,
+        folder: Path,
+        pool: Supervisor,
+        session: aiohttp.ClientSession,
+        address: str,
+        say: Callable[[int, JobEvent | NotTaken], None],
+    ) -> None:
+        self._order = order
+        self._task = replace(order.task, folder=folder)
+        self._folder = JobFolder(folder)
+        self._pool = pool
+        url = address + path_of(self._task.job_id, self._task.attempt)
+        self._courier = Courier(session, url, order.ticket, self._folder)
+        self._tell = say
+        self._events: asyncio.Queue[JobEvent] = asyncio.Queue()
+        self._fenced = False
+        """Nothing that it makes is of use any more."""
+        self._error: ErrorInfo | None = None
+        """What it fails with, whatever its child makes."""
+        self._files: asyncio.Task[None] | None = None
+        """Files that are on their way."""
+        self._has_child = False
+        self._is_canceled = False
+        self.over = asyncio.create_task(self._run(), name=f"attempt-{self._task.job_id}")
+
+    def take(self, event: JobEvent) -> None:
+        """Take an event of its child."""
+        self._events.put_nowait(event)
+
+    def cancel(self) -> None:
+        """Stop the job; its end is told."""
+        self._is_canceled = True
+        if self._has_child:
+            self._pool.cancel(self._task.job_id)
+        elif self._files is not None:
+            self._files.cancel()
+
+    def give_up(self) -> None:
+        """Stop the job; nobody wants to know."""
+        self._fenced = True
+        if self._files is not None:
+            self._files.cancel()
+        self.cancel()
+
+    async def _run(self) -> None:
+        try:
+            if await self._begin():
+                await self._work()
+        finally:
+            await asyncio.to_thread(shutil.rmtree, self._folder.path, ignore_errors=True)
+
+    async def _begin(self) -> bool:
+        """Bring the files of the attempt here, and give it to its worker; whether a child has it now."""
+        try:
+            await self._move(self._courier.fetch(self._task.inputs))
+        except FencedError:
+            if self._is_canceled:
+                self._fail(ErrorInfo(ErrorCode.CANCELED, "the job was canceled"))
+            return False
+        except (BtworkerError, OSError) as error:
+            self._fail(_info(error))
+            return False
+        self._has_child = not self._fenced and self._pool.send_to(self._order.worker, self._task) is not None
+        if not self._has_child:
+            self._say(NotTaken(self._order.session, self._task.job_id, self._task.attempt))
+        return self._has_child
+
+    async def _move(self, work: Coroutine[None, None, None]) -> None:
+        """Move files. Raises FencedError, also where that is broken off, and what `work` raises."""
+        self._files = asyncio.create_task(work, name=f"files-{self._task.job_id}")
+        try:
+            await asyncio.wait({self._files})
+            if self._files.cancelled():
+                raise FencedError
+            self._files.result()
+        finally:
+            self._files = None
+
+    async def _work(self) -> None:
+        lease = asyncio.create_task(self._hold_lease(), name=f"lease-{self._task.job_id}")
+        try:
+            is_over = False
+            while not is_over:
+                event = await self._events.get()
+                is_over = isinstance(event, Finished | Failed | WorkerLost)
+                if event.attempt == self._task.attempt:
+                    await self._pass_on(event, is_over=is_over)
+        finally:
+            lease.cancel()
+            await asyncio.gather(lease, return_exceptions=True)
+
+    async def _pass_on(self, event: JobEvent, *, is_over: bool) -> None:
+        """Bring the event's files to the front end, then tell of it."""
+        try:
+            if not self._fenced and self._error is None:
+                await self._move(self._bring(event))
+        except FencedError:
+            self._fenced = True
+        except (BtworkerError, OSError) as error:
+            self._error = _info(error)
+        if (self._fenced or self._error is not None) and not is_over:
+            self._pool.cancel(self._task.job_id)
+        elif self._error is not None and is_over:
+            self._fail(self._error)
+        elif not self._fenced:
+            self._say(event)
+
+    async def _bring(self, event: JobEvent) -> None:
+        """Raises FencedError, DISK_FULL, DOWNLOAD_FAILED."""
+        match event:
+            case Rendered(rendition=rendition):
+                await self._courier.put_files(self._folder.rendition(rendition.index).both)
+            case Finished():
+                await self._courier.push_state()
+                await self._courier.publish_results()
+            case WindowDone() | FileDone() | Failed() | WorkerLost() | Progressed(stage=Stage.DIARIZING):
+                await self._courier.push_state()
+
+    async def _hold_lease(self) -> None:
+        """Stop the child where the front end has given the attempt up, which an event would tell only later."""
+        with suppress(FencedError, BtworkerError):
+            while True:
+                await asyncio.sleep(LEASE_S)
+                await self._courier.renew()
+        self._fenced = True
+        self._pool.cancel(self._task.job_id)
+
+    def _fail(self, error: ErrorInfo) -> None:
+        self._say(Failed(self._task.job_id, self._task.attempt, error))
+
+    def _say(self, event: JobEvent | NotTaken) -> None:
+        if not self._fenced:
+            self._tell(self._order.session, event)
+
+
+def _info(error: BtworkerError | OSError) -> ErrorInfo:
+    if isinstance(error, BtworkerError):
+        return error.info
+    return ErrorInfo(ErrorCode.DISK_FULL, f"the disk of its box does not take the job's files: {error.strerror}")

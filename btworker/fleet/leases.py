@@ -1,0 +1,97 @@
+"""Which attempt may speak for a job: tickets for boxes, and the fence that every write of theirs passes. Front end.
+
+A lease begins when a task is sent to a box and ends with the attempt. A write takes place while the lease is held, and
+no lease of the next attempt begins meanwhile: a result that comes late never lies between those of its successor.
+Used by the event loop (grant, revoke) and by threads that write (holding).
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from btworker.errors import BtworkerError, ErrorCode
+from btworker.jobs import JobId
+from btworker.tickets import Tickets
+
+TICKET_S = 900.0
+"""Seconds that a ticket is good for. A box asks for its lease far more often, and gets a new ticket each time."""
+OVER = "this attempt is over: another one has the job, or it has ended"
+
+
+@dataclass(slots=True)
+class _Lease:
+    """One attempt that is at work on a box."""
+
+    attempt: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while one of its files is being put in its place."""
+    over: bool = False
+
+
+class Leases:
+    """The attempts that boxes are at work on."""
+
+    def __init__(self) -> None:
+        self._tickets = Tickets(TICKET_S)
+        self._leases: dict[JobId, _Lease] = {}
+
+    def grant(self, job_id: JobId, attempt: int) -> str | None:
+        """Begin an attempt's lease, and return its ticket; None while a write of an earlier attempt is under way."""
+        if not self._end(self._leases.get(job_id)):
+            return None
+        self._leases[job_id] = _Lease(attempt)
+        return self.ticket(job_id, attempt)
+
+    def revoke(self, job_id: JobId, attempt: int) -> None:
+        """End an attempt's lease; a write that is under way comes to its end."""
+        lease = self._leases.get(job_id)
+        if lease is not None and lease.attempt == attempt and self._end(lease):
+            del self._leases[job_id]
+
+    @staticmethod
+    def _end(lease: _Lease | None) -> bool:
+        """Let a lease be over; False where a write still holds it."""
+        if lease is None:
+            return True
+        lease.over = True
+        if not lease.lock.acquire(blocking=False):
+            return False
+        lease.lock.release()
+        return True
+
+    def ticket(self, job_id: JobId, attempt: int) -> str:
+        """Make a ticket for an attempt."""
+        return self._tickets.issue(path_of(job_id, attempt), "")[0]
+
+    def check(self, job_id: JobId, attempt: int, ticket: str) -> None:
+        """Let pass who has a ticket for an attempt that is not over. Raises UNAUTHORIZED, GONE."""
+        if self._tickets.holder(ticket, path_of(job_id, attempt)) is None:
+            raise BtworkerError(ErrorCode.UNAUTHORIZED, "the ticket has expired, or is for another attempt")
+        self._current(job_id, attempt)
+
+    @contextmanager
+    def holding(self, job_id: JobId, attempt: int) -> Iterator[None]:
+        """Keep other attempts of the job from beginning while files are put in their place. Blocking; raises GONE."""
+        lease = self._current(job_id, attempt)
+        with lease.lock:
+            if lease.over:
+                raise BtworkerError(ErrorCode.GONE, OVER)
+            yield
+        self._forget(job_id, lease)
+
+    def _forget(self, job_id: JobId, lease: _Lease) -> None:
+        """Drop a lease that ended while it was held."""
+        if lease.over and self._leases.get(job_id) is lease:
+            self._leases.pop(job_id, None)
+
+    def _current(self, job_id: JobId, attempt: int) -> _Lease:
+        lease = self._leases.get(job_id)
+        if lease is None or lease.attempt != attempt or lease.over:
+            raise BtworkerError(ErrorCode.GONE, OVER)
+        return lease
+
+
+def path_of(job_id: JobId, attempt: int) -> str:
+    """Where the files of an attempt are on the fleet's listener."""
+    return f"/fleet/v1/jobs/{job_id}/attempts/{attempt}"

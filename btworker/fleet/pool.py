@@ -1,0 +1,270 @@
+"""The pool of a fleet: boxes that the gateway finds, and the events of their jobs as one stream. Front end's loop.
+
+Implements pool.Pool. What an end means is decided where it happens: that of a child on its box, that of a box here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from itertools import count
+from typing import Any
+
+from btworker.config import Settings
+from btworker.errors import ErrorCode, ErrorInfo
+from btworker.fleet.cordon import Cordon
+from btworker.fleet.leases import Leases
+from btworker.fleet.link import GatewayLink
+from btworker.fleet.records import (
+    BoxCommand,
+    BoxFound,
+    BoxGone,
+    BoxState,
+    BoxWord,
+    Connected,
+    FromBox,
+    GatewayEvent,
+    GatewaySpec,
+    JobNews,
+    Join,
+    Joined,
+    LoadModels,
+    NotConnected,
+    NotTaken,
+    RunOnBox,
+    ToBox,
+)
+from btworker.fleet.remote_box import SILENCE_S, BoxPhase, RemoteBox
+from btworker.fleet.versions import versions_here
+from btworker.jobs import Job, JobId
+from btworker.logs import get_logger, wants_json
+from btworker.messages import Blame, Cancel, JobEvent, RunTask, WorkerLost
+from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
+from btworker.pool.placing import Placement, Vacancy
+from btworker.pool.process import Gone
+from btworker.specs import Device, LogSettings
+
+log = get_logger()
+RAY = "btworker.fleet.ray_cluster:RayCluster"
+WATCH_INTERVAL_S = 1.0
+MOST_WORKERS = 1000
+"""Of one box: what its workers' indices among all of the fleet are counted by."""
+WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound
+NO_BOX = "waiting for a box to join the fleet (docs/fleet.md)"
+
+
+class FleetPool:
+    """See the module's docstring. `port` is that of the fleet's listener; `cluster` knows the boxes (gateway.py)."""
+
+    def __init__(self, settings: Settings, leases: Leases, *, port: int, cluster: str = RAY) -> None:
+        self._settings = settings
+        self._leases = leases
+        self._port = port
+        self._versions = versions_here(settings.model)
+        self._cordon = Cordon(settings.data_dir)
+        self._placement = Placement(settings.is_clip)
+        self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
+        self._boxes: dict[str, RemoteBox] = {}
+        self._sessions = count(1)
+        self._host = ""
+        """This machine's address, as boxes know it."""
+        self._problem: ErrorInfo | None = None
+        """Why the gateway is not in the cluster."""
+        logs = LogSettings(settings.log_level, json=wants_json(settings.log_format))
+        self._link = GatewayLink(GatewaySpec(0, cluster, settings.ray_address, logs), self._on_gateway_event)
+        self._watch: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    # what service/ asks
+
+    @property
+    def slots(self) -> int:
+        """Jobs that can be at work at once, on the boxes that are there."""
+        return sum(worker.slots for box in self._boxes.values() for worker in box.workers.states)
+
+    def workers(self) -> tuple[WorkerState, ...]:
+        """The state of every worker of every box; one that stands for the fleet where it has no box."""
+        found = tuple(state for box in self._boxes.values() for state in box.states(self._first_index(box.name)))
+        if found:
+            return found
+        doing = "" if self._problem else NO_BOX
+        return (WorkerState(0, Device("box"), Phase.WAITING, slots=0, problem=self._problem, loading=doing),)
+
+    async def start(self) -> None:
+        """Spawn the gateway; boxes come as it finds them."""
+        self._link.start()
+        self._watch = asyncio.create_task(self._look_around(), name="fleet-watch")
+
+    def pick(self, waiting: Iterable[Job]) -> JobId | None:
+        """The first job that can start now. Where none can, children that ended for want of jobs are started again."""
+        job_id, jobs = self._placement.pick(waiting, self._room(), slots=self.slots)
+        if job_id is None and jobs:
+            for box in self._boxes.values():
+                if box.wants_wake and box.name not in self._cordon:
+                    box.woken = True
+                    self._tell(box, LoadModels(jobs))
+        return job_id
+
+    def send(self, task: RunTask) -> WorkerState | None:
+        """Give the task to a worker; None where there is none, or where the job's files are still being written to."""
+        index = self._placement.worker_for(task, self._room())
+        ticket = None if index is None else self._leases.grant(task.job_id, task.attempt)
+        if index is None or ticket is None:
+            return None
+        box = next(box for box in self._boxes.values() if 0 <= index - self._first_index(box.name) < MOST_WORKERS)
+        local = index - self._first_index(box.name)
+        box.tasks[local].begin(task)
+        self._tell(box, RunOnBox(box.session, local, task, ticket))
+        return next(state for state in box.states(self._first_index(box.name)) if state.index == index)
+
+    def cancel(self, job_id: JobId) -> None:
+        """Ask whichever box has this job to stop it."""
+        for box in self._boxes.values():
+            if box.task(job_id) is not None:
+                self._tell(box, Cancel(job_id))
+
+    async def events(self) -> AsyncIterator[PoolEvent]:
+        """The one stream of events; ends after `stop`."""
+        while (event := await self._events.get()) is not None:
+            yield event
+
+    async def stop(self) -> None:
+        """End the gateway. Boxes are told to stop what they do: the next start begins their jobs again."""
+        self._stopping = True
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        for box in self._boxes.values():
+            for tasks in box.tasks.values():
+                for job_id in tasks.ids:
+                    self._tell(box, Cancel(job_id))
+        await self._link.stop()
+        self._events.put_nowait(None)
+
+    # what the operator asks
+
+    async def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """`btworker fleet`: list the boxes, or change whether one gets jobs."""
+        name, action = str(request.get("box", "")), request.get("action")
+        if action in ("drain", "resume"):
+            try:
+                await asyncio.to_thread(self._cordon.change, name, drained=action == "drain")
+            except OSError as error:
+                return {"error": f"this cannot be kept: {error.strerror}"}
+            log.info("box_drained" if action == "drain" else "box_resumed", box=name)
+            self._events.put_nowait(RoomChanged())
+        return {"boxes": [self._about(box) for box in self._boxes.values()], "drained": list(self._cordon.names)}
+
+    def _about(self, box: RemoteBox) -> dict[str, Any]:
+        states = box.workers.states
+        return {
+            "box": box.name,
+            "phase": box.phase.value,
+            "drained": box.name in self._cordon,
+            "workers": len(states),
+            "ready": sum(state.ready for state in states),
+            "slots": sum(state.slots for state in states),
+            "jobs": sum(map(len, box.tasks.values())),
+            "problem": box.problem_sentence,
+        }
+
+    # what the gateway tells
+
+    def _on_gateway_event(self, event: GatewayEvent | Gone) -> None:
+        if self._stopping:
+            return
+        match event:
+            case Gone():
+                self._problem = ErrorInfo(ErrorCode.NOT_READY, f"the fleet's gateway {event.sentence}")
+                for box in self._boxes.values():
+                    self._lose(box, "lost its connection: the fleet's gateway ended", innocent=True)
+            case Connected(address=address):
+                self._host, self._problem = address, None
+                self._link.worked()
+            case NotConnected(why=why):
+                self._problem = ErrorInfo(ErrorCode.NOT_READY, why)
+                log.warning("fleet_not_connected", message=why)
+            case _:
+                self._on_box_event(self._boxes.setdefault(event.box, RemoteBox(event.box, 0)), event)
+
+    def _on_box_event(self, box: RemoteBox, event: BoxFound | BoxGone | FromBox) -> None:
+        match event:
+            case BoxFound():
+                log.info("box_found", box=box.name)
+                self._join(box)
+            case BoxGone(why=why):
+                self._lose(box, why)
+            case FromBox(word=word):
+                self._on_word(box, word)
+
+    def _on_word(self, box: RemoteBox, word: BoxWord) -> None:
+        if word.session != box.session or (box.phase is BoxPhase.LOST and not isinstance(word, Joined)):
+            if box.may_be_asked:
+                self._join(box)
+            return
+        box.spoke()
+        match word:
+            case Joined():
+                box.joined(word, self._versions)
+                log.info("box_joined", box=box.name, workers=len(word.workers.states), problem=box.problem_sentence)
+                self._events.put_nowait(RoomChanged())
+            case BoxState(workers=workers):
+                box.show(workers)
+                self._events.put_nowait(RoomChanged())
+            case JobNews(event=event):
+                self._on_job_event(box, event)
+            case NotTaken():
+                why = f"found no place on the box {box.name} any more"
+                lost = WorkerLost(word.job_id, word.attempt, why, ErrorCode.WORKER_CRASHED, Blame.NONE)
+                self._on_job_event(box, lost)
+
+    def _on_job_event(self, box: RemoteBox, event: JobEvent) -> None:
+        task = box.task(event.job_id)
+        if task is None or task.attempt != event.attempt:
+            return
+        if ends := box.note(event):
+            self._leases.revoke(event.job_id, event.attempt)
+        self._events.put_nowait(event)
+        if ends:
+            self._events.put_nowait(RoomChanged())
+
+    def _lose(self, box: RemoteBox, why: str, *, innocent: bool = False) -> None:
+        if box.phase is not BoxPhase.LOST:
+            log.error("box_lost", box=box.name, message=f"the box {box.name} {why}")
+        for lost in box.lose(why, innocent=innocent):
+            self._leases.revoke(lost.job_id, lost.attempt)
+            self._events.put_nowait(lost)
+        self._events.put_nowait(RoomChanged())
+
+    def _join(self, box: RemoteBox) -> None:
+        """Begin a session; what the box had in another one is over."""
+        if box.tasks:
+            self._lose(box, "had to join again", innocent=True)
+        box.begin_session(next(self._sessions))
+        self._tell(box, Join(box.session, self._address()))
+
+    def _address(self) -> str:
+        """Of the fleet's listener, as boxes reach it."""
+        if self._settings.fleet_url:
+            return self._settings.fleet_url
+        host = self._host if self._settings.fleet_host in WILDCARDS else self._settings.fleet_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    def _tell(self, box: RemoteBox, command: BoxCommand) -> None:
+        self._link.send(ToBox(box.name, command))
+
+    def _room(self) -> list[Vacancy]:
+        open_boxes = (box for box in self._boxes.values() if box.name not in self._cordon)
+        return [vacancy for box in open_boxes for vacancy in box.vacancies(self._first_index(box.name))]
+
+    def _first_index(self, name: str) -> int:
+        """Index of a box's first worker, by the order in which boxes came for the first time."""
+        return list(self._boxes).index(name) * MOST_WORKERS
+
+    async def _look_around(self) -> None:
+        """For boxes that are silent, and for those that did not answer when they were asked to join."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            for box in list(self._boxes.values()):
+                if box.is_silent:
+                    self._lose(box, f"gave no sign of life for {SILENCE_S:.0f} s")
+                elif box.is_forgotten:
+                    del self._boxes[box.name]

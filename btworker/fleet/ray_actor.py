@@ -1,0 +1,72 @@
+"""The actor that speaks for a box in the cluster: it starts the box's process, and passes records on. Runs in a worker
+process of Ray's, on the box; where either of the two processes ends, so does the other, and Ray starts the actor again.
+"""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from multiprocessing.connection import Connection
+
+from btworker.fleet.records import BoxCommand, BoxWord
+
+MOST_WORDS = 10_000
+"""That wait for a reader: hours of signs of life."""
+
+
+class BoxActor:
+    """One for each node of the cluster that is a box."""
+
+    def __init__(self, name: str) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", "btworker.fleet.box_process", name, str(theirs.fileno())]
+            self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+        self._connection = Connection(ours.detach())
+        self._words: deque[BoxWord] = deque()
+        self._arrived = asyncio.Event()
+        self._reader = 0
+        """Number of the reader that gets the words: the last one that asked for them."""
+
+    async def take(self, command: BoxCommand) -> None:
+        """Pass a command on to the box."""
+        self._connection.send(command)
+
+    async def words(self) -> AsyncIterator[BoxWord]:
+        """What the box says from now on, to whoever asked last; ends where another one asks."""
+        if not self._reader:
+            threading.Thread(target=self._receive, args=(asyncio.get_running_loop(),), daemon=True).start()
+        self._next_reader()
+        mine = self._reader
+        while True:
+            while not self._words and self._reader == mine:
+                self._arrived.clear()
+                await self._arrived.wait()
+            if self._reader != mine:
+                return
+            yield self._words.popleft()
+
+    def _next_reader(self) -> None:
+        """End the stream of the last one; what it did not take is of a session that ends with it."""
+        self._reader += 1
+        self._words.clear()
+        self._arrived.set()
+
+    def _arrive(self, word: BoxWord) -> None:
+        if len(self._words) >= MOST_WORDS:  # nobody takes them any more: a front end that comes again begins anew
+            self._next_reader()
+        self._words.append(word)
+        self._arrived.set()
+
+    def _receive(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In a thread of its own."""
+        try:
+            while True:
+                loop.call_soon_threadsafe(self._arrive, self._connection.recv())
+        except (EOFError, OSError):
+            self._process.kill()
+            os._exit(1)

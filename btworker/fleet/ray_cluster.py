@@ -1,0 +1,109 @@
+"""Boxes as Ray knows them: a node with GPUs, or with the resource `btworker_box`, is one, and an actor on it speaks for
+it. Runs in the gateway; the only module beside ray_actor.py that imports ray.
+
+Ray tells who is there, starts actors and carries records. It never sees audio, and nothing is lost with it.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from btworker.fleet.gateway import BoxLink, ClusterError
+from btworker.fleet.ray_actor import BoxActor
+from btworker.fleet.records import BoxCommand, BoxWord
+
+NAMESPACE = "btworker"
+BOX_RESOURCE = "btworker_box"
+"""Makes a box of a node without GPUs: ray start --resources '{"btworker_box": 1}'."""
+_ODD = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class RayCluster:
+    """Implements gateway.Cluster. `address` is that of the cluster's head, or auto."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._links: dict[str, RayBox] = {}
+        """By the id of the node: a machine that comes again is another node."""
+
+    async def connect(self) -> str:
+        """Enter the cluster as its driver; returns this machine's address. Raises ClusterError."""
+        try:
+            ray.init(self._address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            raise ClusterError(
+                f"no Ray cluster at {self._address!r} (WORKER_RAY_ADDRESS): {first}; start one with `ray start` "
+                "on this machine (docs/fleet.md)"
+            ) from None
+        return str(ray.util.get_node_ip_address())
+
+    async def boxes(self) -> Mapping[str, BoxLink]:
+        """The boxes that are there now, by name. Raises ClusterError."""
+        nodes = [node for node in await asyncio.to_thread(ray.nodes) if node["Alive"] and _is_box(node)]
+        self._links = {
+            node["NodeID"]: self._links.get(node["NodeID"]) or RayBox(node, _name(node, nodes)) for node in nodes
+        }
+        return {link.name: link for link in self._links.values()}
+
+
+class RayBox:
+    """Implements gateway.BoxLink: the actor on one node, which is made where there is none."""
+
+    def __init__(self, node: Mapping[str, Any], name: str) -> None:
+        self.name = name
+        self._node = node
+        self._actor: Any = None
+
+    async def send(self, command: BoxCommand) -> None:
+        """Hand a command over. Raises ClusterError."""
+        try:
+            await self._on_node().take.remote(command)
+        except RayError as error:
+            raise ClusterError(_why(error)) from None
+
+    async def words(self) -> AsyncIterator[BoxWord]:
+        """What the box says. Raises ClusterError."""
+        try:
+            async for reference in self._on_node().words.options(num_returns="streaming").remote():
+                yield await reference
+        except RayError as error:
+            self._actor = None
+            raise ClusterError(_why(error)) from None
+
+    def _on_node(self) -> Any:
+        if self._actor is None:
+            node_id = self._node["NodeID"]
+            remote = ray.remote(BoxActor).options(
+                name=f"box-{node_id}",
+                namespace=NAMESPACE,
+                lifetime="detached",
+                get_if_exists=True,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+                max_restarts=-1,
+                max_task_retries=0,
+                num_cpus=0,
+                num_gpus=self._node["Resources"].get("GPU", 0),
+            )
+            self._actor = remote.remote(self.name)
+        return self._actor
+
+
+def _is_box(node: Mapping[str, Any]) -> bool:
+    return bool(node["Resources"].get("GPU") or node["Resources"].get(BOX_RESOURCE))
+
+
+def _name(node: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> str:
+    """The node's name (ray start --node-name, else its address), with part of its id where several share one."""
+    name = _ODD.sub("-", str(node.get("NodeName") or node["NodeManagerAddress"]))[:48]
+    shared = sum(other.get("NodeName") == node.get("NodeName") for other in nodes) > 1
+    return f"{name}-{node['NodeID'][:6]}" if shared else name
+
+
+def _why(error: RayError) -> str:
+    return f"ended or cannot be reached any more ({type(error).__name__})"

@@ -1,0 +1,163 @@
+"""What crosses between the front end, the gateway and the boxes: frozen records, like those of messages.py.
+
+    front end --(at spawn)----> GatewaySpec
+    front end --(task queue)--> ToBox(box, Join | RunOnBox | Cancel | LoadModels) | messages.Stop
+    gateway   --(event queue)-> Connected | BoxFound | BoxGone | FromBox(box, Joined | BoxState | JobNews | NotTaken)
+
+A session begins with Join, whose number each word of the box in it repeats: words of earlier sessions are dropped.
+"""
+
+from dataclasses import dataclass
+
+from btworker.jobs import JobId
+from btworker.messages import Cancel, JobEvent, RunTask
+from btworker.pool import WorkerState
+from btworker.specs import LogSettings
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySpec:
+    """All that a gateway is told at its start."""
+
+    index: int
+    cluster: str
+    """Import string of what knows the boxes: "package.module:factory"."""
+    address: str
+    """Of the cluster."""
+    logs: LogSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What front end and box must have in common, since records cross between them and texts must not depend on the
+    box: releases, and the model that children load first."""
+
+    btworker: str
+    python: str
+    whisper: str
+    torch: str
+    ray: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Give up whatever another session left, and answer with Joined."""
+
+    session: int
+    address: str
+    """Of the front end's listener for the fleet, as a URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOnBox:
+    """One attempt, for the worker with this index on the box."""
+
+    session: int
+    worker: int
+    task: RunTask
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadModels:
+    """So many jobs wait: start children again that ended for want of jobs."""
+
+    jobs: int
+
+
+BoxCommand = Join | RunOnBox | Cancel | LoadModels
+
+
+@dataclass(frozen=True, slots=True)
+class ToBox:
+    """A command for the box of this name."""
+
+    box: str
+    command: BoxCommand
+
+
+@dataclass(frozen=True, slots=True)
+class BoxWorkers:
+    """The workers of a box, and the indices of those that take jobs."""
+
+    states: tuple[WorkerState, ...] = ()
+    accepting: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The first word of a session: nothing is at work on the box."""
+
+    session: int
+    versions: Versions
+    workers: BoxWorkers
+
+
+@dataclass(frozen=True, slots=True)
+class BoxState:
+    """A sign of life, every few seconds and at each change."""
+
+    session: int
+    workers: BoxWorkers
+
+
+@dataclass(frozen=True, slots=True)
+class JobNews:
+    """An event of a job, whose files are with the front end already."""
+
+    session: int
+    event: JobEvent
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """The worker that was meant for a task could not take it any more; nothing was begun."""
+
+    session: int
+    job_id: JobId
+    attempt: int
+
+
+BoxWord = Joined | BoxState | JobNews | NotTaken
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The gateway is in the cluster; `address` is that of this machine, as boxes know it."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotConnected:
+    """It is not, and tries again."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class BoxFound:
+    """A box can be spoken to."""
+
+    box: str
+
+
+@dataclass(frozen=True, slots=True)
+class BoxGone:
+    """It cannot any more."""
+
+    box: str
+    why: str
+    """Follows a subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromBox:
+    """A word of a box."""
+
+    box: str
+    word: BoxWord
+
+
+GatewayEvent = Connected | NotConnected | BoxFound | BoxGone | FromBox

@@ -1,0 +1,186 @@
+"""A box as the front end knows it: its session, its workers, the tasks that it was given. Front end's loop.
+
+FOUND --Join--> JOINING --Joined--> READY --silence, its end--> LOST --any word--> JOINING
+                            +--another release--> REFUSED
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from btworker.errors import ErrorCode, ErrorInfo
+from btworker.fleet.records import BoxWorkers, Joined, Versions
+from btworker.jobs import JobId
+from btworker.messages import Blame, Failed, Finished, JobEvent, RunTask, WorkerLost
+from btworker.pool import Phase, WorkerState
+from btworker.pool.placing import Vacancy
+from btworker.pool.tasks import Tasks
+from btworker.specs import Device
+
+SILENCE_S = 20.0
+"""Seconds without a word after which a box counts as lost; it gives one every 2 s (box.py)."""
+FORGOTTEN_S = 24 * 3600.0
+"""Seconds for which a box that was lost is shown."""
+REJOIN_S = 10.0
+"""Seconds that a box has to answer a Join before it is asked again."""
+
+
+class BoxPhase(str, Enum):
+    """Where a box is."""
+
+    JOINING = "joining"
+    READY = "ready"
+    REFUSED = "refused"
+    """It is of another version."""
+    LOST = "lost"
+
+
+@dataclass(slots=True)
+class RemoteBox:
+    """See the module's docstring. `first_index` is the index of its first worker among all of the fleet."""
+
+    name: str
+    session: int
+    phase: BoxPhase = BoxPhase.JOINING
+    problem: ErrorInfo | None = None
+    workers: BoxWorkers = field(default_factory=BoxWorkers)
+    tasks: dict[int, Tasks] = field(default_factory=dict)
+    """Of each of its workers, by its index on the box."""
+    heard_at: float = field(default_factory=time.monotonic)
+    """When its last word came, by the monotonic clock."""
+    asked_at: float = field(default_factory=time.monotonic)
+    """When it was last asked to join."""
+
+    woken: bool = False
+    """It was told since its last word that jobs wait."""
+
+    @property
+    def wants_wake(self) -> bool:
+        """A child of it ended for want of jobs, and it was not told yet that some wait."""
+        return not self.woken and any(state.phase is Phase.UNLOADED for state in self.workers.states)
+
+    @property
+    def problem_sentence(self) -> str:
+        """Why it takes no jobs; empty where it does."""
+        return "" if self.problem is None else self.problem.message
+
+    @property
+    def is_silent(self) -> bool:
+        """It has given no sign of life for too long."""
+        return self.phase is BoxPhase.READY and time.monotonic() - self.heard_at > SILENCE_S
+
+    @property
+    def is_forgotten(self) -> bool:
+        """It was lost so long ago that nobody waits for it."""
+        return self.phase is BoxPhase.LOST and time.monotonic() - self.heard_at > FORGOTTEN_S
+
+    @property
+    def may_be_asked(self) -> bool:
+        """It is to be asked to join, again where it did not answer."""
+        waits = self.phase in (BoxPhase.JOINING, BoxPhase.LOST, BoxPhase.REFUSED)
+        return waits and time.monotonic() - self.asked_at > REJOIN_S
+
+    def begin_session(self, session: int) -> None:
+        """Ask it to join."""
+        self.session, self.asked_at = session, time.monotonic()
+        if self.phase is BoxPhase.READY:
+            self.phase = BoxPhase.JOINING
+
+    def spoke(self) -> None:
+        """Note a sign of life."""
+        self.heard_at = time.monotonic()
+
+    def show(self, workers: BoxWorkers) -> None:
+        """Take in what it says of its workers."""
+        if self.phase is BoxPhase.READY:
+            self.workers, self.woken = workers, False
+            for state in workers.states:
+                self.tasks.setdefault(state.index, Tasks())
+
+    def joined(self, word: Joined, ours: Versions) -> None:
+        """Take in its first word."""
+        self.tasks = {state.index: Tasks() for state in word.workers.states}
+        self.workers = word.workers
+        sentence = difference(self.name, word.versions, ours)
+        self.phase = BoxPhase.REFUSED if sentence else BoxPhase.READY
+        self.problem = ErrorInfo(ErrorCode.NOT_READY, sentence) if sentence else None
+
+    def vacancies(self, first_index: int) -> list[Vacancy]:
+        """What its workers have for waiting jobs."""
+        if self.phase is not BoxPhase.READY:
+            return []
+        jobs = sum(map(len, self.tasks.values()))
+        return [
+            replace(self.tasks[state.index].vacancy(state, state.model), worker=first_index + state.index, crowd=jobs)
+            for state in self.workers.states
+            if state.index in self.workers.accepting
+        ]
+
+    def states(self, first_index: int) -> list[WorkerState]:
+        """Its workers as ping, ready and metrics show them; one that stands for all of them where it takes no jobs."""
+        if self.phase is not BoxPhase.READY:
+            doing = "" if self.problem else f"waiting for the box {self.name} to join"
+            stands = WorkerState(first_index, Device("box"), Phase.WAITING, problem=self.problem, loading=doing)
+            return [replace(stands, box=self.name)]
+        return [
+            replace(
+                state,
+                index=first_index + state.index,
+                box=self.name,
+                job_ids=self.tasks[state.index].ids,
+                phase=self._phase(state),
+                last_progress_at=self.tasks[state.index].last_progress_at,
+            )
+            for state in self.workers.states
+        ]
+
+    def _phase(self, state: WorkerState) -> Phase:
+        """What the front end knows of its jobs counts: its word may be older."""
+        if state.phase not in (Phase.IDLE, Phase.BUSY):
+            return state.phase
+        return Phase.BUSY if self.tasks[state.index] else Phase.IDLE
+
+    def note(self, event: JobEvent) -> bool:
+        """Take in an event of one of its jobs; whether it ends the attempt."""
+        ends = isinstance(event, Finished | Failed | WorkerLost)
+        for tasks in self.tasks.values():
+            task = tasks.get(event.job_id)
+            if task is not None and task.attempt == event.attempt:
+                tasks.note(event)
+                if ends:
+                    tasks.end(event.job_id)
+        return ends
+
+    def task(self, job_id: JobId) -> RunTask | None:
+        """The task of this job, where the box has it."""
+        return next((task for tasks in self.tasks.values() if (task := tasks.get(job_id)) is not None), None)
+
+    def lose(self, why: str, *, innocent: bool = False) -> list[WorkerLost]:
+        """Give it up; what its jobs are told. `innocent`: no job can have been the cause."""
+        taken = [task for tasks in self.tasks.values() for task in tasks.take_all()]
+        blame = Blame.NONE if innocent else Blame.SHARED if len(taken) > 1 else Blame.OWN
+        self.phase, self.workers, self.tasks = BoxPhase.LOST, BoxWorkers(), {}
+        self.problem = ErrorInfo(ErrorCode.NOT_READY, f"the box {self.name} {why}")
+        sentence = f"was lost with the box {self.name}, which {why}"
+        return [WorkerLost(task.job_id, task.attempt, sentence, ErrorCode.WORKER_CRASHED, blame) for task in taken]
+
+
+def difference(box: str, theirs: Versions, ours: Versions) -> str:
+    """Say in one sentence what keeps a box from taking jobs; empty where nothing does."""
+    names = {
+        "btworker": "btworker",
+        "python": "Python",
+        "whisper": "openai-whisper",
+        "torch": "torch",
+        "ray": "Ray",
+        "model": "WORKER_MODEL",
+    }
+    for field_name, shown in names.items():
+        here, there = getattr(ours, field_name), getattr(theirs, field_name)
+        if here != there:
+            theirs_shown, ours_shown = there or "none", here or "none"
+            return (
+                f"the box {box} takes no jobs: it has {shown} {theirs_shown}, and the front end {ours_shown}; "
+                "give both the same (docs/fleet.md, Upgrade)"
+            )
+    return ""
