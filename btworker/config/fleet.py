@@ -28,6 +28,9 @@ class FleetSettings(BaseSettings):
     """The same as boxes reach it, where that is another address, such as http://10.0.0.1:8478. Default: made of the two
     before, with this machine's address in the cluster where WORKER_FLEET_HOST is 0.0.0.0."""
 
+    fleet_silence_s: float = Field(20.0, ge=5, le=3600, validation_alias=env("WORKER_FLEET_SILENCE_SECONDS"))
+    """Seconds without a word after which a box counts as lost, and its jobs go to others: ten of its signs of life, so
+    that a busy network is no loss."""
     ray_auth_mode: Annotated[str, ANY_CASE] = Field("", validation_alias=env("RAY_AUTH_MODE"))
     """Ray's own setting. Whoever reaches Ray's ports runs programs on every box: so the worker starts with
     WORKER_POOL=ray only where this is `token`, or where WORKER_FLEET_HOST is loopback."""

@@ -32,7 +32,7 @@ from btworker.fleet.records import (
 from btworker.fleet.versions import versions_here
 from btworker.jobs import JobId
 from btworker.logs import get_logger, last_words
-from btworker.messages import Cancel, JobEvent
+from btworker.messages import Cancel, Failed, Finished, JobEvent, WorkerLost
 from btworker.pool import RoomChanged
 from btworker.pool.supervisor import Supervisor
 
@@ -118,7 +118,10 @@ class Box:
             os._exit(1)
 
     def _news(self, session: int, event: "JobEvent | NotTaken") -> None:
+        """The workers' state goes first: who hears that a child was lost must not send the job to it again."""
         if session == self._session:
+            if isinstance(event, NotTaken | Failed | Finished | WorkerLost):
+                self._say_state()
             self._say(event if isinstance(event, NotTaken) else JobNews(session, event))
 
     async def _follow_pool(self) -> None:

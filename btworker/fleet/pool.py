@@ -32,7 +32,7 @@ from btworker.fleet.records import (
     RunOnBox,
     ToBox,
 )
-from btworker.fleet.remote_box import SILENCE_S, BoxPhase, RemoteBox
+from btworker.fleet.remote_box import BoxPhase, RemoteBox
 from btworker.fleet.versions import versions_here
 from btworker.jobs import Job, JobId
 from btworker.logs import get_logger, wants_json
@@ -261,10 +261,11 @@ class FleetPool:
 
     async def _look_around(self) -> None:
         """For boxes that are silent, and for those that did not answer when they were asked to join."""
+        limit_s = self._settings.fleet_silence_s
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             for box in list(self._boxes.values()):
-                if box.is_silent:
-                    self._lose(box, f"gave no sign of life for {SILENCE_S:.0f} s")
+                if box.is_silent(limit_s):
+                    self._lose(box, f"gave no sign of life for {limit_s:g} s (WORKER_FLEET_SILENCE_SECONDS)")
                 elif box.is_forgotten:
                     del self._boxes[box.name]

@@ -17,8 +17,6 @@ from btworker.pool.placing import Vacancy
 from btworker.pool.tasks import Tasks
 from btworker.specs import Device
 
-SILENCE_S = 20.0
-"""Seconds without a word after which a box counts as lost; it gives one every 2 s (box.py)."""
 FORGOTTEN_S = 24 * 3600.0
 """Seconds for which a box that was lost is shown."""
 REJOIN_S = 10.0
@@ -64,10 +62,9 @@ class RemoteBox:
         """Why it takes no jobs; empty where it does."""
         return "" if self.problem is None else self.problem.message
 
-    @property
-    def is_silent(self) -> bool:
-        """It has given no sign of life for too long."""
-        return self.phase is BoxPhase.READY and time.monotonic() - self.heard_at > SILENCE_S
+    def is_silent(self, limit_s: float) -> bool:
+        """Whether it has given no sign of life for so long."""
+        return self.phase is BoxPhase.READY and time.monotonic() - self.heard_at > limit_s
 
     @property
     def is_forgotten(self) -> bool:

@@ -84,6 +84,7 @@ class Attempts:
             attempt=running.attempt,
             worker=worker.index,
             childPid=worker.pid,
+            **({"box": worker.box} if worker.box else {}),
         )
 
     async def pump(self) -> None:

@@ -18,6 +18,14 @@ from tests.process.pool_of import FAKE_ENGINE, settings_for
 from tests.process.server_of import plain_environment
 from tests.waiting import eventually
 
+BOX = {
+    "WORKER_ENGINE": FAKE_ENGINE,
+    "WORKER_MODEL": "fake",
+    "WORKER_MODELS": "fake,other",
+    "WORKER_DEVICE": "cpu",
+    "WORKER_LOG_FORMAT": "json",
+}
+"""Settings of a box with the scripted engine."""
 LOCAL = "tests.fleet.local_cluster:LocalCluster"
 
 
@@ -33,15 +41,7 @@ class Fleet:
         """Let one more box come."""
         folder = self.cluster / name
         folder.mkdir(parents=True, exist_ok=True)
-        environment = plain_environment(
-            WORKER_DATA_DIR=str(folder / "data"),
-            WORKER_ENGINE=FAKE_ENGINE,
-            WORKER_MODEL="fake",
-            WORKER_MODELS="fake,other",
-            WORKER_DEVICE="cpu",
-            WORKER_LOG_FORMAT="json",
-            **settings,
-        )
+        environment = plain_environment(**{**BOX, "WORKER_DATA_DIR": str(folder / "data"), **settings})
         (folder / "env.part").write_text(json.dumps(environment))
         (folder / "env.part").rename(folder / "env.json")
 

@@ -240,7 +240,16 @@ async def test_each_answer_brings_a_new_ticket(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["in/0", "receiving", "out/../in/0", "out/.hidden", "out/", "windows/x.jsonl", "..%2f..%2fjobs.sqlite3", "out/a%2fb"],
+    [
+        "in/0",
+        "receiving",
+        "out/../in/0",
+        "out/.hidden",
+        "out/",
+        "windows/x.jsonl",
+        "..%2f..%2fjobs.sqlite3",
+        "out/a%2fb",
+    ],
 )
 async def test_a_box_writes_what_a_box_makes(desk: Desk, name: str) -> None:
     """No other name is a file, however it is spelt."""
@@ -250,5 +259,3 @@ async def test_a_box_writes_what_a_box_makes(desk: Desk, name: str) -> None:
     async with desk.session.put(yarl.URL(url, encoded=True), headers=headers, data=b"x") as answer:
         assert answer.status in (401, 404)
     assert sorted(str(path) for path in desk.settings.data_dir.rglob("*")) == before
-
-

@@ -1,0 +1,120 @@
+"""A front end and its boxes, each a process with children of its own: what happens to jobs when any of them ends, is
+stopped, is drained or is of another version. Ray itself: test_ray.py."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from btworker.jobs import Job, JobStatus
+from btworker.service import JobService
+from tests.fleet.fleet_of import Fleet, running_fleet
+from tests.process.pool_of import alive, ended, submit, transcript
+from tests.waiting import eventually
+
+
+def resumed(service: JobService, job: Job) -> list[int]:
+    """Which attempt wrote each window of the transcript."""
+    return [window["attempt"] for window in transcript(service, job)["windows"]]
+
+
+async def until_windows(fleet: Fleet, job: Job, count: int) -> None:
+    """Wait until the front end has so many of its windows."""
+    path = fleet.service.data.folder(job.id).windows_of(0)
+    await eventually(lambda: path.exists() and path.read_bytes().count(b"\n") >= count, f"{count} windows")
+
+
+def held(path: Path, *, attempt: int = 1) -> list[list[Any]]:
+    """A script of five windows, of which an attempt does three and then waits for a file."""
+    return [["windows", 3], ["on_attempt", attempt, ["wait_file", str(path)]], ["windows", 5]]
+
+
+async def test_jobs_outlive_boxes_and_gateways(tmp_path: Path) -> None:
+    """A box that is killed costs its job no window that was done: another box goes on from the last one. So does the
+    death of the gateway, which costs no attempt; and the box that died is used again."""
+    async with running_fleet(tmp_path, "one", "two") as fleet:
+        job = await submit(fleet.service, *held(tmp_path / "never"))
+        await until_windows(fleet, job, 3)
+        first = fleet.box_of(job.id)
+        fleet.kill(first)
+        done = await ended(fleet.service, job)
+        assert done.status is JobStatus.COMPLETE, done.error
+        assert resumed(fleet.service, done) == [1, 1, 1, 2, 2]
+        assert any(f"lost with the box {first}, which was killed" in line.message for line in done.logs)
+
+        await fleet.until_ready("one", "two")
+        job = await submit(fleet.service, *held(tmp_path / "never"))
+        await until_windows(fleet, job, 3)
+        gateway = fleet.pool._link.pid
+        assert gateway is not None
+        os.kill(gateway, signal.SIGKILL)
+        done = await ended(fleet.service, job)
+        assert done.status is JobStatus.COMPLETE, done.error
+        assert resumed(fleet.service, done) == [1, 1, 1, 2, 2]
+        assert await fleet.service._store.losses(job.id) == 0
+        await fleet.until_ready("one", "two")
+        boxes = [fleet.pid(name) for name in ("one", "two")]
+    await eventually(lambda: not any(map(alive, boxes)), "the boxes end with their front end")
+
+
+async def test_a_partitioned_box_is_fenced(tmp_path: Path) -> None:
+    """A box that is stopped for longer than it may be silent loses its job to another one; when it goes on, what it
+    has made meanwhile changes nothing, and it joins again."""
+    go_on = tmp_path / "go-on"
+    async with running_fleet(tmp_path, "one", "two", fleet_silence_s=5) as fleet:
+        job = await submit(fleet.service, *held(go_on))
+        await until_windows(fleet, job, 3)
+        first = fleet.box_of(job.id)
+        fleet.kill(first, signal.SIGSTOP)
+        go_on.touch()  # its child comes to the end, and nobody takes its results
+        done = await ended(fleet.service, job)
+        assert done.status is JobStatus.COMPLETE, done.error
+        assert resumed(fleet.service, done) == [1, 1, 1, 2, 2]
+        out = fleet.service.data.folder(job.id).outputs
+        before = [(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in out.iterdir()]
+        fleet.kill(first, signal.SIGCONT)
+        await fleet.until_ready("one", "two")
+        assert [(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in out.iterdir()] == before
+        assert (await fleet.service.get(job.id)).attempt == 2
+        again = await ended(fleet.service, await submit(fleet.service))
+        assert again.status is JobStatus.COMPLETE
+
+
+async def test_drained_odd_and_canceled(tmp_path: Path) -> None:
+    """A drained box gets no new jobs and loses none, also after a restart of the front end; a box of another version
+    says so in one sentence and gets none; a cancel reaches the box; a child's death there is one as here."""
+    go_on = tmp_path / "go-on"
+    async with running_fleet(tmp_path, "one") as fleet:
+        fleet.add_box("odd", WORKER_MODEL="other")
+        running = await submit(fleet.service, *held(go_on))
+        await until_windows(fleet, running, 3)
+        await fleet.pool.answer({"action": "drain", "box": "one"})
+        waits = await submit(fleet.service)
+        await eventually(lambda: fleet.boxes().get("odd", {}).get("problem"), "the odd box was refused")
+        assert fleet.boxes()["odd"]["problem"] == (
+            "the box odd takes no jobs: it has WORKER_MODEL other, and the front end fake; "
+            "give both the same (docs/fleet.md, Upgrade)"
+        )
+        go_on.touch()
+        assert (await ended(fleet.service, running)).attempt == 1
+        assert (await fleet.service.get(waits.id)).status is JobStatus.QUEUED
+    (tmp_path / "cluster" / "odd" / "env.json").unlink()
+    async with running_fleet(tmp_path, "one") as fleet:
+        assert fleet.boxes()["one"]["drained"]
+        assert (await fleet.service.get(waits.id)).status is JobStatus.QUEUED
+        await fleet.pool.answer({"action": "resume", "box": "one"})
+        assert (await ended(fleet.service, waits)).status is JobStatus.COMPLETE
+
+        killed = await submit(fleet.service, ["windows", 2], ["on_attempt", 1, ["signal", "SIGKILL"]], ["windows", 3])
+        done = await ended(fleet.service, killed)
+        assert done.status is JobStatus.COMPLETE, done.error
+        assert resumed(fleet.service, done) == [1, 1, 2]
+
+        canceled = await submit(fleet.service, *held(tmp_path / "never"))
+        await until_windows(fleet, canceled, 3)
+        await fleet.service.cancel(canceled.id, "nobody wants it")
+        assert (await ended(fleet.service, canceled)).status is JobStatus.CANCELED
+        jobs = tmp_path / "cluster" / "one" / "data" / "boxes" / "one" / "jobs"
+        await eventually(lambda: not list(jobs.iterdir()), "nothing of a job stays on its box")
+        await asyncio.sleep(0)
