@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-quick test-speech full test-clients test-clients-next test-gpu wheel sbom chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check speakers-folder image-test unit-test locks check-locks audit clean
+.PHONY: help setup demo fleet-setup fleet-demo serve test test-quick test-speech full test-clients test-clients-next test-fleet test-gpu wheel sbom chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check speakers-folder image-test unit-test locks check-locks audit clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -26,6 +26,12 @@ setup: ## create or update the environment (every other target does this by itse
 
 demo: setup ## transcribe the sample recording with the embedded model, through the real service
 	@$(BIN)/python -m btworker demo $(DEMO_ARGS)
+
+fleet-setup: setup
+	@$(PYTHON) tools/fleet_env.py --stack-venv $(VENV) --venv $(VENV)-fleet
+
+fleet-demo: fleet-setup ## three boxes on this machine, joined by Ray, transcribe the sample (Python 3.11; docs/fleet.md)
+	@$(VENV)-fleet/bin/python tools/fleet_demo.py
 
 serve: setup ## run the worker on 127.0.0.1:8477; WORKER_MODEL=large-v3 for real speech (settings: docs/configuration.md)
 	@if [ -z "$$WORKER_TOKEN$$WORKER_TOKEN_FILE" ]; then \
@@ -58,6 +64,9 @@ test-clients: setup ## run real clients from npm against the worker (needs node 
 test-clients-next: setup ## run the openai package that needs a newer Node.js, with that one (220 MB from npm)
 	@cd tests/clients/next && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@BTWORKER_CLIENTS=next $(BIN)/python -m pytest tests/clients/test_node.py -k openai $(PYTEST_ARGS)
+
+test-fleet: fleet-setup ## a fleet on Ray: boxes, heads, gateways and front ends that are killed (Python 3.11; 2 minutes)
+	@BTWORKER_RAY=1 $(VENV)-fleet/bin/python -m pytest tests/fleet -m ray $(PYTEST_ARGS)
 
 test-gpu: setup ## run everything that needs an NVIDIA GPU
 	@$(BIN)/python -m pytest tests/gpu -m gpu $(PYTEST_ARGS)
@@ -133,6 +142,6 @@ audit: setup ## known vulnerabilities of both stacks' pinned packages, and what 
 	@$(BIN)/python tools/audit.py --venv "$(VENV)-audit"
 
 clean: ## remove environments, caches and outputs
-	rm -rf .venv .venv-cu121 .venv-cu130 .venv*-bench .venv*-audit build dist *.egg-info .coverage .coverage.* demo-output bench-output
+	rm -rf .venv .venv-cu121 .venv-cu130 .venv*-bench .venv*-audit .venv*-fleet build dist *.egg-info .coverage .coverage.* demo-output bench-output
 	rm -rf tests/clients/node_modules tests/clients/next/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -78,6 +78,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("runs with `make test-clients`")
     if item.get_closest_marker("real") and os.environ.get("BTWORKER_REAL") != "1":
         pytest.skip("runs with `make real-check`, which fetches weights")
+    if item.get_closest_marker("ray") and os.environ.get("BTWORKER_RAY") != "1":
+        pytest.skip("runs with `make test-fleet`, which sets Ray up")
     if item.get_closest_marker("gpu") and not has_gpu():
         pytest.skip("needs an NVIDIA GPU and its driver")
     missing = [tool for marker in item.iter_markers("system") for tool in marker.args if not there(tool)]

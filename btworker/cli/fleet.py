@@ -1,6 +1,7 @@
 """`btworker fleet list|drain|resume`: the boxes of this machine's worker, which has to run with WORKER_POOL=ray."""
 
 import argparse
+import json
 import sys
 from typing import Any
 
@@ -38,7 +39,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     ):
         action = actions.add_parser(name, help=text, description=text)
         add_data_argument(action)
-        if name != "list":
+        if name == "list":
+            action.add_argument("--json", action="store_true", help="print what the worker answers")
+        else:
             action.add_argument("box", metavar="BOX", help="its name, as `btworker fleet list` has it")
         action.set_defaults(run=run, action=name)
 
@@ -46,6 +49,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Ask the worker, and show the boxes. Returns the exit code."""
     answer = _ask(args, {"action": args.action, "box": getattr(args, "box", "")})
+    if getattr(args, "json", False):
+        print(json.dumps(answer))
+        return 0
     table = Table(box=None, pad_edge=False)
     for column in ("BOX", "STATE", "WORKERS", "SLOTS", "JOBS", "PROBLEM"):
         table.add_column(column, no_wrap=column != "PROBLEM", overflow="fold")

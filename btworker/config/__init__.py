@@ -32,6 +32,7 @@ __all__ = [
     "child_environment",
     "data_dir",
     "forget_credentials",
+    "forget_ray_token",
     "load_client_settings",
     "load_settings",
     "unknown_names",
@@ -131,6 +132,11 @@ def forget_credentials() -> None:
         os.environ.pop(name, None)
 
 
+def forget_ray_token() -> None:
+    """The same on a box of a fleet, whose children have nothing to do with the cluster."""
+    os.environ.pop("RAY_AUTH_TOKEN", None)
+
+
 def _slips() -> list[str]:
     return [f"{name} is no setting; {meant} is" for name, meant in strays(os.environ, _fields()).slips]
 
@@ -154,5 +160,5 @@ def data_dir(chosen: Path | None = None) -> Path:
 
 def child_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
     """A copy of this process's environment without secrets, for programs that we start."""
-    secret = {"WORKER_TOKEN", "HF_TOKEN", "HUGGINGFACE_TOKEN", "WORKER_WEBHOOK_SECRET"}
+    secret = {"WORKER_TOKEN", "RAY_AUTH_TOKEN", "HF_TOKEN", "HUGGINGFACE_TOKEN", "WORKER_WEBHOOK_SECRET"}
     return {k: v for k, v in (os.environ if base is None else base).items() if k not in secret}

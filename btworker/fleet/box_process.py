@@ -13,7 +13,7 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from btworker.config import Settings, forget_credentials, load_settings
+from btworker.config import Settings, forget_credentials, forget_ray_token, load_settings
 from btworker.fleet.box import Box
 from btworker.fleet.records import BoxCommand, BoxWord
 from btworker.logs import set_up, wants_json
@@ -28,6 +28,7 @@ def main() -> None:
     name, descriptor = sys.argv[1], int(sys.argv[2])
     settings = settings_of(name)
     forget_credentials()
+    forget_ray_token()
     set_up(LogSettings(settings.log_level, json=wants_json(settings.log_format)))
     _data = DataFolder.open(settings.data_dir, threads=1)  # locked: two boxes would clear away each other's files
     asyncio.run(_run(settings, Connection(descriptor)))

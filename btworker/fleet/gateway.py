@@ -71,8 +71,13 @@ def main(spec: GatewaySpec, tasks: Any, events: Any, control: Connection) -> Non
     threading.Thread(target=_pass_on, args=(outgoing, events), name="events", daemon=True).start()
     module, _, factory = spec.cluster.partition(":")
     cluster: Cluster = getattr(importlib.import_module(module), factory)(spec.address)
-    asyncio.run(_Gateway(cluster, outgoing, tasks).run())
-    os._exit(0)  # threads of ours wait for ever, and libraries have more
+    status = 0
+    try:
+        asyncio.run(_Gateway(cluster, outgoing, tasks).run())
+    except ClusterError as error:
+        log.error("gateway_ends", message=f"the fleet's gateway begins anew: {error}")  # noqa: TRY400 - a sentence
+        status = 1
+    os._exit(status)  # threads of ours wait for ever, and libraries have more
 
 
 def _end_with_parent(control: Connection) -> None:

@@ -188,7 +188,7 @@ class FleetPool:
     def _on_box_event(self, box: RemoteBox, event: BoxFound | BoxGone | FromBox) -> None:
         match event:
             case BoxFound():
-                log.info("box_found", box=box.name)
+                log.debug("box_found", box=box.name)
                 self._join(box)
             case BoxGone(why=why):
                 self._lose(box, why)

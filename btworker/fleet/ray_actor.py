@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from multiprocessing.connection import Connection
 
+from btworker import __version__
 from btworker.fleet.records import BoxCommand, BoxWord
 
 MOST_WORDS = 10_000
@@ -31,6 +32,10 @@ class BoxActor:
         self._arrived = asyncio.Event()
         self._reader = 0
         """Number of the reader that gets the words: the last one that asked for them."""
+
+    async def release(self) -> str:
+        """btworker's release here: asked before any record crosses, since another one's may have other fields."""
+        return __version__
 
     async def take(self, command: BoxCommand) -> None:
         """Pass a command on to the box."""

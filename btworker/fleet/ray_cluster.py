@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from btworker import __version__
 from btworker.fleet.gateway import BoxLink, ClusterError
 from btworker.fleet.ray_actor import BoxActor
 from btworker.fleet.records import BoxCommand, BoxWord
@@ -36,6 +37,7 @@ class RayCluster:
         try:
             ray.init(self._address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+            ray.shutdown()
             first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             raise ClusterError(
                 f"no Ray cluster at {self._address!r} (WORKER_RAY_ADDRESS): {first}; start one with `ray start` "
@@ -45,7 +47,11 @@ class RayCluster:
 
     async def boxes(self) -> Mapping[str, BoxLink]:
         """The boxes that are there now, by name. Raises ClusterError."""
-        nodes = [node for node in await asyncio.to_thread(ray.nodes) if node["Alive"] and _is_box(node)]
+        try:
+            known = await asyncio.to_thread(ray.nodes)
+        except (ConnectionError, RuntimeError, RayError) as error:
+            raise ClusterError(f"the cluster's head does not answer any more ({type(error).__name__})") from None
+        nodes = [node for node in known if node["Alive"] and _is_box(node)]
         self._links = {
             node["NodeID"]: self._links.get(node["NodeID"]) or RayBox(node, _name(node, nodes)) for node in nodes
         }
@@ -68,8 +74,14 @@ class RayBox:
             raise ClusterError(_why(error)) from None
 
     async def words(self) -> AsyncIterator[BoxWord]:
-        """What the box says. Raises ClusterError."""
+        """What the box says, once it is known to be of this release: else no record could be read. Raises ClusterError."""
         try:
+            release = await self._on_node().release.remote()
+            if release != __version__:
+                raise ClusterError(
+                    f"takes no jobs: it has btworker {release}, and the front end {__version__}; "
+                    "give both the same (docs/fleet.md, Upgrade)"
+                )
             async for reference in self._on_node().words.options(num_returns="streaming").remote():
                 yield await reference
         except RayError as error:

@@ -74,7 +74,12 @@ class Attempts:
         if worker is None:  # the child died meanwhile; nothing was begun
             await self._table.requeue(running, "no worker was free", lost=False)
             return
-        self._table.live[job.id] = running.evolve(gpu=worker.device.name)
+        running = running.evolve(gpu=worker.device.name)
+        if worker.box:
+            running = running.with_log(
+                self._table.clock(), "info", f"attempt {running.attempt} runs on the box {worker.box}"
+            )
+        self._table.live[job.id] = running
         if running.attempt == 1:  # a later attempt waited for its own predecessor, not for its turn
             self._table.counters.queue_s.observe(self._table.clock() - job.created_at, trace_id_of(job.trace))
         log.info(
