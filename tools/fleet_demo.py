@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ DEMO = ROOT / "btworker" / "demo"
 BOXES = ("box-1", "box-2", "box-3")
 WITHIN_S = 300.0
 ON_BOX = "runs on the box"
-TOKEN = "of-the-fleet-demo-alone"
+TOKEN = secrets.token_hex(16)
 
 
 def main() -> int:

@@ -23,6 +23,7 @@ part "Known vulnerabilities of the pinned packages" make audit STACK=cu121
 part "Tests, stack cu121" make test STACK=cu121
 part "Real clients from npm" make test-clients STACK=cu121
 part "The newest client for Node.js" make test-clients-next STACK=cu121
+part "A fleet on Ray" make test-fleet STACK=cu121
 part "Fuzzing" make fuzz STACK=cu121
 part "The unit under systemd" make unit-test
 part "Chaos" make chaos STACK=cu121

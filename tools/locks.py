@@ -28,6 +28,8 @@ SOURCE_ONLY = frozenset({"docopt", "forbiddenfruit", "julius", "openai-whisper",
 
 
 STACKS = ("cu121", "cu130")
+EXTRAS = (*STACKS, "ray")
+"""Locks that a package brings: its stacks, and what a fleet needs beside one."""
 COMPANION = "openai-whisper==20231117+btworker.1"
 """In the place of the source package, which does not build with today's setuptools: tools/wheel.py makes it."""
 
@@ -69,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.command == "write":
         failed = any(write(lock, args.locks, upgrade=True) for lock in LOCK_FILES)
-        for stack in STACKS:
-            (args.locks / "extras" / f"{stack}.txt").write_text(extra(args.locks, stack))
+        for name in EXTRAS:
+            (args.locks / "extras" / f"{name}.txt").write_text(extra(args.locks, name))
         return int(failed)
     failures = [problem for lock in LOCK_FILES for problem in check(lock, args.locks)]
     print(*failures, sep="\n", end="\n" if failures else "")

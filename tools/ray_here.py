@@ -1,5 +1,5 @@
-"""A Ray cluster of several boxes on this machine, for the demo, the tests and the bench of the fleet: `ray start --block`
-for each of them, as their units have it, each with folders and settings of its own. Standard library only.
+"""A Ray cluster of several boxes on this machine, for the demo, the tests and the bench of the fleet: `ray start
+--block` for each of them, as their units have it, each with folders and settings of its own. Standard library only.
 """
 
 from __future__ import annotations

@@ -49,9 +49,9 @@ LANES = (
         "processes, faults, attacks, acceptance",
         (
             *("tests/process", "tests/faults", "tests/security", "tests/chaos", "tests/acceptance", "tests/installs"),
-            "tests/clients/test_workflows.py",
+            *("tests/fleet", "tests/clients/test_workflows.py"),
         ),
-        "not serial and not speech",
+        "not serial and not speech and not ray",
         2 * CORES,
         "loadscope",
     ),

@@ -29,10 +29,10 @@ __all__ = [
     "PCM_BYTES_PER_S",
     "ClientSettings",
     "Settings",
+    "box_environment",
     "child_environment",
     "data_dir",
     "forget_credentials",
-    "forget_ray_token",
     "load_client_settings",
     "load_settings",
     "unknown_names",
@@ -132,9 +132,10 @@ def forget_credentials() -> None:
         os.environ.pop(name, None)
 
 
-def forget_ray_token() -> None:
-    """The same on a box of a fleet, whose children have nothing to do with the cluster."""
-    os.environ.pop("RAY_AUTH_TOKEN", None)
+def box_environment() -> dict[str, str]:
+    """The environment of a box's process, from that of Ray's: without the way into the cluster, and without the one
+    thread that Ray sets for its own workers."""
+    return {k: v for k, v in os.environ.items() if k not in {"WORKER_TOKEN", "RAY_AUTH_TOKEN", "OMP_NUM_THREADS"}}
 
 
 def _slips() -> list[str]:

@@ -13,7 +13,8 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from btworker.config import Settings, forget_credentials, forget_ray_token, load_settings
+from btworker.config import Settings, forget_credentials, load_settings
+from btworker.errors import StartupError
 from btworker.fleet.box import Box
 from btworker.fleet.records import BoxCommand, BoxWord
 from btworker.logs import set_up, wants_json
@@ -28,7 +29,6 @@ def main() -> None:
     name, descriptor = sys.argv[1], int(sys.argv[2])
     settings = settings_of(name)
     forget_credentials()
-    forget_ray_token()
     set_up(LogSettings(settings.log_level, json=wants_json(settings.log_format)))
     _data = DataFolder.open(settings.data_dir, threads=1)  # locked: two boxes would clear away each other's files
     asyncio.run(_run(settings, Connection(descriptor)))
@@ -77,4 +77,7 @@ async def _run(settings: Settings, connection: Connection) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StartupError as error:
+        sys.exit(f"btworker: {error.message}")

@@ -191,7 +191,7 @@ class Courier:
 
 
 async def _judge(response: aiohttp.ClientResponse) -> None:
-    """Raises FencedError where the attempt is over, ClientError where a second try may help, BtworkerError elsewhere."""
+    """Raises FencedError where the attempt is over, ClientError where a second try may help, else BtworkerError."""
     if response.status < 400:
         return
     if response.status in (401, 410):

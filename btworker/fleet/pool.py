@@ -4,6 +4,7 @@ Implements pool.Pool. What an end means is decided where it happens: that of a c
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from itertools import count
 from typing import Any
@@ -63,7 +64,7 @@ class FleetPool:
         self._placement = Placement(settings.is_clip)
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
         self._boxes: dict[str, RemoteBox] = {}
-        self._sessions = count(1)
+        self._sessions = count(time.time_ns())  # boxes may remember those of an earlier run
         self._host = ""
         """This machine's address, as boxes know it."""
         self._problem: ErrorInfo | None = None

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from multiprocessing.connection import Connection
 
 from btworker import __version__
+from btworker.config import box_environment
 from btworker.fleet.records import BoxCommand, BoxWord
 
 MOST_WORDS = 10_000
@@ -26,7 +27,9 @@ class BoxActor:
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "btworker.fleet.box_process", name, str(theirs.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=box_environment()
+            )
         self._connection = Connection(ours.detach())
         self._words: deque[BoxWord] = deque()
         self._arrived = asyncio.Event()

@@ -74,7 +74,7 @@ class RayBox:
             raise ClusterError(_why(error)) from None
 
     async def words(self) -> AsyncIterator[BoxWord]:
-        """What the box says, once it is known to be of this release: else no record could be read. Raises ClusterError."""
+        """What the box says, once it is known to be of this release: else records may differ. Raises ClusterError."""
         try:
             release = await self._on_node().release.remote()
             if release != __version__:

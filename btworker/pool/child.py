@@ -109,7 +109,7 @@ def _or_end(work: Callable[[], None]) -> None:
 
 
 def bind_to_parent() -> None:
-    """Take an own process group (Ctrl-C is the parent's to handle); die with the parent; be the first to go for memory."""
+    """Take an own process group (Ctrl-C is the parent's to handle), die with the parent, go first when memory ends."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The fleet's listener, and the box's side of it, over a real socket: what a ticket opens, and what a fence keeps out."""
+"""The fleet's listener and the box's side of it, over a real socket: what a ticket opens, what a fence keeps out."""
 
 import asyncio
 import hashlib

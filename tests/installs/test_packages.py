@@ -27,7 +27,7 @@ BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 INSTALL_S = 1800
 
 
-@pytest.mark.parametrize("stack", locks.STACKS)
+@pytest.mark.parametrize("stack", locks.EXTRAS)
 def test_an_extra_is_the_lock(stack: str) -> None:
     """Every pin of the lock with its marker, and no other; in place of the source package its wheel."""
     text = (locks.LOCKS / "extras" / f"{stack}.txt").read_text()
@@ -66,7 +66,7 @@ def test_the_packages_of_a_release(dist: Path) -> None:
     (companion,) = {path.name for path in dist.iterdir()} - names
     assert companion == f"openai_whisper-{packages.VERSION}-py3-none-any.whl"
     own = metadata_of(dist / f"btworker-{version}-py3-none-any.whl")
-    for stack in locks.STACKS:
+    for stack in locks.EXTRAS:
         asked = [one for one in own.get_all("Requires-Dist") if f'extra == "{stack}"' in one]
         lines = (locks.LOCKS / "extras" / f"{stack}.txt").read_text().splitlines()[1:]
         assert [one.partition(";")[0].strip() for one in asked] == [one.partition(";")[0].strip() for one in lines]
