@@ -1,0 +1,158 @@
+"""What of a fleet is pure, or small: settings, placement over boxes, names of files, what a box's end means."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from btworker.config import load_settings
+from btworker.errors import StartupError
+from btworker.fleet import files
+from btworker.fleet.cordon import Cordon
+from btworker.fleet.journals import Journals
+from btworker.fleet.records import BoxWorkers, Joined, Versions
+from btworker.fleet.remote_box import BoxPhase, RemoteBox, difference
+from btworker.jobs import JobId, Options
+from btworker.messages import Blame, RunTask
+from btworker.pool import Phase, WorkerState
+from btworker.pool.placing import Vacancy, place
+from btworker.specs import Device
+
+OURS = Versions("0.2.0", "3.11", "20231117", "2.2.2", "2.60.0", "large-v3")
+
+
+def task(number: int, *, alone: bool = False) -> RunTask:
+    return RunTask(JobId(f"wk_{number}"), 1, Path(), (), Options(model="tiny"), alone=alone)
+
+
+def box(*models: str) -> RemoteBox:
+    """A box with two slots in each of its workers."""
+    cpu = Device("cpu")
+    states = tuple(WorkerState(n, cpu, Phase.IDLE, model=model, slots=2) for n, model in enumerate(models))
+    found = RemoteBox("gpu-1", 7)
+    found.joined(Joined(7, OURS, BoxWorkers(states, frozenset(range(len(models))))), OURS)
+    return found
+
+
+def test_a_job_goes_to_its_model_then_to_the_emptiest_box() -> None:
+    """Among workers with the model and as few jobs, the machine with the fewest jobs is taken."""
+    vacancies = [Vacancy(0, "tiny", crowd=1), Vacancy(1000, "tiny", crowd=0), Vacancy(2000, "other", crowd=0)]
+    assert place(vacancies, model="tiny", alone=False) == 1000
+    assert place([vacancies[0], vacancies[2]], model="tiny", alone=False) == 0
+
+
+def test_what_a_box_has_is_known_before_it_says_so() -> None:
+    """Places that were given away count at once, and a job that is to be alone takes its whole worker."""
+    found = box("tiny", "tiny")
+    found.tasks[0].begin(task(1))
+    found.tasks[1].begin(task(2, alone=True))
+    assert [(one.worker, one.jobs, one.free, one.crowd) for one in found.vacancies(1000)] == [
+        (1000, 1, 1, 2),
+        (1001, 1, 0, 2),
+    ]
+    assert [state.phase for state in found.states(1000)] == [Phase.BUSY, Phase.BUSY]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "innocent", "blame"), [(1, False, Blame.OWN), (2, False, Blame.SHARED), (2, True, Blame.NONE)]
+)
+def test_whose_fault_a_box_is(jobs: int, innocent: bool, blame: Blame) -> None:
+    """As with a child: one job alone may have been the cause, one of several is charged nothing."""
+    found = box("tiny")
+    for number in range(jobs):
+        found.tasks[0].begin(task(number))
+    lost = found.lose("was killed", innocent=innocent)
+    assert [one.blame for one in lost] == [blame] * jobs
+    assert lost[0].message == "was lost with the box gpu-1, which was killed"
+    assert found.phase is BoxPhase.LOST
+    assert found.vacancies(0) == []
+
+
+def test_a_difference_is_one_sentence() -> None:
+    """The first thing that differs, with both sides and where to read on."""
+    theirs = Versions("0.2.0", "3.11", "20231117", "2.2.2", "", "large-v3")
+    assert difference("gpu-1", OURS, OURS) == ""
+    assert difference("gpu-1", theirs, OURS) == (
+        "the box gpu-1 takes no jobs: it has Ray none, and the front end 2.60.0; give both the same "
+        "(docs/fleet.md, Upgrade)"
+    )
+
+
+def test_a_cordon_is_kept(tmp_path: Path) -> None:
+    """It is in a file, and a file that cannot be read drains nobody."""
+    Cordon(tmp_path).change("gpu-1", drained=True)
+    assert Cordon(tmp_path).names == ("gpu-1",)
+    Cordon(tmp_path).change("gpu-1", drained=False)
+    assert "gpu-1" not in Cordon(tmp_path)
+    (tmp_path / "fleet.json").write_text("{")
+    assert Cordon(tmp_path).names == ()
+
+
+def test_a_journal_is_sent_once_and_anew_where_it_was_cut(tmp_path: Path) -> None:
+    """Whole lines, from where the last piece ended; from the beginning where what was sent is not there any more."""
+    journals, path = Journals(), tmp_path / "0.jsonl"
+    path.write_bytes(b"one\ntwo\ntor")
+    assert journals.unsent("0", path) == (0, b"one\ntwo\n")
+    journals.took("0", 0, b"one\ntwo\n")
+    assert journals.unsent("0", path) == (8, b"")
+    path.write_bytes(b"one\ntwo\ntorn\n")
+    assert journals.unsent("0", path) == (8, b"torn\n")
+    path.write_bytes(b"one\nother\n")
+    assert journals.unsent("0", path) == (0, b"one\nother\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "readable", "writable"),
+    [
+        ("in/0", True, False),
+        ("in/voice.3.json", True, False),
+        ("windows/0.2.jsonl", True, True),
+        ("windows/0.done", True, True),
+        ("diarizing", True, True),
+        ("renditions/0.m4a", False, True),
+        ("out/talk.json", False, True),
+        ("out/.transcript.0.json", False, True),
+        ("voice.json", False, True),
+        ("out/..", False, False),
+        ("out/a/b", False, False),
+        ("out/", False, False),
+        ("receiving", False, False),
+        ("../jobs.sqlite3", False, False),
+        ("windows/0.jsonl\n", False, False),
+    ],
+)
+def test_which_names_are_files(name: str, readable: bool, writable: bool) -> None:
+    """A box reads and writes what belongs to an attempt, and nothing else."""
+    assert (files.is_readable(name), files.is_writable(name)) == (readable, writable)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"fleet_host": "127.0.0.1"}, ""),
+        ({"fleet_host": "::1"}, ""),
+        ({"fleet_host": "10.0.0.1", "ray_auth_mode": "token"}, ""),
+        ({"fleet_host": "10.0.0.1"}, "needs RAY_AUTH_MODE=token"),
+        ({"fleet_host": "0.0.0.0"}, "needs RAY_AUTH_MODE=token"),
+        ({"fleet_url": "http://10.0.0.1:8478/"}, ""),
+        ({"fleet_url": "10.0.0.1:8478"}, "must be like"),
+    ],
+)
+def test_a_fleet_outside_loopback_wants_rays_token(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], complaint: str
+) -> None:
+    """Whoever reaches Ray's ports runs programs: the start is refused, in a sentence."""
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    if not complaint:
+        assert load_settings(token="a-token", pool="ray", **settings).pool == "ray"
+        return
+    with pytest.raises(StartupError, match=complaint):
+        load_settings(token="a-token", pool="ray", **settings)
+
+
+def test_without_a_fleet_nothing_of_it_is_imported() -> None:
+    """`btworker serve` on a single machine loads what it loaded before."""
+    code = "import sys, btworker.cli.serve; print([name for name in sys.modules if 'fleet' in name or name == 'ray'])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "['btworker.config.fleet']"
