@@ -30,6 +30,7 @@ class ServiceCollector(Collector):
         yield from self._keys()
         yield from self._outbound()
         yield from self._workers()
+        yield from self._boxes()
         yield from self._times()
         yield GaugeMetricFamily("btworker_draining", "1 while shutting down.", int(self._service.draining))
 
@@ -118,6 +119,21 @@ class ServiceCollector(Collector):
             for reason, count in counts.items():
                 restarts.add_metric((gpu, reason), count)
         yield from (up, resting, unloaded, progress, restarts)
+
+    def _boxes(self) -> Iterator[Metric]:
+        """Those of a fleet; nothing where there is none."""
+        boxes: dict[str, list[WorkerState]] = {}
+        for worker in self._service.workers():
+            if worker.box:
+                boxes.setdefault(worker.box, []).append(worker)
+        if not boxes:
+            return
+        up = GaugeMetricFamily("btworker_box_up", "Boxes of the fleet with a worker that takes jobs.", labels=("box",))
+        jobs = GaugeMetricFamily("btworker_box_jobs", "Jobs that a box has.", labels=("box",))
+        for box, workers in sorted(boxes.items()):
+            up.add_metric((box,), int(any(worker.ready for worker in workers)))
+            jobs.add_metric((box,), sum(len(worker.job_ids) for worker in workers))
+        yield from (up, jobs)
 
     def _workers_by_gpu(self) -> dict[str, list[WorkerState]]:
         found: dict[str, list[WorkerState]] = {}
