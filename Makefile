@@ -66,6 +66,7 @@ test-clients-next: setup ## run the openai package that needs a newer Node.js, w
 	@BTWORKER_CLIENTS=next $(BIN)/python -m pytest tests/clients/test_node.py -k openai $(PYTEST_ARGS)
 
 test-fleet: fleet-setup ## a fleet on Ray: boxes, heads, gateways and front ends that are killed (Python 3.11; 2 minutes)
+	@BTWORKER_FULL=1 $(BIN)/python -m pytest tests/fleet/test_fleet.py $(PYTEST_ARGS)
 	@BTWORKER_RAY=1 $(VENV)-fleet/bin/python -m pytest tests/fleet -m ray $(PYTEST_ARGS)
 
 test-gpu: setup ## run everything that needs an NVIDIA GPU

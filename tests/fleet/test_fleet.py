@@ -7,11 +7,15 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from btworker.jobs import Job, JobStatus
 from btworker.service import JobService
 from tests.fleet.fleet_of import Fleet, running_fleet
 from tests.process.pool_of import alive, ended, submit, transcript
 from tests.waiting import eventually
+
+pytestmark = pytest.mark.sliced("fleet", 1)
 
 
 def resumed(service: JobService, job: Job) -> list[int]:
