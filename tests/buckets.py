@@ -22,6 +22,8 @@ from typing import Any
 from unittest import mock
 from urllib.parse import parse_qsl, quote
 
+import pytest
+
 ACCESS_KEY, SECRET = "AKIDTESTS", "a/secret+of/the=tests"
 REGION = "eu-test-1"
 _AUTHORIZATION = re.compile(
@@ -118,6 +120,7 @@ def toml(value: object) -> str:
 @contextmanager
 def storage() -> Iterator[Storage]:
     """A store with the buckets `recordings` and `results`."""
+    pytest.importorskip("moto", reason="moto is locked for Python 3.11 and newer")
     with mock.patch.dict(os.environ, {"AWS_EC2_METADATA_DISABLED": "true"}):
         import boto3  # heavy: for those who use it
         from moto.server import ThreadedMotoServer

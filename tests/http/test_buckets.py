@@ -361,6 +361,14 @@ async def test_a_large_output_is_put_in_parts(store: Storage, tmp_path: Path) ->
     assert store.keys() == []
 
 
+async def test_a_wrong_secret_is_noticed(all_storage: Storage, tmp_path: Path) -> None:
+    """By the proxy, which works the signature out from the request's own words: what the other tests rely on."""
+    all_storage.clear()
+    stores = load_stores(all_storage.stores_file(tmp_path, secret_access_key="another"))
+    await Buckets(stores, user_agent="test", idle_s=5.0).probe("archive", "recordings")
+    assert [words.rpartition(": ")[2] for words in all_storage.wrong] == ["the signature is not that of the secret"]
+
+
 async def test_the_secret_is_nowhere(client: aiohttp.ClientSession, server: Running, store: Storage) -> None:
     """Neither in an answer nor in the job table."""
     store.put("calls/talk.wav", SOUND)
