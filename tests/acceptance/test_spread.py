@@ -41,15 +41,27 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture(scope="module")
+def call(long: bytes, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The same as the first channel of two; in the second, one recording and then silence."""
+    folder = tmp_path_factory.mktemp("call")
+    (folder / "long.opus").write_bytes(long)
+    merged = "[1]apad[short];[0][short]amerge=inputs=2[both]"
+    command = [find_ffmpeg(), "-v", "error", "-i", folder / "long.opus", "-i", HELD_OUT / SHORT]
+    command += ["-filter_complex", merged, "-map", "[both]", "-ar", "16000", folder / "call.flac"]
+    subprocess.run([str(part) for part in command], check=True)
+    return (folder / "call.flac").read_bytes()
+
+
+@pytest.fixture(scope="module")
 def alone(long: bytes, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What comes out without help."""
     with serving(tmp_path_factory.mktemp("alone"), **{**TWO, "WORKER_SPREAD_MINUTES": "0"}) as server:
         return transcript(server, upload(server, long))
 
 
-def upload(worker: Server, content: bytes) -> str:
+def upload(worker: Server, content: bytes, **options: str) -> str:
     """The job's id."""
-    return worker.upload("long.opus", content, decode="fast")
+    return worker.upload("long.opus", content, decode="fast", **options)
 
 
 def transcript(worker: Server, job_id: str) -> Any:
@@ -58,7 +70,8 @@ def transcript(worker: Server, job_id: str) -> Any:
     assert job["status"] == "complete", job
     result = json.loads(worker.output(job_id, "long_transcript.json"))
     words = [[(word["word"], word["start"], word["end"]) for word in one["words"]] for one in result["segments"]]
-    return [(one["id"], one["start"], one["end"], one["text"]) for one in result["segments"]], words
+    segments = [(one["id"], one.get("channel"), one["start"], one["end"], one["text"]) for one in result["segments"]]
+    return segments, words
 
 
 def lines(worker: Server, event: str, job_id: str) -> list[dict[str, Any]]:
@@ -116,3 +129,15 @@ def test_an_owner_that_dies_loses_nothing(worker: Server, long: bytes, alone: An
     os.kill(owner, signal.SIGKILL)
     assert transcript(worker, job_id) == alone
     assert worker.job(job_id)["attempt"] == 2
+
+
+def test_a_channel_by_itself_is_spread(worker: Server, call: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As a recording of its own would be; the channels are merged as without help, and nothing is left behind."""
+    with serving(tmp_path_factory.mktemp("call"), **{**TWO, "WORKER_SPREAD_MINUTES": "0"}) as server:
+        expected = transcript(server, upload(server, call, channels="separate"))
+    assert {channel for _, channel, *_ in expected[0]} == {1, 2}
+    job_id = upload(worker, call, channels="separate")
+    assert transcript(worker, job_id) == expected
+    finished = until(lambda: lines(worker, "help_finished", job_id))
+    assert sum(line["windows"] for line in finished) >= 8, "it was hardly a help"
+    assert not shares_of(worker, job_id).parent.exists()
