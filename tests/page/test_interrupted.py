@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, expect
 from btworker.storage import JobFolder
 from tests.page.stored import SHORT, finished_job, restored
 from tests.page.user import User
+from tests.process.keys_of import keys
 from tests.process.server_of import Server
-from tests.process.test_keys import keys
 from tests.slices import FULL
 from tests.waiting import until
 
@@ -72,7 +72,7 @@ def test_the_worker_dies_and_comes_back(worker: Server, browser: Browser) -> Non
         listener.enter()
         watcher.enter()
         listener.finished()
-        watcher.drop("under-way.flac")
+        watcher.drop("under-way.flac", speakers="no")
         expect(watcher.page.locator(".row").first).to_be_visible()
         listener.page.get_by_role("button", name="Play", exact=True).click()
         until(lambda: listener.sound("currentTime") > 0.2, "it plays", within_s=30)

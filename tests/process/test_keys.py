@@ -1,21 +1,10 @@
 """`btworker keys` and the worker process: keys are good at once, over kill -9, and their tokens are nowhere."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.process.server_of import ROOT, TOKEN, Server, plain_environment, serving
-
-
-def keys(folder: Path, *words: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    """The command, at the data folder of a server in `folder`."""
-    command = [sys.executable, "-m", "btworker", "keys", *words, "--data", str(folder / "data")]
-    done = subprocess.run(
-        command, env=plain_environment(), capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
-    )
-    assert done.returncode == code, (done.stdout, done.stderr)
-    return done
+from tests.process.keys_of import keys
+from tests.process.server_of import TOKEN, Server, serving
 
 
 def status(server: Server, token: str, path: str = "/v1/jobs") -> int:
