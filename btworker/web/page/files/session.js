@@ -98,7 +98,10 @@ function takeSegment(segment) {
 }
 
 function takeProgress({ etaSeconds, ...progress }) {
-  if (state.job.value) takeJob({ ...state.job.value, progress, etaSeconds });
+  const job = state.job.value;
+  if (!job) return;
+  const stage = progress.percent > 0 && job.stage === "loading_model" ? "transcribing" : job.stage;
+  takeJob({ ...job, stage, progress, etaSeconds });
 }
 
 /** A newer state of a job, for the list as well. */
