@@ -46,7 +46,7 @@ def pytest_configure() -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What `make test` adds."""
     parser.addoption(
-        "--slice-dear", action="store_true", help="one in four of the tests that take longest: tests/dear.tsv"
+        "--slice-dear", action="store_true", help="one in five of the tests that take longest: tests/dear.tsv"
     )
 
 

@@ -19,7 +19,7 @@ from xml.etree import ElementTree as ET
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "tests"
 DEAR, DEAR_SHARE = ROOT / "tests" / "dear.tsv", 0.85
-"""The longest tests, which together take this share of the time: a commit runs one in four of them (tests/slices.py),
+"""The longest tests, which together take this share of the time: a commit runs one in five of them (tests/slices.py),
 `make full` all."""
 CORES = len(os.sched_getaffinity(0))
 SLOWEST = 20
@@ -98,7 +98,7 @@ def introduction(*, quick: bool) -> str:
     if quick:
         return "The unit and HTTP tests: under 2 minutes on two cores."
     return (
-        "All quick tests, and one in four of those that take longest: about 8 minutes on two cores.\n"
+        "All quick tests, and one in five of those that take longest: about 8 minutes on two cores.\n"
         "The quick part, unit and HTTP: make test-quick (under 2 minutes). All cases of all tests: make full (hours)."
     )
 

@@ -6,12 +6,13 @@ Spans have ids, codes, routes and numbers; never a file's name, a text or a toke
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Timer
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace import Span, SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -22,8 +23,10 @@ from btworker.jobs import Job, JobId, JobStatus, Stage
 NS = 1_000_000_000
 MOST_WAITING = 4096
 """Spans that may wait for the collector; more are dropped."""
-CLOSE_MS = 2000
-"""Milliseconds that the last spans have at the end."""
+EXPORT_S = 5.0
+"""Seconds that the collector has for a batch of spans."""
+CLOSE_S = 2.0
+"""Seconds for which the last ones are tried again at the end."""
 Attributes = dict[str, str | int]
 W3C = TraceContextTextMapPropagator()
 
@@ -56,16 +59,17 @@ def open_spans(endpoint: str, *, share: float) -> "Spans":
         resource=Resource.create({"service.name": "btworker", "service.version": __version__}),
         shutdown_on_exit=False,
     )
-    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
+    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_S)
     provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=MOST_WAITING))
-    return Spans(provider)
+    return Spans(provider, exporter)
 
 
 class Spans:
     """Begins and ends them; a thread of the library's sends them."""
 
-    def __init__(self, provider: TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider, exporter: SpanExporter) -> None:
         self._provider = provider
+        self._exporter = exporter
         self._tracer = provider.get_tracer("btworker", __version__)
         self._open: dict[JobId, Open] = {}
 
@@ -103,8 +107,10 @@ class Spans:
 
     def close(self) -> None:
         """Send what waits. Blocking, for a moment."""
-        self._provider.force_flush(CLOSE_MS)
+        no_more_tries = Timer(CLOSE_S, self._exporter.shutdown)
+        no_more_tries.start()
         self._provider.shutdown()
+        no_more_tries.cancel()
 
     def _work(self, job: Job, now: float) -> None:
         """The stage of a job that runs; that of a delivery is no part of its attempt."""

@@ -65,7 +65,7 @@ def test_the_dear_tests_are_there() -> None:
 
 
 def test_each_dear_test_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit takes about one in four; forty commits take all of them."""
+    """A commit takes about one in five; forty commits take all of them."""
     monkeypatch.setattr("tests.slices.FULL", False)
     every, met = {node for found in dear_tests().values() for node in found}, set()
     for number in range(40):
