@@ -52,7 +52,7 @@ test-quick: setup ## the unit and HTTP tests: under 2 minutes
 	@$(BIN)/python tools/run_tests.py --quick
 
 test-speech: setup ## the tests that need torch, on this stack (MARKS="speech and not media" for a part)
-	@$(BIN)/python tools/run_tests.py --name speech-$(STACK) --marks "$(or $(MARKS),speech)"
+	@$(BIN)/python tools/run_tests.py --lane speech --lane "one at a time" --name speech-$(STACK) --marks "$(or $(MARKS),speech)"
 
 full: ## what belongs to a release: full counts, both stacks, locks, clients from npm, fuzzing (hours)
 	@tools/full.sh

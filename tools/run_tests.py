@@ -68,12 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the lanes asked for; return 1 where a test failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="unit and HTTP only")
+    names = [lane.name for lane in LANES]
+    parser.add_argument("--lane", action="append", choices=names, help="only this lane; may be given again")
     parser.add_argument("--marks", default="", help="only tests with these marks, as pytest's -m has them")
     parser.add_argument("--write-dear", action="store_true", help="run all, and write tests/dear.tsv")
     parser.add_argument("--name", default="tests", help="what the files of durations are called")
     parser.add_argument("pytest_arguments", nargs="*", help="after --: for every pytest")
     args = parser.parse_args(argv)
-    lanes = QUICK if args.quick else LANES
+    lanes = QUICK if args.quick else tuple(lane for lane in LANES if lane.name in (args.lane or names))
     print(introduction(quick=args.quick), flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     failed, durations = False, []
