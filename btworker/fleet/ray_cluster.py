@@ -6,6 +6,7 @@ Ray tells who is there, starts actors and carries records. It never sees audio, 
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from btworker.fleet.records import BoxCommand, BoxWord
 NAMESPACE = "btworker"
 BOX_RESOURCE = "btworker_box"
 """Makes a box of a node without GPUs: ray start --resources '{"btworker_box": 1}'."""
+SAME_NAME_S = 60.0
+"""Seconds after which a second node of one name is a second box; Ray notices the death of one in half of it."""
 _ODD = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -31,6 +34,8 @@ class RayCluster:
         self._address = address
         self._links: dict[str, RayBox] = {}
         """By the id of the node: a machine that comes again is another node."""
+        self._seen: dict[str, float] = {}
+        """When each node was first seen, in seconds of the monotonic clock."""
 
     async def connect(self) -> str:
         """Enter the cluster as its driver; returns this machine's address. Raises ClusterError."""
@@ -52,10 +57,19 @@ class RayCluster:
         except (ConnectionError, RuntimeError, RayError) as error:
             raise ClusterError(f"the cluster's head does not answer any more ({type(error).__name__})") from None
         nodes = [node for node in known if node["Alive"] and _is_box(node)]
-        self._links = {
-            node["NodeID"]: self._links.get(node["NodeID"]) or RayBox(node, _name(node, nodes)) for node in nodes
-        }
+        now = time.monotonic()
+        self._seen = {node["NodeID"]: self._seen.get(node["NodeID"], now) for node in nodes}
+        self._links = {node["NodeID"]: link for node in nodes if (link := self._link(node, nodes)) is not None}
         return {link.name: link for link in self._links.values()}
+
+    def _link(self, node: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> "RayBox | None":
+        """The link to a box; None while it may be one come again, whose earlier self Ray does not know to be dead."""
+        known = self._links.get(node["NodeID"])
+        if known is not None:
+            return known
+        if _shares_name(node, nodes) and time.monotonic() - self._seen[node["NodeID"]] < SAME_NAME_S:
+            return None
+        return RayBox(node, _name(node, nodes))
 
 
 class RayBox:
@@ -113,8 +127,11 @@ def _is_box(node: Mapping[str, Any]) -> bool:
 def _name(node: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> str:
     """The node's name (ray start --node-name, else its address), with part of its id where several share one."""
     name = _ODD.sub("-", str(node.get("NodeName") or node["NodeManagerAddress"]))[:48]
-    shared = sum(other.get("NodeName") == node.get("NodeName") for other in nodes) > 1
-    return f"{name}-{node['NodeID'][:6]}" if shared else name
+    return f"{name}-{node['NodeID'][:6]}" if _shares_name(node, nodes) else name
+
+
+def _shares_name(node: Mapping[str, Any], nodes: Iterable[Mapping[str, Any]]) -> bool:
+    return len([other for other in nodes if other.get("NodeName") == node.get("NodeName")]) > 1
 
 
 def _why(error: RayError) -> str:
