@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from btworker.jobs import Job, JobStatus
+from btworker.metrics.service import ServiceCollector
 from btworker.service import JobService
 from tests.fleet.fleet_of import Fleet, running_fleet
 from tests.process.pool_of import alive, ended, submit, transcript
@@ -62,6 +63,12 @@ async def test_jobs_outlive_boxes_and_gateways(tmp_path: Path) -> None:
     await eventually(lambda: not any(map(alive, boxes)), "the boxes end with their front end")
 
 
+def boxes_up(service: JobService) -> dict[str, bool]:
+    """What a scrape says of the boxes."""
+    [family] = [one for one in ServiceCollector(service).collect() if one.name == "btworker_box_up"]
+    return {sample.labels["box"]: bool(sample.value) for sample in family.samples}
+
+
 async def test_a_partitioned_box_is_fenced(tmp_path: Path) -> None:
     """A box that is stopped for longer than it may be silent loses its job to another one; when it goes on, what it
     has made meanwhile changes nothing, and it joins again."""
@@ -75,10 +82,12 @@ async def test_a_partitioned_box_is_fenced(tmp_path: Path) -> None:
         done = await ended(fleet.service, job)
         assert done.status is JobStatus.COMPLETE, done.error
         assert resumed(fleet.service, done) == [1, 1, 1, 2, 2]
+        assert boxes_up(fleet.service) == {"one": first != "one", "two": first != "two"}
         out = fleet.service.data.folder(job.id).outputs
         before = [(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in out.iterdir()]
         fleet.kill(first, signal.SIGCONT)
         await fleet.until_ready("one", "two")
+        assert boxes_up(fleet.service) == {"one": True, "two": True}
         assert [(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in out.iterdir()] == before
         assert (await fleet.service.get(job.id)).attempt == 2
         again = await ended(fleet.service, await submit(fleet.service))

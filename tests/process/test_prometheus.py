@@ -15,6 +15,8 @@ pytestmark = [pytest.mark.serial, pytest.mark.system("prometheus"), pytest.mark.
 DRIVER_METRICS = "up memory_used_bytes memory_total_bytes utilization_ratio temperature_celsius".split()
 GPU_METRICS = {f"btworker_gpu_{name}" for name in DRIVER_METRICS}
 """What a machine without a GPU does not expose; tests/http/test_metrics.py sees them all with a driver's stand-in."""
+ELSEWHERE = GPU_METRICS | {"btworker_box_up"}
+"""What this worker has no series of: it has no GPU, and no fleet."""
 
 
 def run_jobs(server: Server, *, gate: Path) -> None:
@@ -86,13 +88,13 @@ def assert_rules(prometheus: Prometheus) -> None:
 
 def assert_expressions(prometheus: Prometheus) -> None:
     """Whatever rules and dashboard select is there, labels and all: a renamed metric or label fails here."""
-    known = set(prometheus.get("label/__name__/values")) | GPU_METRICS
+    known = set(prometheus.get("label/__name__/values")) | ELSEWHERE
     for expression in promql.expressions():
         prometheus.values(expression)
         for name, matchers in promql.selectors(expression):
             assert name in known, (name, expression)
             there = matchers.replace(', code!="503"', "")  # the only 5xx that a healthy worker has answered
-            assert name in GPU_METRICS or prometheus.values(f"count({name}{there})"), (name, matchers, expression)
+            assert name in ELSEWHERE or prometheus.values(f"count({name}{there})"), (name, matchers, expression)
 
 
 def test_prometheus_needs_no_token_by_default(tmp_path: Path) -> None:
