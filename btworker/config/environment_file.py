@@ -8,6 +8,7 @@ from pathlib import Path
 UNIT = {
     "HOME": "/var/lib/btworker",
     "XDG_CACHE_HOME": "/var/cache/btworker",
+    "TRITON_CACHE_DIR": "/var/cache/btworker/triton",
     "HF_HOME": "/var/cache/btworker/huggingface",
     "WORKER_DATA_DIR": "/var/lib/btworker",
 }
