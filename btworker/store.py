@@ -213,10 +213,11 @@ class Store:
                 return known, False
             self._db.execute("UPDATE jobs SET idempotency_key = NULL WHERE idempotency_key = ?", (key,))
         values = (job.id, job.status.value, job.attempt, job.created_at, key, job.owner, job_to_json(job))
-        sql = """INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, owner, body, input_bytes)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
-        seq = self._db.execute(sql, (*values, sum(item.size_bytes for item in job.inputs))).lastrowid
-        store_text.index(self._db, [Indexed(seq or 0, store_text.names_of(job), "", is_final=False)])
+        sql = """INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, owner, body, input_bytes, indexed)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+        input_bytes = sum(item.size_bytes for item in job.inputs)
+        seq = self._db.execute(sql, (*values, input_bytes, store_text.NAMES)).lastrowid
+        store_text.keep_words(self._db, Indexed(seq or 0, store_text.names_of(job), "", is_final=False))
         return job, True
 
     def _transition(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:

@@ -53,8 +53,13 @@ def index(db: sqlite3.Connection, found: Iterable[Indexed]) -> None:
     for one in found:
         level = ALL if one.is_final else NAMES
         if db.execute("UPDATE jobs SET indexed = ? WHERE seq = ?", (level, one.seq)).rowcount:
-            sql = "INSERT OR REPLACE INTO job_text (rowid, names, text) VALUES (?, ?, ?)"
-            db.execute(sql, (one.seq, one.names, one.text))
+            keep_words(db, one)
+
+
+def keep_words(db: sqlite3.Connection, one: Indexed) -> None:
+    """Store the words of a job whose row says how many of them there are."""
+    sql = "INSERT OR REPLACE INTO job_text (rowid, names, text) VALUES (?, ?, ?)"
+    db.execute(sql, (one.seq, one.names, one.text))
 
 
 def correct(db: sqlite3.Connection, job_id: JobId, version: int, body: str, words: str) -> bool:

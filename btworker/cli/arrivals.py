@@ -116,7 +116,7 @@ class Bell:
             self._give_up(error)
 
     def watch(self) -> None:
-        """Blocking: hear of every folder that is there by now."""
+        """Blocking: ring for every folder that is there by now."""
         if self._inotify is None:
             return
         from asyncinotify import Mask

@@ -20,6 +20,7 @@ from btworker.checkpoints.hashing import file_sha256
 from btworker.delivery.http import TRANSPORT_ERRORS, backoff_s, timeout
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.fleet import files
+from btworker.fleet.files import OFFSET, SHA256, TICKET
 from btworker.fleet.journals import Journals
 from btworker.jobs import Input
 from btworker.logs import get_logger
@@ -34,7 +35,6 @@ PATIENCE_S = 600.0
 """Seconds for which the front end may be away: longer than it takes to restart, less than anybody waits for a job."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 5.0
 CODES = {code.value: code for code in ErrorCode}
-TICKET, OFFSET, SHA256 = "Fleet-Ticket", "Upload-Offset", "Content-SHA256"
 
 
 class FencedError(Exception):

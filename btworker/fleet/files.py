@@ -15,6 +15,8 @@ from pathlib import Path
 from btworker.storage import JobFolder
 from btworker.voices import ENROLLED
 
+TICKET, OFFSET, SHA256 = "Fleet-Ticket", "Upload-Offset", "Content-SHA256"
+"""Headers by which they are moved."""
 DIARIZING = "diarizing"
 _WINDOWS = r"windows/\d{1,6}(\.\d{1,6})?\.(jsonl|done)"
 _INPUT = re.compile(r"in/\d{1,6}|in/voice\.\d{1,6}(\.json)?")

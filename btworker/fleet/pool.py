@@ -64,6 +64,7 @@ class FleetPool:
         self._placement = Placement(settings.is_clip)
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
         self._boxes: dict[str, RemoteBox] = {}
+        self._first_indices = count(0, MOST_WORKERS)
         self._sessions = count(time.time_ns())  # boxes may remember those of an earlier run
         self._host = ""
         """This machine's address, as boxes know it."""
@@ -83,7 +84,7 @@ class FleetPool:
 
     def workers(self) -> tuple[WorkerState, ...]:
         """The state of every worker of every box; one that stands for the fleet where it has no box."""
-        found = tuple(state for box in self._boxes.values() for state in box.states(self._first_index(box.name)))
+        found = tuple(state for box in self._boxes.values() for state in box.states())
         if found:
             return found
         doing = "" if self._problem else NO_BOX
@@ -110,11 +111,11 @@ class FleetPool:
         ticket = None if index is None else self._leases.grant(task.job_id, task.attempt)
         if index is None or ticket is None:
             return None
-        box = next(box for box in self._boxes.values() if 0 <= index - self._first_index(box.name) < MOST_WORKERS)
-        local = index - self._first_index(box.name)
+        box = next(box for box in self._boxes.values() if 0 <= index - box.first_index < MOST_WORKERS)
+        local = index - box.first_index
         box.tasks[local].begin(task)
         self._tell(box, RunOnBox(box.session, local, task, ticket))
-        return next(state for state in box.states(self._first_index(box.name)) if state.index == index)
+        return next(state for state in box.states() if state.index == index)
 
     def cancel(self, job_id: JobId) -> None:
         """Ask whichever box has this job to stop it."""
@@ -184,7 +185,7 @@ class FleetPool:
                 self._problem = ErrorInfo(ErrorCode.NOT_READY, why)
                 log.warning("fleet_not_connected", message=why)
             case _:
-                self._on_box_event(self._boxes.setdefault(event.box, RemoteBox(event.box, 0)), event)
+                self._on_box_event(self._box(event.box), event)
 
     def _on_box_event(self, box: RemoteBox, event: BoxFound | BoxGone | FromBox) -> None:
         match event:
@@ -254,11 +255,13 @@ class FleetPool:
 
     def _room(self) -> list[Vacancy]:
         open_boxes = (box for box in self._boxes.values() if box.name not in self._cordon)
-        return [vacancy for box in open_boxes for vacancy in box.vacancies(self._first_index(box.name))]
+        return [vacancy for box in open_boxes for vacancy in box.vacancies()]
 
-    def _first_index(self, name: str) -> int:
-        """Index of a box's first worker, by the order in which boxes came for the first time."""
-        return list(self._boxes).index(name) * MOST_WORKERS
+    def _box(self, name: str) -> RemoteBox:
+        """The box of this name, which may have come only now."""
+        if name not in self._boxes:
+            self._boxes[name] = RemoteBox(name, next(self._first_indices))
+        return self._boxes[name]
 
     async def _look_around(self) -> None:
         """For boxes that are silent, and for those that did not answer when they were asked to join."""

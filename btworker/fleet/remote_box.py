@@ -38,7 +38,8 @@ class RemoteBox:
     """See the module's docstring. `first_index` is the index of its first worker among all of the fleet."""
 
     name: str
-    session: int
+    first_index: int
+    session: int = 0
     phase: BoxPhase = BoxPhase.JOINING
     problem: ErrorInfo | None = None
     workers: BoxWorkers = field(default_factory=BoxWorkers)
@@ -102,27 +103,29 @@ class RemoteBox:
         self.phase = BoxPhase.REFUSED if sentence else BoxPhase.READY
         self.problem = ErrorInfo(ErrorCode.NOT_READY, sentence) if sentence else None
 
-    def vacancies(self, first_index: int) -> list[Vacancy]:
+    def vacancies(self) -> list[Vacancy]:
         """What its workers have for waiting jobs."""
         if self.phase is not BoxPhase.READY:
             return []
         jobs = sum(map(len, self.tasks.values()))
         return [
-            replace(self.tasks[state.index].vacancy(state, state.model), worker=first_index + state.index, crowd=jobs)
+            replace(
+                self.tasks[state.index].vacancy(state, state.model), worker=self.first_index + state.index, crowd=jobs
+            )
             for state in self.workers.states
             if state.index in self.workers.accepting
         ]
 
-    def states(self, first_index: int) -> list[WorkerState]:
+    def states(self) -> list[WorkerState]:
         """Its workers as ping, ready and metrics show them; one that stands for all of them where it takes no jobs."""
         if self.phase is not BoxPhase.READY:
             doing = "" if self.problem else f"waiting for the box {self.name} to join"
-            stands = WorkerState(first_index, Device("box"), Phase.WAITING, problem=self.problem, loading=doing)
+            stands = WorkerState(self.first_index, Device("box"), Phase.WAITING, problem=self.problem, loading=doing)
             return [replace(stands, box=self.name)]
         return [
             replace(
                 state,
-                index=first_index + state.index,
+                index=self.first_index + state.index,
                 box=self.name,
                 job_ids=self.tasks[state.index].ids,
                 phase=self._phase(state),

@@ -7,7 +7,6 @@ A rendering that is missing costs time and nothing else, so a disk that has no r
 """
 
 import contextlib
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,9 +21,9 @@ render than a file to write."""
 def keep_ready(folder: Path, index: int, contents: Mapping[OutputFormat, bytes]) -> None:
     """Write the renderings of input number `index`, durably but for the folder's own fsync."""
     for kind, content in contents.items():
-        path = folder / f".{index}.{kind.value}.{hashlib.sha256(content).hexdigest()}"
+        path = folder / f".{index}.{kind.value}"
         try:
-            write_durably(path, content)
+            path.rename(f"{path}.{write_durably(path, content)}")
         except OSError:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -5,8 +5,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
+from tests.http.elsewhere import elsewhere
 from tests.http.keyring import key
 from tests.http.server import Running, finished
 
@@ -17,19 +17,8 @@ SOUND = {"one.wav": b"speech" * 1000, "two.wav": b"more speech" * 500}
 async def place() -> AsyncIterator[str]:
     """The address of a server that has the recordings."""
 
-    async def get(request: web.Request) -> web.Response:
-        assert "Authorization" not in request.headers, "the worker's token is nobody's"
-        if (body := SOUND.get(request.match_info["name"])) is None:
-            raise web.HTTPNotFound
-        return web.Response(body=body)
-
-    app = web.Application()
-    app.router.add_get("/talks/{name}", get)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/talks"
-    await runner.cleanup()
+    async with elsewhere(SOUND.get) as port:
+        yield f"http://127.0.0.1:{port}/talks"
 
 
 @pytest.fixture

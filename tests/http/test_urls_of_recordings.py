@@ -5,8 +5,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
+from tests.http.elsewhere import elsewhere
 from tests.http.resumable import PATCH, metadata
 from tests.http.server import FORM, Running, field, file, finished, form
 from tests.waiting import eventually
@@ -19,17 +19,8 @@ PATH = "/talks/Gespr%C3%A4ch%20%231.wav"
 async def place() -> AsyncIterator[int]:
     """The port of a server that has one recording."""
 
-    async def get(request: web.Request) -> web.Response:
-        assert "Authorization" not in request.headers, "the worker's token is nobody's"
-        return web.Response(body=SOUND)
-
-    app = web.Application()
-    app.router.add_get("/talks/{name}", get)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield runner.addresses[0][1]
-    await runner.cleanup()
+    async with elsewhere(lambda _: SOUND) as port:
+        yield port
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def box(*models: str) -> RemoteBox:
     """A box with two slots in each of its workers."""
     cpu = Device("cpu")
     states = tuple(WorkerState(n, cpu, Phase.IDLE, model=model, slots=2) for n, model in enumerate(models))
-    found = RemoteBox("gpu-1", 7)
+    found = RemoteBox("gpu-1", first_index=1000, session=7)
     found.joined(Joined(7, OURS, BoxWorkers(states, frozenset(range(len(models))))), OURS)
     return found
 
@@ -47,11 +47,11 @@ def test_what_a_box_has_is_known_before_it_says_so() -> None:
     found = box("tiny", "tiny")
     found.tasks[0].begin(task(1))
     found.tasks[1].begin(task(2, alone=True))
-    assert [(one.worker, one.jobs, one.free, one.crowd) for one in found.vacancies(1000)] == [
+    assert [(one.worker, one.jobs, one.free, one.crowd) for one in found.vacancies()] == [
         (1000, 1, 1, 2),
         (1001, 1, 0, 2),
     ]
-    assert [state.phase for state in found.states(1000)] == [Phase.BUSY, Phase.BUSY]
+    assert [state.phase for state in found.states()] == [Phase.BUSY, Phase.BUSY]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_whose_fault_a_box_is(jobs: int, innocent: bool, blame: Blame) -> None:
     assert [one.blame for one in lost] == [blame] * jobs
     assert lost[0].message == "was lost with the box gpu-1, which was killed"
     assert found.phase is BoxPhase.LOST
-    assert found.vacancies(0) == []
+    assert found.vacancies() == []
 
 
 def test_a_difference_is_one_sentence() -> None:

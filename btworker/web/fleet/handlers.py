@@ -25,6 +25,7 @@ from btworker.config import Settings
 from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.fleet import files
+from btworker.fleet.files import OFFSET, SHA256, TICKET
 from btworker.fleet.leases import Leases
 from btworker.jobs import JobId
 from btworker.receiving.received_file import ReceivedFile
@@ -34,7 +35,6 @@ from btworker.web.jobs.handlers import json_answer
 from btworker.web.middlewares import Handler, error_response
 from btworker.web.schemas import Wire
 
-TICKET, OFFSET, SHA256 = "Fleet-Ticket", "Upload-Offset", "Content-SHA256"
 MOST_APPENDED_BYTES = 4 * 2**20
 """Of one PATCH, which is held in memory: a thousand windows at once."""
 
