@@ -56,9 +56,8 @@ def run(args: argparse.Namespace) -> int:
     for column in ("BOX", "STATE", "WORKERS", "SLOTS", "JOBS", "PROBLEM"):
         table.add_column(column, no_wrap=column != "PROBLEM", overflow="fold")
     for box in answer["boxes"]:
-        state = "drained" if box["drained"] else box["phase"]
         ready = f"{box['ready']}/{box['workers']}"
-        table.add_row(box["box"], state, ready, str(box["slots"]), str(box["jobs"]), box["problem"])
+        table.add_row(box["box"], box["status"], ready, str(box["slots"]), str(box["jobs"]), box["problem"])
     print_table(table)
     absent = sorted(set(answer["drained"]) - {box["box"] for box in answer["boxes"]})
     if absent:

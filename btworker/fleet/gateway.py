@@ -42,6 +42,10 @@ class ClusterError(Exception):
     """The cluster, or a box of it, cannot be reached: a sentence for the operator, or what follows a subject."""
 
 
+class OtherReleaseError(ClusterError):
+    """The box has another release, whose records may differ: what follows a subject."""
+
+
 class BoxLink(Protocol):
     """One box. Both raise ClusterError when it has gone."""
 
@@ -156,19 +160,19 @@ class _Gateway:
             asyncio.create_task(self._take_words(name, box), name=f"from-{name}"),
         )
         self._outgoing.put(BoxFound(name))
-        why = "left the cluster"
+        why, refused = "left the cluster", False
         try:
             done, _ = await asyncio.wait(pieces, return_when=asyncio.FIRST_COMPLETED)
             for piece in done:
                 piece.result()
         except ClusterError as error:
-            why = str(error)
+            why, refused = str(error), isinstance(error, OtherReleaseError)
         finally:
             for piece in pieces:
                 piece.cancel()
             await asyncio.gather(*pieces, return_exceptions=True)
             del self._commands[name], self._sessions[name]
-            self._outgoing.put(BoxGone(name, why))
+            self._outgoing.put(BoxGone(name, why, refused))
 
     async def _bring_commands(self, box: BoxLink, commands: "asyncio.Queue[BoxCommand]") -> None:
         while True:

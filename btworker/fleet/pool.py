@@ -6,6 +6,7 @@ Implements pool.Pool. What an end means is decided where it happens: that of a c
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import asdict
 from itertools import count
 from typing import Any
 
@@ -38,7 +39,7 @@ from btworker.fleet.versions import versions_here
 from btworker.jobs import Job, JobId
 from btworker.logs import get_logger, wants_json
 from btworker.messages import Blame, Cancel, JobEvent, RunTask, WorkerLost
-from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
+from btworker.pool import BoxSummary, Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.placing import Placement, Vacancy
 from btworker.pool.process import Gone
 from btworker.specs import Device, LogSettings
@@ -89,6 +90,10 @@ class FleetPool:
             return found
         doing = "" if self._problem else NO_BOX
         return (WorkerState(0, Device("box"), Phase.WAITING, slots=0, problem=self._problem, loading=doing),)
+
+    def boxes(self) -> tuple[BoxSummary, ...]:
+        """All boxes, those that were lost within a day included."""
+        return tuple(box.summary(drained=box.name in self._cordon) for box in self._boxes.values())
 
     async def start(self) -> None:
         """Spawn the gateway; boxes come as it finds them."""
@@ -153,20 +158,7 @@ class FleetPool:
                 return {"error": f"this cannot be kept: {error.strerror}"}
             log.info("box_drained" if action == "drain" else "box_resumed", box=name)
             self._events.put_nowait(RoomChanged())
-        return {"boxes": [self._about(box) for box in self._boxes.values()], "drained": list(self._cordon.names)}
-
-    def _about(self, box: RemoteBox) -> dict[str, Any]:
-        states = box.workers.states
-        return {
-            "box": box.name,
-            "phase": box.phase.value,
-            "drained": box.name in self._cordon,
-            "workers": len(states),
-            "ready": sum(state.ready for state in states),
-            "slots": sum(state.slots for state in states),
-            "jobs": sum(map(len, box.tasks.values())),
-            "problem": box.problem_sentence,
-        }
+        return {"boxes": [asdict(box) for box in self.boxes()], "drained": list(self._cordon.names)}
 
     # what the gateway tells
 
@@ -191,9 +183,10 @@ class FleetPool:
         match event:
             case BoxFound():
                 log.debug("box_found", box=box.name)
+                box.spoke()
                 self._join(box)
-            case BoxGone(why=why):
-                self._lose(box, why)
+            case BoxGone(why=why, refused=refused):
+                self._lose(box, why, refused=refused)
             case FromBox(word=word):
                 self._on_word(box, word)
 
@@ -228,10 +221,11 @@ class FleetPool:
         if ends:
             self._events.put_nowait(RoomChanged())
 
-    def _lose(self, box: RemoteBox, why: str, *, innocent: bool = False) -> None:
-        if box.phase is not BoxPhase.LOST:
-            log.error("box_lost", box=box.name, message=f"the box {box.name} {why}")
-        for lost in box.lose(why, innocent=innocent):
+    def _lose(self, box: RemoteBox, why: str, *, innocent: bool = False, refused: bool = False) -> None:
+        before, told = box.phase, box.lose(why, innocent=innocent, refused=refused)
+        if box.phase is not before:
+            log.error("box_refused" if refused else "box_lost", box=box.name, message=f"the box {box.name} {why}")
+        for lost in told:
             self._leases.revoke(lost.job_id, lost.attempt)
             self._events.put_nowait(lost)
         self._events.put_nowait(RoomChanged())

@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from btworker import __version__
-from btworker.fleet.gateway import BoxLink, ClusterError
+from btworker.fleet.gateway import BoxLink, ClusterError, OtherReleaseError
 from btworker.fleet.ray_actor import BoxActor
 from btworker.fleet.records import BoxCommand, BoxWord
 
@@ -92,7 +92,7 @@ class RayBox:
         try:
             release = await self._on_node().release.remote()
             if release != __version__:
-                raise ClusterError(
+                raise OtherReleaseError(
                     f"takes no jobs: it has btworker {release}, and the front end {__version__}; "
                     "give both the same (docs/fleet.md, Upgrade)"
                 )

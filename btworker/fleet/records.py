@@ -150,6 +150,8 @@ class BoxGone:
     box: str
     why: str
     """Follows a subject."""
+    refused: bool = False
+    """It is there, but no record can cross: it has another release."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from btworker.errors import ErrorCode, ErrorInfo
 from btworker.fleet.records import BoxWorkers, Joined, Versions
 from btworker.jobs import JobId
 from btworker.messages import Blame, Failed, Finished, JobEvent, RunTask, WorkerLost
-from btworker.pool import Phase, WorkerState
+from btworker.pool import BoxStatus, BoxSummary, Phase, WorkerState
 from btworker.pool.placing import Vacancy
 from btworker.pool.tasks import Tasks
 from btworker.specs import Device
@@ -65,7 +65,7 @@ class RemoteBox:
 
     def is_silent(self, limit_s: float) -> bool:
         """Whether it has given no sign of life for so long."""
-        return self.phase is BoxPhase.READY and time.monotonic() - self.heard_at > limit_s
+        return self.phase in (BoxPhase.READY, BoxPhase.REFUSED) and time.monotonic() - self.heard_at > limit_s
 
     @property
     def is_forgotten(self) -> bool:
@@ -134,6 +134,19 @@ class RemoteBox:
             for state in self.workers.states
         ]
 
+    def summary(self, *, drained: bool) -> BoxSummary:
+        """The box as the operator sees it."""
+        states = self.workers.states
+        ready = sum(state.ready for state in states)
+        if drained:
+            status = BoxStatus.DRAINED
+        elif self.phase is BoxPhase.READY and not ready:
+            status = BoxStatus.LOADING
+        else:
+            status = BoxStatus(self.phase.value)
+        slots, jobs = sum(state.slots for state in states), sum(map(len, self.tasks.values()))
+        return BoxSummary(self.name, status, len(states), ready, slots, jobs, self.problem_sentence)
+
     def _phase(self, state: WorkerState) -> Phase:
         """What the front end knows of its jobs counts: its word may be older."""
         if state.phase not in (Phase.IDLE, Phase.BUSY):
@@ -155,11 +168,12 @@ class RemoteBox:
         """The task of this job, where the box has it."""
         return next((task for tasks in self.tasks.values() if (task := tasks.get(job_id)) is not None), None)
 
-    def lose(self, why: str, *, innocent: bool = False) -> list[WorkerLost]:
-        """Give it up; what its jobs are told. `innocent`: no job can have been the cause."""
+    def lose(self, why: str, *, innocent: bool = False, refused: bool = False) -> list[WorkerLost]:
+        """Give it up; what its jobs are told. `innocent`: no job can have been the cause. `refused`: it is there, of
+        another release."""
         taken = [task for tasks in self.tasks.values() for task in tasks.take_all()]
         blame = Blame.NONE if innocent else Blame.SHARED if len(taken) > 1 else Blame.OWN
-        self.phase, self.workers, self.tasks = BoxPhase.LOST, BoxWorkers(), {}
+        self.phase, self.workers, self.tasks = BoxPhase.REFUSED if refused else BoxPhase.LOST, BoxWorkers(), {}
         self.problem = ErrorInfo(ErrorCode.NOT_READY, f"the box {self.name} {why}")
         sentence = f"was lost with the box {self.name}, which {why}"
         return [WorkerLost(task.job_id, task.attempt, sentence, ErrorCode.WORKER_CRASHED, blame) for task in taken]

@@ -1,16 +1,28 @@
 """Jobs, queue and workers, read from the service's own counters when a scrape asks. Parent only."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from btworker.jobs import JobStatus
-from btworker.pool import RESTART_REASONS, Phase, WorkerState
+from btworker.pool import RESTART_REASONS, BoxStatus, BoxSummary, Phase, WorkerState
 from btworker.service import JobService
 from btworker.service.counters import OTHERS, Histogram
+
+MOST_BOXES = 100
+"""Boxes that have series of their own, those that joined first: names that come and go cannot fill Prometheus."""
+OTHER_BOXES = "other boxes"
+"""In place of a box: none has such a name."""
+BOX_METRICS: tuple[tuple[str, str, Callable[[BoxSummary], int]], ...] = (
+    ("btworker_box_up", "Boxes with a worker that can take jobs.", lambda box: box.ready > 0),
+    ("btworker_box_drained", "Boxes that are to get no new jobs.", lambda box: box.status is BoxStatus.DRAINED),
+    ("btworker_box_refused", "Boxes of another version, without jobs.", lambda box: box.status is BoxStatus.REFUSED),
+    ("btworker_box_slots", "Jobs that a box can have at once.", lambda box: box.slots),
+    ("btworker_box_jobs", "Jobs that a box has.", lambda box: box.jobs),
+)
 
 
 class ServiceCollector(Collector):
@@ -121,24 +133,30 @@ class ServiceCollector(Collector):
         yield from (up, resting, unloaded, progress, restarts)
 
     def _boxes(self) -> Iterator[Metric]:
-        """Those of a fleet; nothing where there is none."""
-        boxes: dict[str, list[WorkerState]] = {}
-        for worker in self._service.workers():
-            if worker.box:
-                boxes.setdefault(worker.box, []).append(worker)
-        if not boxes:
+        """Those of a fleet, each and in sum; nothing where there is none."""
+        boxes = self._service.boxes()
+        if boxes is None:
             return
-        up = GaugeMetricFamily("btworker_box_up", "Boxes of the fleet with a worker that takes jobs.", labels=("box",))
-        jobs = GaugeMetricFamily("btworker_box_jobs", "Jobs that a box has.", labels=("box",))
-        for box, workers in sorted(boxes.items()):
-            up.add_metric((box,), int(any(worker.ready for worker in workers)))
-            jobs.add_metric((box,), sum(len(worker.job_ids) for worker in workers))
-        yield from (up, jobs)
+        states = GaugeMetricFamily("btworker_fleet_boxes", "Boxes of the fleet by state.", labels=("state",))
+        counts = Counter(box.status for box in boxes)
+        for status in BoxStatus:
+            states.add_metric((status.value,), counts[status])
+        named = [(box.box, [box]) for box in boxes[:MOST_BOXES]]
+        if others := list(boxes[MOST_BOXES:]):
+            named.append((OTHER_BOXES, others))
+        yield states
+        for name, text, value in BOX_METRICS:
+            family = GaugeMetricFamily(name, text, labels=("box",))
+            for label, summaries in named:
+                family.add_metric((label,), sum(map(value, summaries)))
+            yield family
 
     def _workers_by_gpu(self) -> dict[str, list[WorkerState]]:
+        """By GPU; workers of boxes without series of their own together."""
+        others = {box.box for box in (self._service.boxes() or ())[MOST_BOXES:]}
         found: dict[str, list[WorkerState]] = {}
         for worker in self._service.workers():
-            found.setdefault(worker.label, []).append(worker)
+            found.setdefault(OTHER_BOXES if worker.box in others else worker.label, []).append(worker)
         return found
 
 

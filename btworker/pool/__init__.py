@@ -100,6 +100,35 @@ error of the GPU, hung, did not stop when its job was canceled and was killed, c
 or had done enough (`recycled`)."""
 
 
+class BoxStatus(str, Enum):
+    """Whether a box of a fleet takes jobs, and why not."""
+
+    READY = "ready"
+    LOADING = "loading"
+    """It is there, and none of its workers can take a job yet."""
+    JOINING = "joining"
+    DRAINED = "drained"
+    """The operator wants it to get none, whatever else is the matter with it."""
+    REFUSED = "refused"
+    """It is of another version."""
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSummary:
+    """One machine of a fleet, for ping, ready, metrics and `btworker fleet list`."""
+
+    box: str
+    status: BoxStatus
+    workers: int = 0
+    ready: int = 0
+    """Workers that can take jobs."""
+    slots: int = 0
+    jobs: int = 0
+    problem: str = ""
+    """Why it takes none, as a sentence; empty where it does."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoomChanged:
     """A slot became free: a waiting job may start."""
@@ -117,6 +146,9 @@ class Pool(Protocol):
 
     def workers(self) -> tuple[WorkerState, ...]:
         """The state of every worker, by index."""
+
+    def boxes(self) -> tuple[BoxSummary, ...] | None:
+        """The machines of a fleet, in the order in which they first joined; None for a pool that is no fleet."""
 
     async def start(self) -> None:
         """Begin to start the children; returns before they are ready."""

@@ -40,6 +40,9 @@ class Supervisor:
         """The state of every worker, by index."""
         return tuple(worker.state for worker in self._workers)
 
+    def boxes(self) -> None:
+        """None: it is this machine alone."""
+
     async def start(self) -> None:
         """Spawn the children; they report when they are ready."""
         for worker in self._workers:

@@ -10,7 +10,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job, JobId, JobStatus
 from btworker.keys import OPERATOR
 from btworker.logs import get_logger
-from btworker.pool import Pool, WorkerState
+from btworker.pool import BoxSummary, Pool, WorkerState
 from btworker.service.attempts import Attempts
 from btworker.service.audit import AuditLog
 from btworker.service.corrections import Corrections
@@ -261,6 +261,10 @@ class JobService:
     def workers(self) -> tuple[WorkerState, ...]:
         """The pool's workers."""
         return self._pool.workers()
+
+    def boxes(self) -> tuple[BoxSummary, ...] | None:
+        """The boxes of a fleet; None where there is no fleet."""
+        return self._pool.boxes()
 
     def active(self) -> int:
         """Jobs that were accepted and are not past their work: what a controller counts."""

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Fleet:
 
     def boxes(self) -> dict[str, dict[str, Any]]:
         """The boxes as `btworker fleet list` shows them."""
-        return {box.name: self.pool._about(box) for box in self.pool._boxes.values()}
+        return {box.box: asdict(box) for box in self.pool.boxes()}
 
     async def until_ready(self, *names: str) -> None:
         """Wait until these boxes take jobs."""

@@ -11,6 +11,7 @@ import pytest
 
 from btworker.jobs import Job, JobStatus
 from btworker.metrics.service import ServiceCollector
+from btworker.pool import BoxStatus
 from btworker.service import JobService
 from tests.fleet.fleet_of import Fleet, running_fleet
 from tests.process.pool_of import alive, ended, submit, transcript
@@ -114,7 +115,7 @@ async def test_drained_odd_and_canceled(tmp_path: Path) -> None:
         assert (await fleet.service.get(waits.id)).status is JobStatus.QUEUED
     (tmp_path / "cluster" / "odd" / "env.json").unlink()
     async with running_fleet(tmp_path, "one") as fleet:
-        assert fleet.boxes()["one"]["drained"]
+        assert fleet.boxes()["one"]["status"] is BoxStatus.DRAINED
         assert (await fleet.service.get(waits.id)).status is JobStatus.QUEUED
         await fleet.pool.answer({"action": "resume", "box": "one"})
         assert (await ended(fleet.service, waits)).status is JobStatus.COMPLETE

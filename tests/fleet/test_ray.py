@@ -154,6 +154,7 @@ def test_a_box_of_another_release_takes_no_jobs(world: World, tmp_path: Path) ->
     world.cluster.start("odd", PYTHONPATH=f"{tmp_path}:{ROOT}")
     sentence = f"the box odd takes no jobs: it has btworker 9.9.9, and the front end {__version__}"
     until(lambda: world.boxes().get("odd", {}).get("problem", "").startswith(sentence), "the odd box was refused")
+    assert world.boxes()["odd"]["status"] == "refused"
     assert on_box(world.done(world.server.submit(["windows", 1])))[0] in NAMES
     world.cluster.kill("odd")
     world.cluster.own["odd"] = {}

@@ -16,7 +16,7 @@ from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, Output, OutputFormat
 from btworker.messages import EngineInfo, Failed, Finished, Rendered, RunTask, Started
 from btworker.outputs import Presentation, render
-from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
+from btworker.pool import BoxSummary, Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.renditions import Rendition, StoredPart
 from btworker.specs import Device
 from btworker.storage import JobFolder, transcript_name
@@ -39,6 +39,7 @@ class LocalPool:
         self.info: EngineInfo | None = READY_INFO
         self.problem: ErrorInfo | None = None
         self.loading = ""
+        self.machines: tuple[BoxSummary, ...] | None = None
         self.release = asyncio.Event()
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
         self._running: dict[JobId, asyncio.Task[None]] = {}
@@ -47,6 +48,9 @@ class LocalPool:
         device = Device("cpu")
         state = WorkerState(0, device, self.phase, pid=1, model="tiny", info=self.info, problem=self.problem)
         return (replace(state, job_ids=tuple(self._running), loading=self.loading),)
+
+    def boxes(self) -> tuple[BoxSummary, ...] | None:
+        return self.machines
 
     async def start(self) -> None:
         self._events.put_nowait(RoomChanged())

@@ -15,8 +15,9 @@ pytestmark = [pytest.mark.serial, pytest.mark.system("prometheus"), pytest.mark.
 DRIVER_METRICS = "up memory_used_bytes memory_total_bytes utilization_ratio temperature_celsius".split()
 GPU_METRICS = {f"btworker_gpu_{name}" for name in DRIVER_METRICS}
 """What a machine without a GPU does not expose; tests/http/test_metrics.py sees them all with a driver's stand-in."""
-ELSEWHERE = GPU_METRICS | {"btworker_box_up"}
-"""What this worker has no series of: it has no GPU, and no fleet."""
+BOX_METRICS = {f"btworker_box_{name}" for name in ("up", "jobs", "slots", "drained", "refused")}
+ELSEWHERE = GPU_METRICS | BOX_METRICS | {"btworker_fleet_boxes"}
+"""What this worker has no series of: it has no GPU, and no fleet (tests/http/test_boxes.py)."""
 
 
 def run_jobs(server: Server, *, gate: Path) -> None:

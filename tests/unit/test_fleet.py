@@ -15,7 +15,7 @@ from btworker.fleet.records import BoxWorkers, Joined, Versions
 from btworker.fleet.remote_box import BoxPhase, RemoteBox, difference
 from btworker.jobs import JobId, Options
 from btworker.messages import Blame, RunTask
-from btworker.pool import Phase, WorkerState
+from btworker.pool import BoxStatus, BoxSummary, Phase, WorkerState
 from btworker.pool.placing import Vacancy, place
 from btworker.specs import Device
 
@@ -67,6 +67,26 @@ def test_whose_fault_a_box_is(jobs: int, innocent: bool, blame: Blame) -> None:
     assert lost[0].message == "was lost with the box gpu-1, which was killed"
     assert found.phase is BoxPhase.LOST
     assert found.vacancies() == []
+
+
+def test_a_box_as_the_operator_sees_it() -> None:
+    """Drained goes before all else; a box that is there without a ready child loads; one of another release is refused
+    until it is silent or its front end is lost."""
+    found = box("tiny", "tiny")
+    assert found.summary(drained=False) == BoxSummary("gpu-1", BoxStatus.READY, workers=2, ready=2, slots=4)
+    assert found.summary(drained=True).status is BoxStatus.DRAINED
+    starting = WorkerState(0, Device("cpu"), Phase.STARTING)
+    found.show(BoxWorkers((starting,)))
+    assert found.summary(drained=False).status is BoxStatus.LOADING
+    found.lose("takes no jobs: it has btworker 9.9.9", refused=True)
+    refused = found.summary(drained=False)
+    assert (refused.status, refused.problem) == (
+        BoxStatus.REFUSED,
+        "the box gpu-1 takes no jobs: it has btworker 9.9.9",
+    )
+    assert found.is_silent(-1)
+    found.lose("gave no sign of life for 20 s")
+    assert found.summary(drained=False).status is BoxStatus.LOST
 
 
 def test_a_difference_is_one_sentence() -> None:

@@ -7,6 +7,7 @@ the answer is "no", with the reason.
 import asyncio
 import sqlite3
 import time
+from dataclasses import asdict
 from typing import Any, Literal
 
 from aiohttp import web
@@ -17,12 +18,22 @@ from btworker.config.server import NO_COMMIT
 from btworker.errors import ErrorCode
 from btworker.messages import EngineInfo
 from btworker.metrics import Machine
+from btworker.pool import BoxStatus
 from btworker.service.awaited import problems, unready
 from btworker.storage import DiskSpace
 from btworker.web.context import Context, StoreCheck, context_of
 from btworker.web.jobs.handlers import json_answer
 from btworker.web.middlewares import error_response
-from btworker.web.system.shapes import HealthWire, IdentityWire, LiveWire, PingWire, PreflightWire, ReadyWire
+from btworker.web.system.shapes import (
+    BoxStatusWire,
+    BoxWire,
+    HealthWire,
+    IdentityWire,
+    LiveWire,
+    PingWire,
+    PreflightWire,
+    ReadyWire,
+)
 
 STORE_CHECK_S = 1.0
 """Seconds that a look at the store is good for: readiness is asked without a token, and a look costs a write."""
@@ -30,6 +41,7 @@ DISK_WAIT_S = 1.0
 PING_DISK_WAIT_S = 0.1
 """Ping is quick, whatever the disk does."""
 PREFLIGHT_CHECKS = ("numpy", "torch", "torch_cuda", "whisper", "diarization")
+ALL_DRAINED = "every box that could take jobs is drained (btworker fleet resume BOX)"
 NOT_YET = "no worker is ready yet: "
 CRITICAL = ("numpy", "torch", "whisper", "model")
 
@@ -51,10 +63,23 @@ async def ready(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     reasons = await _reasons(context, await _disk_space(context))
     if not reasons:
-        return json_answer(ReadyWire(loading=not any(worker.loaded for worker in context.service.workers())))
+        loading = not any(worker.loaded for worker in context.service.workers())
+        return json_answer(ReadyWire(loading=loading, boxes=_box_statuses(context)))
     code = ErrorCode.DRAINING if context.service.draining else ErrorCode.NOT_READY
-    state = {"status": "not_ready", "reasons": reasons, "loading": len(reasons) == 1 and reasons[0].startswith(NOT_YET)}
+    state: dict[str, Any] = {
+        "status": "not_ready",
+        "reasons": reasons,
+        "loading": len(reasons) == 1 and reasons[0].startswith(NOT_YET),
+    }
+    if (boxes := _box_statuses(context)) is not None:
+        state["boxes"] = [box.model_dump(mode="json") for box in boxes]
     return error_response(code, "; ".join(reasons), more=state)
+
+
+def _box_statuses(context: Context) -> tuple[BoxStatusWire, ...] | None:
+    """Names and states of a fleet's boxes; None where there is no fleet."""
+    boxes = context.service.boxes()
+    return None if boxes is None else tuple(BoxStatusWire(box=box.box, status=box.status) for box in boxes)
 
 
 async def _reasons(context: Context, disk: DiskSpace | None) -> list[str]:
@@ -69,7 +94,9 @@ def _drain_reason(context: Context) -> str:
 
 def _pool_reason(context: Context) -> str:
     if any(worker.ready for worker in context.service.workers()):
-        return ""
+        boxes = context.service.boxes()
+        open_boxes = boxes is None or any(box.ready and box.status is not BoxStatus.DRAINED for box in boxes)
+        return "" if open_boxes else ALL_DRAINED
     return "; ".join(problems(context.service.workers())) or _loading(context)
 
 
@@ -122,6 +149,7 @@ async def ping(request: web.Request) -> web.StreamResponse:
     context = context_of(request)
     settings, service = context.settings, context.service
     disk = await _disk_space(context, PING_DISK_WAIT_S)
+    boxes = service.boxes()
     answer = PingWire(
         version=__version__ if settings.build_commit == NO_COMMIT else settings.build_commit,
         worker_version=__version__,
@@ -134,6 +162,7 @@ async def ping(request: web.Request) -> web.StreamResponse:
         disk_free_bytes=None if disk is None else disk.free_bytes,
         disk_reserve_bytes=settings.disk_reserve_bytes,
         warnings=tuple(_warnings(context)),
+        boxes=None if boxes is None else tuple(BoxWire(**asdict(box)) for box in boxes),
     )
     return json_answer(answer)
 

@@ -3,7 +3,9 @@
 from typing import Literal
 
 from pydantic import Field
+from typing_extensions import NotRequired
 
+from btworker.pool import BoxStatus
 from btworker.web.refusal import Refusal
 from btworker.web.schemas import Wire
 
@@ -25,12 +27,33 @@ class LiveWire(Wire):
     status: Literal["ok"] = "ok"
 
 
+class BoxStatusWire(Wire):
+    """A machine of a fleet: its name, and whether it takes jobs."""
+
+    box: str
+    status: BoxStatus
+
+
+class BoxWire(BoxStatusWire):
+    """The same, with what it has."""
+
+    workers: int
+    ready: int
+    """Workers that can take jobs."""
+    slots: int
+    jobs: int
+    problem: str
+    """Why it takes none, as a sentence; empty where it does."""
+
+
 class ReadyWire(Wire):
     """Jobs can be accepted and worked on."""
 
     status: Literal["ready"] = "ready"
     loading: bool
     """No child has a model: the next job starts one, and waits for it (WORKER_IDLE_UNLOAD_MINUTES)."""
+    boxes: tuple[BoxStatusWire, ...] | None = Field(None, exclude_if=lambda value: value is None)
+    """Those of a fleet."""
 
 
 class NotReady(Refusal):
@@ -39,6 +62,7 @@ class NotReady(Refusal):
     status: Literal["not_ready"]
     reasons: list[str]
     loading: bool
+    boxes: NotRequired[list[BoxStatusWire]]
 
 
 class IdentityWire(Wire):
@@ -73,6 +97,8 @@ class PingWire(Wire):
     disk_reserve_bytes: int
     """What of it stays free: uploads that would go below are refused."""
     warnings: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
+    boxes: tuple[BoxWire, ...] | None = Field(None, exclude_if=lambda value: value is None)
+    """Those of a fleet, in the order in which they first joined; those that were lost within a day included."""
 
 
 class PreflightWire(Wire):
