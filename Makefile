@@ -14,7 +14,7 @@ export PYTHONUNBUFFERED := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo fleet-setup fleet-demo serve test test-quick test-speech full test-clients test-clients-next test-fleet test-gpu wheel sbom chaos soak fuzz coverage lint format bench bench-peers bench-gpu real real-check speakers-folder image-test unit-test locks check-locks audit clean
+.PHONY: help setup demo fleet-setup fleet-demo serve test test-quick test-speech full test-clients test-clients-next test-fleet test-gpu wheel sbom chaos soak fuzz coverage lint format bench bench-peers bench-servers bench-gpu real real-check speakers-folder image-test unit-test locks check-locks audit clean
 
 help: ## list the targets
 	@echo "Stack $(STACK) in $(VENV) (choose with STACK=cu121 or STACK=cu130)"
@@ -112,10 +112,10 @@ format: setup ## let ruff format and repair what it can
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench: setup $(if $(filter engine,$(BENCH)),bench-peers) ## measure this machine (BENCH="jobs" for one of them, BENCH_ARGS for its arguments)
+bench: setup $(if $(filter engine upload_peers,$(BENCH)),bench-peers) $(if $(filter upload_peers,$(BENCH)),bench-servers) ## measure this machine (BENCH="jobs" for one of them, BENCH_ARGS for its arguments)
 	@set -e; for name in $(BENCH); do echo "== bench/$$name.py"; $(BIN)/python -W ignore "bench/$$name.py" $(BENCH_ARGS); done
 
-bench-peers: setup ## faster-whisper and transformers for `make bench BENCH=engine`, in an environment of their own
+bench-peers: setup ## what benches compare with (faster-whisper, transformers, Starlette), in an environment of their own
 	-@$(PYTHON) tools/bench_peers.py --stack-venv $(VENV) --venv $(VENV)-bench
 
 real: setup bench-peers ## word errors of real speech with OpenAI's weights, ours beside the others (RECORDINGS=DIR, REAL_ARGS="--model tiny.en")
@@ -126,6 +126,9 @@ speakers-folder: setup ## a pyannote pipeline that knows people's voices, withou
 
 real-check: setup ## OpenAI's weights on a minute and a half of people's voices, held to kept texts (fetches 133 MB once)
 	@BTWORKER_REAL=1 $(BIN)/python -m pytest tests/real $(PYTEST_ARGS)
+
+bench-servers: ## tus' server for Node.js, for `make bench BENCH=upload_peers` (needs node and npm)
+	-@cd bench/peers && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 bench-gpu: setup ## on a GPU machine: tests/gpu and the engine's bench, into docs/benchmarks (minutes; nothing is downloaded)
 	@status=0; \

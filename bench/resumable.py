@@ -11,6 +11,7 @@ import http.client
 import statistics
 import subprocess
 import time
+from email.message import Message
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from support import Server, Watch, make_file, memory_mb, percentile, report, res
 
 GIB = 1 << 30
 MIB = 1 << 20
+UPLOADS = "/v1/uploads"
 
 
 def multipart(at: Server, source: Path) -> float:
@@ -31,36 +33,36 @@ def multipart(at: Server, source: Path) -> float:
     return time.perf_counter() - start
 
 
-def tus(at: Server, source: Path, piece_bytes: int) -> float:
-    """Seconds of one upload in pieces over one connection; the last answer names the job."""
+def tus(at: Server, source: Path, piece_bytes: int, *, path: str = UPLOADS) -> float:
+    """Seconds of one upload in pieces over one connection; btworker's last answer names the job."""
     size = source.stat().st_size
     common = {**at.authorization, "Tus-Resumable": "1.0.0"}
     connection = http.client.HTTPConnection(urlsplit(at.url).netloc, timeout=600, blocksize=MIB)
     start = time.perf_counter()
     headers = {**common, "Upload-Length": str(size), "Upload-Metadata": "filename YS53YXY=,submit e30="}
-    place = _asked(connection, "POST", "/v1/uploads", b"", headers, 201)["Location"]
+    place = _asked(connection, "POST", path, b"", headers, 201)["Location"]
     with source.open("rb") as file:
-        offset, last = 0, {}
+        offset, last = 0, Message()
         while data := file.read(piece_bytes):
             headers = {**common, "Content-Type": "application/offset+octet-stream", "Upload-Offset": str(offset)}
             last = _asked(connection, "PATCH", place, data, headers, 204)
             offset = int(last["Upload-Offset"])
     seconds = time.perf_counter() - start
     connection.close()
-    if not last.get("Btworker-Job"):
+    if path == UPLOADS and not last.get("Btworker-Job"):
         raise SystemExit("tus: the upload did not become a job")
     return seconds
 
 
 def _asked(
     connection: http.client.HTTPConnection, method: str, path: str, body: bytes, headers: dict[str, str], status: int
-) -> dict[str, str]:
+) -> Message:
     connection.request(method, path, body, headers)
     response = connection.getresponse()
     text = response.read()
     if response.status != status:
         raise SystemExit(f"{method} {path}: {response.status} {text!r}")
-    return dict(response.getheaders())
+    return response.headers
 
 
 def measure(options: argparse.Namespace, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Set up what `make bench BENCH=engine` compares with, in an environment of its own: the product depends on none of it.
+"""Set up what `make bench` compares with, in an environment of its own: the product depends on none of it.
 
 faster-whisper and transformers come from locks/bench.txt; torch is the stack's own (tools/beside_stack.py). Standard
 library only, as setup_env.py.
@@ -11,7 +11,7 @@ import sys
 import beside_stack
 import setup_env
 
-WHAT = "faster-whisper and transformers, for the bench alone"
+WHAT = "faster-whisper, transformers and Starlette, for the benches alone"
 
 
 def main() -> int:
