@@ -246,7 +246,15 @@ async def test_gpus_are_read_from_the_driver(
     watch.start()
     await eventually(watch.readings)
     text = await scraped(client)
+    async with client.get("/v1/ping") as response:
+        pinged = (await response.json())["gpus"]
     watch.stop()
+    assert [(gpu["label"], gpu["up"], gpu["utilization"]) for gpu in pinged] == [
+        ("0", True, 0.5),
+        ("MIG-1", True, None),
+        ("9", False, None),
+    ]
+    assert (pinged[0]["memoryUsedBytes"], pinged[0]["memoryTotalBytes"], pinged[0]["temperatureC"]) == (3, 80, 40)
     assert [value(text, f'btworker_gpu_up{{gpu="{gpu}"}}') for gpu in ("0", "MIG-1", "9")] == [1, 1, 0]
     assert value(text, 'btworker_gpu_memory_used_bytes{gpu="0"}') == 3
     assert value(text, 'btworker_gpu_memory_total_bytes{gpu="0"}') == 80

@@ -14,7 +14,7 @@ from tests.http.server import Running, field, file, upload
 
 PING = set(
     "status version workerVersion identity gpu gpuName cuda models diarization diarizationError "
-    "maxFileMB activeJobs maxConcurrentJobs diskFreeBytes diskReserveBytes".split()
+    "maxFileMB activeJobs maxConcurrentJobs waitingJobs gpus diskFreeBytes diskSizeBytes diskReserveBytes".split()
 )
 
 
@@ -93,7 +93,8 @@ async def test_ping_has_every_field(client: aiohttp.ClientSession) -> None:
     assert (body["diarization"], body["diarizationError"]) == (False, "HF_TOKEN is not set")
     assert (body["activeJobs"], body["maxConcurrentJobs"], body["maxFileMB"]) == (0, 1, 4)
     assert "tiny" in body["models"]
-    assert body["diskFreeBytes"] > 0 and body["diskReserveBytes"] == 0
+    assert (body["waitingJobs"], body["gpus"]) == (0, [])
+    assert body["diskSizeBytes"] > body["diskFreeBytes"] > 0 and body["diskReserveBytes"] == 0
 
 
 async def test_ping_says_the_release_where_no_commit_is_known(client: aiohttp.ClientSession) -> None:

@@ -72,7 +72,7 @@ def test_a_transcript_with_four_speakers(
         user.finished()
         expect(user.page.get_by_role("heading", name="To look at (3)")).to_be_visible()
         expect(user.page.locator(".speakers li")).to_have_count(4)
-        expect(user.page.get_by_text("Speech without text, ")).to_be_visible()
+        expect(user.page.get_by_text("Speech without text from ")).to_be_visible()
         user.press_word("budget")
         until(user.spoken, "a word is marked", within_s=30)
         user.page.keyboard.press("k")
@@ -107,10 +107,33 @@ def test_nothing_yet_and_no_answer(worker: Server, browser: Browser, axe: str) -
         user.page.route("**/v1/jobs?*", lambda route: route.fulfill(json={"jobs": [], "nextCursor": None}))
         user.enter()
         expect(user.page.get_by_text("Nothing yet.")).to_be_visible()
+        expect(user.page.get_by_role("meter", name=re.compile("Disk: .* free"))).to_be_visible()
         look(user, axe, "empty")
         user.page.context.set_offline(True)
         expect(user.page.get_by_role("alert")).to_contain_text("does not answer", timeout=WITHIN_MS)
         look(user, axe, "offline")
+
+
+def test_a_box_of_gpus_at_work(user: User, axe: str) -> None:
+    """Their mean use, one that does not answer, jobs that wait, and a disk that is nearly full."""
+    shown, page = user.page.locator(".gauge"), user.page
+    gpu = {"up": True, "utilization": 0.9}
+    busy = {
+        "gpus": [gpu, {**gpu, "utilization": 0.4}, {**gpu, "utilization": None}, {"up": False, "utilization": None}],
+        "gpuName": "NVIDIA H200",
+        "activeJobs": 3,
+        "maxConcurrentJobs": 4,
+        "waitingJobs": 17,
+        "diskFreeBytes": 40 * 10**9,
+        "diskSizeBytes": 2 * 10**12,
+    }
+    page.route("**/v1/ping", lambda route: route.fulfill(json={**route.fetch().json(), **busy}))
+    expect(shown).to_have_text(
+        ["4 GPUs65 % busy, 1 lost", "Jobs3 of 4 at work, 17 waiting", "Disk40 GB free"], timeout=WITHIN_MS
+    )
+    shares = [page.get_by_role("meter").nth(number).evaluate("(meter) => meter.value") for number in range(3)]
+    assert shares == [0.65, 0.75, 0.98]
+    look(user, axe, "gpus")
 
 
 def test_a_recording_on_its_way_and_one_that_failed(user: User, axe: str) -> None:

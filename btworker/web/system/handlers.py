@@ -27,6 +27,7 @@ from btworker.web.middlewares import error_response
 from btworker.web.system.shapes import (
     BoxStatusWire,
     BoxWire,
+    GpuWire,
     HealthWire,
     IdentityWire,
     LiveWire,
@@ -159,7 +160,10 @@ async def ping(request: web.Request) -> web.StreamResponse:
         max_file_mb=settings.max_file_mb,
         active_jobs=service.slots if service.draining else service.active(),
         max_concurrent_jobs=service.slots,
+        waiting_jobs=service.waiting(),
+        gpus=tuple(GpuWire(**asdict(reading)) for reading in context.machine.gpu_watch.readings()),
         disk_free_bytes=None if disk is None else disk.free_bytes,
+        disk_size_bytes=None if disk is None else disk.size_bytes,
         disk_reserve_bytes=settings.disk_reserve_bytes,
         warnings=tuple(_warnings(context)),
         boxes=None if boxes is None else tuple(BoxWire(**asdict(box)) for box in boxes),

@@ -74,6 +74,19 @@ class IdentityWire(Wire):
     image_digest_source: Literal["env", "none"]
 
 
+class GpuWire(Wire):
+    """What the driver says of one GPU; null where it does not tell."""
+
+    label: str
+    up: bool
+    """The driver answers for it."""
+    utilization: float | None
+    """0 to 1."""
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+    temperature_c: int | None
+
+
 class PingWire(Wire):
     """What a controller asks before it dispatches. `activeJobs` are those not yet past their work."""
 
@@ -92,8 +105,13 @@ class PingWire(Wire):
     max_file_mb: int = Field(serialization_alias="maxFileMB")
     active_jobs: int
     max_concurrent_jobs: int
+    waiting_jobs: int
+    """Jobs that wait for their turn."""
+    gpus: tuple[GpuWire, ...]
+    """This machine's; empty where the CPU works."""
     disk_free_bytes: int | None
     """Room on the data disk; null where it does not answer at once."""
+    disk_size_bytes: int | None
     disk_reserve_bytes: int
     """What of it stays free: uploads that would go below are refused."""
     warnings: tuple[str, ...] = Field((), exclude_if=lambda value: not value)

@@ -89,7 +89,7 @@ function gapOf(row, at) {
   const play = () => playFrom(Math.max(0, row.start - LEAD_S), { end: row.end + LEAD_S });
   return html`
     <div key=${`gap ${row.start}`} class="row gap" data-at=${at} role="note">
-      <span class="text">${S.gap(clock(row.start), clock(row.end), length)}</span>
+      <span class="text">${S.gap(clock(row.start), length)}</span>
       ${sound.value && html`<button type="button" onClick=${play}>${S.playIt}</button>`}
     </div>`;
 }

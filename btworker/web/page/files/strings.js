@@ -115,7 +115,7 @@ export const S = {
     const words = [...new Set(reasons.map((one) => REASONS[one] ?? one))];
     return `Doubtful${words.length ? `: ${words.slice(0, 2).join(", ")}` : ""}`;
   },
-  gap: (from, to, seconds) => `Speech without text, ${from} to ${to} (${seconds.toFixed(1)} s)`,
+  gap: (from, seconds) => `Speech without text from ${from}, ${seconds.toFixed(1)} s`,
   gapShort: (seconds) => `${seconds.toFixed(1)} s of speech without text`,
   playIt: "Play it",
 
@@ -153,8 +153,11 @@ export const S = {
   cannotPlay: (why) => `The sound cannot be played: ${why}`,
 
   // Worker
-  isReady: (gpu) => gpu ?? "CPU",
-  working: (active, most) => (active ? `${active} of ${most} at work` : "idle"),
+  jobs: (gpu) => (gpu ? "Jobs" : "Jobs, on the CPU"),
+  working: (active, most, waiting) => (active ? `${active} of ${most} at work` : "idle") + (waiting ? `, ${waiting} waiting` : ""),
+  gpus: (count, name) => (count > 1 ? `${count} GPUs` : (name ?? "GPU")),
+  gpuUse: (use, down) => [use !== null && `${Math.round(100 * use)} % busy`, down && `${down} lost`].filter(Boolean).join(", "),
+  disk: "Disk",
   free: (size) => `${size} free`,
   apiDocs: "HTTP API",
 
