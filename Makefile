@@ -45,8 +45,8 @@ serve: setup ## run the worker on 127.0.0.1:8477; WORKER_MODEL=large-v3 for real
 	fi; \
 	exec $(BIN)/python -m btworker serve $(SERVE_ARGS)
 
-test: setup ## run the tests (PYTEST_ARGS="tests/unit -x" for a part, by one pytest)
-	@$(if $(PYTEST_ARGS),$(BIN)/python -m pytest $(PYTEST_ARGS),$(BIN)/python tools/run_tests.py)
+test: setup ## run the tests (LANE=page for one of its lanes, PYTEST_ARGS="tests/unit -x" for a part, by one pytest)
+	@$(if $(PYTEST_ARGS),$(BIN)/python -m pytest $(PYTEST_ARGS),$(BIN)/python tools/run_tests.py $(if $(LANE),--lane "$(LANE)"))
 
 test-quick: setup ## the unit and HTTP tests: under 2 minutes
 	@$(BIN)/python tools/run_tests.py --quick
@@ -54,7 +54,7 @@ test-quick: setup ## the unit and HTTP tests: under 2 minutes
 test-speech: setup ## the tests that need torch, on this stack (MARKS="speech and not media" for a part)
 	@$(BIN)/python tools/run_tests.py --lane speech --lane "one at a time" --name speech-$(STACK) --marks "$(or $(MARKS),speech)"
 
-full: ## what belongs to a release: full counts, both stacks, locks, clients from npm, fuzzing (hours)
+full: ## what belongs to a release: full counts, both stacks, locks, clients from npm, fuzzing (hours; goes on where it was cut off)
 	@tools/full.sh
 
 test-clients: setup ## run real clients from npm against the worker (needs node 18 or newer and npm)
