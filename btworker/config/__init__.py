@@ -135,7 +135,8 @@ def forget_credentials() -> None:
 def box_environment() -> dict[str, str]:
     """The environment of a box's process, from that of Ray's: without the way into the cluster, and without the one
     thread that Ray sets for its own workers."""
-    return {k: v for k, v in os.environ.items() if k not in {"WORKER_TOKEN", "RAY_AUTH_TOKEN", "OMP_NUM_THREADS"}}
+    left_out = {"WORKER_TOKEN", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "OMP_NUM_THREADS"}
+    return {k: v for k, v in os.environ.items() if k not in left_out}
 
 
 def _slips() -> list[str]:

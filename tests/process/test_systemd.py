@@ -18,6 +18,11 @@ from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = ROOT / "deploy" / "systemd" / "btworker.service"
+FLEET = UNIT.parent / "fleet"
+FLEET_UNITS = [FLEET / f"btworker-fleet-{part}.service" for part in ("head", "box")]
+DROP_IN = FLEET / "btworker.service.d" / "fleet.conf"
+PROGRAM = re.compile(r"/opt/btworker/venv/bin/(python|ray)\b")
+each_unit = pytest.mark.parametrize("unit", [UNIT, *FLEET_UNITS], ids=lambda path: path.stem)
 BLOCKABLE = str(Path(__file__).with_name("blockable_serve.py"))
 MOST_EXPOSURE = 3.0
 
@@ -79,41 +84,96 @@ def test_a_manager_that_is_gone_stops_nothing(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def installed(folder: Path) -> Path:
+def installed(folder: Path, unit: Path) -> Path:
     """The unit as on a machine where its program is installed: verify wants to find that."""
-    path = folder / "btworker.service"
-    path.write_text(UNIT.read_text().replace("/opt/btworker/venv/bin/python", f'"{sys.executable}"'))
+    path = folder / unit.name
+    path.write_text(PROGRAM.sub(f'"{sys.executable}"', unit.read_text()))
     return path
 
 
+def verified(unit: Path) -> tuple[int, str]:
+    """What systemd's own check says of it."""
+    checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    return checked.returncode, checked.stdout + checked.stderr
+
+
 @pytest.mark.system("systemd-analyze")
-def test_the_unit_is_clean(tmp_path: Path) -> None:
+@each_unit
+def test_the_unit_is_clean(tmp_path: Path, unit: Path) -> None:
     """systemd's own check has nothing to say."""
-    checked = subprocess.run(
-        ["systemd-analyze", "verify", installed(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    assert verified(installed(tmp_path, unit)) == (0, "")
 
 
 @pytest.mark.system("systemd-analyze")
-def test_the_units_exposure_is_small() -> None:
+def test_the_front_end_of_a_fleet_is_clean(tmp_path: Path) -> None:
+    """The same unit with its drop-in, whose lines systemd reads: a wrong one is noticed."""
+    unit = installed(tmp_path, UNIT)
+    installed(tmp_path, FLEET_UNITS[0])
+    drop_in = tmp_path / "btworker.service.d" / "fleet.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text(DROP_IN.read_text())
+    assert verified(unit) == (0, "")
+    drop_in.write_text("[Service]\nEnvironmentFiel=/etc/btworker/fleet.env\n")
+    assert "EnvironmentFiel" in verified(unit)[1]
+
+
+@pytest.mark.system("systemd-analyze")
+@each_unit
+def test_the_units_exposure_is_small(unit: Path) -> None:
     """systemd's own judgement of the sandbox, on a scale of 10."""
-    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", UNIT]
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit]
     judged = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", judged)
     assert found is not None
     assert float(found[1]) <= MOST_EXPOSURE
 
 
-def test_the_unit_leaves_cuda_and_torch_alone() -> None:
-    """What hides the GPU, or stops torch from making code, is not set; the drain has the time that it needs."""
-    lines = UNIT.read_text().splitlines()
-    settings = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+def directives(unit: Path) -> list[tuple[str, str]]:
+    """Its lines, continued ones joined."""
+    lines = unit.read_text().replace("\\\n", " ").splitlines()
+    return [(line.split("=", 1)[0], line.split("=", 1)[1]) for line in lines if re.match(r"\w+=", line)]
+
+
+@each_unit
+def test_the_unit_leaves_cuda_and_torch_alone(unit: Path) -> None:
+    """What hides the GPU, or stops torch from making code, is not set."""
+    lines = unit.read_text().splitlines()
+    settings = dict(directives(unit))
     assert not {"PrivateDevices", "MemoryDenyWriteExecute", "ProcSubset"} & settings.keys()
     assert settings["KillMode"] == "mixed" and settings["OOMPolicy"] == "continue" and settings["LimitCORE"] == "0"
-    assert int(settings["TimeoutStopSec"]) > 30 + 60
     devices = {line.split("=", 1)[1].split()[0] for line in lines if line.startswith("DeviceAllow=")}
     assert {"char-nvidiactl", "char-nvidia-caps", "char-nvidia-frontend", "char-nvidia-uvm"} <= devices
+
+
+def test_the_drain_has_its_time() -> None:
+    """More than WORKER_DRAIN_SECONDS by default, and the minute that children have."""
+    assert int(dict(directives(UNIT))["TimeoutStopSec"]) > 30 + 60
+
+
+@pytest.mark.parametrize("unit", FLEET_UNITS, ids=lambda path: path.stem)
+def test_a_box_runs_as_the_worker_does(unit: Path) -> None:
+    """Same user, sandbox, folders and settings; without the token that clients send, and with Ray's as a credential."""
+    own, worker = directives(unit), directives(UNIT)
+    sandbox = worker.index(("OOMPolicy", "continue")), worker.index(("SystemCallErrorNumber", "EPERM"))
+    assert set(worker[sandbox[0] : sandbox[1] + 1]) <= set(own)
+    environment = {value for name, value in worker if name == "Environment" and "TOKEN" not in value}
+    assert environment <= {value for name, value in own if name == "Environment"}
+    assert {name: dict(own)[name] for name in ("User", "Group", "UMask")} == {
+        "User": "btworker",
+        "Group": "btworker",
+        "UMask": "0027",
+    }
+    assert [value for name, value in own if name == "LoadCredential"] == ["ray_token:/etc/btworker/ray_token"]
+    assert ("Environment", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=%d/ray_token") in own
+    assert (dict(own)["Restart"], dict(own)["StartLimitIntervalSec"]) == ("always", "0")
+
+
+def test_the_front_end_outlives_its_head() -> None:
+    """It wants the head and starts after it, and nothing binds it to the head's end; it has Ray's token."""
+    drop_in = directives(DROP_IN)
+    assert {name for name, _ in drop_in} == {"Wants", "After", "EnvironmentFile", "LoadCredential", "Environment"}
+    assert any("WORKER_POOL=ray" in value for _, value in drop_in)
+    assert ("LoadCredential", "ray_token:/etc/btworker/ray_token") in drop_in
 
 
 def test_the_example_has_every_setting() -> None:
@@ -134,6 +194,45 @@ def test_the_installer_says_what_it_would_do() -> None:
     assert done.stderr == ""
 
 
+def dry_run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The installer, which changes nothing."""
+    command = [UNIT.with_name("install.sh"), "--dry-run", "--python", sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Ray wants Python 3.11, and so does the installer of a fleet")
+@pytest.mark.parametrize(
+    ("part", "units", "absent"),
+    [
+        ("head", ("btworker-fleet-head.service btworker.service", "fleet.conf", "/ray_token ", "/token "), "fleet-box"),
+        ("box", ("btworker-gpu.service btworker-fleet-box.service",), "/token "),
+    ],
+)
+def test_the_installer_of_a_fleet(part: str, units: tuple[str, ...], absent: str) -> None:
+    """A head is the front end, too, and makes the tokens; a box has neither front end nor token of its own."""
+    done = dry_run("--fleet", part, "--address", "10.0.0.1")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = done.stdout.split("# Done")[0]
+    for expected in (*units, "locks/ray.txt", "10.0.0.1 10.0.0.1 > /etc/btworker/fleet.env"):
+        assert expected in said, expected
+    assert absent not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--fleet", "boxes", "--address", "10.0.0.1"), "--fleet is head or box, not boxes"),
+        (("--fleet", "box"), "--address wants the address of the head"),
+        (("--fleet", "head", "--address", "gpu-1; rm"), "--address wants the address of the head"),
+    ],
+)
+def test_the_installer_of_a_fleet_wants_to_know(arguments: tuple[str, ...], complaint: str) -> None:
+    """Before it does anything: one sentence."""
+    done = dry_run(*arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert complaint in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_devices_are_made_before_the_unit_that_may_not_make_them() -> None:
     """In a unit of its own: within ours DevicePolicy= forbids it, and DeviceAllow= would look for what is not there."""
     text = UNIT.read_text()
@@ -146,10 +245,10 @@ def test_devices_are_made_before_the_unit_that_may_not_make_them() -> None:
 
 
 @pytest.mark.system("systemd-analyze")
-@pytest.mark.parametrize("name", ["btworker.service", "btworker-gpu.service"])
+@pytest.mark.parametrize("name", ["btworker.service", "btworker-gpu.service", *(unit.name for unit in FLEET_UNITS)])
 def test_systemd_reads_every_line_of_the_units(name: str) -> None:
     """Nothing that it does not know, or takes otherwise; the programs are not here."""
-    command = ["systemd-analyze", "verify", "--man=no", str(UNIT.with_name(name))]
+    command = ["systemd-analyze", "verify", "--man=no", str(next(UNIT.parent.rglob(name)))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in done.stderr.splitlines() if "btworker" in line]
     assert [line for line in lines if "is not executable" not in line] == []

@@ -25,6 +25,8 @@ DOCKERFILE = (ROOT / "worker" / "Dockerfile").read_text()
 ENTRYPOINT = ROOT / "worker" / "entrypoint.sh"
 UID = 10001
 TOKEN = "a-token-for-tests"
+RAYS_OWN = {"RAY_AUTH_TOKEN", "RAY_gcs_rpc_server_reconnect_timeout_s", "RAY_health_check_period_ms"}
+"""What Ray reads in a fleet, beside RAY_AUTH_MODE, which the worker reads as well."""
 
 
 def compose(name: str) -> dict[str, Any]:
@@ -49,9 +51,9 @@ def mounts() -> Iterator[tuple[str, str]]:
                     yield name, volume.partition(":")[0]
 
 
-def test_there_are_the_four() -> None:
-    """GPU, CPU, with a controller, and with monitoring: the globs below must not find nothing."""
-    named = ("controller.", "cpu.", "monitoring.", "")
+def test_there_are_the_five() -> None:
+    """GPU, CPU, with a controller, a fleet, and with monitoring: the globs below must not find nothing."""
+    named = ("controller.", "cpu.", "fleet.", "monitoring.", "")
     assert [f"compose.{name}yaml" for name in named] == COMPOSE_FILES
 
 
@@ -95,7 +97,38 @@ def test_every_named_volume_is_declared_and_every_setting_known(name: str) -> No
     """`extends` brings no volumes along, and a misspelt variable is silently ignored."""
     volumes = {volume.partition(":")[0] for volume in worker(name)["volumes"]}
     assert volumes <= compose(name)["volumes"].keys()
-    assert worker(name)["environment"].keys() <= known_settings()
+    assert worker(name)["environment"].keys() <= known_settings() | RAYS_OWN
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_box_of_the_fleet(number: int) -> None:
+    """It is shut in as the worker is, has a GPU and copies of jobs of its own, and works with the front end's model and
+    token; it publishes nothing, and gets no token of clients."""
+    fleet = compose("compose.fleet.yaml")
+    front, box = worker("compose.fleet.yaml"), fleet["services"][f"box-{number}"]
+    for shut in ("read_only", "cap_drop", "security_opt", "tmpfs", "stop_grace_period"):
+        assert box[shut] == front[shut], shut
+    assert "ports" not in box and box["hostname"] == f"box-{number}"
+    (device,) = box["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["device_ids"], device["capabilities"]) == ([str(number - 1)], ["gpu"])
+    assert box["volumes"] == [f"box-{number}:/var/lib/btworker", "cache:/var/cache/btworker"]
+    assert {volume.partition(":")[0] for volume in box["volumes"]} <= fleet["volumes"].keys()
+    assert box["environment"].keys() <= known_settings() | RAYS_OWN
+    for shared in ("WORKER_MODEL", *RAYS_OWN, "RAY_AUTH_MODE"):
+        assert box["environment"][shared] == front["environment"][shared], shared
+    assert "WORKER_TOKEN" not in box["environment"]
+    assert box["image"] == front["image"]
+
+
+def test_the_fleets_head_is_where_boxes_look_for_it() -> None:
+    """By the front end's name and Ray's port; the head is no box, and ends and starts without the front end."""
+    services = compose("compose.fleet.yaml")["services"]
+    shell = services["worker"]["command"][-1]
+    assert re.search(r"while sleep 1; do\n\s+ray start --head --block --port=6379 --num-gpus=0 .*\n\s*done &\n", shell)
+    assert shell.rstrip().endswith("exec python3 -m btworker serve")
+    assert all("--address=worker:6379" in services[f"box-{n}"]["command"][-1] for n in (1, 2, 3))
+    assert worker("compose.fleet.yaml")["environment"]["WORKER_POOL"] == "ray"
+    assert services.keys() == {"worker", "box-1", "box-2", "box-3"}
 
 
 @pytest.mark.parametrize(("name", "source"), list(mounts()))

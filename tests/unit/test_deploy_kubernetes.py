@@ -112,7 +112,7 @@ def test_probes_ask_open_routes(container: dict[str, Any]) -> None:
 
 def test_every_file_is_named() -> None:
     """A manifest that kustomize does not know is applied by nobody."""
-    for folder in ("base", "monitoring"):
+    for folder in ("base", "fleet", "monitoring"):
         names = {path.name for path in (FOLDER / folder).glob("*.yaml")} - {"kustomization.yaml"}
         assert set(read(f"{folder}/kustomization.yaml")["resources"]) == names
 
