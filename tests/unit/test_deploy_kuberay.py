@@ -1,8 +1,8 @@
 """The manifests of a fleet: valid by Kubernetes' schemas and by the fields of KubeRay's API reference, and in agreement
 with the image, the settings, Ray's lock and each other.
 
-KubeRay's own schema is in no package; the pod templates of a RayCluster are Kubernetes', and all else of it that is used
-here is in FIELDS.
+KubeRay's own schema is in no package. The pod templates of a RayCluster are Kubernetes'; all else that is used of it is
+in FIELDS.
 """
 
 import re
