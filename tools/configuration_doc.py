@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from btworker.config import GROUPS, Settings
+from btworker.config.speech import MODEL
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "configuration.md"
@@ -24,6 +25,7 @@ EXAMPLE = ROOT / "deploy" / "systemd" / "btworker.env.example"
 DEFAULTS = {
     "data_dir": "the user's state folder; /var/lib/btworker in the image and the unit",
     "model_cache": "~/.cache/whisper",
+    "model": f"`{MODEL}`",
 }
 HEAD = """\
 # Settings

@@ -1,8 +1,8 @@
 """Settings of speech: which models and devices the children use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode
@@ -25,6 +25,7 @@ MOST_BONUS = 10.0
 """Of WORKER_KEYWORD_BONUS: from about 5 on, terms are written wherever they begin alike."""
 MOST_PROMPT_TOKENS = 200
 """Of WORKER_KEYWORD_PROMPT_TOKENS: a prompt has 223 at most."""
+MODEL = "large-v3"
 ENGINE = "btworker.engine.engine:load"
 LISTS: dict[str, Callable[[str], object]] = {
     "models": parse_model,
@@ -34,13 +35,17 @@ LISTS: dict[str, Callable[[str], object]] = {
 """Comma-separated settings -> how an item of each is read."""
 
 
+def first_model(given: Mapping[str, Any]) -> str:
+    """WORKER_MODEL where nobody sets it, from the settings before it."""
+    offered = [name for name, _ in given.get("models", ())]
+    return MODEL if MODEL in offered or not offered else offered[0]
+
+
 class SpeechSettings(BaseSettings):
     """The children's part of Settings."""
 
     model_config = FROM_ENVIRONMENT
 
-    model: str = Field("large-v3", validation_alias=env("WORKER_MODEL"))
-    """The model that a job gets when it names none, and that children load at start."""
     models: Annotated[tuple[tuple[str, Path | HubModel | None], ...], NoDecode] = Field(
         (), validation_alias=env("WORKER_MODELS")
     )
@@ -48,6 +53,9 @@ class SpeechSettings(BaseSettings):
     or a folder as Hugging Face or CTranslate2 write it), `name=hf:owner/name@revision` one from Hugging Face, which is
     downloaded when it is first used, or before by `btworker models fetch`. Default: every official name of the
     installed openai-whisper."""
+    model: str = Field(default_factory=first_model, validation_alias=env("WORKER_MODEL"))
+    """The model that a job gets when it names none, and that children load at start; where WORKER_MODELS has no
+    large-v3, the first one there."""
     model_aliases: Annotated[tuple[tuple[str, str], ...], NoDecode] = Field(
         (), validation_alias=env("WORKER_MODEL_ALIASES")
     )

@@ -228,9 +228,14 @@ def test_token_file_and_rotation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 def test_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Names with paths serve the operator's checkpoints; the default model must be among the names."""
+    """Names with paths serve the operator's checkpoints; the default model is one of the names, else the first."""
     monkeypatch.setenv("WORKER_TOKEN", "t")
+    assert load_settings().model == "large-v3"
+    monkeypatch.setenv("WORKER_MODELS", "tiny,large-v3")
+    assert load_settings().model == "large-v3"
     monkeypatch.setenv("WORKER_MODELS", f"tiny, mine={tmp_path}/m.pt")
+    assert load_settings().model == "tiny"
+    monkeypatch.setenv("WORKER_MODEL", "large-v3")
     with pytest.raises(StartupError, match="large-v3 is not among WORKER_MODELS"):
         load_settings()
     monkeypatch.setenv("WORKER_MODEL", "mine")
