@@ -12,5 +12,7 @@ Rules
   comes later changes nothing, whoever sends it.
 - A box's first word is Joined; whatever it had before is over then. A box that is silent for too long is lost, and has
   to join again. Nothing of a session that is over counts.
+- Nobody waits for the line between two jobs: a box fetches what is next beside its work (prefetching.py,
+  box_prefetch.py), and a slot is free when its child is done, while results are on their way (WorkDone).
 - The front end keeps all state; a box that dies costs the window that was at work in it.
 """

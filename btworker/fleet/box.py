@@ -17,17 +17,21 @@ import aiohttp
 from btworker import __version__
 from btworker.config import Settings
 from btworker.fleet.box_attempt import BoxAttempt
+from btworker.fleet.box_prefetch import BoxPrefetches
 from btworker.fleet.records import (
     BoxCommand,
     BoxState,
     BoxWord,
     BoxWorkers,
+    DropPrefetch,
     JobNews,
     Join,
     Joined,
     LoadModels,
     NotTaken,
+    Prefetch,
     RunOnBox,
+    WorkDone,
 )
 from btworker.fleet.versions import versions_here
 from btworker.jobs import JobId
@@ -48,6 +52,7 @@ class Box:
         self._say = say
         self._jobs = settings.data_dir / "jobs"
         self._pool = Supervisor(settings)
+        self._prefetches = BoxPrefetches(settings, self._jobs)
         self._attempts: dict[JobId, BoxAttempt] = {}
         self._session = 0
         """0: no front end has asked it to join."""
@@ -86,6 +91,11 @@ class Box:
                         attempt.cancel()
                 case LoadModels(jobs=jobs):
                     self._pool.load_for(jobs)
+                case Prefetch() as order if order.session == self._session:
+                    at_work = [attempt.largest_bytes for attempt in self._attempts.values()]
+                    await self._prefetches.begin(order, session=session, address=self._address, at_work=at_work)
+                case DropPrefetch(job_id=job_id):
+                    await self._prefetches.drop(job_id)
 
     async def _join(self, join: Join) -> None:
         """Give up what another session left, then say so: the front end counts on empty workers."""
@@ -94,7 +104,7 @@ class Box:
         given_up = list(self._attempts.values())
         for attempt in given_up:
             attempt.give_up()
-        await asyncio.gather(*(attempt.over for attempt in given_up))
+        await asyncio.gather(self._prefetches.drop_all(), *(attempt.over for attempt in given_up))
         self._session, self._address = join.session, join.address
         self._say(Joined(join.session, versions_here(self._settings.model), self._workers()))
 
@@ -102,6 +112,7 @@ class Box:
         attempt = BoxAttempt(
             order,
             folder=self._jobs / f"{order.task.job_id}.{order.task.attempt}",
+            prefetches=self._prefetches,
             pool=self._pool,
             session=session,
             address=self._address,
@@ -117,12 +128,12 @@ class Box:
             last_words(type(error), error, error.__traceback__)
             os._exit(1)
 
-    def _news(self, session: int, event: "JobEvent | NotTaken") -> None:
+    def _news(self, session: int, event: "JobEvent | NotTaken | WorkDone") -> None:
         """The workers' state goes first: who hears that a child was lost must not send the job to it again."""
         if session == self._session:
-            if isinstance(event, NotTaken | Failed | Finished | WorkerLost):
+            if isinstance(event, NotTaken | WorkDone | Failed | Finished | WorkerLost):
                 self._say_state()
-            self._say(event if isinstance(event, NotTaken) else JobNews(session, event))
+            self._say(event if isinstance(event, NotTaken | WorkDone) else JobNews(session, event))
 
     async def _follow_pool(self) -> None:
         async for event in self._pool.events():

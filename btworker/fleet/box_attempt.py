@@ -12,9 +12,10 @@ from pathlib import Path
 import aiohttp
 
 from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
+from btworker.fleet.box_prefetch import BoxPrefetches
 from btworker.fleet.courier import Courier, FencedError
 from btworker.fleet.leases import path_of
-from btworker.fleet.records import NotTaken, RunOnBox
+from btworker.fleet.records import NotTaken, RunOnBox, WorkDone
 from btworker.jobs import Stage
 from btworker.logs import get_logger
 from btworker.messages import Failed, FileDone, Finished, JobEvent, Progressed, Rendered, WindowDone, WorkerLost
@@ -22,8 +23,6 @@ from btworker.pool.supervisor import Supervisor
 from btworker.storage import JobFolder
 
 log = get_logger()
-LEASE_S = 60.0
-"""Seconds between two looks whether the attempt still counts."""
 
 
 class BoxAttempt:
@@ -34,12 +33,17 @@ class BoxAttempt:
         order: RunOnBox,
         *,
         folder: Path,
+        prefetches: BoxPrefetches,
         pool: Supervisor,
         session: aiohttp.ClientSession,
         address: str,
-        say: Callable[[int, JobEvent | NotTaken], None],
+        say: Callable[[int, JobEvent | NotTaken | WorkDone], None],
     ) -> None:
         self._order = order
+        self._prefetches = prefetches
+        self._prefetched = prefetches.take(order.task.job_id)
+        if self._prefetched is not None:
+            folder = self._prefetched.folder
         self._task = replace(order.task, folder=folder)
         self._folder = JobFolder(folder)
         self._pool = pool
@@ -57,8 +61,15 @@ class BoxAttempt:
         self._is_canceled = False
         self.over = asyncio.create_task(self._run(), name=f"attempt-{self._task.job_id}")
 
+    @property
+    def largest_bytes(self) -> int:
+        """Size of its largest input."""
+        return max((one.size_bytes for one in self._task.inputs), default=0)
+
     def take(self, event: JobEvent) -> None:
-        """Take an event of its child."""
+        """Take an event of its child. The end is told at once: the next job need not wait for this one's files."""
+        if isinstance(event, Finished | Failed | WorkerLost) and event.attempt == self._task.attempt:
+            self._say(WorkDone(self._order.session, self._task.job_id, self._task.attempt))
         self._events.put_nowait(event)
 
     def cancel(self) -> None:
@@ -77,16 +88,22 @@ class BoxAttempt:
         self.cancel()
 
     async def _run(self) -> None:
+        lease = asyncio.create_task(self._hold_lease(), name=f"lease-{self._task.job_id}")
         try:
             if await self._begin():
                 await self._work()
         finally:
+            lease.cancel()
+            await asyncio.gather(lease, return_exceptions=True)
+            if self._prefetched is not None:
+                await self._prefetched.drop()
             await asyncio.to_thread(shutil.rmtree, self._folder.path, ignore_errors=True)
 
     async def _begin(self) -> bool:
         """Bring the files of the attempt here, and give it to its worker; whether a child has it now."""
         try:
-            await self._move(self._courier.fetch(self._task.inputs))
+            with self._prefetches.giving_way():
+                await self._move(self._fetch())
         except FencedError:
             if self._is_canceled:
                 self._fail(ErrorInfo(ErrorCode.CANCELED, "the job was canceled"))
@@ -98,6 +115,14 @@ class BoxAttempt:
         if not self._has_child:
             self._say(NotTaken(self._order.session, self._task.job_id, self._task.attempt))
         return self._has_child
+
+    async def _fetch(self) -> None:
+        """Bring here what is not here yet."""
+        if self._is_canceled:  # before there was anything to break off
+            raise FencedError
+        if self._prefetched is not None:
+            self._courier.inputs = await self._prefetched.complete()
+        await self._courier.fetch(self._task.inputs)
 
     async def _move(self, work: Coroutine[None, None, None]) -> None:
         """Move files. Raises FencedError, also where that is broken off, and what `work` raises."""
@@ -111,17 +136,12 @@ class BoxAttempt:
             self._files = None
 
     async def _work(self) -> None:
-        lease = asyncio.create_task(self._hold_lease(), name=f"lease-{self._task.job_id}")
-        try:
-            is_over = False
-            while not is_over:
-                event = await self._events.get()
-                is_over = isinstance(event, Finished | Failed | WorkerLost)
-                if event.attempt == self._task.attempt:
-                    await self._pass_on(event, is_over=is_over)
-        finally:
-            lease.cancel()
-            await asyncio.gather(lease, return_exceptions=True)
+        is_over = False
+        while not is_over:
+            event = await self._events.get()
+            is_over = isinstance(event, Finished | Failed | WorkerLost)
+            if event.attempt == self._task.attempt:
+                await self._pass_on(event, is_over=is_over)
 
     async def _pass_on(self, event: JobEvent, *, is_over: bool) -> None:
         """Bring the event's files to the front end, then tell of it."""
@@ -151,18 +171,15 @@ class BoxAttempt:
                 await self._courier.push_state()
 
     async def _hold_lease(self) -> None:
-        """Stop the child where the front end has given the attempt up, which an event would tell only later."""
+        """Stop where the front end has given the attempt up, which an event would tell only later."""
         with suppress(FencedError, BtworkerError):
-            while True:
-                await asyncio.sleep(LEASE_S)
-                await self._courier.renew()
-        self._fenced = True
-        self._pool.cancel(self._task.job_id)
+            await self._courier.hold()
+        self.give_up()
 
     def _fail(self, error: ErrorInfo) -> None:
         self._say(Failed(self._task.job_id, self._task.attempt, error))
 
-    def _say(self, event: JobEvent | NotTaken) -> None:
+    def _say(self, event: JobEvent | NotTaken | WorkDone) -> None:
         if not self._fenced:
             self._tell(self._order.session, event)
 

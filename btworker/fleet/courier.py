@@ -33,6 +33,8 @@ IDLE_S = 60.0
 """Seconds without a byte after which a request is given up, and made again."""
 PATIENCE_S = 600.0
 """Seconds for which the front end may be away: longer than it takes to restart, less than anybody waits for a job."""
+LEASE_S = 60.0
+"""Seconds between two looks whether an attempt still counts."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 5.0
 CODES = {code.value: code for code in ErrorCode}
 
@@ -52,9 +54,15 @@ class Courier:
         self._journals = Journals()
         self._notes: set[str] = set()
         """Files beside the journals that the front end has."""
+        self.inputs: set[str] = set()
+        """Names of those that are in the folder; they never change."""
+        self.fetched_bytes = 0
+        self.may_fetch = asyncio.Event()
+        """Cleared while what is fetched has to give way to what is needed sooner."""
+        self.may_fetch.set()
 
     async def fetch(self, inputs: tuple[Input, ...]) -> None:
-        """Bring all files that the attempt begins with into its folder, which is new.
+        """Bring all files that the attempt begins with into its folder, but for inputs that are there.
 
         Raises FencedError, DOWNLOAD_FAILED.
         """
@@ -62,7 +70,7 @@ class Courier:
         listing = await self._insist(lambda: self._ask("GET", "files"))
         for one in listing["files"]:
             name, size_bytes = str(one["name"]), int(one["sizeBytes"])
-            if not files.is_readable(name):
+            if name in self.inputs or not files.is_readable(name):
                 continue
             sha256 = await self._fetch_one(name, size_bytes)
             number = name.removeprefix("in/")
@@ -96,15 +104,20 @@ class Courier:
         body = {"names": [name for name in names if files.is_result(name)]}
         await self._insist(lambda: self._ask("POST", "results", json=body))
 
-    async def renew(self) -> None:
-        """Ask whether the attempt still counts. Raises FencedError."""
-        await self._insist(lambda: self._ask("GET", ""))
+    async def hold(self, every_s: float = LEASE_S) -> None:
+        """Ask now and then whether the attempt still counts, which renews its ticket, too. Raises FencedError,
+        DOWNLOAD_FAILED."""
+        while True:
+            await asyncio.sleep(every_s)
+            await self._insist(lambda: self._ask("GET", ""))
 
     def _note(self, name: str) -> None:
         """Remember that the front end has this file as it is here. Blocking."""
         if files.is_journal(name):
             self._journals.sent(name, self._folder.path / name)
-        elif not name.startswith("in/"):
+        elif files.is_input(name):
+            self.inputs.add(name)
+        else:
             self._notes.add(name)
 
     async def _fetch_one(self, name: str, size_bytes: int) -> str:
@@ -136,6 +149,8 @@ class Courier:
                 raise aiohttp.ClientPayloadError("the front end sent another part than was asked for")
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 await asyncio.to_thread(take, chunk)
+                self.fetched_bytes += len(chunk)
+                await self.may_fetch.wait()
 
     async def _push_journal(self, name: str) -> None:
         path = self._folder.path / name

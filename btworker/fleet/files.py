@@ -40,7 +40,12 @@ def is_note(name: str) -> bool:
 
 def is_readable(name: str) -> bool:
     """Whether a box that begins an attempt needs it."""
-    return _INPUT.fullmatch(name) is not None or _STATE.fullmatch(name) is not None
+    return is_input(name) or _STATE.fullmatch(name) is not None
+
+
+def is_input(name: str) -> bool:
+    """Whether it came with the job, and never changes."""
+    return _INPUT.fullmatch(name) is not None
 
 
 def is_writable(name: str) -> bool:

@@ -1,5 +1,8 @@
 """Which attempt may speak for a job: tickets for boxes, and the fence that every write of theirs passes. Front end.
 
+A box that fetches the inputs of a job before it starts there has a lease of another kind, which lets it read alone; one
+at a time for each job. It ends with the attempt, or when the job is to start elsewhere.
+
 A lease begins when a task is sent to a box and ends with the attempt. A write takes place while the lease is held, and
 no lease of the next attempt begins meanwhile: a result that comes late never lies between those of its successor.
 Used by the event loop (grant, revoke) and by threads that write (holding).
@@ -9,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import JobId
@@ -17,6 +21,8 @@ from btworker.tickets import Tickets
 TICKET_S = 900.0
 """Seconds that a ticket is good for. A box asks for its lease far more often, and gets a new ticket each time."""
 OVER = "this attempt is over: another one has the job, or it has ended"
+ATTEMPTS, PREFETCHES = "attempts", "prefetches"
+"""What a lease is for."""
 
 
 @dataclass(slots=True)
@@ -32,9 +38,12 @@ class _Lease:
 class Leases:
     """The attempts that boxes are at work on."""
 
-    def __init__(self) -> None:
-        self._tickets = Tickets(TICKET_S)
+    def __init__(self, ticket_s: float = TICKET_S) -> None:
+        self._tickets = Tickets(ticket_s)
         self._leases: dict[JobId, _Lease] = {}
+        self._prefetches: dict[JobId, int] = {}
+        """The number of the prefetch of each job that has one."""
+        self._numbers = count(1)
 
     def grant(self, job_id: JobId, attempt: int) -> str | None:
         """Begin an attempt's lease, and return its ticket; None while a write of an earlier attempt is under way."""
@@ -46,8 +55,19 @@ class Leases:
     def revoke(self, job_id: JobId, attempt: int) -> None:
         """End an attempt's lease; a write that is under way comes to its end."""
         lease = self._leases.get(job_id)
-        if lease is not None and lease.attempt == attempt and self._end(lease):
-            del self._leases[job_id]
+        if lease is not None and lease.attempt == attempt:
+            self.end_prefetch(job_id)
+            if self._end(lease):
+                del self._leases[job_id]
+
+    def begin_prefetch(self, job_id: JobId) -> tuple[int, str]:
+        """Let a box read the inputs of a job, and no other one any more; the prefetch's number and ticket."""
+        number = self._prefetches[job_id] = next(self._numbers)
+        return number, self.ticket(job_id, number, PREFETCHES)
+
+    def end_prefetch(self, job_id: JobId) -> None:
+        """End the lease of a prefetch."""
+        self._prefetches.pop(job_id, None)
 
     @staticmethod
     def _end(lease: _Lease | None) -> bool:
@@ -60,15 +80,18 @@ class Leases:
         lease.lock.release()
         return True
 
-    def ticket(self, job_id: JobId, attempt: int) -> str:
-        """Make a ticket for an attempt."""
-        return self._tickets.issue(path_of(job_id, attempt), "")[0]
+    def ticket(self, job_id: JobId, number: int, kind: str = ATTEMPTS) -> str:
+        """Make a ticket for an attempt, or a prefetch."""
+        return self._tickets.issue(path_of(job_id, number, kind), "")[0]
 
-    def check(self, job_id: JobId, attempt: int, ticket: str) -> None:
-        """Let pass who has a ticket for an attempt that is not over. Raises UNAUTHORIZED, GONE."""
-        if self._tickets.holder(ticket, path_of(job_id, attempt)) is None:
+    def check(self, job_id: JobId, number: int, ticket: str, kind: str = ATTEMPTS) -> None:
+        """Let pass who has a ticket for an attempt, or a prefetch, that is not over. Raises UNAUTHORIZED, GONE."""
+        if self._tickets.holder(ticket, path_of(job_id, number, kind)) is None:
             raise BtworkerError(ErrorCode.UNAUTHORIZED, "the ticket has expired, or is for another attempt")
-        self._current(job_id, attempt)
+        if kind == ATTEMPTS:
+            self._current(job_id, number)
+        elif self._prefetches.get(job_id) != number:
+            raise BtworkerError(ErrorCode.GONE, "this job starts on another box, or has started, or will not start")
 
     @contextmanager
     def holding(self, job_id: JobId, attempt: int) -> Iterator[None]:
@@ -92,6 +115,6 @@ class Leases:
         return lease
 
 
-def path_of(job_id: JobId, attempt: int) -> str:
-    """Where the files of an attempt are on the fleet's listener."""
-    return f"/fleet/v1/jobs/{job_id}/attempts/{attempt}"
+def path_of(job_id: JobId, number: int, kind: str = ATTEMPTS) -> str:
+    """Where the files of an attempt, or a prefetch, are on the fleet's listener."""
+    return f"/fleet/v1/jobs/{job_id}/{kind}/{number}"

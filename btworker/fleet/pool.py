@@ -15,6 +15,7 @@ from btworker.errors import ErrorCode, ErrorInfo
 from btworker.fleet.cordon import Cordon
 from btworker.fleet.leases import Leases
 from btworker.fleet.link import GatewayLink
+from btworker.fleet.prefetching import Prefetches
 from btworker.fleet.records import (
     BoxCommand,
     BoxFound,
@@ -33,8 +34,9 @@ from btworker.fleet.records import (
     NotTaken,
     RunOnBox,
     ToBox,
+    WorkDone,
 )
-from btworker.fleet.remote_box import BoxPhase, RemoteBox
+from btworker.fleet.remote_box import MOST_WORKERS, BoxPhase, RemoteBox
 from btworker.fleet.versions import versions_here
 from btworker.jobs import Job, JobId
 from btworker.logs import get_logger, wants_json
@@ -47,8 +49,6 @@ from btworker.specs import Device, LogSettings
 log = get_logger()
 RAY = "btworker.fleet.ray_cluster:RayCluster"
 WATCH_INTERVAL_S = 1.0
-MOST_WORKERS = 1000
-"""Of one box: what its workers' indices among all of the fleet are counted by."""
 WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 NO_BOX = "waiting for a box to join the fleet (docs/fleet.md)"
 
@@ -62,7 +62,8 @@ class FleetPool:
         self._port = port
         self._versions = versions_here(settings.model)
         self._cordon = Cordon(settings.data_dir)
-        self._placement = Placement(settings.is_clip)
+        self._prefetches = Prefetches(leases, self._tell)
+        self._placement = Placement(settings.is_clip, self._prefetches.starts_in)
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
         self._boxes: dict[str, RemoteBox] = {}
         self._first_indices = count(0, MOST_WORKERS)
@@ -102,13 +103,16 @@ class FleetPool:
 
     def pick(self, waiting: Iterable[Job]) -> JobId | None:
         """The first job that can start now. Where none can, children that ended for want of jobs are started again."""
-        job_id, jobs = self._placement.pick(waiting, self._room(), slots=self.slots)
-        if job_id is None and jobs:
-            for box in self._boxes.values():
-                if box.wants_wake and box.name not in self._cordon:
-                    box.woken = True
-                    self._tell(box, LoadModels(jobs))
-        return job_id
+        job_id, first = self._placement.pick(waiting, self._room(), slots=self.slots)
+        if job_id is not None:
+            self._prefetches.note_pick(job_id, first)
+            return job_id
+        self._prefetches.plan(first, self._open_boxes())
+        for box in self._open_boxes() if first else ():
+            if box.wants_wake:
+                box.woken = True
+                self._tell(box, LoadModels(len(first)))
+        return None
 
     def send(self, task: RunTask) -> WorkerState | None:
         """Give the task to a worker; None where there is none, or where the job's files are still being written to."""
@@ -116,7 +120,8 @@ class FleetPool:
         ticket = None if index is None else self._leases.grant(task.job_id, task.attempt)
         if index is None or ticket is None:
             return None
-        box = next(box for box in self._boxes.values() if 0 <= index - box.first_index < MOST_WORKERS)
+        box = next(box for box in self._boxes.values() if box.has(index))
+        self._prefetches.note_start(task.job_id, box)
         local = index - box.first_index
         box.tasks[local].begin(task)
         self._tell(box, RunOnBox(box.session, local, task, ticket))
@@ -140,9 +145,8 @@ class FleetPool:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
         for box in self._boxes.values():
-            for tasks in box.tasks.values():
-                for job_id in tasks.ids:
-                    self._tell(box, Cancel(job_id))
+            for job_id in box.job_ids:
+                self._tell(box, Cancel(job_id))
         await self._link.stop()
         self._events.put_nowait(None)
 
@@ -206,6 +210,9 @@ class FleetPool:
                 self._events.put_nowait(RoomChanged())
             case JobNews(event=event):
                 self._on_job_event(box, event)
+            case WorkDone():
+                box.note_work_done(word.job_id, word.attempt)
+                self._events.put_nowait(RoomChanged())
             case NotTaken():
                 why = f"found no place on the box {box.name} any more"
                 lost = WorkerLost(word.job_id, word.attempt, why, ErrorCode.WORKER_CRASHED, Blame.NONE)
@@ -225,6 +232,7 @@ class FleetPool:
         before, told = box.phase, box.lose(why, innocent=innocent, refused=refused)
         if box.phase is not before:
             log.error("box_refused" if refused else "box_lost", box=box.name, message=f"the box {box.name} {why}")
+        self._prefetches.lose(box)
         for lost in told:
             self._leases.revoke(lost.job_id, lost.attempt)
             self._events.put_nowait(lost)
@@ -234,6 +242,7 @@ class FleetPool:
         """Begin a session; what the box had in another one is over."""
         if box.tasks:
             self._lose(box, "had to join again", innocent=True)
+        self._prefetches.lose(box)
         box.begin_session(next(self._sessions))
         self._tell(box, Join(box.session, self._address()))
 
@@ -248,8 +257,11 @@ class FleetPool:
         self._link.send(ToBox(box.name, command))
 
     def _room(self) -> list[Vacancy]:
-        open_boxes = (box for box in self._boxes.values() if box.name not in self._cordon)
-        return [vacancy for box in open_boxes for vacancy in box.vacancies()]
+        return [vacancy for box in self._open_boxes() for vacancy in box.vacancies()]
+
+    def _open_boxes(self) -> list[RemoteBox]:
+        """Those that are to get jobs."""
+        return [box for box in self._boxes.values() if box.name not in self._cordon]
 
     def _box(self, name: str) -> RemoteBox:
         """The box of this name, which may have come only now."""

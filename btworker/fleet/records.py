@@ -1,15 +1,17 @@
 """What crosses between the front end, the gateway and the boxes: frozen records, like those of messages.py.
 
     front end --(at spawn)----> GatewaySpec
-    front end --(task queue)--> ToBox(box, Join | RunOnBox | Cancel | LoadModels) | messages.Stop
-    gateway   --(event queue)-> Connected | BoxFound | BoxGone | FromBox(box, Joined | BoxState | JobNews | NotTaken)
+    front end --(task queue)--> ToBox(box, Join | RunOnBox | Cancel | LoadModels | Prefetch | DropPrefetch)
+                                | messages.Stop
+    gateway   --(event queue)-> Connected | BoxFound | BoxGone
+                                | FromBox(box, Joined | BoxState | JobNews | NotTaken | WorkDone)
 
 A session begins with Join, whose number each word of the box in it repeats: words of earlier sessions are dropped.
 """
 
 from dataclasses import dataclass
 
-from btworker.jobs import JobId
+from btworker.jobs import Input, JobId
 from btworker.messages import Cancel, JobEvent, RunTask
 from btworker.pool import WorkerState
 from btworker.specs import LogSettings
@@ -66,7 +68,26 @@ class LoadModels:
     jobs: int
 
 
-BoxCommand = Join | RunOnBox | Cancel | LoadModels
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """Fetch the inputs of a job that waits, beside what is at work: it is likely to start on this box."""
+
+    session: int
+    job_id: JobId
+    number: int
+    """Of this prefetch, among those of the run: its files are at path_of(job_id, number, PREFETCHES)."""
+    inputs: tuple[Input, ...]
+    ticket: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropPrefetch:
+    """The job does not start here: its inputs go."""
+
+    job_id: JobId
+
+
+BoxCommand = Join | RunOnBox | Cancel | LoadModels | Prefetch | DropPrefetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +140,16 @@ class NotTaken:
     attempt: int
 
 
-BoxWord = Joined | BoxState | JobNews | NotTaken
+@dataclass(frozen=True, slots=True)
+class WorkDone:
+    """A child is done with an attempt, whose files are on their way: its slot is free for the next job."""
+
+    session: int
+    job_id: JobId
+    attempt: int
+
+
+BoxWord = Joined | BoxState | JobNews | NotTaken | WorkDone
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ FOUND --Join--> JOINING --Joined--> READY --silence, its end--> LOST --any word-
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import chain
 
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.fleet.records import BoxWorkers, Joined, Versions
@@ -17,6 +19,8 @@ from btworker.pool.placing import Vacancy
 from btworker.pool.tasks import Tasks
 from btworker.specs import Device
 
+MOST_WORKERS = 1000
+"""Of one box: what its workers' indices among all of the fleet are counted by."""
 FORGOTTEN_S = 24 * 3600.0
 """Seconds for which a box that was lost is shown."""
 REJOIN_S = 10.0
@@ -45,6 +49,9 @@ class RemoteBox:
     workers: BoxWorkers = field(default_factory=BoxWorkers)
     tasks: dict[int, Tasks] = field(default_factory=dict)
     """Of each of its workers, by its index on the box."""
+    delivering: dict[int, Tasks] = field(default_factory=dict)
+    """The same with which children are done, and whose files are on their way: at most one for each slot, so that a
+    slow line does not fill the box."""
     heard_at: float = field(default_factory=time.monotonic)
     """When its last word came, by the monotonic clock."""
     asked_at: float = field(default_factory=time.monotonic)
@@ -52,6 +59,24 @@ class RemoteBox:
 
     woken: bool = False
     """It was told since its last word that jobs wait."""
+
+    @property
+    def job_ids(self) -> list[JobId]:
+        """All jobs that it has."""
+        return [job_id for tasks in self._all_tasks() for job_id in tasks.ids]
+
+    @property
+    def prefetch_slots(self) -> int:
+        """Jobs whose inputs it may fetch before they start: one for each slot."""
+        return sum(state.slots for state in self.workers.states if state.index in self.workers.accepting)
+
+    def has(self, worker: int) -> bool:
+        """Whether a worker, by its index among all of the fleet, is one of its own."""
+        return 0 <= worker - self.first_index < MOST_WORKERS
+
+    def has_loaded(self, model: str) -> bool:
+        """Whether one of its workers has this model."""
+        return any(state.model == model for state in self.workers.states)
 
     @property
     def wants_wake(self) -> bool:
@@ -97,7 +122,7 @@ class RemoteBox:
 
     def joined(self, word: Joined, ours: Versions) -> None:
         """Take in its first word."""
-        self.tasks = {state.index: Tasks() for state in word.workers.states}
+        self.tasks, self.delivering = {state.index: Tasks() for state in word.workers.states}, {}
         self.workers = word.workers
         sentence = difference(self.name, word.versions, ours)
         self.phase = BoxPhase.REFUSED if sentence else BoxPhase.READY
@@ -110,7 +135,9 @@ class RemoteBox:
         jobs = sum(map(len, self.tasks.values()))
         return [
             replace(
-                self.tasks[state.index].vacancy(state, state.model), worker=self.first_index + state.index, crowd=jobs
+                self.tasks[state.index].vacancy(state, state.model),
+                worker=self.first_index + state.index,
+                crowd=jobs,
             )
             for state in self.workers.states
             if state.index in self.workers.accepting
@@ -144,7 +171,7 @@ class RemoteBox:
             status = BoxStatus.LOADING
         else:
             status = BoxStatus(self.phase.value)
-        slots, jobs = sum(state.slots for state in states), sum(map(len, self.tasks.values()))
+        slots, jobs = sum(state.slots for state in states), len(self.job_ids)
         return BoxSummary(self.name, status, len(states), ready, slots, jobs, self.problem_sentence)
 
     def _phase(self, state: WorkerState) -> Phase:
@@ -156,7 +183,7 @@ class RemoteBox:
     def note(self, event: JobEvent) -> bool:
         """Take in an event of one of its jobs; whether it ends the attempt."""
         ends = isinstance(event, Finished | Failed | WorkerLost)
-        for tasks in self.tasks.values():
+        for tasks in self._all_tasks():
             task = tasks.get(event.job_id)
             if task is not None and task.attempt == event.attempt:
                 tasks.note(event)
@@ -164,19 +191,37 @@ class RemoteBox:
                     tasks.end(event.job_id)
         return ends
 
+    def note_work_done(self, job_id: JobId, attempt: int) -> None:
+        """Give the slot of a job back, with which its child is done."""
+        for state in self.workers.states:
+            tasks, delivering = self.tasks[state.index], self.delivering.setdefault(state.index, Tasks())
+            task = tasks.get(job_id)
+            if task is not None and task.attempt == attempt and len(delivering) < state.slots:
+                tasks.end(job_id)
+                delivering.begin(task)
+
     def task(self, job_id: JobId) -> RunTask | None:
         """The task of this job, where the box has it."""
-        return next((task for tasks in self.tasks.values() if (task := tasks.get(job_id)) is not None), None)
+        return next((task for tasks in self._all_tasks() if (task := tasks.get(job_id)) is not None), None)
 
     def lose(self, why: str, *, innocent: bool = False, refused: bool = False) -> list[WorkerLost]:
-        """Give it up; what its jobs are told. `innocent`: no job can have been the cause. `refused`: it is there, of
-        another release."""
+        """Give it up; what its jobs are told. `innocent`: no job can have been the cause, as none can be with which a
+        child was done. `refused`: it is there, of another release."""
+        done = [task for tasks in self.delivering.values() for task in tasks.take_all()]
         taken = [task for tasks in self.tasks.values() for task in tasks.take_all()]
         blame = Blame.NONE if innocent else Blame.SHARED if len(taken) > 1 else Blame.OWN
-        self.phase, self.workers, self.tasks = BoxPhase.REFUSED if refused else BoxPhase.LOST, BoxWorkers(), {}
+        self.phase, self.workers = BoxPhase.REFUSED if refused else BoxPhase.LOST, BoxWorkers()
+        self.tasks, self.delivering = {}, {}
         self.problem = ErrorInfo(ErrorCode.NOT_READY, f"the box {self.name} {why}")
         sentence = f"was lost with the box {self.name}, which {why}"
-        return [WorkerLost(task.job_id, task.attempt, sentence, ErrorCode.WORKER_CRASHED, blame) for task in taken]
+        return [
+            WorkerLost(task.job_id, task.attempt, sentence, ErrorCode.WORKER_CRASHED, whose)
+            for tasks, whose in ((done, Blame.NONE), (taken, blame))
+            for task in tasks
+        ]
+
+    def _all_tasks(self) -> Iterator[Tasks]:
+        return chain(self.tasks.values(), self.delivering.values())
 
 
 def difference(box: str, theirs: Versions, ours: Versions) -> str:

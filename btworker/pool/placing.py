@@ -48,44 +48,67 @@ def place(vacancies: Iterable[Vacancy], *, model: str, alone: bool, is_clip: boo
     return min(fitting)[-1] if fitting else None
 
 
+StartsIn = Callable[[JobId, Vacancy], bool]
+"""Whether a job is to start in this worker, rather than in one that has its inputs already."""
+
+
+def anywhere(_job_id: JobId, _vacancy: Vacancy) -> bool:
+    """No worker has inputs that others lack."""
+    return True
+
+
 def choose(
-    jobs: Iterable[Job], vacancies: Sequence[Vacancy], is_clip: Callable[[float], bool] = lambda _: False
+    jobs: Iterable[Job],
+    vacancies: Sequence[Vacancy],
+    is_clip: Callable[[float], bool] = lambda _: False,
+    starts_in: StartsIn = anywhere,
 ) -> tuple[JobId | None, int | None]:
     """The first of the jobs, in order, that can start now; and the worker that is kept for one before it. `is_clip`
-    knows clips by their seconds of audio.
+    knows clips by their seconds of audio. A job whose inputs are elsewhere starts only where no other one can.
 
     What is kept for the first that cannot start is the worker with the fewest jobs: it only gets fewer, so its turn
     comes.
     """
-    kept = None
+    kept = last = None
     for job in jobs:
         clip = is_clip(job.expected_audio_s)
         if not any(vacancy.room(is_clip=clip) for vacancy in vacancies):
             break  # behind the first longer one, clips wait with it: nobody looks through 100,000 recordings for them
-        if place(vacancies, model=job.options.model, alone=job.alone, is_clip=clip) is not None:
+        near = [vacancy for vacancy in vacancies if starts_in(job.id, vacancy)]
+        if place(near, model=job.options.model, alone=job.alone, is_clip=clip) is not None:
             return job.id, kept
-        if kept is None and any(vacancy.free for vacancy in vacancies):
+        elsewhere = len(near) < len(vacancies)
+        if elsewhere and place(vacancies, model=job.options.model, alone=job.alone, is_clip=clip) is not None:
+            last = last or job.id
+        elif last is not None:
+            break
+        elif kept is None and any(vacancy.free for vacancy in vacancies):
             kept = min(vacancies, key=lambda vacancy: (vacancy.jobs, vacancy.worker)).worker
             vacancies = [vacancy for vacancy in vacancies if vacancy.worker != kept]
-    return None, kept
+    return last, kept
 
 
 class Placement:
     """Which job is next and where it goes, with what was kept for one that waits for a whole worker."""
 
-    def __init__(self, is_clip: Callable[[float], bool]) -> None:
+    def __init__(self, is_clip: Callable[[float], bool], starts_in: StartsIn = anywhere) -> None:
         self._is_clip = is_clip
+        self._starts_in = starts_in
         self._kept: int | None = None
         """The worker that is kept for a job which waits for a whole one."""
 
-    def pick(self, waiting: Iterable[Job], vacancies: Sequence[Vacancy], *, slots: int) -> tuple[JobId | None, int]:
-        """The first job that can start now, and how many there are, counted up to the number of slots."""
+    def pick(
+        self, waiting: Iterable[Job], vacancies: Sequence[Vacancy], *, slots: int
+    ) -> tuple[JobId | None, tuple[Job, ...]]:
+        """The job that starts now, and those whose turn it is: as many as there are slots."""
         rest = iter(waiting)
         first = tuple(islice(rest, slots))
-        job_id, self._kept = choose(chain(first, rest), vacancies, self._is_clip)
-        return job_id, len(first)
+        job_id, self._kept = choose(chain(first, rest), vacancies, self._is_clip, self._starts_in)
+        return job_id, first
 
     def worker_for(self, task: RunTask, vacancies: Iterable[Vacancy]) -> int | None:
         """The index of the worker for the job that was picked last, but not of one that is kept for a job before it."""
         free = [vacancy for vacancy in vacancies if vacancy.worker != self._kept]
-        return place(free, model=task.options.model, alone=task.alone, is_clip=task.is_clip)
+        near = [vacancy for vacancy in free if self._starts_in(task.job_id, vacancy)]
+        found = (place(some, model=task.options.model, alone=task.alone, is_clip=task.is_clip) for some in (near, free))
+        return next((worker for worker in found if worker is not None), None)

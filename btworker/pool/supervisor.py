@@ -51,9 +51,9 @@ class Supervisor:
 
     def pick(self, waiting: Iterable[Job]) -> JobId | None:
         """The first job that can start now, see placing.py. Where none can, children that ended are started again."""
-        job_id, jobs = self._placement.pick(waiting, self._room(), slots=self.slots)
+        job_id, first = self._placement.pick(waiting, self._room(), slots=self.slots)
         if job_id is None:
-            self.load_for(jobs)
+            self.load_for(len(first))
         else:
             for worker in self._workers:
                 worker.stay()

@@ -14,6 +14,7 @@ from btworker.fleet.pool import FleetPool
 from btworker.service import JobService
 from btworker.storage import DataFolder
 from btworker.store import Store
+from tests.fleet.line import Line
 from tests.process.pool_of import FAKE_ENGINE, settings_for
 from tests.process.server_of import plain_environment
 from tests.waiting import eventually
@@ -66,6 +67,12 @@ class Fleet:
         """Send a signal to the process of a box."""
         os.kill(self.pid(name), number)
 
+    def on_disk(self, name: str) -> list[str]:
+        """Files of jobs on a box, as <job id>/<rest of the path>, with what is behind the id left out."""
+        jobs = self.cluster / name / "data" / "boxes" / name / "jobs"
+        found = (path.relative_to(jobs) for path in jobs.rglob("*") if path.is_file())
+        return sorted("/".join((path.parts[0].partition(".")[0], *path.parts[1:])) for path in found)
+
     def box_of(self, job_id: str) -> str:
         """The box that has this job; empty where none has."""
         return next((worker.box for worker in self.pool.workers() if job_id in worker.job_ids), "")
@@ -76,18 +83,20 @@ class Fleet:
 
 
 @asynccontextmanager
-async def running_fleet(folder: Path, *boxes: str, **changes: Any) -> AsyncIterator[Fleet]:
-    """A started service with these boxes, all of them ready; stopped, with its gateway and boxes, at the end."""
+async def running_fleet(folder: Path, *boxes: str, line: Line | None = None, **changes: Any) -> AsyncIterator[Fleet]:
+    """A started service with these boxes, all of them ready; stopped, with its gateway and boxes, at the end. Their
+    bytes go over the line, where there is one."""
     cluster = folder / "cluster"
     cluster.mkdir(exist_ok=True, parents=True)
-    settings = settings_for(
-        folder / "front", pool="ray", ray_address=str(cluster), fleet_port=0, **{"models": "fake,other", **changes}
-    )
+    changes = {"fleet_url": line.url if line else "", "models": "fake,other", **changes}
+    settings = settings_for(folder / "front", pool="ray", ray_address=str(cluster), fleet_port=0, **changes)
     data = DataFolder.open(settings.data_dir)
     store = Store.open(data.database)
     try:
         async with fleet(settings, data, cluster=LOCAL) as (pool, _):
             assert isinstance(pool, FleetPool)
+            if line is not None:
+                line.port = pool._port
             service = JobService(settings=settings, store=store, pool=pool, data=data)
             running = Fleet(service, pool, cluster)
             for name in boxes:

@@ -14,6 +14,7 @@ from btworker.metrics.service import ServiceCollector
 from btworker.pool import BoxStatus
 from btworker.service import JobService
 from tests.fleet.fleet_of import Fleet, running_fleet
+from tests.fleet.line import line
 from tests.process.pool_of import alive, ended, submit, transcript
 from tests.waiting import eventually
 
@@ -132,3 +133,41 @@ async def test_drained_odd_and_canceled(tmp_path: Path) -> None:
         jobs = tmp_path / "cluster" / "one" / "data" / "boxes" / "one" / "jobs"
         await eventually(lambda: not list(jobs.iterdir()), "nothing of a job stays on its box")
         await asyncio.sleep(0)
+
+
+SOUND = "sound" * 400_000
+
+
+async def test_a_child_does_not_wait_for_the_line(tmp_path: Path) -> None:
+    """While a job is at work, its box fetches the input of the next one, which then begins although no input moves on
+    the line, nor the results of the job before it. Inputs of a job that is canceled, or starts elsewhere, go."""
+    go_on = tmp_path / "go-on"
+    async with line() as slow, running_fleet(tmp_path, "one", line=slow) as fleet:
+        first = await submit(fleet.service, *held(go_on))
+        await until_windows(fleet, first, 3)
+        second = await submit(fleet.service, ["windows", 1], text=SOUND)
+        third = await submit(fleet.service, text=SOUND)
+        await eventually(lambda: f"{second.id}/in/0" in fleet.on_disk("one"), "the next input comes", within_s=60)
+        copy = next((tmp_path / "cluster/one/data/boxes/one/jobs").glob(f"{second.id}*/in/0"))
+        await eventually(lambda: copy.stat().st_size == len(SOUND), "all of it comes", within_s=60)
+        assert not any(name.startswith(third.id) for name in fleet.on_disk("one")), "one for each slot"
+        slow.hold(lambda what: "/files/in/" in what or what.startswith("PUT"))
+        go_on.touch()
+        await until_windows(fleet, second, 1)
+        assert (await fleet.service.get(first.id)).status is JobStatus.RUNNING
+        slow.hold(lambda _: False)
+        for job in (first, second, third):
+            assert (await ended(fleet.service, job)).status is JobStatus.COMPLETE
+        assert sum(f"{second.id}" in what and "/files/in/0" in what for what in slow.asked) == 1
+
+        await submit(fleet.service, *held(tmp_path / "never"))
+        canceled = await submit(fleet.service)
+        await eventually(lambda: f"{canceled.id}/in/0" in fleet.on_disk("one"), "its input comes")
+        moved = await submit(fleet.service)
+        await fleet.service.cancel(canceled.id, "nobody wants it")
+        await eventually(lambda: f"{moved.id}/in/0" in fleet.on_disk("one"), "the input of the one behind it comes")
+        assert not any(name.startswith(canceled.id) for name in fleet.on_disk("one"))
+        fleet.add_box("two")
+        done = await ended(fleet.service, moved)
+        assert any("runs on the box two" in entry.message for entry in done.logs)
+        await eventually(lambda: not any(name.startswith(moved.id) for name in fleet.on_disk("one")), "it goes")

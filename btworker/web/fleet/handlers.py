@@ -4,6 +4,7 @@ then published together. Parent.
     GET    {attempt}                      a new ticket: asked for now and then; 410 tells that the attempt is over
     GET    {attempt}/files                names and sizes of what an attempt begins with
     GET    {attempt}/files/{name}         one of them, or a part of it
+                                          (these also of {prefetch}: the inputs of a job that has not started)
     PATCH  {attempt}/files/{name}         go on with a file of windows at Upload-Offset; what lay behind is cut
     PUT    {attempt}/files/{name}         a whole file, durable before the answer; Content-SHA256 is held to it
     DELETE {attempt}/files/{name}         a note that is over
@@ -26,7 +27,7 @@ from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.fleet import files
 from btworker.fleet.files import OFFSET, SHA256, TICKET
-from btworker.fleet.leases import Leases
+from btworker.fleet.leases import ATTEMPTS, PREFETCHES, Leases
 from btworker.jobs import JobId
 from btworker.receiving.received_file import ReceivedFile
 from btworker.storage import DataFolder, JobFolder
@@ -50,11 +51,16 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The attempt that a request's path names, with its job's folder."""
+    """The attempt, or the prefetch, that a request's path names, with its job's folder."""
 
     job_id: JobId
     number: int
     folder: JobFolder
+    kind: str = ATTEMPTS
+
+    def may_read(self, name: str) -> bool:
+        """Whether this is a file that its box needs."""
+        return files.is_input(name) if self.kind == PREFETCHES else files.is_readable(name)
 
 
 class FileWire(Wire):
@@ -76,12 +82,15 @@ ATTEMPT = web.RequestKey("attempt", Attempt)
 
 def routes() -> list[web.RouteDef]:
     """The table of the listener."""
-    attempt = r"/fleet/v1/jobs/{job_id:wk_[A-Za-z0-9_-]{1,64}}/attempts/{attempt:\d{1,9}}"
+    job = r"/fleet/v1/jobs/{job_id:wk_[A-Za-z0-9_-]{1,64}}"
+    reader, attempt = (
+        f"{job}/{{kind:{kind}}}" + r"/{number:\d{1,9}}" for kind in (f"{ATTEMPTS}|{PREFETCHES}", ATTEMPTS)
+    )
     file = attempt + "/files/{name:.+}"
     return [
-        web.get(attempt, renew),
-        web.get(f"{attempt}/files", list_files),
-        web.get(file, send),
+        web.get(reader, renew),
+        web.get(f"{reader}/files", list_files),
+        web.get(reader + "/files/{name:.+}", send),
         web.patch(file, append),
         web.put(file, replace, expect_handler=continue_if_current),
         web.delete(file, remove),
@@ -97,17 +106,21 @@ async def fenced(request: web.Request, handler: Handler) -> web.StreamResponse:
     attempt = request[ATTEMPT] = _checked(request)
     response = await handler(request)
     if not response.prepared:
-        response.headers[TICKET] = request.app[DESK].leases.ticket(attempt.job_id, attempt.number)
+        response.headers[TICKET] = request.app[DESK].leases.ticket(attempt.job_id, attempt.number, attempt.kind)
     return response
 
 
 def _checked(request: web.Request) -> Attempt:
     """Raises UNAUTHORIZED, GONE."""
     desk = request.app[DESK]
-    job_id, number = JobId(request.match_info["job_id"]), int(request.match_info["attempt"])
+    job_id, number, kind = (
+        JobId(request.match_info["job_id"]),
+        int(request.match_info["number"]),
+        request.match_info["kind"],
+    )
     scheme, _, ticket = request.headers.get("Authorization", "").partition(" ")
-    desk.leases.check(job_id, number, ticket if scheme == "Bearer" else "")
-    return Attempt(job_id, number, desk.data.folder(job_id))
+    desk.leases.check(job_id, number, ticket if scheme == "Bearer" else "", kind)
+    return Attempt(job_id, number, desk.data.folder(job_id), kind)
 
 
 async def continue_if_current(request: web.Request) -> web.StreamResponse | None:
@@ -128,14 +141,16 @@ async def renew(_request: web.Request) -> web.StreamResponse:
 
 async def list_files(request: web.Request) -> web.StreamResponse:
     """GET {attempt}/files"""
-    found = await request.app[DESK].data.run(files.readable, request[ATTEMPT].folder)
-    return json_answer(FilesWire(files=tuple(FileWire(name=name, size_bytes=size) for name, size in found)))
+    attempt = request[ATTEMPT]
+    found = await request.app[DESK].data.run(files.readable, attempt.folder)
+    wanted = (FileWire(name=name, size_bytes=size) for name, size in found if attempt.may_read(name))
+    return json_answer(FilesWire(files=tuple(wanted)))
 
 
 async def send(request: web.Request) -> web.StreamResponse:
     """GET {attempt}/files/{name}"""
-    name = _name(request, files.is_readable)
     attempt = request[ATTEMPT]
+    name = _name(request, attempt.may_read)
     tag = f"{attempt.job_id}/{attempt.number}/{name}"  # inputs never change, and a box asks for the others once
     try:
         return await send_file(
