@@ -38,8 +38,8 @@ class _Lease:
 class Leases:
     """The attempts that boxes are at work on."""
 
-    def __init__(self, ticket_s: float = TICKET_S) -> None:
-        self._tickets = Tickets(ticket_s)
+    def __init__(self) -> None:
+        self._tickets = Tickets(TICKET_S)
         self._leases: dict[JobId, _Lease] = {}
         self._prefetches: dict[JobId, int] = {}
         """The number of the prefetch of each job that has one."""

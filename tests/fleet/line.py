@@ -23,6 +23,7 @@ class Line:
         self._one_at_a_time = asyncio.Lock()
         self._is_held: Callable[[str], bool] = lambda _: False
         self._changed = asyncio.Event()
+        self._cuts = False
 
     def hold(self, is_held: Callable[[str], bool]) -> None:
         """Let requests of which this holds stand still, by method and path, and others pass."""
@@ -30,14 +31,22 @@ class Line:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def cut(self) -> None:
+        """End the connections of requests that stand still, and let all pass from now on."""
+        self._cuts = True
+        self.hold(lambda _: False)
+
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """Any request."""
         what = f"{request.method} {request.raw_path}"
         self.asked.append(what)
         while self._is_held(what):
             await self._changed.wait()
+            if self._cuts:
+                raise ConnectionResetError
         headers = request.headers.copy()
-        headers.popall("Expect", None)
+        if headers.pop("Expect", None) and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         url = f"http://127.0.0.1:{self.port}{request.raw_path}"
         body = self._pieces(request.content) if request.can_read_body else None
         async with self._session.request(request.method, url, headers=headers, data=body) as answer:

@@ -142,7 +142,9 @@ async def test_a_child_does_not_wait_for_the_line(tmp_path: Path) -> None:
     """While a job is at work, its box fetches the input of the next one, which then begins although no input moves on
     the line, nor the results of the job before it. Inputs of a job that is canceled, or starts elsewhere, go."""
     go_on = tmp_path / "go-on"
-    async with line() as slow, running_fleet(tmp_path, "one", line=slow) as fleet:
+    async with line() as slow, running_fleet(tmp_path, line=slow) as fleet:
+        fleet.add_box("one", WORKER_MAX_CONCURRENT_JOBS="1")
+        await fleet.until_ready("one")
         first = await submit(fleet.service, *held(go_on))
         await until_windows(fleet, first, 3)
         second = await submit(fleet.service, ["windows", 1], text=SOUND)

@@ -11,12 +11,14 @@ from btworker.errors import StartupError
 from btworker.fleet import files
 from btworker.fleet.cordon import Cordon
 from btworker.fleet.journals import Journals
-from btworker.fleet.records import BoxWorkers, Joined, Versions
+from btworker.fleet.leases import Leases
+from btworker.fleet.prefetching import Prefetches
+from btworker.fleet.records import BoxCommand, BoxWorkers, Joined, Versions
 from btworker.fleet.remote_box import BoxPhase, RemoteBox, difference
-from btworker.jobs import JobId, Options
-from btworker.messages import Blame, RunTask
+from btworker.jobs import Job, JobId, Options
+from btworker.messages import Blame, Finished, RunTask
 from btworker.pool import BoxStatus, BoxSummary, Phase, WorkerState
-from btworker.pool.placing import Vacancy, place
+from btworker.pool.placing import Vacancy, choose, place
 from btworker.specs import Device
 
 OURS = Versions("0.2.0", "3.11", "20231117", "2.2.2", "2.60.0", "large-v3")
@@ -87,6 +89,73 @@ def test_a_box_as_the_operator_sees_it() -> None:
     assert found.is_silent(-1)
     found.lose("gave no sign of life for 20 s")
     assert found.summary(drained=False).status is BoxStatus.LOST
+
+
+def test_a_slot_is_free_once_its_child_is_done() -> None:
+    """Files on their way hold no slot, as long as there are not more such jobs than slots; they are the box's jobs all
+    the same, and not the cause of its end."""
+    found = box("tiny")
+    for number in range(2):
+        found.tasks[0].begin(task(number))
+    for number in range(2):
+        found.note_work_done(task(number).job_id, 1)
+    assert [(one.jobs, one.free) for one in found.vacancies()] == [(0, 2)]
+    found.tasks[0].begin(task(2))
+    found.note_work_done(task(2).job_id, 1)
+    assert [(one.jobs, one.free) for one in found.vacancies()] == [(1, 1)]
+    assert found.job_ids == ["wk_2", "wk_0", "wk_1"]
+    assert found.note(Finished(JobId("wk_0"), 1, (), (), ()))
+    assert found.task(JobId("wk_0")) is None
+    assert {one.job_id: one.blame for one in found.lose("was killed")} == {"wk_1": Blame.NONE, "wk_2": Blame.OWN}
+
+
+def job(number: int, *, model: str = "tiny") -> Job:
+    return Job(id=JobId(f"wk_{number}"), options=Options(model=model), inputs=(), created_at=float(number))
+
+
+def names(commands: list[tuple[str, BoxCommand]]) -> list[tuple[str, str, str]]:
+    """Box, kind and job of each command; and none of them is left."""
+    found = [(box, type(one).__name__, getattr(one, "job_id", "")) for box, one in commands]
+    commands.clear()
+    return found
+
+
+def test_the_next_jobs_are_fetched_where_their_model_is() -> None:
+    """One for each slot, over the boxes in turn; what is not among the next, or starts on another box, is dropped."""
+    commands: list[tuple[str, BoxCommand]] = []
+    found = Prefetches(Leases(), lambda box, command: commands.append((box.name, command)))
+    one, two = box("tiny"), box("other")
+    two.name, two.first_index = "gpu-2", 2000
+    found.plan([job(0), job(1, model="other"), job(2), job(3), job(4)], [one, two])
+    fetched = [("gpu-1", "Prefetch", "wk_0"), ("gpu-2", "Prefetch", "wk_1"), ("gpu-1", "Prefetch", "wk_2")]
+    assert names(commands) == [*fetched, ("gpu-2", "Prefetch", "wk_3")]
+    found.note_start(JobId("wk_0"), one)
+    assert names(commands) == []
+    found.note_start(JobId("wk_2"), two)
+    assert names(commands) == [("gpu-1", "DropPrefetch", "wk_2")]
+    found.plan([job(3), job(4)], [one, two])
+    assert names(commands) == [("gpu-2", "DropPrefetch", "wk_1"), ("gpu-1", "Prefetch", "wk_4")]
+    found.plan([job(3), job(4)], [one])  # the other one is drained
+    assert names(commands) == [("gpu-2", "DropPrefetch", "wk_3"), ("gpu-1", "Prefetch", "wk_3")]
+    found.lose(one)
+    assert not found._of
+
+
+def test_a_job_starts_where_its_inputs_are_but_does_not_wait_for_ever() -> None:
+    """Others may start before it, as many as there are slots; and it goes elsewhere where nothing else can start."""
+    found = Prefetches(Leases(), lambda _box, _command: None)
+    one, two = box("tiny"), box("tiny")
+    two.name, two.first_index = "gpu-2", 2000
+    found.plan([job(0), job(1)], [one, two])
+    here, there = Vacancy(1000, "tiny"), Vacancy(2000, "tiny")
+    jobs = [job(0), job(1), job(2)]
+    assert choose(jobs, [here, there], starts_in=found.starts_in) == ("wk_0", None)
+    assert choose(jobs, [there], starts_in=found.starts_in) == ("wk_1", None)
+    assert choose(jobs[:1], [there], starts_in=found.starts_in) == ("wk_0", None)
+    for _ in range(4):
+        assert not found.starts_in(JobId("wk_0"), there)
+        found.note_pick(JobId("wk_1"), jobs)
+    assert choose(jobs, [there], starts_in=found.starts_in) == ("wk_0", None)
 
 
 def test_a_difference_is_one_sentence() -> None:
