@@ -35,7 +35,7 @@ class Prefetches:
         self._most_overtaken = 0
 
     def starts_in(self, job_id: JobId, vacancy: Vacancy) -> bool:
-        """Whether the job is to start in this worker; see placing.py."""
+        """Whether the job is to start in this worker; see pool/placing.py."""
         found = self._of.get(job_id)
         return found is None or found.box.has(vacancy.worker) or found.overtaken >= self._most_overtaken
 
