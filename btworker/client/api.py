@@ -16,12 +16,13 @@ from btworker import __version__
 from btworker.client.download import safe_name, save
 from btworker.client.errors import BAD_ANSWER, ClientError, explained, refused
 from btworker.client.events import Event, events
+from btworker.client.files import open_file
 from btworker.client.model import Job, JobPage, read_job, read_page
 from btworker.client.resumable import NotSpokenError, ResumableUpload
 from btworker.client.send import read_json, send_upload
 from btworker.client.transcripts import Transcripts
 from btworker.client.trying import PATIENCE_S, ended, repeated, seen
-from btworker.client.upload import ProgressCallback, Upload, Wanted, open_file
+from btworker.client.upload import ProgressCallback, Upload, Wanted
 from btworker.client.uploads import Uploads
 from btworker.jobs import JobStatus
 

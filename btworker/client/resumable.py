@@ -14,18 +14,11 @@ from pathlib import Path
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
-from btworker.client.errors import BAD_ANSWER, BAD_FILE, ClientError, explained, refused
+from btworker.client.errors import BAD_ANSWER, ClientError, explained, refused
+from btworker.client.files import send_file, size_of_file
 from btworker.client.send import STORED_S
 from btworker.client.unfinished import Note
-from btworker.client.upload import (
-    CHUNK_BYTES,
-    ProgressCallback,
-    StreamedBody,
-    Wanted,
-    open_file,
-    read_file,
-    size_of_file,
-)
+from btworker.client.upload import ProgressCallback, StreamedBody, Wanted
 
 TUS = {"Tus-Resumable": "1.0.0"}
 SMALLEST_PIECE, FIRST_PIECE, LARGEST_PIECE = 2**20, 2**23, 2**26
@@ -242,26 +235,22 @@ class ResumableUpload:
 
     def _piece(self, offset: int, length: int) -> StreamedBody:
         """A part of the file as a request's body, read as it is sent."""
-        return StreamedBody(lambda writer: self._write_piece(writer, offset, offset + length), length, OFFSET_STREAM)
+        return StreamedBody(lambda writer: self._write(writer, offset, length), length, OFFSET_STREAM)
 
-    async def _write_piece(self, writer: AbstractStreamWriter, offset: int, end: int) -> None:
-        """Read and write, a chunk at a time. A local fault is kept: aiohttp would report a lost connection."""
+    async def _write(self, writer: AbstractStreamWriter, offset: int, length: int) -> None:
+        """Send a part of the file. A local fault is kept: aiohttp would report a lost connection."""
+
+        async def write(chunk: bytes) -> None:
+            nonlocal offset
+            await writer.write(chunk)
+            offset += len(chunk)
+            self._tell(offset)
+
         try:
-            await self._write(writer, offset, end)
+            await send_file(self._path, offset, length, write)
         except ClientError as error:
             self._failure = error
             raise
-
-    async def _write(self, writer: AbstractStreamWriter, offset: int, end: int) -> None:
-        with open_file(self._path) as file:
-            file.seek(offset)
-            while offset < end:
-                chunk = await asyncio.to_thread(read_file, file, min(CHUNK_BYTES, end - offset))
-                if not chunk:
-                    raise ClientError(BAD_FILE, f"{self._path} became shorter while it was being sent")
-                await writer.write(chunk)
-                offset += len(chunk)
-                self._tell(offset)
 
     async def _ask(
         self, method: str, path: str, headers: dict[str, str], body: aiohttp.Payload | None = None

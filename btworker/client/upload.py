@@ -4,28 +4,25 @@ The length lets the server refuse a file that is too large, or a disk that is to
 flat: one chunk is read at a time, in a thread, and the next one only when the connection has taken the last.
 """
 
-import asyncio
 import json
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
-from btworker.client.errors import BAD_FILE, ClientError
+from btworker.client.errors import ClientError
+from btworker.client.files import Write, send_file, size_of_file
 
-CHUNK_BYTES = 2**20
-"""Read at a time: large enough that thread hops cost nothing, small enough that a progress bar moves."""
 LARGEST_VOICE = 2**24
 """Bytes: more than 30 s of any sound take."""
 NAMES, REFERENCES = "knownSpeakerNames", "knownSpeakerReferences"
 ProgressCallback = Callable[[int, int], None]
 """Called with the bytes sent and the bytes in all, after every chunk."""
-Write = Callable[[bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +102,7 @@ class Upload:
 
     async def _send_file(self, write: Write, path: Path, size_bytes: int) -> None:
         """Send exactly `size_bytes` bytes of the file: the length was promised to the server already."""
-        with open_file(path) as file:  # not in a thread: a cancel during the hop would leave the file open
-            left_bytes = size_bytes
-            while left_bytes:
-                chunk = await asyncio.to_thread(read_file, file, min(CHUNK_BYTES, left_bytes))
-                if not chunk:
-                    raise ClientError(BAD_FILE, f"{path} became shorter while it was being sent")
-                left_bytes -= len(chunk)
-                await self._send(write, chunk)
+        await send_file(path, 0, size_bytes, lambda chunk: self._send(write, chunk))
 
     async def _send(self, write: Write, piece: bytes) -> None:
         await write(piece)
@@ -151,33 +141,6 @@ class StreamedBody(aiohttp.Payload):
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
         """Not for printing."""
         raise TypeError("an upload has no text")
-
-
-def open_file(path: Path) -> IO[bytes]:
-    """A local file, unbuffered. Raises ClientError(BAD_FILE)."""
-    try:
-        return open(path, "rb", buffering=0)
-    except OSError as error:
-        raise ClientError(BAD_FILE, f"{path} cannot be read: {error.strerror}") from None
-
-
-def read_file(file: IO[bytes], size_bytes: int) -> bytes:
-    """Blocking. Raises ClientError(BAD_FILE)."""
-    try:
-        return file.read(size_bytes)
-    except OSError as error:
-        raise ClientError(BAD_FILE, f"{file.name} cannot be read: {error.strerror}") from None
-
-
-def size_of_file(path: Path) -> int:
-    """Of a regular file. Raises ClientError(BAD_FILE)."""
-    try:
-        if not path.is_file():
-            what = "is no regular file" if path.exists() else "does not exist"
-            raise ClientError(BAD_FILE, f"{path} {what}")
-        return path.stat().st_size
-    except OSError as error:
-        raise ClientError(BAD_FILE, f"{path} cannot be read: {error.strerror}") from None
 
 
 def _quoted(name: str) -> str:
