@@ -159,13 +159,13 @@ class Server:
     def __init__(self, app: web.Application, listener: socket.socket, settings: Settings) -> None:
         self._listener = listener
         self._runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_S)
-        self._site: _Site | None = None
+        self._site: Site | None = None
         self._settings = settings
 
     async def start(self) -> str:
         """Listen; returns the URL, with the port that the system chose for port 0."""
         await self._runner.setup()
-        self._site = _Site(self._runner, self._listener, self._settings)
+        self._site = Site(self._runner, self._listener, self._settings, self._runner.app[CONTEXT].metrics)
         await self._site.start()
         return self._site.name
 
@@ -175,14 +175,16 @@ class Server:
         self._listener.close()
 
 
-class _Site(web.BaseSite):
-    """aiohttp's notion of a listening socket, with our own kind of connection."""
+class Site(web.BaseSite):
+    """aiohttp's notion of a listening socket, with our own kind of connection; the application has STRANGERS."""
 
-    def __init__(self, runner: web.AppRunner, listener: socket.socket, settings: Settings) -> None:
+    def __init__(
+        self, runner: web.AppRunner, listener: socket.socket, settings: Settings, metrics: Metrics | None = None
+    ) -> None:
         super().__init__(runner)
         self._listener = listener
         self._settings = settings
-        self._metrics = runner.app[CONTEXT].metrics
+        self._metrics = metrics
         self._strangers = runner.app[STRANGERS]
 
     @property
@@ -200,7 +202,7 @@ class _Site(web.BaseSite):
 
         def connect() -> Connection:
             return Connection(
-                manager, loop=loop, settings=self._settings, metrics=self._metrics, strangers=self._strangers
+                manager, loop=loop, settings=self._settings, strangers=self._strangers, metrics=self._metrics
             )
 
         self._server = await loop.create_server(connect, sock=self._listener, backlog=BACKLOG)

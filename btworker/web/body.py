@@ -13,22 +13,30 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from btworker.config import Settings
+from btworker.errors import BtworkerError
 from btworker.receiving.received_file import ReceivedFile
-from btworker.receiving.wire import Wire, ended_early, idle
+from btworker.receiving.wire import Receivers, Wire, ended_early, idle
 from btworker.web.connection import Connection
-from btworker.web.context import WIRE, context_of
+from btworker.web.context import WIRE
 
 
 class Body:
     """Reads a body; only the client's silence counts, not our own disk's."""
 
-    def __init__(self, request: web.Request, *, on_bytes: Callable[[int], None]) -> None:
-        context = context_of(request)
+    def __init__(
+        self,
+        request: web.Request,
+        settings: Settings,
+        receivers: Receivers,
+        *,
+        on_bytes: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._request = request
-        self._receivers = context.receivers
+        self._receivers = receivers
         self._stream = request.content
-        self._stream.set_read_chunk_size(context.settings.upload_chunk_bytes)
-        self._idle_s = context.settings.body_idle_s
+        self._stream.set_read_chunk_size(settings.upload_chunk_bytes)
+        self._idle_s = settings.body_idle_s
         self._on_bytes = on_bytes
         self._deadline: float | None = None
         self._loop = asyncio.get_running_loop()
@@ -54,6 +62,15 @@ class Body:
             chunk = await self._read_stream()
             self._on_bytes(len(chunk))
         return chunk
+
+    async def read_all(self, *, most_bytes: int, too_long: BtworkerError) -> bytes:
+        """All of a body that is small. Raises `too_long`, IDLE_TIMEOUT, BAD_MULTIPART."""
+        found = bytearray()
+        while data := await self.read():
+            found += data
+            if max(len(found), self._request.content_length or 0) > most_bytes:
+                raise too_long
+        return bytes(found)
 
     async def pour(
         self, file: ReceivedFile, *, delimiter: bytes = b"", digest: "hashlib._Hash | None" = None

@@ -33,7 +33,8 @@ PAGES = frozenset({"/", PAGE, "/docs/{name}", "/openapi.json"})
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's protocol with our settings. No lingering of its own: middlewares.py reads a bounded rest itself."""
+    """aiohttp's protocol with our settings. No lingering of its own: middlewares.py reads a bounded rest itself. Where
+    there are no `metrics`, as for a fleet's boxes, requests are neither counted nor logged."""
 
     def __init__(
         self,
@@ -41,8 +42,8 @@ class Connection(web.RequestHandler):
         *,
         loop: asyncio.AbstractEventLoop,
         settings: Settings,
-        metrics: Metrics,
         strangers: Strangers,
+        metrics: Metrics | None,
     ) -> None:
         super().__init__(
             manager,
@@ -53,7 +54,9 @@ class Connection(web.RequestHandler):
             lingering_time=0,
             auto_decompress=False,
         )
-        self._logging_enabled = True  # so that requests are timed, whatever the level of aiohttp's own logger
+        self._logging_enabled = (
+            metrics is not None
+        )  # so that requests are timed, whatever the level of aiohttp's own logger
         self._metrics = metrics
         self._strangers = strangers
         self._body: Wire | None = None
@@ -99,6 +102,8 @@ class Connection(web.RequestHandler):
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:
         """One line and one count for each request, after its last byte was handed over."""
+        if self._metrics is None:
+            return
         seconds = 0.0 if time is None else self._loop.time() - time
         route = route_pattern(request)
         self._metrics.request_done(request.method, PAGE if route in PAGES else route, response.status, seconds)

@@ -13,11 +13,12 @@ then published together. Parent.
 A body lands in a file of its own, and takes its place while the attempt's lease is held (fleet/leases.py).
 """
 
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
@@ -30,14 +31,19 @@ from btworker.fleet.files import OFFSET, SHA256, TICKET
 from btworker.fleet.leases import ATTEMPTS, PREFETCHES, Leases
 from btworker.jobs import JobId
 from btworker.receiving.received_file import ReceivedFile
+from btworker.receiving.wire import Receivers
 from btworker.storage import DataFolder, JobFolder
+from btworker.web.body import Body
+from btworker.web.context import HAS_TOKEN
 from btworker.web.files import StoredFile, send_file
+from btworker.web.jobs.admission import defer_continue, invite_body
 from btworker.web.jobs.handlers import json_answer
-from btworker.web.middlewares import Handler, error_response
+from btworker.web.middlewares import Handler
 from btworker.web.schemas import Wire
+from btworker.web.strangers import STRANGERS
 
 MOST_APPENDED_BYTES = 4 * 2**20
-"""Of one PATCH, which is held in memory: a thousand windows at once."""
+"""Of one PATCH, or list of results, which is held in memory: a thousand windows at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class Desk:
     leases: Leases
     data: DataFolder
     settings: Settings
+    receivers: Receivers = field(default_factory=lambda: Receivers(threads=0, least_bytes=0))
+    """None: what boxes send is small beside what clients do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{reader}/files", list_files),
         web.get(reader + "/files/{name:.+}", send),
         web.patch(file, append),
-        web.put(file, replace, expect_handler=continue_if_current),
+        web.put(file, replace, expect_handler=defer_continue),
         web.delete(file, remove),
         web.post(f"{attempt}/results", publish),
     ]
@@ -104,6 +112,8 @@ async def fenced(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.match_info.http_exception is not None:
         return await handler(request)
     attempt = request[ATTEMPT] = _checked(request)
+    request[HAS_TOKEN] = True
+    request.app[STRANGERS].remove(request.protocol)
     response = await handler(request)
     if not response.prepared:
         response.headers[TICKET] = request.app[DESK].leases.ticket(attempt.job_id, attempt.number, attempt.kind)
@@ -121,17 +131,6 @@ def _checked(request: web.Request) -> Attempt:
     scheme, _, ticket = request.headers.get("Authorization", "").partition(" ")
     desk.leases.check(job_id, number, ticket if scheme == "Bearer" else "", kind)
     return Attempt(job_id, number, desk.data.folder(job_id), kind)
-
-
-async def continue_if_current(request: web.Request) -> web.StreamResponse | None:
-    """Answer before the body comes where nobody wants it: it may have gigabytes."""
-    try:
-        _checked(request)
-    except BtworkerError as error:
-        return error_response(error.code, error.message)
-    assert request.transport is not None  # noqa: S101 - aiohttp has just read from it
-    request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    return None
 
 
 async def renew(_request: web.Request) -> web.StreamResponse:
@@ -168,9 +167,7 @@ async def append(request: web.Request) -> web.StreamResponse:
     offset = request.headers.get(OFFSET, "")
     if not (offset.isascii() and offset.isdecimal() and len(offset) <= 15):
         raise BtworkerError(ErrorCode.BAD_REQUEST, f"{OFFSET} must be a number of bytes")
-    if (request.content_length or 0) > MOST_APPENDED_BYTES:
-        raise BtworkerError(ErrorCode.FILE_TOO_LARGE, f"at most {MOST_APPENDED_BYTES} bytes are appended at once")
-    data = await request.read()
+    data = await _small_body(request)
 
     def write() -> None:
         with desk.leases.holding(attempt.job_id, attempt.number):
@@ -202,14 +199,17 @@ async def replace(request: web.Request) -> web.StreamResponse:
     place = attempt.folder.unfinished_outputs / f".{secrets.token_hex(8)}"
     await desk.data.run(place.parent.mkdir, exist_ok=True, mode=0o750)
     received = ReceivedFile(desk.data, desk.settings, place)
+    await invite_body(request)  # it may have gigabytes, and was not sent before somebody wanted it
+    body = Body(request, desk.settings, desk.receivers)
     try:
-        async for chunk in request.content.iter_any():
+        while chunk := await body.read():
             await received.add(chunk)
         sha256 = await received.finish()
         if sha256 != request.headers.get(SHA256, sha256):
             raise BtworkerError(ErrorCode.CHECKSUM_MISMATCH, "the bytes that came are not those that were sent")
         await desk.data.run(_put_in_place, desk, attempt, name, place)
     finally:
+        body.close()
         await received.abandon()
         await desk.data.run(_forget, place)
     return web.Response(status=204)
@@ -245,7 +245,10 @@ async def remove(request: web.Request) -> web.StreamResponse:
 async def publish(request: web.Request) -> web.StreamResponse:
     """POST {attempt}/results: 204 once all of the named results are where clients read them."""
     attempt, desk = request[ATTEMPT], request.app[DESK]
-    body = await request.json()
+    try:
+        body = json.loads(await _small_body(request))
+    except (ValueError, RecursionError):
+        raise BtworkerError(ErrorCode.BAD_REQUEST, "the body is no JSON") from None
     names = body.get("names") if isinstance(body, dict) else None
     if not isinstance(names, list) or not all(isinstance(name, str) and files.is_result(name) for name in names):
         raise BtworkerError(ErrorCode.BAD_REQUEST, "names must be a list of results")
@@ -270,6 +273,18 @@ def _publish(folder: JobFolder, wanted: set[str]) -> None:
     shutil.rmtree(folder.outputs, ignore_errors=True)  # of an attempt that ended before its Finished arrived
     os.replace(part, folder.outputs)
     sync_folder(folder.path)
+
+
+async def _small_body(request: web.Request) -> bytes:
+    """A body that is held in memory. Raises FILE_TOO_LARGE, IDLE_TIMEOUT."""
+    desk = request.app[DESK]
+    body = Body(request, desk.settings, desk.receivers)
+    message = f"at most {MOST_APPENDED_BYTES} bytes are taken here at once"
+    too_long = BtworkerError(ErrorCode.FILE_TOO_LARGE, message)
+    try:
+        return await body.read_all(most_bytes=MOST_APPENDED_BYTES, too_long=too_long)
+    finally:
+        body.close()
 
 
 def _name(request: web.Request, allowed: Callable[[str], bool]) -> str:

@@ -7,34 +7,43 @@ from aiohttp import web
 from btworker.config import Settings
 from btworker.fleet.leases import Leases
 from btworker.storage import DataFolder
-from btworker.web.app import SHUTDOWN_S, bound
-from btworker.web.fleet.handlers import DESK, MOST_APPENDED_BYTES, Desk, fenced, routes
-from btworker.web.middlewares import add_headers, errors_to_json
-
-LINGER_S = 2.0
-"""Seconds for which the rest of a refused body is read, so that its box sees the answer; most have sent nothing yet."""
+from btworker.web.app import SHUTDOWN_S, Site, bound
+from btworker.web.drain import DRAINS, Drains
+from btworker.web.fleet.handlers import DESK, Desk, fenced, routes
+from btworker.web.middlewares import add_headers, close_after_early_answer, errors_to_json
+from btworker.web.strangers import STRANGERS, Strangers
 
 
 class FleetListener:
-    """The fleet's routes on a bound socket."""
+    """The fleet's routes on a bound socket, with the limits of the clients' one: on headers, silence, answers that
+    nobody reads, and connections without a valid ticket."""
 
     def __init__(self, settings: Settings, data: DataFolder, leases: Leases, listener: socket.socket) -> None:
-        app = web.Application(middlewares=[errors_to_json, fenced], client_max_size=MOST_APPENDED_BYTES)
+        app = web.Application(middlewares=[close_after_early_answer, errors_to_json, fenced])
         app[DESK] = Desk(leases, data, settings)
+        app[DRAINS] = Drains(settings)
+        app[STRANGERS] = Strangers(most=settings.stranger_connections)
         app.on_response_prepare.append(add_headers)
+        app.on_shutdown.append(_end_waits)
         app.add_routes(routes())
-        self._runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_S, access_log=None, lingering_time=LINGER_S)
+        self._settings = settings
+        self._runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_S, access_log=None)
         self._listener = listener
 
     async def start(self) -> None:
         """Listen."""
         await self._runner.setup()
-        await web.SockSite(self._runner, self._listener).start()
+        await Site(self._runner, self._listener, self._settings).start()
 
     async def stop(self) -> None:
         """Stop listening, and close every connection."""
         await self._runner.cleanup()
         self._listener.close()
+
+
+async def _end_waits(app: web.Application) -> None:
+    app[DRAINS].close()
+    app[STRANGERS].close()
 
 
 def bind(settings: Settings) -> socket.socket:

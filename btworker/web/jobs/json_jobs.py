@@ -80,14 +80,10 @@ async def _of_uploads(request: web.Request, context: Context, raw: dict[str, Any
 
 
 async def _body(request: web.Request) -> bytes:
-    body = Body(request, on_bytes=lambda _: None)
-    found = bytearray()
+    context = context_of(request)
+    body = Body(request, context.settings, context.receivers)
+    message = f"a body of JSON has at most {MAX_BODY_BYTES // 1024} KiB"
     try:
-        while data := await body.read():
-            found += data
-            if max(len(found), request.content_length or 0) > MAX_BODY_BYTES:
-                message = f"a body of JSON has at most {MAX_BODY_BYTES // 1024} KiB"
-                raise BtworkerError(ErrorCode.BAD_REQUEST, message)
+        return await body.read_all(most_bytes=MAX_BODY_BYTES, too_long=BtworkerError(ErrorCode.BAD_REQUEST, message))
     finally:
         body.close()
-    return bytes(found)

@@ -67,7 +67,7 @@ class Upload:
         settings = self._context.settings
         most = settings.max_files_per_job + settings.known_speakers + self._max_fields
         parser = PartParser(boundary_of(self._request.headers["Content-Type"]), max_parts=most)
-        body = Body(self._request, on_bytes=self._count)
+        body = Body(self._request, settings, self._context.receivers, on_bytes=self._count)
         try:
             while chunk := await body.read():
                 while chunk:

@@ -149,7 +149,7 @@ async def _receive(request: web.Request, context: Context, record: Resumable, *,
 async def _read(
     request: web.Request, context: Context, file: ReceivedFile, room: int, digest: "hashlib._Hash | None"
 ) -> None:
-    body = Body(request, on_bytes=context.metrics.upload_bytes)
+    body = Body(request, context.settings, context.receivers, on_bytes=context.metrics.upload_bytes)
     try:
         while chunk := await body.read():
             if file.size_bytes + len(chunk) > room:
