@@ -13,6 +13,7 @@ import signal
 import subprocess
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ PACKAGES = {
     "unshare": "util-linux",
     "ip": "iproute2",
     "node": "nodejs",
+    "libseccomp": "libseccomp2",
 }
 """Debian's package, where it is not named like its tool."""
 RIGHTS = frozenset({"root", "memory cgroup"})
@@ -93,12 +95,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def there(tool: str) -> bool:
-    """Whether a tool is installed, we are root, or may make a memory cgroup."""
+    """Whether a tool or a library is installed, we are root, or may make a memory cgroup."""
     if tool == "root":
         return os.geteuid() == 0
     if tool == "memory cgroup":
         folder = parent_folder()
         return folder is not None and os.access(folder, os.W_OK)
+    if tool.startswith("lib"):
+        return find_library(tool.removeprefix("lib")) is not None
     return shutil.which(tool) is not None
 
 

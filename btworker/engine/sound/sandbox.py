@@ -13,6 +13,7 @@ deadlock in a process as full of threads as one with torch. Standard library onl
 """
 
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -39,46 +40,39 @@ FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/snap", "/etc/ld.so.cache")
 """What the dynamic loader reads; there is no secret of the worker there."""
 
-EPERM, ENOSYS = 1, 38
 ALLOW, REFUSE = 0x7FFF0000, 0x00050000
-MACHINES = {
-    "x86_64": (
-        0xC000003E,
-        {"clone": 56, "clone3": 435},
-        (
-            # fork vfork execveat kill tkill pidfd_send_signal
-            *(57, 58, 322, 62, 200, 424),
-            # ptrace process_vm_readv process_vm_writev socket socketpair io_uring_setup
-            *(101, 310, 311, 41, 53, 425),
-            # mount umount2 swapon swapoff reboot sethostname setdomainname iopl ioperm acct
-            *(165, 166, 167, 168, 169, 170, 171, 172, 173, 163),
-            # init_module delete_module finit_module settimeofday clock_settime kexec_load kexec_file_load bpf
-            *(175, 176, 313, 164, 227, 246, 320, 321),
-            # perf_event_open unshare setns keyctl userfaultfd
-            *(298, 272, 308, 250, 323),
-        ),
-    ),
-    "aarch64": (  # the same, which has no fork, vfork, iopl and ioperm
-        0xC00000B7,
-        {"clone": 220, "clone3": 435},
-        (
-            *(281, 129, 130, 424),
-            *(117, 270, 271, 198, 199, 425),
-            *(40, 39, 224, 225, 142, 161, 162, 89),
-            *(105, 106, 273, 170, 112, 104, 294, 280),
-            *(241, 97, 268, 219, 282),
-        ),
-    ),
-}
-"""Machine -> its name for seccomp, the calls that may make threads, and those that are refused: they start or signal
-processes, look into others, or are root's alone."""
+MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
+"""Machine -> its name for seccomp, and its column in the tables below."""
+THREADS = {"clone": (56, 220), "clone3": (435, 435)}
+OWN_THREADS = {"tgkill": (234, 131)}
+"""Signals a thread of the process that its first argument names: its own is allowed, for abort()."""
+REFUSED = {
+    # starts processes (arm64 has no fork and vfork: its C library calls clone)
+    "fork": (57, None), "vfork": (58, None), "execveat": (322, 281),
+    # signals them
+    "kill": (62, 129), "tkill": (200, 130), "pidfd_send_signal": (424, 424), "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    # looks into them, or is a way around this filter
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "socket": (41, 198),
+    "socketpair": (53, 199), "io_uring_setup": (425, 425),
+    # root's alone
+    "mount": (165, 40), "umount2": (166, 39), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
+    "mount_setattr": (442, 442), "pivot_root": (155, 41), "chroot": (161, 51), "open_by_handle_at": (304, 265),
+    "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142), "sethostname": (170, 161),
+    "setdomainname": (171, 162), "iopl": (172, None), "ioperm": (173, None), "acct": (163, 89),
+    "init_module": (175, 105), "delete_module": (176, 106), "finit_module": (313, 273), "settimeofday": (164, 170),
+    "clock_settime": (227, 112), "adjtimex": (159, 171), "clock_adjtime": (305, 266), "kexec_load": (246, 104),
+    "kexec_file_load": (320, 294), "bpf": (321, 280), "perf_event_open": (298, 241), "unshare": (272, 97),
+    "setns": (308, 268), "keyctl": (250, 219), "userfaultfd": (323, 282),
+}  # fmt: skip
+"""Call -> its number on x86-64 and on arm64."""
 
 
 def main(arguments: list[str]) -> None:
     """Restrict this process and become the program."""
     libc = ctypes.CDLL(None, use_errno=True)
     if arguments == ["--about"]:
-        has_seccomp = str(os.uname().machine in MACHINES).lower()
+        has_seccomp = str(filters_calls(libc)).lower()
         sys.stdout.write(f'{{"landlock": {landlock_version(libc)}, "seccomp": {has_seccomp}}}\n')
         return
     output, most_bytes = "", 0
@@ -101,6 +95,12 @@ def main(arguments: list[str]) -> None:
 def landlock_version(libc: ctypes.CDLL) -> int:
     """Ask which version of Landlock the kernel has; 0: none."""
     return max(int(libc.syscall(LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)), 0)
+
+
+def filters_calls(libc: ctypes.CDLL) -> bool:
+    """Ask whether the kernel takes a filter of calls: it then looks for one at the address, where none is."""
+    refused = libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, None, 0, 0) != 0
+    return os.uname().machine in MACHINES and refused and ctypes.get_errno() == errno.EFAULT
 
 
 def _leave_network(libc: ctypes.CDLL) -> None:
@@ -161,25 +161,34 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
 
 
 def _start_nothing(libc: ctypes.CDLL) -> None:
-    """Have seccomp refuse new processes (threads may be) and the calls in MACHINES, for root as well."""
-    machine = os.uname().machine
-    if machine not in MACHINES:
+    """Have seccomp refuse new processes (threads may be) and the calls of REFUSED, for root as well."""
+    if not filters_calls(libc):
         return
-    architecture, calls, refused = MACHINES[machine]
-    load, equal, at_least, has_bits, give = 0x20, 0x15, 0x35, 0x45, 0x06
-    code = [(load, 0, 0, 4), (equal, 1, 0, architecture), (give, 0, 0, REFUSE | EPERM), (load, 0, 0, 0)]
-    code += [(at_least, 0, 1, 0x40000000), (give, 0, 0, REFUSE | EPERM)]  # x86's second table of calls
-    for number in refused:
-        code += [(equal, 0, 1, number), (give, 0, 0, REFUSE | EPERM)]
-    # glibc tries clone3, whose flags a filter cannot see, and falls back to clone where the kernel has none
-    code += [(equal, 0, 1, calls["clone3"]), (give, 0, 0, REFUSE | ENOSYS)]
-    code += [(equal, 0, 3, calls["clone"]), (load, 0, 0, 16), (has_bits, 1, 0, CLONE_THREAD)]
-    code += [(give, 0, 0, REFUSE | EPERM), (give, 0, 0, ALLOW)]
+    code = call_filter(os.uname().machine, os.getpid())
     filters = b"".join(struct.pack("=HBBI", *one) for one in code)
     buffer = ctypes.create_string_buffer(filters, len(filters))
     program = struct.pack("@HP", len(code), ctypes.addressof(buffer))
     if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program, 0, 0) != 0:
         sys.exit(f"sandbox: seccomp: {os.strerror(ctypes.get_errno())}")
+
+
+def call_filter(machine: str, pid: int) -> list[tuple[int, int, int, int]]:
+    """Make the filter for process `pid`: instructions of classic BPF (code, jump if true, jump if false, operand)."""
+    architecture, column = MACHINES[machine]
+    load, equal, at_least, has_bits, give = 0x20, 0x15, 0x35, 0x45, 0x06
+    code = [(load, 0, 0, 4), (equal, 1, 0, architecture), (give, 0, 0, REFUSE | errno.EPERM), (load, 0, 0, 0)]
+    code += [(at_least, 0, 1, 0x40000000), (give, 0, 0, REFUSE | errno.EPERM)]  # x86's second table of calls
+    for number in (numbers[column] for numbers in REFUSED.values()):
+        if number is not None:
+            code += [(equal, 0, 1, number), (give, 0, 0, REFUSE | errno.EPERM)]
+    # glibc tries clone3, whose flags a filter cannot see, and falls back to clone where the kernel has none
+    code += [(equal, 0, 1, THREADS["clone3"][column]), (give, 0, 0, REFUSE | errno.ENOSYS)]
+    for number, test in (
+        (OWN_THREADS["tgkill"][column], (equal, 1, 0, pid)),
+        (THREADS["clone"][column], (has_bits, 1, 0, CLONE_THREAD)),
+    ):
+        code += [(equal, 0, 4, number), (load, 0, 0, 16), test, (give, 0, 0, REFUSE | errno.EPERM), (give, 0, 0, ALLOW)]
+    return [*code, (give, 0, 0, ALLOW)]
 
 
 if __name__ == "__main__":
