@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from random import Random
 
 import pytest
 
 from btworker.cli.arrivals import Arrivals, Bell, is_written
 from tests.acceptance.conftest import Cli, Worker, script
 from tests.process.server_of import TOKEN, plain_environment
-from tests.slices import FULL, seed_of
+from tests.slices import FULL, luck_of
 from tests.waiting import until
 
-KILLS = 30 if FULL else 4
-FILES = 8
+KILLS = 50 if FULL else 4
+STEPS = 5
+"""Of each recording, that `steps` counts."""
 
 
 @pytest.fixture(scope="module")
@@ -103,21 +103,33 @@ def test_a_file_is_taken_when_it_is_whole(cli: Cli, worker: Worker, inbox: Path)
     assert len(jobs(worker)) == 2
 
 
+def steps(worker: Worker, inbox: Path) -> int:
+    """What was done by now: jobs at the worker, results, and what is noted of each recording."""
+    notes = [json.loads(note.read_text()) for note in inbox.glob(".btworker-watch/*.json")]
+    noted = sum((note["upload"] is not None) + (note["job"] is not None) + note["done"] for note in notes)
+    return len(jobs(worker)) + len(list(inbox.glob("*.json"))) + noted
+
+
+def reached(worker: Worker, inbox: Path, goal: int) -> bool:
+    """Whether so many steps were taken."""
+    return steps(worker, inbox) >= goal
+
+
 def test_kills_cost_nothing_and_double_nothing(cli: Cli, worker: Worker, inbox: Path) -> None:
-    """kill -9 at any moment: each recording is one job, and has its results, once the command has run to its end."""
-    luck = Random(seed_of("watch"))
-    for number in range(FILES):
+    """kill -9 between any two steps, while more arrives: each recording is one job, and has its results, once the
+    command has run to its end."""
+    luck = luck_of("watch")
+    for number in range(KILLS):
         (inbox / f"{number}.mp3").write_text(f"recording {number}\n")
-    for _ in range(KILLS):
+        goal = min(steps(worker, inbox) + luck.randrange(STEPS), STEPS * (number + 1))
         process = cli.start("watch", inbox, "--formats", "json")
-        goal = min(len(jobs(worker)) + luck.randrange(FILES), FILES)
-        until(partial(lambda least: len(jobs(worker)) >= least, goal), "so many jobs are there")
+        until(partial(reached, worker, inbox, goal), "so much is done")
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=30)
     found = cli("watch", inbox, "--once", "--formats", "json")
     assert found.returncode == 0, found.stderr
-    assert len(jobs(worker)) == FILES
-    for number in range(FILES):
+    assert len(jobs(worker)) == KILLS
+    for number in range(KILLS):
         assert text_of(inbox / f"{number}_transcript.json") == f"recording {number}"
     assert list(inbox.rglob("*~")) == []
 
