@@ -54,10 +54,13 @@ class Corrections:
         self._clock = clock
         self._facts: OrderedDict[tuple[JobId, int], Facts] = OrderedDict()
 
+    async def stored(self, job: Job) -> list[str]:
+        """All changes of a job as they are stored, the oldest first; version n is the n-th."""
+        return await self._store.corrections(job.id)
+
     async def of(self, job: Job) -> list[Change]:
-        """All changes of a job, the oldest first; version n is the n-th."""
-        bodies = await self._store.corrections(job.id)
-        return await self._data.run(lambda: [CHANGE.validate_json(body) for body in bodies])
+        """The same, read."""
+        return await self._data.run(read_changes, await self.stored(job))
 
     async def change(
         self, job: Job, version: int, by: str, *, edits: Sequence[Edit] = (), restored: int | None = None
@@ -110,6 +113,11 @@ class Corrections:
             while len(self._facts) > MOST_FACTS:
                 self._facts.popitem(last=False)
         return self._facts[key]
+
+
+def read_changes(bodies: Sequence[str]) -> list[Change]:
+    """Stored changes, read. Blocking: there may be thousands."""
+    return [CHANGE.validate_json(body) for body in bodies]
 
 
 def _words_of(layers: Layers) -> str:

@@ -124,6 +124,27 @@ async def test_a_long_transcript_is_rendered_once(
     assert not rendered.exists()
 
 
+async def test_of_a_kept_rendering_the_corrections_are_counted_and_not_read(
+    client: aiohttp.ClientSession, server: Running, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be thousands, of which only their version stands in its key: one whose text in the table is none, which
+    no other format gets over, does not matter to it."""
+    monkeypatch.setattr(renderings, "LARGE_BYTES", 0)
+    url, corrections = f"/v1/jobs/{job_id}/transcript?input=1&format=", f"/v1/jobs/{job_id}/corrections"
+    edits = {"edits": [{"op": "name", "input": 1, "speaker": "SPEAKER_00", "name": "Anna"}]}
+    async with client.patch(corrections, json=edits, headers={"If-Match": '"0"'}) as response:
+        assert response.status == 200, await response.text()
+    async with client.get(f"{url}srt") as response:
+        first = await response.read()
+        assert b"Anna" in first
+    store = server.service._store
+    await store._run(store._db.execute, "UPDATE corrections SET body = 'none'")
+    async with client.get(f"{url}srt") as response:
+        assert (response.status, await response.read()) == (200, first)
+    async with client.get(f"{url}vtt") as response:
+        assert response.status == 500
+
+
 async def test_what_was_rendered_at_the_end_of_the_job_is_sent(
     client: aiohttp.ClientSession, server: Running, job_id: str
 ) -> None:

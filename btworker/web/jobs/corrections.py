@@ -135,7 +135,7 @@ async def _expected(request: web.Request, job: Job) -> int:
         message = 'send If-Match with the ETag of the corrections that you changed, such as "0" where there are none'
         raise BtworkerError(ErrorCode.PRECONDITION_REQUIRED, message, param="If-Match")
     if given.strip() == "*":
-        return len(await context_of(request).service.corrections.of(job))
+        return len(await context_of(request).service.corrections.stored(job))
     found = _TAG.fullmatch(given.strip())
     if found is None:
         message = 'If-Match is not an ETag of these corrections, which are numbers such as "3"'

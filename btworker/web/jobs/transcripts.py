@@ -3,6 +3,7 @@
 The engine stores everything that it found beside the results; reading and rendering it is a thread's work.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from btworker.corrections.apply import corrected
-from btworker.corrections.edits import Change
 from btworker.corrections.layer import layers_of
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import OutputFormat
 from btworker.outputs import FORMATS, Presentation, output_name, read_json
 from btworker.outputs.ready import find_ready
-from btworker.service.corrections import no_transcript
+from btworker.service.corrections import no_transcript, read_changes
 from btworker.storage import JobFolder
 from btworker.web.context import Context, context_of
 from btworker.web.files import StoredFile, content_answer, send_file
@@ -56,7 +56,7 @@ async def get_transcript(request: web.Request) -> web.StreamResponse:
         message = f"the job has {len(job.inputs)} input(s), counted from 0"
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="input")
     folder, stem = context.data.folder(job.id), job.inputs[wanted.input].stem
-    changes = await context.service.corrections.of(job) if wanted.corrected else []
+    changes = await context.service.corrections.stored(job) if wanted.corrected else []
     try:
         found = await context.data.run(_found, folder, wanted, stem, changes)
         return await _send(request, context, found, output_name(stem, wanted.format), wanted.format)
@@ -73,7 +73,7 @@ async def _send(
     return content_answer(request, found, name, kind)
 
 
-def _found(folder: JobFolder, wanted: Wanted, stem: str, changes: list[Change]) -> Path | bytes:
+def _found(folder: JobFolder, wanted: Wanted, stem: str, changes: Sequence[str]) -> Path | bytes:
     """Blocking."""
     if wanted.is_plain and not changes and (ready := find_ready(folder.outputs, wanted.input, wanted.format)):
         return ready
@@ -81,7 +81,7 @@ def _found(folder: JobFolder, wanted: Wanted, stem: str, changes: list[Change]) 
     return kept(folder.rendered, path, look, lambda: _rendered(path, wanted, stem, changes))
 
 
-def _rendered(path: Path, wanted: Wanted, stem: str, changes: list[Change]) -> bytes:
+def _rendered(path: Path, wanted: Wanted, stem: str, changes: Sequence[str]) -> bytes:
     """Blocking."""
     presentation = Presentation(
         title=stem,
@@ -90,6 +90,6 @@ def _rendered(path: Path, wanted: Wanted, stem: str, changes: list[Change]) -> b
         highlight_words=wanted.highlight_words,
     )
     transcript = read_json(path)
-    if layer := layers_of(changes).get(wanted.input):
+    if layer := layers_of(read_changes(changes)).get(wanted.input):
         transcript = corrected(transcript, layer, len(changes))
     return FORMATS[wanted.format].data(transcript, presentation)
