@@ -125,6 +125,11 @@ class WorkSettings(BaseSettings):
         """WORKER_DISK_RESERVE_MB in bytes."""
         return self.disk_reserve_mb * MIB
 
+    @property
+    def clip_bytes(self) -> int:
+        """Bytes of the decoded audio of the longest clip."""
+        return int(self.short_s * PCM_BYTES_PER_S)
+
     def is_clip(self, audio_s: float) -> bool:
         """Whether a job of so many seconds of audio is a clip."""
         return audio_s <= self.short_s

@@ -20,10 +20,18 @@ class LivePhase(Enum):
 
 
 class LiveJobs(MutableMapping[JobId, Job]):
-    """A mapping that keeps its sums; `moved` is called with what a job was, and what it is."""
+    """A mapping that keeps its sums; `moved` is called with what a job was, and what it is. `rendition_bytes` estimates
+    the room of what players get by the bytes of a job's inputs."""
 
-    def __init__(self, moved: Callable[[Job | None, Job], None] | None = None) -> None:
+    def __init__(
+        self,
+        moved: Callable[[Job | None, Job], None] | None = None,
+        rendition_bytes: Callable[[int], int] = lambda _: 0,
+    ) -> None:
         self._moved = moved
+        self._rendition_bytes = rendition_bytes
+        self.rendition_bytes = 0
+        """Room that the renditions of all of them are expected to take."""
         self._jobs: dict[JobId, Job] = {}
         self._phases: dict[LivePhase, set[JobId]] = {phase: set() for phase in LivePhase}
         self._sizes: list[int] = []
@@ -77,6 +85,7 @@ class LiveJobs(MutableMapping[JobId, Job]):
         self._phases[phase].add(job.id)
         insort(self._sizes, size)
         insort(self._totals, total)
+        self.rendition_bytes += self._rendition_bytes(total)
         if phase is LivePhase.WAITING:
             insort(self._arrivals, arrival)
 
@@ -85,6 +94,7 @@ class LiveJobs(MutableMapping[JobId, Job]):
         self._phases[phase].remove(job.id)
         del self._sizes[bisect_left(self._sizes, size)]
         del self._totals[bisect_left(self._totals, total)]
+        self.rendition_bytes -= self._rendition_bytes(total)
         if phase is LivePhase.WAITING:
             del self._arrivals[bisect_left(self._arrivals, arrival)]
 

@@ -60,7 +60,8 @@ class JobTable:
         self.store = store
         self.clock = clock
         self.spans = spans
-        self.live = LiveJobs(None if spans is None else lambda was, job: spans.moved(was, job, clock()))
+        moved = None if spans is None else lambda was, job: spans.moved(was, job, clock())
+        self.live = LiveJobs(moved, settings.rendition_bytes)
         self.waiting = waiting
         self.canceling: dict[JobId, str] = {}
         self.counters = JobCounters()

@@ -24,7 +24,7 @@ def changed(job_id: str, change: str, size: int, at: int) -> Job:
 @given(st.lists(EVENT, max_size=30))
 def test_the_sums_are_those_of_every_job(events: Sequence[tuple[int, str, int, int]]) -> None:
     """Whatever jobs come, change and go: counts, sizes and the oldest are what a look at all of them would find."""
-    live, plain = LiveJobs(), dict[JobId, Job]()
+    live, plain = LiveJobs(rendition_bytes=(10).__rmul__), dict[JobId, Job]()
     for number, change, size, at in events:
         job_id = JobId(f"wk_{number}")
         if change == "end":
@@ -39,5 +39,5 @@ def test_the_sums_are_those_of_every_job(events: Sequence[tuple[int, str, int, i
         assert live.count(LivePhase.DELIVERING) == len(plain) - len(waiting) - len(working)
         assert live.oldest_waiting_at() == min((job.created_at for job in waiting), default=None)
         totals = sorted(sum(item.size_bytes for item in job.inputs) for job in plain.values())
-        assert live.largest_jobs_bytes(2) == totals[-2:]
+        assert live.largest_jobs_bytes(2) == totals[-2:] and live.rendition_bytes == 10 * sum(totals)
         assert live.largest_bytes(2) == sorted(job.expected_sound_bytes for job in plain.values())[-2:]

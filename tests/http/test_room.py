@@ -1,4 +1,5 @@
-"""Room for decoded sound, looked for before a job is accepted: channels that are decoded by themselves need more."""
+"""Room for decoded sound and for what players get, looked for before a job is accepted: channels that are decoded by
+themselves need more, and so do jobs whose inputs stay."""
 
 import io
 import json
@@ -16,11 +17,23 @@ SIZE = 10 * 2**20
 
 
 @pytest.fixture
-def overrides(tmp_path: Path) -> dict[str, object]:
+def keep_inputs() -> bool:
+    """As the setting is unless a test says otherwise."""
+    return False
+
+
+@pytest.fixture
+def overrides(tmp_path: Path, keep_inputs: bool) -> dict[str, object]:
     """15 GiB of room, and an upload of 10 MiB that may decode to 10."""
     free = shutil.disk_usage(tmp_path).free
     reserve_mb = max(free - 15 * GIB, 0) // 2**20
-    return {"disk_reserve_mb": reserve_mb, "decoded_factor": 1000.0, "max_audio_hours": 1000.0, "max_file_mb": 100}
+    return {
+        "disk_reserve_mb": reserve_mb,
+        "decoded_factor": 1000.0,
+        "max_audio_hours": 1000.0,
+        "max_file_mb": 100,
+        "keep_inputs": keep_inputs,
+    }
 
 
 @pytest.mark.skipif(shutil.disk_usage(Path.cwd()).free < 16 * GIB, reason="needs 16 GiB of free disk")
@@ -37,3 +50,19 @@ async def test_two_channels_need_twice_the_room(client: aiohttp.ClientSession) -
             assert response.status == status
     async with client.post("/v1/jobs", data=io.BytesIO(form(body)), headers=FORM) as response:
         assert response.status == 201
+
+
+@pytest.mark.skipif(shutil.disk_usage(Path.cwd()).free < 16 * GIB, reason="needs 16 GiB of free disk")
+@pytest.mark.parametrize("keep_inputs", [False, True])
+async def test_what_players_get_needs_room_beside_inputs_that_stay(
+    client: aiohttp.ClientSession,
+    keep_inputs: bool,
+) -> None:
+    """1.3 GiB for each of these jobs that wait, with WORKER_KEEP_INPUTS; else it is found where their inputs were."""
+    found = []
+    for _ in range(8):
+        parts = form(field("prompt", "hold"), file(bytes(SIZE)))
+        async with client.post("/v1/jobs", data=io.BytesIO(parts), headers=FORM) as response:
+            found.append((response.status, (await response.json()).get("error")))
+    assert found[0] == (201, None)
+    assert {status for status, _ in found} == ({201, 507} if keep_inputs else {201})
