@@ -4,7 +4,10 @@ sound's."""
 import os
 import struct
 import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +22,26 @@ from btworker.engine.sound.recording import samples_of
 from btworker.engine.sound.rendition import Encoding, NoRenditionError, blocks
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.renditions import RenditionFiles
-from tests.media.recordings import SAMPLE, Decoded, Make
-from tests.slices import FULL
+from tests.media.recordings import SAMPLE, Decoded, Make, programs_using
+from tests.slices import FULL, luck_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.speech
 Samples = npt.NDArray[np.int16]
 NOT_OFF_BY_S = 0.01
 """An encoder's own delay is 64 ms: a player that heeds it is off by none of it."""
 LONG_HOURS = 10 if FULL else 0.25
+KILLS = 50 if FULL else 3
+ENCODE = """
+import sys
+from pathlib import Path
+from btworker.engine.sound.ffmpeg import Audio
+from btworker.engine.sound.rendition import Encoding
+from btworker.renditions import RenditionFiles
+sound, count, folder = sys.argv[1:]
+Encoding(RenditionFiles(Path(folder), 0), 32, canceled=lambda: False).run(Audio(Path(sound), int(count)))
+"""
+"""What a child does."""
 AS_UPLOADED = {
     "8 kHz": ("talk.wav", "-i", SAMPLE, "-ar", "8000"),
     "96 kHz": ("talk.flac", "-i", SAMPLE, "-ar", "96000"),
@@ -40,6 +55,7 @@ AS_UPLOADED = {
 
 def rendered(audio: Audio, folder: Path, *, canceled: bool = False) -> RenditionFiles:
     """Both files of a sound."""
+    folder.mkdir(exist_ok=True)
     files = RenditionFiles(folder / "renditions", 0)
     rendition = Encoding(files, 32, canceled=lambda: canceled).run(audio)
     assert rendition is None or [rendition.audio.size_bytes, rendition.peaks.size_bytes] == [
@@ -147,6 +163,37 @@ def test_a_failure_leaves_nothing(decoded: Decoded, tmp_path: Path, monkeypatch:
     (tmp_path / "renditions").touch()
     with pytest.raises(NoRenditionError):
         rendered(audio, tmp_path)
+
+
+def test_a_kill_while_it_is_encoded_leaves_nothing_that_stays(decoded: Decoded, tmp_path: Path) -> None:
+    """kill -9 of the child, after any number of bytes: ffmpeg ends with it, a file that is in place is whole, and the
+    next attempt makes both over what was left."""
+    talk, sound, luck = decoded(SAMPLE).samples, tmp_path / "sound.s16", luck_of("renditions")
+    sound.write_bytes(talk.tobytes() * 4)
+    audio = Audio(sound, 4 * len(talk))
+    whole, files = rendered(audio, tmp_path / "whole"), RenditionFiles(tmp_path / "renditions", 0)
+    expected = [path.read_bytes() for path in whole.both]
+    for _ in range(KILLS):
+        goal = luck.randrange(len(expected[0]))
+        command = [sys.executable, "-c", ENCODE, str(sound), str(audio.sample_count), str(files.folder)]
+        child = subprocess.Popen(command)
+        until(partial(has_come_to, child, files.part, goal), "so many bytes are encoded")
+        child.kill()
+        child.wait()
+        until(lambda: not programs_using(files.part), "its ffmpeg has ended")
+        for path, data in zip(files.both, expected, strict=True):
+            assert not path.exists() or path.read_bytes() == data
+            path.unlink(missing_ok=True)
+    rendered(audio, tmp_path)
+    assert [path.read_bytes() for path in files.both] == expected
+    assert set(files.folder.iterdir()) == set(files.both)
+
+
+def has_come_to(child: "subprocess.Popen[bytes]", part: Path, size: int) -> bool:
+    """Whether so much is encoded, or the child has ended."""
+    with suppress(FileNotFoundError):
+        return part.stat().st_size >= size or child.poll() is not None
+    return child.poll() is not None
 
 
 def test_the_encoder_writes_its_file_and_no_other(tmp_path: Path, ffmpeg: Path) -> None:
