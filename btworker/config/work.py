@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
 from btworker.config.parsing import FROM_ENVIRONMENT, MIB, env, state_folder
@@ -28,9 +28,10 @@ class WorkSettings(BaseSettings):
     short_s: float = Field(60.0, ge=0, le=3600, validation_alias=env("WORKER_SHORT_SECONDS"))
     """Seconds of audio up to which a job is a clip: clips start before longer recordings, whoever sent these. A file's
     length is estimated by its size and by earlier files. 0 = none is."""
-    short_slots: int = Field(0, ge=0, le=16, validation_alias=env("WORKER_SHORT_SLOTS"))
-    """Jobs that each process takes beside its slots if they are clips, so that none waits for the end of a long
-    recording. They share the batches of the others; each takes a thread and its sound's room."""
+    short_slots: Annotated[int | Literal["auto"], Field(validation_alias=env("WORKER_SHORT_SLOTS"))] = "auto"
+    """Clips that each process takes beside its slots, up to 16, so that none waits for the end of a long recording.
+    They share the batches of the others; each takes a thread and its sound's room. `auto` = 1, and only while jobs of
+    several keys wait or are at work: nobody's recordings then hold up another's clip."""
     processes_per_gpu: int = Field(1, ge=1, le=16, validation_alias=env("WORKER_PROCESSES_PER_GPU"))
     """Processes on each GPU, as far as there are slots for them; the CPU counts as one GPU. Each holds a model in
     memory, and when one dies, only its own jobs have to start again."""
@@ -100,14 +101,14 @@ class WorkSettings(BaseSettings):
             raise ValueError("must be 0, or a whole number from 16 to 64")
         return rate
 
-    @field_validator("max_concurrent_jobs", mode="before")
+    @field_validator("max_concurrent_jobs", "short_slots", mode="before")
     @classmethod
-    def _whole_or_auto(cls, raw: object) -> object:
-        text = str(raw).strip().lower()
+    def _whole_or_auto(cls, raw: object, info: ValidationInfo) -> object:
+        text, (least, most) = str(raw).strip().lower(), (0, 16) if info.field_name == "short_slots" else (1, 64)
         if text == "auto":
             return "auto"
-        if not text.isdecimal() or not 1 <= int(text) <= 64:
-            raise ValueError("must be a whole number from 1 to 64, or auto")
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}, or auto")
         return int(text)
 
     @property
@@ -129,6 +130,11 @@ class WorkSettings(BaseSettings):
     def clip_bytes(self) -> int:
         """Bytes of the decoded audio of the longest clip."""
         return int(self.short_s * PCM_BYTES_PER_S)
+
+    @property
+    def clip_slots(self) -> int:
+        """Places for clips beside the slots of each process."""
+        return 1 if self.short_slots == "auto" else self.short_slots
 
     def is_clip(self, audio_s: float) -> bool:
         """Whether a job of so many seconds of audio is a clip."""

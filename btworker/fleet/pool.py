@@ -5,7 +5,7 @@ Implements pool.Pool. What an end means is decided where it happens: that of a c
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import asdict
 from itertools import count
 from typing import Any
@@ -63,7 +63,7 @@ class FleetPool:
         self._versions = versions_here(settings.model)
         self._cordon = Cordon(settings.data_dir)
         self._prefetches = Prefetches(leases, self._tell)
-        self._placement = Placement(settings.is_clip, self._prefetches.starts_in)
+        self._placement = Placement(self._prefetches.starts_in)
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
         self._boxes: dict[str, RemoteBox] = {}
         self._first_indices = count(0, MOST_WORKERS)
@@ -101,9 +101,9 @@ class FleetPool:
         self._link.start()
         self._watch = asyncio.create_task(self._look_around(), name="fleet-watch")
 
-    def pick(self, waiting: Iterable[Job]) -> JobId | None:
+    def pick(self, waiting: Iterable[Job], goes_beside: Callable[[Job], bool]) -> JobId | None:
         """The first job that can start now. Where none can, children that ended for want of jobs are started again."""
-        job_id, first = self._placement.pick(waiting, self._room(), slots=self.slots)
+        job_id, first = self._placement.pick(waiting, self._room(), goes_beside, slots=self.slots)
         if job_id is not None:
             self._prefetches.note_pick(job_id, first)
             return job_id

@@ -23,7 +23,7 @@ Rules
 - Down the stack are calls, up the stack is one stream of events.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -153,8 +153,9 @@ class Pool(Protocol):
     async def start(self) -> None:
         """Begin to start the children; returns before they are ready."""
 
-    def pick(self, waiting: Iterable[Job]) -> JobId | None:
-        """The first of the waiting jobs, in order, that can start now; None when none can.
+    def pick(self, waiting: Iterable[Job], goes_beside: Callable[[Job], bool]) -> JobId | None:
+        """The first of the waiting jobs, in order, that can start now; None when none can. Those that go beside may
+        take a place for clips.
 
         For one before it that needs a whole worker (to be alone, or for another model) a worker is kept free.
         """

@@ -60,18 +60,18 @@ def anywhere(_job_id: JobId, _vacancy: Vacancy) -> bool:
 def choose(
     jobs: Iterable[Job],
     vacancies: Sequence[Vacancy],
-    is_clip: Callable[[float], bool] = lambda _: False,
+    goes_beside: Callable[[Job], bool] = lambda _: False,
     starts_in: StartsIn = anywhere,
 ) -> tuple[JobId | None, int | None]:
-    """The first of the jobs, in order, that can start now; and the worker that is kept for one before it. `is_clip`
-    knows clips by their seconds of audio. A job whose inputs are elsewhere starts only where no other one can.
+    """The first of the jobs, in order, that can start now; and the worker that is kept for one before it. Those that go
+    beside may take a place for clips. A job whose inputs are elsewhere starts only where no other one can.
 
     What is kept for the first that cannot start is the worker with the fewest jobs: it only gets fewer, so its turn
     comes.
     """
     kept = last = None
     for job in jobs:
-        clip = is_clip(job.expected_audio_s)
+        clip = goes_beside(job)
         if not any(vacancy.room(is_clip=clip) for vacancy in vacancies):
             break  # behind the first longer one, clips wait with it: nobody looks through 100,000 recordings for them
         near = [vacancy for vacancy in vacancies if starts_in(job.id, vacancy)]
@@ -91,19 +91,18 @@ def choose(
 class Placement:
     """Which job is next and where it goes, with what was kept for one that waits for a whole worker."""
 
-    def __init__(self, is_clip: Callable[[float], bool], starts_in: StartsIn = anywhere) -> None:
-        self._is_clip = is_clip
+    def __init__(self, starts_in: StartsIn = anywhere) -> None:
         self._starts_in = starts_in
         self._kept: int | None = None
         """The worker that is kept for a job which waits for a whole one."""
 
     def pick(
-        self, waiting: Iterable[Job], vacancies: Sequence[Vacancy], *, slots: int
+        self, waiting: Iterable[Job], vacancies: Sequence[Vacancy], goes_beside: Callable[[Job], bool], *, slots: int
     ) -> tuple[JobId | None, tuple[Job, ...]]:
         """The job that starts now, and those whose turn it is: as many as there are slots."""
         rest = iter(waiting)
         first = tuple(islice(rest, slots))
-        job_id, self._kept = choose(chain(first, rest), vacancies, self._is_clip, self._starts_in)
+        job_id, self._kept = choose(chain(first, rest), vacancies, goes_beside, self._starts_in)
         return job_id, first
 
     def worker_for(self, task: RunTask, vacancies: Iterable[Vacancy]) -> int | None:

@@ -1,7 +1,7 @@
 """The local pool: workers over the GPUs of this box, and their events as one stream. Runs in the parent's loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from btworker.config import Settings
 from btworker.jobs import Job, JobId
@@ -27,7 +27,7 @@ class Supervisor:
         self._workers = tuple(
             Worker(spec, child_limits(settings, spec.device), self._on_event) for spec in worker_specs(settings)
         )
-        self._placement = Placement(settings.is_clip)
+        self._placement = Placement()
         self._offers = Offers()
         self._watch: asyncio.Task[None] | None = None
 
@@ -49,9 +49,9 @@ class Supervisor:
             worker.start()
         self._watch = asyncio.create_task(self._look_around(), name="pool-watch")
 
-    def pick(self, waiting: Iterable[Job]) -> JobId | None:
+    def pick(self, waiting: Iterable[Job], goes_beside: Callable[[Job], bool]) -> JobId | None:
         """The first job that can start now, see placing.py. Where none can, children that ended are started again."""
-        job_id, first = self._placement.pick(waiting, self._room(), slots=self.slots)
+        job_id, first = self._placement.pick(waiting, self._room(), goes_beside, slots=self.slots)
         if job_id is None:
             self.load_for(len(first))
         else:
@@ -135,7 +135,7 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
     logs = LogSettings(settings.log_level, json=wants_json(settings.log_format))
     return tuple(
         WorkerSpec(
-            index, child.device, settings.engine, engine, logs, child.slots, settings.short_slots, len(children) > 1
+            index, child.device, settings.engine, engine, logs, child.slots, settings.clip_slots, len(children) > 1
         )
         for index, child in enumerate(children)
     )

@@ -46,19 +46,27 @@ class Attempts:
         """Give waiting jobs to workers, for ever; ends when the service drains."""
         while not self.draining:
             await self.wait_for_change()
-            while (job := self._next()) is not None:
-                await self._start(job)
+            while (found := self._next()) is not None:
+                await self._start(*found)
 
-    def _next(self) -> Job | None:
+    def _next(self) -> tuple[Job, bool] | None:
+        """The job that starts, and whether it may take a place for clips."""
         if self.draining:
             return None
-        job_id = self._pool.pick(self._table.live[waiting] for waiting in self._table.waiting)
+        job_id = self._pool.pick((self._table.live[waiting] for waiting in self._table.waiting), self._goes_beside)
         if job_id is None:
             return None
+        job = self._table.live[job_id]
+        is_clip = self._goes_beside(job)
         self._table.waiting.take(job_id)
-        return self._table.live[job_id]
+        return job, is_clip
 
-    async def _start(self, job: Job) -> None:
+    def _goes_beside(self, job: Job) -> bool:
+        """Whether a job may take a place for clips: see WORKER_SHORT_SLOTS."""
+        is_open = self._settings.short_slots != "auto" or self._table.waiting.has_several_owners
+        return is_open and self._settings.is_clip(job.expected_audio_s)
+
+    async def _start(self, job: Job, is_clip: bool) -> None:  # noqa: FBT001 - as `_next` gives them
         running = await self._table.begin_attempt(job)
         if running is None:
             self._table.waiting.settle(job.id, 0.0)
@@ -68,7 +76,6 @@ class Attempts:
             await self._table.end_canceled(running)
             return
         folder = self._data.folder(job.id).path
-        is_clip = self._settings.is_clip(job.expected_audio_s)
         task = RunTask(job.id, running.attempt, folder, job.inputs, job.options, losses, job.alone, is_clip)
         worker = self._pool.send(task)
         if worker is None:  # the child died meanwhile; nothing was begun

@@ -123,6 +123,11 @@ class WaitingJobs:
         """How many wait, of each key that has any."""
         return {owner: len(line.places) for owner, line in self._lines.items()}
 
+    @property
+    def has_several_owners(self) -> bool:
+        """Whether jobs of more than one key wait, or have started and not ended."""
+        return len(self._coming_s) > 1
+
     def coming_s(self, owner: str) -> float:
         """Seconds of audio that are expected of a key's jobs, those that wait and those that have started."""
         return self._coming_s.get(owner, 0.0)

@@ -7,7 +7,7 @@ What it does with a job is told by the job's prompt: "" completes at once, "hold
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class LocalPool:
     async def start(self) -> None:
         self._events.put_nowait(RoomChanged())
 
-    def pick(self, waiting: Iterable[Job]) -> JobId | None:
+    def pick(self, waiting: Iterable[Job], _goes_beside: Callable[[Job], bool]) -> JobId | None:
         return next((job.id for job in waiting), None) if self.phase is Phase.IDLE else None
 
     def send(self, task: RunTask) -> WorkerState | None:

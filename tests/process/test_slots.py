@@ -1,5 +1,6 @@
 """Several jobs at once in one child: what one of them may do to the others, and what it may not."""
 
+import itertools
 import json
 import os
 import signal
@@ -58,14 +59,15 @@ async def test_jobs_at_once_in_one_child(tmp_path: Path) -> None:
         assert [result["text"] for result in results] == [gate.name for gate in gates]
 
 
-async def test_a_clip_waits_for_no_recording(tmp_path: Path) -> None:
-    """With WORKER_SHORT_SLOTS, beside a key whose recording has the only slot, and whose others wait for it. The clip
-    of another key starts at once, in the same process; no second recording does."""
-    async with running_service(tmp_path, max_concurrent_jobs=1, short_slots=1) as service:
+@pytest.mark.parametrize(("short_slots", "owners"), [("auto", ("other", "third")), (1, ("other", "flood", "other"))])
+async def test_a_clip_waits_for_no_recording(tmp_path: Path, short_slots: int | str, owners: tuple[str, ...]) -> None:
+    """Beside a key whose recording has the only slot, and whose others wait for it: the clip of another key starts at
+    once, in the same process; no second recording does. With WORKER_SHORT_SLOTS, so do clips of the same key."""
+    async with running_service(tmp_path, max_concurrent_jobs=1, short_slots=short_slots) as service:
         gate, minutes = tmp_path / "gate", "x" * 300_000
         recordings = [await submit(service, ["wait_file", str(gate)], text=minutes, owner="flood") for _ in range(3)]
         pid = await at_work(service, recordings[0])
-        clips = [await submit(service, owner=owner) for owner in ("other", "flood", "other")]
+        clips = [await submit(service, owner=owner) for owner in owners]
         done = [await ended(service, clip) for clip in clips]
         assert {job.status for job in done} == {JobStatus.COMPLETE}
         assert {transcript(service, job)["pid"] for job in done} == {pid}
@@ -73,6 +75,19 @@ async def test_a_clip_waits_for_no_recording(tmp_path: Path) -> None:
         assert [service.outlooks.of(one).position for one in recordings[1:]] == [0, 1]
         gate.touch()
         assert {(await ended(service, one)).status for one in recordings} == {JobStatus.COMPLETE}
+
+
+async def test_of_one_key_no_more_jobs_are_at_work_than_slots(tmp_path: Path) -> None:
+    """Clips are no exception, unless WORKER_SHORT_SLOTS says so: each starts once the one before it has ended."""
+    async with running_service(tmp_path, max_concurrent_jobs=1) as service:
+        gate = tmp_path / "gate"
+        jobs = [await submit(service, ["wait_file", str(gate)]), *[await submit(service) for _ in range(3)]]
+        await at_work(service, jobs[0])
+        gate.touch()
+        done = [await ended(service, job) for job in jobs]
+        for before, after in itertools.pairwise(done):
+            assert before.finished_at is not None and after.started_at is not None
+            assert before.finished_at <= after.started_at
 
 
 async def test_cancel_of_one_leaves_the_others(tmp_path: Path) -> None:
