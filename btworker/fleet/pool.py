@@ -123,7 +123,7 @@ class FleetPool:
         box = next(box for box in self._boxes.values() if box.has(index))
         self._prefetches.note_start(task.job_id, box)
         local = index - box.first_index
-        box.tasks[local].begin(task)
+        box.begin(local, task)
         self._tell(box, RunOnBox(box.session, local, task, ticket))
         return next(state for state in box.states() if state.index == index)
 

@@ -59,6 +59,9 @@ class RemoteBox:
 
     woken: bool = False
     """It was told since its last word that jobs wait."""
+    _vacancies: list[Vacancy] | None = field(default=None, init=False)
+    _states: list[WorkerState] | None = field(default=None, init=False)
+    """What was made of the above, until it changes: each job that starts and each answer about one asks all boxes."""
 
     @property
     def job_ids(self) -> list[JobId]:
@@ -108,6 +111,7 @@ class RemoteBox:
         self.session, self.asked_at = session, time.monotonic()
         if self.phase is BoxPhase.READY:
             self.phase = BoxPhase.JOINING
+        self._changed()
 
     def spoke(self) -> None:
         """Note a sign of life."""
@@ -119,6 +123,7 @@ class RemoteBox:
             self.workers, self.woken = workers, False
             for state in workers.states:
                 self.tasks.setdefault(state.index, Tasks())
+        self._changed()
 
     def joined(self, word: Joined, ours: Versions) -> None:
         """Take in its first word."""
@@ -127,9 +132,20 @@ class RemoteBox:
         sentence = difference(self.name, word.versions, ours)
         self.phase = BoxPhase.REFUSED if sentence else BoxPhase.READY
         self.problem = ErrorInfo(ErrorCode.NOT_READY, sentence) if sentence else None
+        self._changed()
+
+    def begin(self, worker: int, task: RunTask) -> None:
+        """Note that a worker, by its index on the box, was given a task."""
+        self.tasks[worker].begin(task)
+        self._changed()
 
     def vacancies(self) -> list[Vacancy]:
         """What its workers have for waiting jobs."""
+        if self._vacancies is None:
+            self._vacancies = self._find_vacancies()
+        return self._vacancies
+
+    def _find_vacancies(self) -> list[Vacancy]:
         if self.phase is not BoxPhase.READY:
             return []
         jobs = sum(map(len, self.tasks.values()))
@@ -145,6 +161,11 @@ class RemoteBox:
 
     def states(self) -> list[WorkerState]:
         """Its workers as ping, ready and metrics show them; one that stands for all of them where it takes no jobs."""
+        if self._states is None:
+            self._states = self._find_states()
+        return self._states
+
+    def _find_states(self) -> list[WorkerState]:
         if self.phase is not BoxPhase.READY:
             doing = "" if self.problem else f"waiting for the box {self.name} to join"
             stands = WorkerState(self.first_index, Device("box"), Phase.WAITING, problem=self.problem, loading=doing)
@@ -187,8 +208,10 @@ class RemoteBox:
             task = tasks.get(event.job_id)
             if task is not None and task.attempt == event.attempt:
                 tasks.note(event)
+                self._states = None
                 if ends:
                     tasks.end(event.job_id)
+                    self._changed()
         return ends
 
     def note_work_done(self, job_id: JobId, attempt: int) -> None:
@@ -199,6 +222,7 @@ class RemoteBox:
             if task is not None and task.attempt == attempt and len(delivering) < state.slots:
                 tasks.end(job_id)
                 delivering.begin(task)
+        self._changed()
 
     def task(self, job_id: JobId) -> RunTask | None:
         """The task of this job, where the box has it."""
@@ -212,6 +236,7 @@ class RemoteBox:
         blame = Blame.NONE if innocent else Blame.SHARED if len(taken) > 1 else Blame.OWN
         self.phase, self.workers = BoxPhase.REFUSED if refused else BoxPhase.LOST, BoxWorkers()
         self.tasks, self.delivering = {}, {}
+        self._changed()
         self.problem = ErrorInfo(ErrorCode.NOT_READY, f"the box {self.name} {why}")
         sentence = f"was lost with the box {self.name}, which {why}"
         return [
@@ -219,6 +244,9 @@ class RemoteBox:
             for tasks, whose in ((done, Blame.NONE), (taken, blame))
             for task in tasks
         ]
+
+    def _changed(self) -> None:
+        self._vacancies = self._states = None
 
     def _all_tasks(self) -> Iterator[Tasks]:
         return chain(self.tasks.values(), self.delivering.values())

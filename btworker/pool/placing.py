@@ -70,22 +70,28 @@ def choose(
     comes.
     """
     kept = last = None
+    roomy = _with_room(vacancies)
     for job in jobs:
         clip = goes_beside(job)
-        if not any(vacancy.room(is_clip=clip) for vacancy in vacancies):
+        if not roomy[clip]:
             break  # behind the first longer one, clips wait with it: nobody looks through 100,000 recordings for them
-        near = [vacancy for vacancy in vacancies if starts_in(job.id, vacancy)]
+        near = [vacancy for vacancy in roomy[clip] if starts_in(job.id, vacancy)]
         if place(near, model=job.options.model, alone=job.alone, is_clip=clip) is not None:
             return job.id, kept
-        elsewhere = len(near) < len(vacancies)
-        if elsewhere and place(vacancies, model=job.options.model, alone=job.alone, is_clip=clip) is not None:
+        elsewhere = len(near) < len(roomy[clip])
+        if elsewhere and place(roomy[clip], model=job.options.model, alone=job.alone, is_clip=clip) is not None:
             last = last or job.id
         elif last is not None:
             break
-        elif kept is None and any(vacancy.free for vacancy in vacancies):
+        elif kept is None and roomy[False]:
             kept = min(vacancies, key=lambda vacancy: (vacancy.jobs, vacancy.worker)).worker
-            vacancies = [vacancy for vacancy in vacancies if vacancy.worker != kept]
+            roomy = _with_room([vacancy for vacancy in vacancies if vacancy.worker != kept])
     return last, kept
+
+
+def _with_room(vacancies: Sequence[Vacancy]) -> dict[bool, list[Vacancy]]:
+    """The few that have a place, for recordings and for clips: a fleet has hundreds of workers, most of them full."""
+    return {clip: [vacancy for vacancy in vacancies if vacancy.room(is_clip=clip)] for clip in (False, True)}
 
 
 class Placement:

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from btworker.config import load_settings
-from btworker.errors import StartupError
+from btworker.errors import ErrorCode, ErrorInfo, StartupError
 from btworker.fleet import files
 from btworker.fleet.cordon import Cordon
 from btworker.fleet.journals import Journals
@@ -16,7 +18,7 @@ from btworker.fleet.prefetching import Prefetches
 from btworker.fleet.records import BoxCommand, BoxWorkers, Joined, Versions
 from btworker.fleet.remote_box import BoxPhase, RemoteBox, difference
 from btworker.jobs import Job, JobId, Options
-from btworker.messages import Blame, Finished, RunTask
+from btworker.messages import Blame, Failed, Finished, RunTask, WindowDone
 from btworker.pool import BoxStatus, BoxSummary, Phase, WorkerState
 from btworker.pool.placing import Vacancy, choose, place
 from btworker.specs import Device
@@ -47,8 +49,8 @@ def test_a_job_goes_to_its_model_then_to_the_emptiest_box() -> None:
 def test_what_a_box_has_is_known_before_it_says_so() -> None:
     """Places that were given away count at once, and a job that is to be alone takes its whole worker."""
     found = box("tiny", "tiny")
-    found.tasks[0].begin(task(1))
-    found.tasks[1].begin(task(2, alone=True))
+    found.begin(0, task(1))
+    found.begin(1, task(2, alone=True))
     assert [(one.worker, one.jobs, one.free, one.crowd) for one in found.vacancies()] == [
         (1000, 1, 1, 2),
         (1001, 1, 0, 2),
@@ -63,7 +65,7 @@ def test_whose_fault_a_box_is(jobs: int, innocent: bool, blame: Blame) -> None:
     """As with a child: one job alone may have been the cause, one of several is charged nothing."""
     found = box("tiny")
     for number in range(jobs):
-        found.tasks[0].begin(task(number))
+        found.begin(0, task(number))
     lost = found.lose("was killed", innocent=innocent)
     assert [one.blame for one in lost] == [blame] * jobs
     assert lost[0].message == "was lost with the box gpu-1, which was killed"
@@ -96,11 +98,11 @@ def test_a_slot_is_free_once_its_child_is_done() -> None:
     the same, and not the cause of its end."""
     found = box("tiny")
     for number in range(2):
-        found.tasks[0].begin(task(number))
+        found.begin(0, task(number))
     for number in range(2):
         found.note_work_done(task(number).job_id, 1)
     assert [(one.jobs, one.free) for one in found.vacancies()] == [(0, 2)]
-    found.tasks[0].begin(task(2))
+    found.begin(0, task(2))
     found.note_work_done(task(2).job_id, 1)
     assert [(one.jobs, one.free) for one in found.vacancies()] == [(1, 1)]
     assert found.job_ids == ["wk_2", "wk_0", "wk_1"]
@@ -156,6 +158,30 @@ def test_a_job_starts_where_its_inputs_are_but_does_not_wait_for_ever() -> None:
         assert not found.starts_in(JobId("wk_0"), there)
         found.note_pick(JobId("wk_1"), jobs)
     assert choose(jobs, [there], starts_in=found.starts_in) == ("wk_0", None)
+
+
+def test_what_is_kept_of_a_box_is_never_stale() -> None:
+    """Vacancies and states are made once and kept: after each change they are what a box without any kept has."""
+    found = box("tiny", "tiny", "tiny")
+    busy = WorkerState(1, Device("cpu"), Phase.STARTING, model="tiny", slots=2)
+    rejoined = Joined(8, OURS, BoxWorkers((replace(busy, index=0),), frozenset({0})))
+    changes: list[Callable[[], object]] = [
+        lambda: found.begin(0, task(1)),
+        lambda: found.begin(2, task(2, alone=True)),
+        lambda: found.note(WindowDone(JobId("wk_1"), 1, 0, 0, 30.0, 60.0)),
+        lambda: found.note_work_done(JobId("wk_1"), 1),
+        lambda: found.show(BoxWorkers((found.workers.states[0], busy, found.workers.states[2]), frozenset({0, 2}))),
+        lambda: found.note(Failed(JobId("wk_2"), 1, ErrorInfo(ErrorCode.NO_AUDIO, "no sound"))),
+        lambda: found.begin_session(8),
+        lambda: found.joined(rejoined, OURS),
+        lambda: found.lose("was killed"),
+        lambda: found.joined(Joined(9, replace(OURS, ray="1"), BoxWorkers()), OURS),
+    ]
+    for change in changes:
+        found.vacancies(), found.states()
+        change()
+        fresh = replace(found)
+        assert (found.vacancies(), found.states()) == (fresh.vacancies(), fresh.states())
 
 
 def test_a_difference_is_one_sentence() -> None:
