@@ -16,7 +16,7 @@ from btworker.control import NoAnswerError, ask
 EXAMPLES = """\
 examples:
   btworker fleet list
-  btworker fleet drain gpu-2     no new jobs; what runs there comes to its end
+  btworker fleet drain gpu-2     no new jobs; what runs there goes on elsewhere after its window
   btworker fleet resume gpu-2
 """
 ANSWER_S = 30.0
@@ -28,7 +28,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "fleet",
         description="Look after the boxes of this machine's worker (docs/fleet.md). A box that is drained gets no new "
-        "jobs, also after a restart of the worker, until it is resumed.",
+        "jobs, also after a restart of the worker, until it is resumed. Those that it has go on elsewhere after the "
+        "window at work; where no other box takes jobs, they come to their end.",
         epilog=EXAMPLES,
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)

@@ -40,7 +40,7 @@ from btworker.fleet.remote_box import MOST_WORKERS, BoxPhase, RemoteBox
 from btworker.fleet.versions import versions_here
 from btworker.jobs import Job, JobId
 from btworker.logs import get_logger, wants_json
-from btworker.messages import Blame, Cancel, JobEvent, RunTask, WorkerLost
+from btworker.messages import Blame, Cancel, JobEvent, RunTask, WindowDone, WorkerLost
 from btworker.pool import BoxSummary, Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.placing import Placement, Vacancy
 from btworker.pool.process import Gone
@@ -227,6 +227,15 @@ class FleetPool:
         self._events.put_nowait(event)
         if ends:
             self._events.put_nowait(RoomChanged())
+        elif isinstance(event, WindowDone) and self._hands_over(box, event.job_id):
+            self._tell(box, Cancel(event.job_id))
+            why = f"gave it up after a window, since the box {box.name} is drained"
+            self._on_job_event(box, WorkerLost(event.job_id, event.attempt, why, blame=Blame.NONE))
+
+    def _hands_over(self, box: RemoteBox, job_id: JobId) -> bool:
+        """Whether a job that has done a window is to go on elsewhere: its box is drained, and another takes jobs."""
+        others = (other for other in self._open_boxes() if other.phase is BoxPhase.READY)
+        return box.name in self._cordon and box.is_at_work(job_id) and any(other.workers.accepting for other in others)
 
     def _lose(self, box: RemoteBox, why: str, *, innocent: bool = False, refused: bool = False) -> None:
         before, told = box.phase, box.lose(why, innocent=innocent, refused=refused)

@@ -228,6 +228,10 @@ class RemoteBox:
         """The task of this job, where the box has it."""
         return next((task for tasks in self._all_tasks() if (task := tasks.get(job_id)) is not None), None)
 
+    def is_at_work(self, job_id: JobId) -> bool:
+        """Whether a child of it has the job, and not only its files on their way."""
+        return any(tasks.get(job_id) is not None for tasks in self.tasks.values())
+
     def lose(self, why: str, *, innocent: bool = False, refused: bool = False) -> list[WorkerLost]:
         """Give it up; what its jobs are told. `innocent`: no job can have been the cause, as none can be with which a
         child was done. `refused`: it is there, of another release."""

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,9 +83,11 @@ class Fleet:
 
 
 @asynccontextmanager
-async def running_fleet(folder: Path, *boxes: str, line: Line | None = None, **changes: Any) -> AsyncIterator[Fleet]:
+async def running_fleet(
+    folder: Path, *boxes: str, line: Line | None = None, box: Mapping[str, str] | None = None, **changes: Any
+) -> AsyncIterator[Fleet]:
     """A started service with these boxes, all of them ready; stopped, with its gateway and boxes, at the end. Their
-    bytes go over the line, where there is one."""
+    bytes go over the line, where there is one; `box` has more settings of theirs."""
     cluster = folder / "cluster"
     cluster.mkdir(exist_ok=True, parents=True)
     changes = {"fleet_url": line.url if line else "", "models": "fake,other", **changes}
@@ -100,7 +102,7 @@ async def running_fleet(folder: Path, *boxes: str, line: Line | None = None, **c
             service = JobService(settings=settings, store=store, pool=pool, data=data)
             running = Fleet(service, pool, cluster)
             for name in boxes:
-                running.add_box(name)
+                running.add_box(name, **(box or {}))
             await service.start()
             try:
                 await running.until_ready(*boxes)

@@ -4,6 +4,7 @@ stopped, is drained or is of another version. Ray itself: test_ray.py."""
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from btworker.service import JobService
 from tests.fleet.fleet_of import Fleet, running_fleet
 from tests.fleet.line import line
 from tests.process.pool_of import alive, ended, submit, transcript
+from tests.slices import FULL
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.sliced("fleet", 1)
+PARTITION_S = 60.0 if FULL else 0.0
+"""Seconds for which a box is cut off at least."""
 
 
 def resumed(service: JobService, job: Job) -> list[int]:
@@ -28,8 +32,13 @@ def resumed(service: JobService, job: Job) -> list[int]:
 
 async def until_windows(fleet: Fleet, job: Job, count: int) -> None:
     """Wait until the front end has so many of its windows."""
+    await eventually(lambda: windows_done(fleet, job) >= count, f"{count} windows")
+
+
+def windows_done(fleet: Fleet, job: Job) -> int:
+    """How many of its windows the front end has."""
     path = fleet.service.data.folder(job.id).windows_of(0)
-    await eventually(lambda: path.exists() and path.read_bytes().count(b"\n") >= count, f"{count} windows")
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def held(path: Path, *, attempt: int = 1) -> list[list[Any]]:
@@ -71,15 +80,17 @@ def boxes_up(service: JobService) -> dict[str, bool]:
     return {sample.labels["box"]: bool(sample.value) for sample in family.samples}
 
 
+@pytest.mark.timeout(300)
 async def test_a_partitioned_box_is_fenced(tmp_path: Path) -> None:
     """A box that is stopped for longer than it may be silent loses its job to another one; when it goes on, what it
-    has made meanwhile changes nothing, and it joins again."""
+    has made meanwhile changes nothing, and it joins again. With BTWORKER_FULL=1 for a minute, by the default limit."""
     go_on = tmp_path / "go-on"
-    async with running_fleet(tmp_path, "one", "two", fleet_silence_s=5) as fleet:
+    async with running_fleet(tmp_path, "one", "two", fleet_silence_s=20 if FULL else 5) as fleet:
         job = await submit(fleet.service, *held(go_on))
         await until_windows(fleet, job, 3)
         first = fleet.box_of(job.id)
         fleet.kill(first, signal.SIGSTOP)
+        stopped_at = time.monotonic()
         go_on.touch()  # its child comes to the end, and nobody takes its results
         done = await ended(fleet.service, job)
         assert done.status is JobStatus.COMPLETE, done.error
@@ -87,6 +98,7 @@ async def test_a_partitioned_box_is_fenced(tmp_path: Path) -> None:
         assert boxes_up(fleet.service) == {"one": first != "one", "two": first != "two"}
         out = fleet.service.data.folder(job.id).outputs
         before = [(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in out.iterdir()]
+        await eventually(lambda: time.monotonic() - stopped_at >= PARTITION_S, "the partition has lasted")
         fleet.kill(first, signal.SIGCONT)
         await fleet.until_ready("one", "two")
         assert boxes_up(fleet.service) == {"one": True, "two": True}
@@ -94,6 +106,35 @@ async def test_a_partitioned_box_is_fenced(tmp_path: Path) -> None:
         assert (await fleet.service.get(job.id)).attempt == 2
         again = await ended(fleet.service, await submit(fleet.service))
         assert again.status is JobStatus.COMPLETE
+
+
+async def test_a_drain_under_load(tmp_path: Path) -> None:
+    """With more jobs than places a box is drained: after no more than one window each of its jobs goes on elsewhere
+    with the next one, without being charged; nothing is lost or done twice."""
+    gates = [tmp_path / f"gate-{number}" for number in range(1, 6)]
+    steps = [step for n, gate in enumerate(gates, 1) for step in (["windows", n], ["wait_file", str(gate)])]
+    async with running_fleet(tmp_path, "one", "two", box={"WORKER_MAX_CONCURRENT_JOBS": "2"}) as fleet:
+        jobs = [await submit(fleet.service, *steps) for _ in range(6)]
+        await eventually(lambda: [fleet.boxes()[name]["jobs"] for name in ("one", "two")] == [2, 2], "both have two")
+        on_one = [job for job in jobs if fleet.box_of(job.id) == "one"]
+        for job in on_one:
+            await until_windows(fleet, job, 1)
+        await fleet.pool.answer({"action": "drain", "box": "one"})
+        began = time.monotonic()
+        gates[0].touch()  # each job at work may do one more window, and none a second one
+        await eventually(lambda: fleet.boxes()["one"]["jobs"] == 0, "the drained box has no job")
+        print(f"{len(on_one)} jobs were handed over {time.monotonic() - began:.2f} s after their window was begun")
+        for gate in gates[1:]:
+            gate.touch()
+        for job in jobs:
+            done = await ended(fleet.service, job)
+            assert done.status is JobStatus.COMPLETE, done.error
+            by_attempt = resumed(fleet.service, done)
+            first = by_attempt.count(1)  # 1 where the drain came before the word of its first window
+            assert by_attempt == [1] * first + [2] * (5 - first)
+            assert first in ((1, 2) if job in on_one else (5,))
+            assert await fleet.service._store.losses(job.id) == 0
+            assert any("since the box one is drained" in line.message for line in done.logs) == (job in on_one)
 
 
 async def test_drained_odd_and_canceled(tmp_path: Path) -> None:
