@@ -31,16 +31,20 @@ nothing newer:"""
 
 @dataclass(frozen=True)
 class Advisory:
-    """One that is known, with what it means here. `fixed_in` None: no release is named."""
+    """One that is known, with what it means here. `fixed_in` None: no release is named as the fix, and all have it, or
+    those up to `last_affected`."""
 
     id: str
     package: str
     fixed_in: str | None
     what: str
     here: str
+    last_affected: str | None = None
 
     def concerns(self, version: str) -> bool:
         """Whether this release of the package has it."""
+        if self.last_affected is not None:
+            return _numbers(version) <= _numbers(self.last_affected)
         return self.fixed_in is None or _numbers(version) < _numbers(self.fixed_in)
 
 

@@ -28,6 +28,7 @@ def test_a_release_below_the_fix_is_concerned(version: str, concerned: bool) -> 
     """Compared as numbers: 2.11 is above 2.6."""
     assert audit.Advisory("CVE-1", "torch", "2.6.0", "", "").concerns(version) is concerned
     assert audit.Advisory("CVE-1", "torch", None, "", "").concerns(version)
+    assert audit.Advisory("CVE-1", "torch", None, "", "", last_affected="2.5.9").concerns(version) is concerned
 
 
 def test_what_is_not_in_the_list_is_new() -> None:
