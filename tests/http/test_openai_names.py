@@ -56,6 +56,14 @@ async def test_another_name_is_refused(client: aiohttp.ClientSession, name: str)
     assert "tiny, large-v3" in error["message"]
 
 
+async def test_outputs_go_into_no_bucket_from_here(client: aiohttp.ClientSession) -> None:
+    """Refused by its name before anything is done, and not passed over: somebody would wait for them there."""
+    status, error, _ = await asked(client, ("outputsTo", "s3://archive/results/texts"))
+    assert (status, error["param"]) == (400, "outputsTo")
+    async with client.get("/v1/jobs") as jobs:
+        assert (await jobs.json())["jobs"] == []
+
+
 async def test_aliases_work_for_jobs(client: aiohttp.ClientSession) -> None:
     """On every route; the job says which model that is."""
     parts = form(field("model", ALIASES[0][0]), file(b"speech"))
