@@ -3,16 +3,25 @@
     {"index": 0, "run": "…", "language": "en", "peak": 1.5, "start": 0.0, "end": 28.4, "segments": […], "state": {…}, …}
 
 `run` names everything that the text depends on: lines of another model, another input or other options are dropped.
-The child writes; the parent may read whole lines at any time, for live events.
+The child writes; the parent may read whole lines at any time, for live events. A line outlives the process as soon as
+it is written, and a power cut once it is synced, with those before it: that takes a disk milliseconds, which is what
+a GPU needs for a window.
 """
 
 import json
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from btworker.transcript import Segment
+
+SYNC_WINDOWS = 16
+"""Windows after which they are synced: at most so many are decoded again after a power cut."""
+SYNC_S = 2.0
+"""Seconds after which a window is synced at once: on a CPU each is seconds of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +71,14 @@ class Entry:
 class Journal:
     """The file of one input's finished windows."""
 
-    def __init__(self, path: Path, *, run: str) -> None:
+    def __init__(self, path: Path, *, run: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self.run = run
         """Name of all that the text depends on."""
+        self._clock = clock
+        self._synced_at_s = float("-inf")
+        self._unsynced = 0
+        """Windows since."""
 
     def resume(self) -> list[Entry]:
         """Read the windows of earlier attempts at this very run, in order, and cut off the file what comes after them.
@@ -87,11 +100,14 @@ class Journal:
         return entries
 
     def append(self, entry: Entry) -> None:
-        """Write one window, durably."""
+        """Write one window; durably, with those before it, where it is the last of a batch or none was of late."""
+        self._unsynced += 1
         with self._path.open("ab") as file:
             file.write(json.dumps(self._shape(entry), ensure_ascii=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+            if self._unsynced >= SYNC_WINDOWS or self._clock() - self._synced_at_s >= SYNC_S:
+                file.flush()
+                os.fsync(file.fileno())
+                self._synced_at_s, self._unsynced = self._clock(), 0
 
     def _shape(self, entry: Entry) -> dict[str, Any]:
         return {
