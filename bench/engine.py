@@ -97,6 +97,8 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--peers", type=Path, default=default_python(), help="python of the peers' environment")
     parser.add_argument("--quick", action="store_true", help="two rounds, two minutes: to see that it works")
     parser.add_argument("--gpu", action="store_true", help="what make bench-gpu runs, in minutes")
+    price = "what an hour of the GPU, or of this machine, costs: adds the price of an hour of audio"
+    parser.add_argument("--price-per-hour", type=float, metavar="PRICE", help=price)
     parser.add_argument("--output", type=Path, default=ROOT / "bench-output", help="folder for the JSON and the plots")
     parser.add_argument("--keep", type=Path, help="folder for the tables, the plots and the JSON as documents")
     options = parser.parse_args()
@@ -159,7 +161,7 @@ def run_shape(shape: str, options: argparse.Namespace, roof: Machine, folder: Pa
             if task.case == "V" and windows.OURS in measured.seconds[task]:
                 rate = measured.rate(task, windows.OURS).median
                 found.result.setdefault(f"{shape}_windows_per_s_b{task.batch}", rate)
-        found.show(speed_tables(measured, roof))
+        found.show(speed_tables(measured, roof, options.price_per_hour))
 
     measured = windows.measure(setting, folder, speeds)
     found.raw[shape] = measured.raw
@@ -180,7 +182,7 @@ def run_files(options: argparse.Namespace, folder: Path, found: Findings) -> Non
     found.result.setdefault("tokens_equal", 1.0)
     found.result["files_speedup"] = measured.against_openai(files.FAST).median
     found.result["files_speedup_exact"] = measured.against_openai(files.EXACT).median
-    found.show(file_tables(measured))
+    found.show(file_tables(measured, options.price_per_hour))
 
 
 def run_way(options: argparse.Namespace, folder: Path, found: Findings) -> None:

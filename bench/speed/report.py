@@ -24,9 +24,18 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def speed_tables(found: Windows, machine: Machine) -> list[Table]:
+AUDIO_HOURS = "real time: hours of audio an hour"
+PRICE = "price of an hour of audio"
+
+
+def price_of(times_real_time: float, price_per_hour: float | None) -> tuple[str, ...]:
+    """A column of its own, where it is known what an hour of the device costs."""
+    return () if price_per_hour is None else (f"{price_per_hour / times_real_time:.3g}",)
+
+
+def speed_tables(found: Windows, machine: Machine, price_per_hour: float | None = None) -> list[Table]:
     """Speed of everybody, and who was there."""
-    return [_speeds(found, machine), _who(found)]
+    return [_speeds(found, machine, price_per_hour), _who(found)]
 
 
 def stage_tables(found: Windows, machine: Machine) -> list[Table]:
@@ -34,8 +43,8 @@ def stage_tables(found: Windows, machine: Machine) -> list[Table]:
     return [_stages(found, machine)]
 
 
-def _speeds(found: Windows, machine: Machine) -> Table:
-    rows = []
+def _speeds(found: Windows, machine: Machine, price_per_hour: float | None) -> Table:
+    rows, priced = [], price_per_hour is not None
     for task in found.seconds:
         for name in found.seconds[task]:
             rate = found.rate(task, name)
@@ -43,18 +52,21 @@ def _speeds(found: Windows, machine: Machine) -> Table:
             share = f"{100 * rate.median * roof_s(found, task, machine):.0f} %"
             from_what = "encoded" if task.encoded else "mel"
             about = (task.case, from_what, str(task.batch), name, str(rate))
-            rows.append((*about, f"{WINDOW_S * rate.median:.0f}x", share, against))
+            price = price_of(WINDOW_S * rate.median, price_per_hour)
+            rows.append((*about, f"{WINDOW_S * rate.median:.0f}x", share, against, *price))
     for (task, name), why in found.failed.items():
-        rows.append((task.case, "encoded" if task.encoded else "mel", str(task.batch), name, why, "", "", ""))
+        about = (task.case, "encoded" if task.encoded else "mel", str(task.batch), name, why)
+        rows.append((*about, *[""] * (3 + priced)))
     header = (
         "case",
         "from",
         "batch",
         "who",
         "windows/s",
-        "real time",
+        AUDIO_HOURS,
         "of the roof",
         "ours: times openai's better way",
+        *[PRICE] * priced,
     )
     setting = found.setting
     precision = str(setting.dtype).removeprefix("torch.")
@@ -120,19 +132,20 @@ def window_bars(found: Windows) -> dict[str, Spread]:
     }
 
 
-def file_tables(found: Files) -> list[Table]:
+def file_tables(found: Files, price_per_hour: float | None = None) -> list[Table]:
     """Speed with WER, and where our time goes."""
-    rows = []
+    rows, priced = [], price_per_hour is not None
     for name in found.seconds:
         against = "" if name == THEIRS else str(found.against_openai(name))
         rate = 100 * found.word_error_rate[name]
-        rows.append((name, f"{found.times_real_time(name)}", against, f"{rate:.2f} %"))
-    rows += [(name, said, "", "") for name, said in found.versions.items() if name not in found.seconds]
+        speed = found.times_real_time(name)
+        rows.append((name, f"{speed}", against, f"{rate:.2f} %", *price_of(speed.median, price_per_hour)))
+    rows += [(name, said, "", "", *[""] * priced) for name, said in found.versions.items() if name not in found.seconds]
     title = (
         f"Files, demo model, {found.audio_s / 60:.0f} minutes in files of 10 s to 10 min, word times, language found; "
         f"exact mode's text is transcribe()'s in {found.same_texts} files"
     )
-    header = ("who", "times real time", f"times {THEIRS}", "WER")
+    header = ("who", AUDIO_HOURS, f"times {THEIRS}", "WER", *[PRICE] * priced)
     shares = []
     for name, stages in found.shares.items():
         whole = sum(stages.values())

@@ -25,6 +25,7 @@ examples:
   btworker bench                                this machine, WORKER_MODEL
   btworker bench --server http://gpu-box:8477 --jobs 20 --concurrency 4
   btworker bench talk.mp3 --model large-v3 --diarize --json
+  btworker bench --price-per-hour 2.49          what an hour of audio costs you
 """
 MAKING_S = 120
 """Seconds that ffmpeg has to repeat the sample."""
@@ -47,6 +48,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("--model", help="one of the worker's models (its default)")
     parser.add_argument("--language", metavar="CODE", help="what is spoken (detected; en for the sample)")
     parser.add_argument("--diarize", action="store_true", help="tell speakers apart as well")
+    parser.add_argument(
+        "--price-per-hour",
+        type=_price,
+        metavar="PRICE",
+        help="what an hour of a GPU costs you (of the machine, where it has none): adds the price of an hour of audio",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     add_server_arguments(parser)
     parser.set_defaults(run=run)
@@ -76,7 +83,7 @@ def _measured(args: argparse.Namespace, files: list[Path]) -> int:
 
     async def work(client: Client) -> int:
         load = Load(client, files, {**wanted, "outputs": ["json"]}, jobs=args.jobs, concurrency=args.concurrency)
-        figures = Figures(await load.run())
+        figures = Figures(await load.run(), price_per_hour=args.price_per_hour)
         if args.json:
             print(json.dumps(figures.to_dict(), ensure_ascii=False, indent=2))
         else:
@@ -108,6 +115,16 @@ def _minutes(text: str) -> float:
     if not 0.1 <= minutes <= 600:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of minutes from 0.1 to 600")
     return minutes
+
+
+def _price(text: str) -> float:
+    try:
+        price = float(text)
+    except ValueError:
+        price = 0.0
+    if not 0 < price <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no price: a number above 0, without a currency")
+    return price
 
 
 def _count(text: str) -> int:

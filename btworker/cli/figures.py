@@ -26,8 +26,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 class Figures:
     """Of the jobs that have a result; the others are counted."""
 
-    def __init__(self, found: Measurement) -> None:
+    def __init__(self, found: Measurement, *, price_per_hour: float | None = None) -> None:
+        """`price_per_hour` is that of a GPU, or of a machine without one, in any currency."""
         self._found = found
+        self._price_per_hour = price_per_hour
         self._good = [(item, item.job) for item in found.jobs if item.job is not None and not item.problem]
         self.failures = [item.problem for item in found.jobs if item.problem]
 
@@ -39,6 +41,24 @@ class Figures:
     def audio_s(self) -> float:
         """Seconds of audio that were transcribed."""
         return sum(item.duration_s or 0.0 for job in self._jobs for item in job.inputs)
+
+    @property
+    def gpus(self) -> int:
+        """Number of GPUs that had a job; 0 on a CPU."""
+        return len({job.gpu for job in self._jobs if job.gpu})
+
+    @property
+    def audio_per_hour(self) -> float | None:
+        """Hours of audio for an hour of each GPU that had a job, uploads included; of the machine, where none had."""
+        paid_s = self._found.wall_s * max(self.gpus, 1)
+        return self.audio_s / paid_s if paid_s and self.audio_s else None
+
+    @property
+    def price_of_audio(self) -> float | None:
+        """Price of an hour of audio; None where it is not known what an hour costs."""
+        if self._price_per_hour is None or self.audio_per_hour is None:
+            return None
+        return self._price_per_hour / self.audio_per_hour
 
     @property
     def at_work_s(self) -> float:
@@ -86,6 +106,10 @@ class Figures:
             "wallSeconds": found.wall_s,
             "timesRealTime": self.audio_s / found.wall_s if found.wall_s else None,
             "timesRealTimeAtWork": self.audio_s / self.at_work_s if self.at_work_s else None,
+            "gpus": self.gpus,
+            "audioHoursPerGpuHour": self.audio_per_hour if self.gpus else None,
+            "pricePerHour": self._price_per_hour,
+            "pricePerAudioHour": self.price_of_audio,
             "uploadBytesPerSecond": self.upload_speeds,
             "firstTextSeconds": self.first_texts_s,
             "queueSeconds": self.waited_s,
@@ -120,6 +144,7 @@ class Figures:
         size = megabytes(sum(item.size_bytes for item, _ in self._good))
         return [
             ("speed", f"{times(self.audio_s / wall_s)} real time: {whole}"),
+            ("costs", self._costs()),
             ("at work", f"{times(self.audio_s / work_s)} real time for each job" if work_s else ""),
             ("stages", shares),
             ("upload", f"{typical}/s (median; slowest {slowest}/s), {size} in all"),
@@ -127,6 +152,16 @@ class Figures:
             ("waiting", _spread(self.waited_s, "in the queue")),
             ("/health/live", self._health()),
         ]
+
+    def _costs(self) -> str:
+        """How much audio an hour of a GPU, or of the machine, is worth, and its price."""
+        if self.audio_per_hour is None:
+            return ""
+        whose = {0: "this machine", 1: "a GPU"}.get(self.gpus, f"a GPU ({self.gpus} had jobs)")
+        text = f"{self.audio_per_hour:.3g} hours of audio for an hour of {whose}"
+        if self.price_of_audio is None:
+            return text
+        return f"{text}: {self.price_of_audio:.3g} each, at {self._price_per_hour:g} an hour"
 
     def _health(self) -> str:
         health = self._found.health_ms

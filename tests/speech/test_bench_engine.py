@@ -35,7 +35,16 @@ def test_the_bench_runs(tmp_path: Path) -> None:
     """Windows alone, without peers: tokens equal openai-whisper's, rows as long as asked, tables, documents, a plot."""
     command = [sys.executable, "-W", "ignore", str(ROOT / "bench" / "engine.py"), "--quick", "--part", "windows"]
     command += ["--shape", "toy", "--batch", "1", "2", "--tokens", "8", "--rounds", "1", "--threads", "1"]
-    command += ["--peers", str(tmp_path / "none"), "--output", str(tmp_path), "--keep", str(tmp_path / "docs")]
+    command += [
+        "--peers",
+        str(tmp_path / "none"),
+        "--price-per-hour",
+        "1e9",
+        "--output",
+        str(tmp_path),
+        "--keep",
+        str(tmp_path / "docs"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2].startswith("RESULT tokens_equal=1 decode_speedup_b1=")
@@ -44,7 +53,8 @@ def test_the_bench_runs(tmp_path: Path) -> None:
     assert raw["off_by"] == {"ours": 0, "openai-whisper": 0}
     assert raw["gate"] == {"windows": 6, "near_ties": 0, "largest_gap": 0.0}
     assert len(raw["seconds"]) == 6 and all(len(row["ours"]) == 1 for row in raw["seconds"])
-    assert "% |" in (tmp_path / "docs" / "engine-cpu.md").read_text()
+    document = (tmp_path / "docs" / "engine-cpu.md").read_text()
+    assert "% |" in document and "| price of an hour of audio |" in document
     assert (tmp_path / "engine-toy.svg").read_text().startswith("<svg")
 
 

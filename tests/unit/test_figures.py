@@ -12,13 +12,13 @@ from btworker.client.model import read_job
 BEGAN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 
-def job(*, waited_s: float, took_s: float, audio_s: float) -> Any:
+def job(*, waited_s: float, took_s: float, audio_s: float, gpu: str | None = None) -> Any:
     """One that ended well."""
     started = BEGAN + timedelta(seconds=waited_s)
     return read_job({
         "workerJobId": "wk_0", "status": "complete", "createdAt": BEGAN.isoformat(), "startedAt": started.isoformat(),
         "finishedAt": (started + timedelta(seconds=took_s)).isoformat(), "options": {"model": "small"},
-        "inputs": [{"filename": "a", "durationSeconds": audio_s}],
+        "inputs": [{"filename": "a", "durationSeconds": audio_s}], "gpu": gpu,
         "timings": {"decode": 0.1 * took_s, "transcribe": 0.8 * took_s},
     })  # fmt: skip
 
@@ -75,11 +75,37 @@ def test_the_table_says_where_it_was_measured(figures: Figures) -> None:
     assert rows["failed"] == "the queue is full"
 
 
+def on_gpus(*gpus: str | None) -> Measurement:
+    """A job of an hour on each, all within 36 s."""
+    jobs = [Measured(2**20, 1.0, None, job(waited_s=0.0, took_s=30.0, audio_s=3600.0, gpu=gpu)) for gpu in gpus]
+    return Measurement("http://box", 2, wall_s=36.0, jobs=jobs, ping={"gpuName": "a card"})
+
+
+@pytest.mark.parametrize(
+    ("gpus", "hours", "price", "text"),
+    [
+        (("GPU-a", "GPU-a"), 200.0, 0.01, "200 hours of audio for an hour of a GPU"),
+        (("GPU-a", "GPU-b", "GPU-b"), 150.0, 2 / 150, "150 hours of audio for an hour of a GPU (2 had jobs)"),
+        ((None,), None, 0.02, "100 hours of audio for an hour of this machine"),
+    ],
+)
+def test_what_audio_costs(gpus: tuple[str | None, ...], hours: float | None, price: float, text: str) -> None:
+    """The price of each GPU that had a job, or of the machine, over the audio of the whole time; nothing is claimed
+    without a price."""
+    found = Figures(on_gpus(*gpus), price_per_hour=2.0)
+    assert found.to_dict()["audioHoursPerGpuHour"] == hours
+    assert found.to_dict()["pricePerAudioHour"] == pytest.approx(price)
+    assert dict(found.rows())["costs"] == f"{text}: {price:.3g} each, at 2 an hour"
+    plain = Figures(on_gpus(*gpus))
+    assert plain.to_dict()["pricePerAudioHour"] is None and dict(plain.rows())["costs"] == text
+
+
 def test_no_result_is_no_speed() -> None:
     """Nothing is divided by nothing, and nothing is said of what was not measured."""
     figures = Figures(Measurement("http://box", 1, jobs=[Measured(0, 0.0, None, None, "no")], ping={}))
     assert figures.to_dict()["timesRealTime"] is None
-    assert "speed" not in dict(figures.rows())
+    assert not {"speed", "costs"} & set(dict(figures.rows()))
+    assert Figures(Measurement("http://box", 1), price_per_hour=2.0).to_dict()["pricePerAudioHour"] is None
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 2.0), (0.99, 4.0), (1.0, 4.0), (0.01, 1.0)])
