@@ -19,9 +19,10 @@ from whisper.model import ModelDimensions, Whisper
 from whisper.tokenizer import get_tokenizer
 
 sys.path.insert(0, str(ROOT))
-from btworker.engine.asr.decoding.lane import Lane, Start
+from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
+from btworker.engine.asr.decoding.seating import Start
 
 TOKENS = 50
 BATCHES = (1, 4, 16)
@@ -46,17 +47,15 @@ def ours(network: Network, tokenizer: Any, mel: torch.Tensor) -> tuple[float, fl
     start, windows = tuple(tokenizer.sot_sequence), len(mel)
     began = time.perf_counter()
     lane = Lane(network, TokenRules(Vocabulary.of(tokenizer), DIMS.n_vocab, network.device), windows=windows)
-    sound = network.cross_keys_values(network.encode(mel))
-    _, own = network.read(torch.tensor([start] * windows), sound)
-    lane.place(range(windows), sound, own)
-    for window in range(windows):
-        lane.restart(window, Start(start, timed=True, temperature=0.0, chances=None))
+    starts = [Start(start, timed=True, temperature=0.0, chances=None)] * windows
+    lane.seat(range(windows), list(network.encode(mel)), starts)
     stepping = time.perf_counter()
     for _ in range(TOKENS):
         lane.step(windows)
-        lane.finished(windows)
+        lane.fetch_rows(windows)
     end = time.perf_counter()
-    return end - began, end - stepping, [lane.tokens_of(window).tokens for window in range(windows)]
+    rows = lane.fetch_rows(windows, anyway=True)
+    return end - began, end - stepping, [rows.row(window).tokens for window in range(windows)]
 
 
 @torch.no_grad()

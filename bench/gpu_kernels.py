@@ -254,7 +254,9 @@ def encoder(network: Network, windows: int) -> Iterator[Work]:
     weights = 12 * len(layers) * size**2 * item
     yield Work("encoder", "whole", windows, lambda: network.encode(mel), 1, weights, windows * encoder_flop(dims))
     flop = windows * cross_projection_flop(dims)
-    yield Work("encoder", "projection for the decoder", windows, lambda: network.cross_keys_values(x), 1, 0.0, flop)
+    yield Work(
+        "encoder", "projection for the decoder", windows, lambda: list(network.cross_keys_values(x)), 1, 0.0, flop
+    )
 
 
 def encoder_attention(network: Network, windows: int) -> Iterator[Work]:

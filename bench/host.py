@@ -78,10 +78,13 @@ def measure(windows: int, batch: int) -> dict[str, float]:  # noqa: PLR0915 - a 
     tokenizer = get_tokenizer(multilingual=True, num_languages=100, language="en", task="transcribe")
     words = tokenizer.encode(SENTENCE)
     table = torch.tensor([words[place % len(words)] for place in range(500)])
-    decoding.STEPS_PER_ROUND["cpu"], decoding.ENCODE_BATCH["cpu"] = 8, 16
+    for name in ("STEPS_PER_ROUND", "ENCODE_BATCH", "ROUNDS_AHEAD"):
+        numbers = getattr(decoding, name, {"cuda": 0})
+        numbers["cpu"] = numbers["cuda"]
     rounds: Counter[int] = Counter()
     spent = [0.0]
-    restart, make_round, counted = Lane.restart, decoding.Decoder._round, [0]  # noqa: SLF001 - as above
+    hook = "_begun" if hasattr(Lane, "_begun") else "restart"
+    begun, make_round, counted = getattr(Lane, hook), decoding.Decoder._round, [0]  # noqa: SLF001 - as above
 
     def step(self: Any, count: int, *_: Any, **__: Any) -> None:
         began = time.thread_time()
@@ -92,7 +95,7 @@ def measure(windows: int, batch: int) -> dict[str, float]:  # noqa: PLR0915 - a 
         spent[0] += time.thread_time() - began
 
     def begin(self: Any, window: int, start: Any) -> None:
-        restart(self, window, start)
+        begun(self, window, start)
         self.limit[window] = self.length[window] + LENGTHS[counted[0] % len(LENGTHS)]
         counted[0] += 1
 
@@ -104,7 +107,8 @@ def measure(windows: int, batch: int) -> dict[str, float]:  # noqa: PLR0915 - a 
         driven_s[0] += time.thread_time() - began
         rounds[threading.get_ident()] += 1
 
-    Lane._step, Lane.restart, decoding.Decoder._round = step, begin, timed  # noqa: SLF001 - as above
+    setattr(Lane, hook, begin)
+    Lane._step, decoding.Decoder._round = step, timed  # noqa: SLF001 - as above
     own = {"own_thread": True} if "own_thread" in inspect.signature(decoding.Decoder).parameters else {}
     decoder = decoding.Decoder(network, tokenizer, batch_size=batch, **own)
     samples = np.random.default_rng(0).integers(-3000, 3000, windows * WINDOW_FRAMES * 160).astype(np.int16)

@@ -19,9 +19,10 @@ from whisper.normalizers.english import EnglishSpellingNormalizer
 from whisper.tokenizer import get_tokenizer
 
 sys.path.insert(0, str(ROOT))
-from btworker.engine.asr.decoding.lane import Lane, Start
+from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
+from btworker.engine.asr.decoding.seating import Start
 from btworker.engine.asr.decoding.trie import Trie, TrieMaker
 
 SHAPES = {
@@ -36,11 +37,8 @@ def lane_of(network: Network, tokenizer: Any, windows: int, terms: Trie | None) 
     start = tuple(tokenizer.sot_sequence_including_notimestamps)
     lane = Lane(network, TokenRules(Vocabulary.of(tokenizer), network.dims.n_vocab, network.device), windows=windows)
     features = torch.randn(1, network.dims.n_audio_ctx, network.dims.n_audio_state).expand(windows, -1, -1)
-    sound = network.cross_keys_values(features)
-    _, own = network.read(torch.tensor([start] * windows), sound)
-    lane.place(range(windows), sound, own)
-    for window in range(windows):
-        lane.restart(window, Start(start, timed=False, temperature=0.0, chances=None, terms=terms))
+    starts = [Start(start, timed=False, temperature=0.0, chances=None, terms=terms)] * windows
+    lane.seat(range(windows), list(features), starts)
     return lane
 
 

@@ -121,7 +121,7 @@ def _listed(model: Model, one: Recording, luck: random.Random) -> Iterator[Liste
             continue
         mel = model.log_mel(one.samples).stretch(case.window.seek, case.window.size, size=WINDOW_FRAMES)
         with torch.inference_mode():
-            sound = model.network.cross_keys_values(model.network.encode(mel[None]))
+            sound = list(model.network.cross_keys_values(model.network.encode(mel[None])))
         timed = words(case.decoded.alignment, tokenizer)
         borders = list(accumulate((len(word.tokens) for word in timed), initial=0))
         for first, last in [(0, 0), *_places(len(timed), luck)]:

@@ -13,9 +13,10 @@ from bench.speed.machine import synchronize
 from bench.speed.shapes import SEED, tokenizer_of
 from btworker.engine.asr.decoding.alignment import Text, align
 from btworker.engine.asr.decoding.finishing import ALIGN_BATCH
-from btworker.engine.asr.decoding.lane import Lane, Start
+from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
+from btworker.engine.asr.decoding.seating import Start
 from btworker.engine.asr.mel import LogMel
 
 AT_ONCE = 16
@@ -52,11 +53,8 @@ def stages_of(network: Network, mels: list[Tensor], *, tokens: int) -> Callable[
     def take_in() -> None:
         for first in range(0, batch, AT_ONCE):
             some = range(first, min(first + AT_ONCE, batch))
-            sound = network.cross_keys_values(features[first // AT_ONCE])
-            _, own = network.read(torch.tensor([start] * len(some), device=network.device), sound)
-            lane.place(some, sound, own)
-        for window in range(batch):
-            lane.restart(window, Start(start, timed=True, temperature=0.0, chances=None))
+            starts = [Start(start, timed=True, temperature=0.0, chances=None)] * len(some)
+            lane.seat(some, list(features[first // AT_ONCE]), starts)
 
     def align_all() -> None:
         for first in range(0, batch, ALIGN_BATCH):

@@ -10,10 +10,11 @@ import whisper
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.favoured import NO_TERMS
 from btworker.engine.asr.decoding.kernels.choosing import Sizes, set_kernels, why_not
-from btworker.engine.asr.decoding.lane import Lane, Start
+from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import Decoded, chances
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
+from btworker.engine.asr.decoding.seating import Start
 from tests.speech.decoder_cases import SEEDS, Case, all_of, cases
 from tests.speech.lively_model import DIMS, Pair, lively_pair
 
@@ -101,15 +102,14 @@ def test_a_step_waits_for_nothing(pair: Pair, temperature: float) -> None:
     window = cases(seed=2)[0]
     start = window.signs(timed=True)
     heard = network.encode(window.mel[None].to(CUDA, torch.float16)).expand(rows, -1, -1)
-    sound = network.cross_keys_values(heard)
-    _, own = network.read(torch.tensor([start] * rows, device=CUDA), sound)
-    lane.place(range(rows), sound, own)
-    for row in range(rows):
-        drawn = chances(f"{row}", temperature, lane.samples) if temperature else None
-        lane.restart(row, Start(start, timed=True, temperature=temperature, chances=drawn))
-    lane.step(rows)  # which records it
+    drawn = [chances(f"{row}", temperature, lane.samples) if temperature else None for row in range(rows)]
+    starts = [Start(start, timed=True, temperature=temperature, chances=one) for one in drawn]
+    lane.seat(range(rows), list(heard), starts)  # which records it
+    lane.step(rows)
     with no_syncs():
+        lane.seat(range(rows), list(heard), starts)
         for _ in range(8):
             lane.step(rows)
         lane._step(rows, lane.farthest(rows), hot=temperature > 0, widths=NO_TERMS)
-    assert lane.tokens_of(0).tokens
+        fetched = lane.fetch_rows(rows)
+    assert fetched.row(0).tokens

@@ -73,7 +73,7 @@ class Aligner:
         self.tokenizer = model.tokens.tokenizer("en", "transcribe")
         mel = model.log_mel(samples).stretch(0, self._frames, size=WINDOW_FRAMES)
         with torch.inference_mode():
-            self._sound = model.network.cross_keys_values(model.network.encode(mel[None]))
+            self._sound = list(model.network.cross_keys_values(model.network.encode(mel[None])))
 
     def align(self, tokens: Sequence[int]) -> Alignment:
         """Align a text."""

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -21,15 +22,20 @@ from whisper.model import Whisper
 
 from btworker.cli import gpu_check
 from btworker.cli.checks import Verdict
-from btworker.engine.asr.decoding.graphs import CudaRecorder, Recording
+from btworker.engine.asr.decoding.graphs import CudaRecorder, Graphs, Recording
 from btworker.engine.asr.decoding.kernels.choosing import set_kernels
-from btworker.engine.asr.decoding.lane import Lane, Start
+from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.places import Places, TextEntry
+from btworker.engine.asr.decoding.requests import TextRequest
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
+from btworker.engine.asr.decoding.seating import Start
 from btworker.engine.asr.mel import LogMel
+from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.stack import gpu_turns
 from btworker.engine.stack.complex_numbers import magnitude
 from btworker.specs import Device
+from tests.speech.decoder_cases import cases
 from tests.speech.lively_model import DIMS, Pair, lively_pair
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(120)]
@@ -57,7 +63,8 @@ class Launches(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((arguments, named, result)) if isinstance(leaf, torch.Tensor)]
         kinds = {tensor.device.type for tensor in tensors if tensor.dim()}
         self.names[name] += 1
-        if name in ("_local_scalar_dense", "nonzero", "is_nonzero") or len(kinds) > 1:
+        is_queued = (named or {}).get("non_blocking") or (name == "copy_" and True in arguments[2:])
+        if name in ("_local_scalar_dense", "nonzero", "is_nonzero") or (len(kinds) > 1 and not is_queued):
             self.waits.append(name)
         if name == "abs" and any(tensor.is_complex() for tensor in tensors):
             self.waits.append("abs of complex numbers, which is compiled at its first use")
@@ -75,6 +82,12 @@ def launches() -> Iterator[Launches]:
 def pair() -> Pair:
     """For its tokenizer."""
     return lively_pair(seed=3, ends=45.0)
+
+
+@pytest.fixture(scope="module")
+def window(pair: Pair) -> TextRequest:
+    """A window whose text is wanted."""
+    return cases(seed=1)[0].request(pair.tokenizer)
 
 
 @contextmanager
@@ -124,16 +137,18 @@ def test_a_fused_step_launches_a_third(pair: Pair, monkeypatch: pytest.MonkeyPat
 
 
 @has_fake_cuda
+@pytest.mark.usefixtures("pinned")
 def test_every_pass_is_on_the_device(lane: Lane) -> None:
     """Encoder, prefill, places, moves and alignment's scores raise nothing about devices."""
     network = lane.network
     features = network.encode(torch.empty(3, DIMS.n_mels, 3000, device=CUDA, dtype=torch.float16))
     sound = network.cross_keys_values(features)
-    hidden, own = network.read(torch.zeros(3, 4, dtype=torch.long, device=CUDA), sound)
+    hidden, _ = network.read(torch.zeros(3, 4, dtype=torch.long, device=CUDA), sound)
     assert hidden.device == CUDA and network.logits(hidden[:, 0]).dtype is torch.float32
+    start = Start((1, 2, 3), timed=True, temperature=0.0, chances=None)
     for _ in range(2):  # the second ones clear what the first ones may have written
-        lane.place(range(3), sound, own)
-        lane.restart(0, Start((1, 2, 3), timed=True, temperature=0.0, chances=None))
+        lane.seat(range(3), list(features), [start] * 3)
+        lane.restart([0], [start])
         lane.advanced(3)
     lane.move(2, 1)
     scores: list[torch.Tensor] = []
@@ -141,11 +156,57 @@ def test_every_pass_is_on_the_device(lane: Lane) -> None:
     assert {score.device for score in scores} == {CUDA}
 
 
-@has_fake_cuda
-def test_a_spectrogram_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Samples go to the GPU as they are, two bytes each, from pinned memory; no complex numbers need a compiler."""
+class FakeEvent:
+    """An event of a stream; who waits for it fails."""
+
+    def record(self) -> None:
+        """Come after what is queued."""
+
+    def synchronize(self) -> None:
+        """Wait."""
+        pytest.fail("it waits for the device")
+
+
+@pytest.fixture
+def pinned(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """Kinds of tensors that went to the device from pinned memory; there is none without a GPU."""
     sent: list[torch.dtype] = []
+    empty = torch.empty
+
+    def unpinned(*sizes: Any, **named: Any) -> torch.Tensor:
+        return empty(*sizes, **{name: value for name, value in named.items() if name != "pin_memory"})
+
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: sent.append(self.dtype) or self)
+    monkeypatch.setattr(torch, "empty", unpinned)
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    return sent
+
+
+@has_fake_cuda
+@pytest.mark.usefixtures("pinned")
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_a_round_waits_for_nothing(window: TextRequest, lane: Lane, temperature: float) -> None:
+    """Windows that come, their steps, how they stand, and windows that begin anew: nothing is read, and what is sent
+    is queued."""
+    places = Places(lane)
+    features = torch.empty(1500, DIMS.n_audio_state, device=CUDA, dtype=torch.float16)
+    request = replace(window, temperatures=(temperature,), sound=features, is_encoded=True)
+    entries = [TextEntry(request, Ticket()) for _ in range(3)]
+    as_recorded = SimpleNamespace(run=lambda _key, step: step())
+    lane._graphs = cast("Graphs", as_recorded)
+    with launches() as counted:
+        places.seat(entries)
+        places.step(4)
+        places.begin(entries[1])
+        places.leave(entries[0])
+        places.step(4)
+        assert list(places.outcomes(ahead=2)) == []
+    assert counted.waits == []
+
+
+@has_fake_cuda
+def test_a_spectrogram_waits_for_nothing(pinned: list[torch.dtype]) -> None:
+    """Samples go to the GPU as they are, two bytes each, from pinned memory; no complex numbers need a compiler."""
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), launches() as counted:
         numbers = torch.empty(4, 7, device=CUDA, dtype=torch.complex64)
         assert magnitude(numbers).shape == (4, 7) and magnitude(numbers).device == CUDA
@@ -153,7 +214,7 @@ def test_a_spectrogram_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
         for _ in range(2):  # the filters are sent once
             counted.waits.clear()
             assert mel.frames(0, 150).shape == (80, 150)
-    assert sent == [torch.int16] * 2 and counted.waits == ["_to_copy"]  # which is that of the samples
+    assert pinned == [torch.int16] * 2 and counted.waits == []
 
 
 def test_magnitudes_are_torchs_own() -> None:

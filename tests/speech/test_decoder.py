@@ -9,9 +9,10 @@ import torch
 import whisper
 
 from btworker.engine.asr.decoding.decoder import Decoder
-from btworker.engine.asr.decoding.lane import Lane, Start
+from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.requests import Decoded, LanguageRequest, chances
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
+from btworker.engine.asr.decoding.seating import Start
 from btworker.engine.cooperate.ticket import Ticket
 from tests.speech.decoder_cases import SEEDS, Case, all_of, cases
 from tests.speech.failing_network import Failing
@@ -94,16 +95,18 @@ def test_samples_are_distributed_as_the_probabilities_say(one_pair: Pair) -> Non
     network, tokenizer = one_pair.network, one_pair.tokenizer
     lane = Lane(network, TokenRules(Vocabulary.of(tokenizer), DIMS.n_vocab, network.device), windows=rows)
     start = window.signs(timed=True)
-    sound = network.cross_keys_values(network.encode(window.mel[None]).expand(rows, -1, -1))
-    _, own = network.read(torch.tensor([start] * rows), sound)
-    lane.place(range(rows), sound, own)
+    features = network.encode(window.mel[None]).expand(rows, -1, -1)
     first: Counter[int] = Counter()
     for draw in range(rounds):
-        for row in range(rows):
-            numbers = chances(f"draw {draw} {row}", temperature, lane.samples)
-            lane.restart(row, Start(start, timed=True, temperature=temperature, chances=numbers))
+        numbers = [chances(f"draw {draw} {row}", temperature, lane.samples) for row in range(rows)]
+        starts = [Start(start, timed=True, temperature=temperature, chances=one) for one in numbers]
+        if draw == 0:
+            lane.seat(range(rows), list(features), starts)
+        else:
+            lane.restart(range(rows), starts)
         lane.step(rows)
-        first.update(lane.tokens_of(row).tokens[0] for row in range(rows))
+        drawn = lane.fetch_rows(rows, anyway=True)
+        first.update(drawn.row(row).tokens[0] for row in range(rows))
     count = rows * rounds
     expected = (_first_logits(one_pair, window) / temperature).softmax(-1)
     for token, share in enumerate(expected.tolist()):

@@ -18,6 +18,7 @@ from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.graphs import WINDOWS, Recording, bucket, buckets
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.requests import Decoded, TextRequest
+from btworker.engine.asr.decoding.seating import LENGTHS, SIZES
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.errors import BtworkerError
 from tests.slices import FULL, slice_of
@@ -41,6 +42,7 @@ def pair() -> Pair:
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of a round and windows encoded at once as on a GPU, and more sizes of graphs."""
     monkeypatch.setitem(decoding.STEPS_PER_ROUND, "cpu", decoding.STEPS_PER_ROUND["cuda"])
+    monkeypatch.setitem(decoding.ROUNDS_AHEAD, "cpu", decoding.ROUNDS_AHEAD["cuda"])
     monkeypatch.setitem(decoding.ENCODE_BATCH, "cpu", decoding.ENCODE_BATCH["cuda"])
     monkeypatch.setattr("btworker.engine.asr.decoding.graphs.REACH", 32)
     for owner, name in ((Decoder, "_round"), (Decoder, "prepare"), (alignment, "attend"), (finishing, "attend")):
@@ -62,7 +64,8 @@ def test_replayed_steps_give_whispers_tokens(pair: Pair, batch_size: int) -> Non
     decoder = Decoder(pair.network, pair.tokenizer, batch_size=batch_size, recording=recorder.recording)
     decoder.prepare()
     before = recorder.recorded
-    assert before == 2 * len(list(buckets(room=batch_size, longest=DIMS.n_text_ctx)))
+    seating = len(LENGTHS) * sum(size <= batch_size for size in SIZES)
+    assert before == 2 * len(list(buckets(room=batch_size, longest=DIMS.n_text_ctx))) + seating
     found = all_of(decoder, [window.request(pair.tokenizer) for window in windows])
     assert recorder.replayed >= max(len(one.tokens) for one in found) and recorder.recorded == before
     for mine, theirs in zip(found, wanted, strict=True):

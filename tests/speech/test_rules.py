@@ -80,7 +80,7 @@ def test_rows_that_begin_anew_forget() -> None:
     said = texts(2, 4, seed=3)
     for step in range(4):
         history.follow(said[:, step], vocabulary())
-    history.restart(0)
+    history.restart(torch.tensor([0]))
     logits = torch.randn((2, SIZE), generator=torch.Generator().manual_seed(1))
     found = rules.log_probabilities(logits.clone(), history)
     torch.testing.assert_close(found[:1], theirs(logits[:1], said[:1, :0], timed=True), atol=1e-4, rtol=0)

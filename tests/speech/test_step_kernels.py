@@ -122,7 +122,7 @@ def test_residual_and_norm_are_torchs(fused: Any, size: int, dtype: torch.dtype)
 
 
 VOCABULARY = Vocabulary(
-    end=500, timestamps=540, no_timestamps=539, blank=(3, 7), suppressed=(5, 9, 505, 538), latest_first=6
+    end=500, timestamps=540, no_timestamps=539, no_speech=538, blank=(3, 7), suppressed=(5, 9, 505, 538), latest_first=6
 )
 SIZE = 600
 

@@ -100,7 +100,7 @@ def ends_in_a_letter(token: int) -> bool:
 def followed(said: Sequence[int], made: Trie) -> TermTables:
     """Tables of one row that has this text."""
     tables = TermTables(1, 1, CPU, never=vocabulary().suppressed[-1])
-    tables.place(0, slice(0, 1), made)
+    tables.place(0, made)
     for token in said:
         now = tables.favoured(slice(0, 1), tables.widths(1))
         assert now is not None
@@ -172,7 +172,7 @@ def test_the_choice_is_the_best_score_and_its_own_log_probability() -> None:
     tables = TermTables(rows, 1, CPU, never=vocabulary().suppressed[-1])
     made = trie(bonus=6.0)
     for row in range(0, rows, 3):
-        tables.place(row, slice(row, row + 1), made)
+        tables.place(row, made)
     generator = torch.Generator().manual_seed(5)
     changed = 0
     for _ in range(12):

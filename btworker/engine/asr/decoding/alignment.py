@@ -19,7 +19,7 @@ from torch import Tensor
 from whisper import timing
 
 from btworker.engine.asr.decoding.layers import KeysValues
-from btworker.engine.asr.decoding.memory import fetch
+from btworker.engine.asr.decoding.memory import fetch, send
 from btworker.engine.asr.decoding.network import Network
 
 EXCHANGES = ((0, 5), (0, 3), (1, 6), (2, 4), (0, 1), (3, 5), (2, 6), (2, 3), (3, 6), (4, 5), (1, 4), (1, 3), (3, 4))
@@ -88,7 +88,7 @@ def attend(network: Network, texts: Sequence[Text], sound: list[KeysValues], *, 
     """Read the texts beside the sound of their windows, as align(). Waits for nothing on a GPU."""
     rows = [[*text.start, *text.tokens, end] for text in texts]
     longest = max(map(len, rows))
-    padded = torch.tensor([row + [end] * (longest - len(row)) for row in rows], device=network.device)
+    padded = send(torch.tensor([row + [end] * (longest - len(row)) for row in rows]), network.device)
     scores: list[Tensor] = []
     hidden, _ = network.read(padded, sound, scores=scores)
     by_head = torch.cat(scores, dim=1)

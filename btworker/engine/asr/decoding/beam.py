@@ -4,7 +4,6 @@ Its bookkeeping is on the host: one look at the device a step, for the candidate
 openai-whisper looks at each number by itself.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,10 +12,11 @@ import torch
 
 from btworker.engine.asr.decoding.favoured import Favoured
 from btworker.engine.asr.decoding.graphs import Recording
-from btworker.engine.asr.decoding.lane import Lane, Start
+from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
-from btworker.engine.asr.decoding.row_tokens import RowTokens
+from btworker.engine.asr.decoding.row_tokens import KnownRows, RowsOfRound, RowTokens
 from btworker.engine.asr.decoding.rules import TokenRules
+from btworker.engine.asr.decoding.seating import Start
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -85,9 +85,8 @@ class BeamLane(Lane):
         super().__init__(network, rules, windows=windows, beams=beams, recording=recording)
         self._searches: list[Search | None] = [None] * windows
 
-    def restart(self, window: int, start: Start) -> None:
-        """Begin a window anew."""
-        super().restart(window, start)
+    def _begun(self, window: int, start: Start) -> None:
+        super()._begun(window, start)
         self._searches[window] = Search([Hypothesis()] * self.beams)
 
     def step(self, windows: int) -> None:
@@ -111,15 +110,12 @@ class BeamLane(Lane):
         gains = (scores - values).nan_to_num(0.0)  # where both are -inf
         return Choice(tokens.cpu().numpy(), values.float().cpu().numpy(), gains.float().cpu().numpy())
 
-    def finished(self, windows: int) -> list[int]:
-        """Windows with as many ended texts as beams, or whose beams are as long as they may be."""
-        return [window for window in range(windows) if self._is_over(window)]
+    def fetch_rows(self, windows: int, *, anyway: bool = False) -> RowsOfRound:
+        """Find the texts of windows with as many ended texts as beams, or whose beams are as long as they may be."""
+        del anyway
+        return KnownRows([window for window in range(windows) if self._is_over(window)], self._tokens_of)
 
-    def rows_of(self, windows: Sequence[int]) -> list[RowTokens]:
-        """Find the text of each window."""
-        return [self.tokens_of(window) for window in windows]
-
-    def tokens_of(self, window: int) -> RowTokens:
+    def _tokens_of(self, window: int) -> RowTokens:
         """Find the text with the best mean log-probability: ended ones, and beams where too few have ended."""
         search = self._search(window)
         found = dict(search.ended)
@@ -129,7 +125,7 @@ class BeamLane(Lane):
             found[search.beams[beam].tokens] = search.beams[beam]
         texts = list(found.values())
         best = texts[int(np.argmax([text.mean_score for text in texts]))]
-        return RowTokens(best.tokens, float(best.sum), best.logprobs)
+        return RowTokens(best.tokens, float(best.sum), best.logprobs, float(self.no_speech[window]))
 
     def move(self, source: int, target: int) -> None:
         """Put one window in the place of another, which is given up."""

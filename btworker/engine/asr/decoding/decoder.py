@@ -31,8 +31,11 @@ from btworker.engine.stack.gpu_turns import enter_thread, release_cached_memory
 from btworker.logs import get_logger
 
 log = get_logger()
-STEPS_PER_ROUND = {"cuda": 8, "cpu": 1}
-"""Steps before it is asked which texts are done: that waits for a GPU, and costs nothing on a CPU."""
+STEPS_PER_ROUND = {"cuda": 4, "cpu": 1}
+"""Steps before it is asked which texts are done. What is done decodes nothing until then, and until the end of the
+rounds ahead; fewer steps would leave the host no time."""
+ROUNDS_AHEAD = {"cuda": 1, "cpu": 0}
+"""Rounds that a GPU has to do while the host looks at the one before them."""
 ENCODE_BATCH = {"cuda": 16, "cpu": 1}
 """Windows to encode in one pass; more gain nothing."""
 
@@ -93,7 +96,7 @@ class Decoder:
 
     def _is_prepared(self) -> bool:
         try:
-            self._places(1).lane.record_steps()
+            self._places(1).lane.record()
         except torch.cuda.OutOfMemoryError:
             if self._batch_size == 1:
                 raise
@@ -143,12 +146,17 @@ class Decoder:
             self._fill()
             for places in self._lanes.values():
                 if places.seated:
-                    done = places.step(STEPS_PER_ROUND[self._network.device.type])
-                    self._text_queue.extendleft(self._finishing.finish(places, done))
+                    places.step(STEPS_PER_ROUND[self._network.device.type])
+                    for outcome in places.outcomes(ahead=self._rounds_ahead(places)):
+                        self._text_queue.extendleft(self._finishing.finish(places, outcome))
         except Exception as error:  # noqa: BLE001 - an edge: nobody is left waiting, whoever drove
             log.warning("decoder_failed", exception="".join(traceback.format_exception(error)))
             return _without_frames(error)
         return None
+
+    def _rounds_ahead(self, places: Places) -> int:
+        """Choose how many rounds are made before one is looked at; each step of beams is looked at anyway."""
+        return ROUNDS_AHEAD[self._network.device.type] if places.lane.beams == 1 else 0
 
     def _clear(self) -> list[TextEntry]:
         """Forget all windows on their way and return them."""
@@ -178,9 +186,9 @@ class Decoder:
         _drop_canceled(self._language_queue)
         _drop_canceled(self._text_queue)
         for places in self._lanes.values():
-            for place, entry in places.seated:
+            for _, entry in places.seated:
                 if entry.ticket.canceled:
-                    places.leave(place)
+                    places.leave(entry)
 
     def _encode_next(self) -> None:
         """Encode windows for their languages, and the next ones for texts where none is ready for a free place."""
@@ -228,7 +236,7 @@ class Decoder:
             windows = max(1, self._batch_size // beams)
             kind: Callable[..., Lane] = Lane if beams == 1 else BeamLane
             lane = kind(self._network, self._rules, windows=windows, beams=beams, recording=self._recording)
-            self._lanes[beams] = Places(lane, no_speech=self._tokenizer.no_speech)
+            self._lanes[beams] = Places(lane)
         return self._lanes[beams]
 
 

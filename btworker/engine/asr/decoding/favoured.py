@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from btworker.engine.asr.decoding.memory import send
 from btworker.engine.asr.decoding.trie import ROOTS, Trie
 
 Widths = tuple[int, int]
@@ -79,18 +80,21 @@ class TermTables:
         """What moves with a row; shape (rows,)."""
         return self._node, self._root
 
-    def place(self, window: int, rows: slice, trie: Trie | None) -> bool:
-        """Begin a window with its terms; True where the tables had to grow, so that recorded steps are void."""
-        self._node[rows] = 0
-        self._root[rows] = 0
+    def restart(self, rows: Tensor) -> None:
+        """Begin these rows anew."""
+        self._node.index_fill_(0, rows, 0)
+        self._root.index_fill_(0, rows, 0)
+
+    def place(self, window: int, trie: Trie | None) -> bool:
+        """Give a window its terms; True where the tables had to grow, so that recorded steps are void."""
         grown = trie is not None and trie.nodes > self._tables[0].shape[1]
         if grown:
             self._grow(trie.nodes if trie is not None else 0)
         if trie is not None and self._mid_word is None:
-            self._mid_word = trie.mid_word.to(self._node.device)
+            self._mid_word = send(trie.mid_word, self._node.device)
         if trie is not None and self._placed[window] is not trie:
             for table, array in zip(self._tables, trie.arrays, strict=True):
-                table[window, : trie.nodes] = array.to(table.device)
+                table[window, : trie.nodes] = send(array, table.device)
         elif trie is None and self._placed[window] is not None:
             self._tables[2][window] = 0
         self._placed[window] = trie

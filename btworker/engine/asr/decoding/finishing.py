@@ -13,7 +13,7 @@ from whisper.utils import compression_ratio
 
 from btworker.engine.asr.decoding.alignment import Alignment, Attention, Text, attend
 from btworker.engine.asr.decoding.network import Network
-from btworker.engine.asr.decoding.places import Places, TextEntry
+from btworker.engine.asr.decoding.places import Outcome, Places, TextEntry
 from btworker.engine.asr.decoding.requests import Decoded
 from btworker.engine.asr.decoding.row_tokens import RowTokens
 from btworker.engine.cooperate.ticket import Ticket
@@ -36,29 +36,25 @@ class Finishing:
         self._beside = beside
         self._threads = ThreadPoolExecutor(WARPING_THREADS, thread_name_prefix="word-times") if beside else None
 
-    def finish(self, places: Places, done: list[int]) -> list[TextEntry]:
+    def finish(self, places: Places, outcome: Outcome) -> list[TextEntry]:
         """Answer what is acceptable, or the last try; decode the others again. Return those that go on in another lane,
         the one for samples."""
-        entries = dict(places.seated)
-        due = {place for place in places.due_for_loop_check() if _may_be_hopeless(entries[place])}.difference(done)
-        rows = places.rows_of([*done, *due])
-        accepted: list[tuple[int, Decoded, Text | None]] = []
+        accepted: list[tuple[TextEntry, Decoded, Text | None]] = []
         leaving: list[TextEntry] = []
-        for place in done:
-            entry = entries[place]
-            decoded = self._decoded(entry, rows[place])
+        for entry, row in outcome.done.items():
+            decoded = self._decoded(entry, row)
             if not math.isfinite(decoded.avg_logprob):
-                places.leave(place)
+                places.leave(entry)
                 entry.ticket.fail(not_finite(self._network.device))
             elif entry.is_last_try or not entry.task.unacceptable(decoded):
-                accepted.append((place, decoded, entry.task.to_align(decoded)))
+                accepted.append((entry, decoded, entry.task.to_align(decoded)))
             else:
-                leaving += _again(entry, places, place)
-        for place in due:
-            hopeless = entries[place].task.hopeless
-            if hopeless is not None and hopeless(self._tokenizer.decode(list(rows[place].tokens))):
-                leaving += _again(entries[place], places, place)
-        self._answer(places, entries, accepted)
+                leaving += _again(entry, places)
+        for entry, row in outcome.due.items():
+            hopeless = entry.task.hopeless
+            if hopeless is not None and hopeless(self._tokenizer.decode(list(row.tokens))):
+                leaving += _again(entry, places)
+        self._answer(places, accepted)
         return leaving
 
     def _decoded(self, entry: TextEntry, row: RowTokens) -> Decoded:
@@ -67,25 +63,23 @@ class Finishing:
             tokens=row.tokens,
             text=text,
             avg_logprob=row.sum_logprob / (len(row.tokens) + 1),
-            no_speech_prob=entry.no_speech_prob,
+            no_speech_prob=row.no_speech_prob,
             temperature=entry.temperature,
             compression_ratio=compression_ratio(text),
             logprobs=row.logprobs,
         )
 
-    def _answer(
-        self, places: Places, entries: dict[int, TextEntry], accepted: list[tuple[int, Decoded, Text | None]]
-    ) -> None:
-        aligning = [(place, text) for place, _, text in accepted if text is not None]
-        attentions: dict[int, Attention] = {}
+    def _answer(self, places: Places, accepted: list[tuple[TextEntry, Decoded, Text | None]]) -> None:
+        aligning = [(entry, text) for entry, _, text in accepted if text is not None]
+        attentions: dict[TextEntry, Attention] = {}
         for first in range(0, len(aligning), ALIGN_BATCH):
             group = aligning[first : first + ALIGN_BATCH]
-            sound = places.sound([place for place, _ in group])
+            sound = places.sound([places.place_of(entry) for entry, _ in group])
             found = attend(self._network, [text for _, text in group], sound, end=self._tokenizer.eot)
-            attentions.update(zip([place for place, _ in group], found, strict=True))
-        for place, decoded, _ in accepted:
-            places.leave(place)
-            self._resolve(entries[place].ticket, decoded, attentions.get(place))
+            attentions.update(zip([entry for entry, _ in group], found, strict=True))
+        for entry, decoded, _ in accepted:
+            places.leave(entry)
+            self._resolve(entry.ticket, decoded, attentions.get(entry))
 
     def _resolve(self, ticket: Ticket[Decoded], decoded: Decoded, attention: Attention | None) -> None:
         """Give the answer, with the times of its words: on a GPU as soon as a thread beside the rounds has them."""
@@ -106,19 +100,14 @@ class Finishing:
             self._beside()
 
 
-def _may_be_hopeless(entry: TextEntry) -> bool:
-    """Whether it is asked if a text loops: it would go on to its limit, and then be decoded again."""
-    return entry.task.hopeless is not None and not entry.is_last_try
-
-
-def _again(entry: TextEntry, places: Places, place: int) -> list[TextEntry]:
+def _again(entry: TextEntry, places: Places) -> list[TextEntry]:
     """Try the next temperature: in its place, or, from the beams' lane, as what is returned."""
     beams = entry.beams
     entry.tries += 1
     if entry.beams == beams:
-        places.begin(place)
+        places.begin(entry)
         return []
-    places.leave(place)
+    places.leave(entry)
     return [entry]
 
 

@@ -5,7 +5,6 @@ beam search (beam.py). Windows in use stand at the front. A step reads nothing b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -16,27 +15,22 @@ from btworker.engine.asr.decoding.graphs import Graphs, Recording, bucket, bucke
 from btworker.engine.asr.decoding.kernels.plain import PlainKernels
 from btworker.engine.asr.decoding.kernels.protocol import StepKernels
 from btworker.engine.asr.decoding.layers import KeysValues
-from btworker.engine.asr.decoding.memory import untouched_zeros
+from btworker.engine.asr.decoding.memory import fetch, send, untouched_zeros
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.retreat import Retreat
-from btworker.engine.asr.decoding.row_tokens import RowTokens
+from btworker.engine.asr.decoding.row_tokens import NO_ROWS, LaneRows, RowsOfRound, pack
 from btworker.engine.asr.decoding.rules import History, TokenRules
-from btworker.engine.asr.decoding.trie import Trie
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What a window's rows begin with."""
-
-    tokens: tuple[int, ...]
-    """The prompt and the signs of language and task."""
-    timed: bool
-    """Whether the text has timestamps."""
-    temperature: float
-    chances: Tensor | None
-    """Above temperature 0: as many numbers in [0, 1) as tokens may be sampled, float32, on the CPU."""
-    terms: Trie | None = None
-    """Those that are favoured."""
+from btworker.engine.asr.decoding.seating import (
+    LENGTH,
+    LIMIT,
+    TEMPERATURE,
+    TIMED,
+    TOKENS,
+    WINDOW,
+    Seating,
+    Start,
+    table_of,
+)
 
 
 class Lane:
@@ -65,18 +59,9 @@ class Lane:
         sound = (2, windows, dims.n_text_head, dims.n_audio_ctx, width)
         self.own: list[KeysValues] = [untouched_zeros(own, dtype, device) for _ in range(dims.n_text_layer)]
         self.sound: list[KeysValues] = [untouched_zeros(sound, dtype, device) for _ in range(dims.n_text_layer)]
-        self.history = History.empty(rows, device)
-        # one more than the longest text: rows that are done go on writing there
-        self.tokens = torch.zeros((rows, self.longest + 1), dtype=torch.long, device=device)
-        self.length = torch.ones(rows, dtype=torch.long, device=device)
-        self.limit = torch.ones(rows, dtype=torch.long, device=device)
-        self.done = torch.ones(rows, dtype=torch.bool, device=device)
-        self.logprobs = torch.zeros((rows, self.longest + 1), device=device)
-        """Of each token in `tokens` that was decoded."""
-        self.sum_logprob = torch.zeros(rows, device=device)
-        self.temperature = torch.zeros(rows, device=device)
-        self.chances = torch.zeros((rows, self.samples), device=device)
-        self.started = torch.zeros(rows, dtype=torch.long, device=device)
+        self._make_texts(rows, device)
+        self.no_speech = torch.zeros(windows, device=device)
+        """Probability of silence, of each window."""
         self.terms = TermTables(windows, beams, device, never=rules.vocabulary.suppressed[-1])
         history = (self.history.first, self.history.stamped, self.history.stamped_before, self.history.latest)
         self.retreat = Retreat(self.length, (self.sum_logprob, self.done, *history, *self.terms.row_state))
@@ -91,56 +76,85 @@ class Lane:
         self._graphs = Graphs(self._recording) if self._recording.is_on and beams == 1 else None
         self._kernels: StepKernels = network.kernels if beams == 1 else PlainKernels()
         self._append_best = self._kernels.append_best(rules)
-        self._growth = dims.n_text_ctx if self._kernels.reads_to_own_end else None
+        clears = not self._kernels.reads_to_own_end
+        self._growth = None if clears else dims.n_text_ctx
+        silence = rules.vocabulary.no_speech
+        self._seating = Seating(network, self._graphs, windows=windows, no_speech=silence, clears=clears)
+
+    def _make_texts(self, rows: int, device: torch.device) -> None:
+        self.history = History.empty(rows, device)
+        # one more than the longest text: rows that are done go on writing there
+        self.tokens = torch.zeros((rows, self.longest + 1), dtype=torch.long, device=device)
+        self.length = torch.ones(rows, dtype=torch.long, device=device)
+        self.limit = torch.ones(rows, dtype=torch.long, device=device)
+        self.done = torch.ones(rows, dtype=torch.bool, device=device)
+        self.logprobs = torch.zeros((rows, self.longest + 1), device=device)
+        """Of each token in `tokens` that was decoded."""
+        self.sum_logprob = torch.zeros(rows, device=device)
+        self.temperature = torch.zeros(rows, device=device)
+        self.chances = torch.zeros((rows, self.samples), device=device)
+        self.started = torch.zeros(rows, dtype=torch.long, device=device)
 
     def _rows(self, window: int) -> slice:
         return slice(window * self.beams, (window + 1) * self.beams)
 
-    def record_steps(self) -> None:
-        """Record the steps of all sizes, which also loads their kernels. Those with terms: when they come."""
+    def record(self) -> None:
+        """Record all that can be, of all sizes, which also loads the kernels. Steps with terms: when they come."""
+        self._seating.record(self)
+        self.done.fill_(value=True)  # nobody sits where it was tried
         if self._graphs is not None:
             for windows, reach in buckets(room=self.windows, longest=self.network.dims.n_text_ctx, growth=self._growth):
                 for hot in (True, False):
                     step = partial(self._step, windows, reach, hot=hot, widths=NO_TERMS)
-                    self._graphs.prepare((windows, reach, hot, NO_TERMS), step)
+                    self._graphs.prepare(("step", windows, reach, hot, NO_TERMS), step)
 
-    def place(self, windows: Sequence[int], sound: list[KeysValues], own: list[KeysValues]) -> None:
-        """Give windows their sound and what their rows have read of their starts; tensors of shape (2, n, …).
+    def rows_at(self, windows: Tensor) -> Tensor:
+        """Find the rows of windows."""
+        return (windows[:, None] * self.beams + torch.arange(self.beams, device=windows.device)).flatten()
 
-        What rows before them wrote beyond is cleared: it is masked, but a NaN times 0 is a NaN.
-        """
-        at = torch.tensor(windows, device=self.network.device)
-        rows = (at[:, None] * self.beams + torch.arange(self.beams, device=at.device)).flatten()
-        length = own[0].shape[3]
+    def seat(self, windows: Sequence[int], features: Sequence[Tensor], starts: Sequence[Start]) -> None:
+        """Give windows their sound, (1500, size) each, have their rows read their starts, and begin. Waits for
+        nothing."""
+        table = self._table(windows, starts)
         written = max(max(self._written[window], self.reach[window]) for window in windows)
-        for kept, new, past, read in zip(self.sound, sound, self.own, own, strict=True):
-            kept[:, at] = new
-            past[:, rows, :, :length] = read.repeat_interleave(self.beams, dim=1)
-            if written > length:
-                past[:, rows, :, length:written] = 0
-        for window in windows:
-            self._written[window], self.reach[window] = length, 0
+        self._seating.seat(self, features, table, written=written)
+        for window, start in zip(windows, starts, strict=True):
+            self._written[window], self.reach[window] = table.shape[1] - TOKENS, 0
+            self._begun(window, start)
 
-    def restart(self, window: int, start: Start) -> None:
-        """Begin a window anew. What its rows have read of their start, and its sound, stay where they are."""
-        rows, count = self._rows(window), len(start.tokens)
-        self.tokens[rows, :count] = torch.tensor(start.tokens, device=self.tokens.device)
-        self.length[rows] = count
-        self.started[rows] = count
-        self.limit[rows] = min(count + self.samples, self.longest)
-        self.done[rows] = False
-        self.sum_logprob[rows] = 0.0
-        self.temperature[rows] = start.temperature
-        self.history.restart(rows)
-        self.history.timed[rows] = start.timed
-        if self.terms.place(window, rows, start.terms) and self._graphs is not None:
-            self._graphs.forget(lambda key: key[-1] != NO_TERMS)
-        self.retreat.restart(rows)
+    def restart(self, windows: Sequence[int], starts: Sequence[Start]) -> None:
+        """Begin windows anew. What their rows have read of their starts, and their sound, stay where they are."""
+        self.begin_rows(send(self._table(windows, starts), self.tokens.device))
+        for window, start in zip(windows, starts, strict=True):
+            self._begun(window, start)
+
+    def _table(self, windows: Sequence[int], starts: Sequence[Start]) -> Tensor:
+        return table_of(windows, starts, samples=self.samples, longest=self.longest)
+
+    def begin_rows(self, table: Tensor) -> None:
+        """Set the state of rows that begin; `table` is that of seating.py, on the device."""
+        table = table.repeat_interleave(self.beams, dim=0)
+        windows = table[:, WINDOW].long()
+        rows = windows if self.beams == 1 else self.rows_at(windows[:: self.beams])
+        self.tokens[rows, : table.shape[1] - TOKENS] = table[:, TOKENS:].long()
+        self.length[rows] = self.started[rows] = table[:, LENGTH].long()
+        self.limit[rows] = table[:, LIMIT].long()
+        self.temperature[rows] = table[:, TEMPERATURE]
+        self.history.timed[rows] = table[:, TIMED] > 0
+        self.done.index_fill_(0, rows, value=False)
+        self.sum_logprob.index_fill_(0, rows, 0.0)
+        for state in (self.history, self.terms, self.retreat):
+            state.restart(rows)
+
+    def _begun(self, window: int, start: Start) -> None:
+        """Note what is known of a window that begins, and what few have."""
+        if self.terms.place(window, start.terms) and self._graphs is not None:
+            self._graphs.forget(lambda key: key[0] == "step" and key[-1] != NO_TERMS)
         self._written[window] = max(self._written[window], self.reach[window])
-        self.reach[window] = count
+        self.reach[window] = len(start.tokens)
         self.hot[window] = start.chances is not None
         if start.chances is not None:
-            self.chances[rows] = start.chances.to(self.chances.device)
+            self.chances[self._rows(window)] = send(start.chances, self.chances.device)
 
     def logits(self, windows: int, reach: int) -> Tensor:
         """Read the last token of each row of the first `windows` windows: what may come next."""
@@ -170,7 +184,7 @@ class Lane:
         else:
             longest = self.network.dims.n_text_ctx
             sizes = bucket(windows, reach, room=self.windows, longest=longest, growth=self._growth)
-            self._graphs.run((*sizes, hot, widths), lambda: self._step(*sizes, hot=hot, widths=widths))
+            self._graphs.run(("step", *sizes, hot, widths), lambda: self._step(*sizes, hot=hot, widths=widths))
         self.advanced(windows)
 
     def farthest(self, windows: int) -> int:
@@ -242,23 +256,16 @@ class Lane:
         done |= (chosen == end) | (length >= self.limit[:rows])
         history.follow(chosen, self.rules.vocabulary)
 
-    def finished(self, windows: int) -> list[int]:
-        """List those of the first windows that are done; waits for the device."""
-        return [window for window, done in enumerate(self.done[:windows].tolist()) if done]
-
-    def rows_of(self, windows: Sequence[int]) -> list[RowTokens]:
-        """Fetch the tokens of several windows' rows; waits for the device, once."""
-        if not windows:
-            return []
-        at = torch.tensor(windows, device=self.tokens.device) * self.beams
-        facts = torch.stack((self.started[at].double(), self.length[at].double(), self.sum_logprob[at].double()), 1)
-        packed = torch.cat((facts, self.tokens[at].double(), self.logprobs[at].double()), 1).cpu().numpy()
-        end = self.rules.vocabulary.end
-        return [RowTokens.unpacked(packed[number], end=end) for number in range(len(windows))]
-
-    def tokens_of(self, window: int) -> RowTokens:
-        """Fetch the tokens of one window's row; waits for the device."""
-        return self.rows_of([window])[0]
+    def fetch_rows(self, windows: int, *, anyway: bool = False) -> RowsOfRound:
+        """Fetch how the rows of the first windows stand, of which nobody waits for what the device does after this.
+        On a CPU, which has nothing to hide that behind, where one of them is done, or `anyway`."""
+        if self.tokens.device.type == "cpu" and not anyway and not self.done[:windows].any():
+            return NO_ROWS
+        facts = (self.done, self.started, self.length, self.sum_logprob, self.no_speech)
+        written = min(max(self.reach[:windows]) + 1, self.tokens.shape[1])
+        texts = (self.tokens[:windows, :written], self.logprobs[:windows, :written])
+        (packed,), is_there = fetch([pack([fact[:windows] for fact in facts], texts)])
+        return LaneRows(packed, is_there, end=self.rules.vocabulary.end)
 
     def stop(self, window: int) -> None:
         """Decode nothing more of this window."""
@@ -284,5 +291,6 @@ class Lane:
         further = (*self.history.tensors, *self.terms.row_state, *self.retreat.row_state)
         for tensor in (*state, self.started, *further):
             tensor[new] = tensor[old]
+        self.no_speech[target] = self.no_speech[source]
         self.reach[target], self.hot[target] = self.reach[source], self.hot[source]
         self._written[target] = self._written[source]

@@ -5,7 +5,7 @@ the attention's scale folded into the query's rows, layer norms in float32. Noth
 that a step can be captured as a CUDA graph.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
@@ -167,12 +167,13 @@ class Network:
             x = layer.perceive(x)
         return self._encoder_norm(x)
 
-    def cross_keys_values(self, features: Tensor) -> list[KeysValues]:
+    def cross_keys_values(self, features: Tensor) -> Iterator[KeysValues]:
         """Keys and values of the sound for each layer of the decoder; (n, 1500, size) -> (2, n, heads, 1500, …)."""
-        return [_by_head(layer.kv(features), 2, self.dims.n_text_head) for layer in self._cross_attention]
+        for layer in self._cross_attention:
+            yield _by_head(layer.kv(features), 2, self.dims.n_text_head)
 
     def read(
-        self, tokens: Tensor, cross: list[KeysValues], *, scores: list[Tensor] | None = None
+        self, tokens: Tensor, cross: Iterable[KeysValues], *, scores: list[Tensor] | None = None
     ) -> tuple[Tensor, list[KeysValues]]:
         """Read texts from their beginnings: hidden states (n, t, size), and each layer's keys and values.
 

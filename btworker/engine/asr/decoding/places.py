@@ -2,18 +2,19 @@
 window takes, or the last one where none waits.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from btworker.engine.asr.decoding.lane import Lane, Start
+from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.layers import KeysValues
-from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.memory import send
 from btworker.engine.asr.decoding.requests import Decoded, Encoded, LanguageRequest, TextRequest, chances
-from btworker.engine.asr.decoding.row_tokens import RowTokens
+from btworker.engine.asr.decoding.row_tokens import RowsOfRound, RowTokens
+from btworker.engine.asr.decoding.seating import Start
 from btworker.engine.cooperate.ticket import Ticket
 
 LOOP_CHECK_TOKENS = 32
@@ -38,7 +39,6 @@ class TextEntry:
     """Encoded window, until it has a place."""
     tries: int = 0
     """Temperatures that gave no acceptable text."""
-    no_speech_prob: float = 0.0
 
     def __post_init__(self) -> None:
         if self.task.is_encoded:
@@ -64,14 +64,41 @@ class TextEntry:
         """Rows that the window needs at this temperature."""
         return self.task.beams if self.temperature == 0 else 1
 
+    @property
+    def may_be_hopeless(self) -> bool:
+        """Whether it is asked if the text loops: it would go on to its limit, and then be decoded again."""
+        return self.task.hopeless is not None and not self.is_last_try
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Steps that are made of a lane's windows, or will be, and how these stand after them."""
+
+    texts: tuple[tuple[TextEntry, int], ...]
+    """(entry, number of its try) by place."""
+    due: tuple[int, ...]
+    """Places whose texts may loop."""
+    rows: RowsOfRound
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a round brought to windows that were not given up or begun anew since."""
+
+    done: dict[TextEntry, RowTokens]
+    """Their texts are at their end."""
+    due: dict[TextEntry, RowTokens]
+    """Their texts may loop."""
+
 
 class Places:
     """The places of one lane."""
 
-    def __init__(self, lane: Lane, *, no_speech: int) -> None:
+    def __init__(self, lane: Lane) -> None:
         self.lane = lane
-        self._no_speech = no_speech
         self._seated: list[TextEntry | None] = []
+        self._rounds: deque[Round] = deque()
+        """Those whose outcome nobody has seen, in their order."""
 
     @property
     def free(self) -> int:
@@ -89,64 +116,70 @@ class Places:
         grown = range(len(self._seated), self.lane.windows)
         chosen = [*holes, *grown][: len(entries)]
         self._seated += [None] * (max(chosen) + 1 - len(self._seated))
-        network = self.lane.network
-        sound = network.cross_keys_values(torch.stack([_features_of(entry) for entry in entries]))
-        own = self._read_starts(network, entries, sound)
-        self.lane.place(chosen, sound, own)
+        self.lane.seat(chosen, [_features_of(entry) for entry in entries], [self._start(entry) for entry in entries])
         for place, entry in zip(chosen, entries, strict=True):
             if entry.beams == 1:  # beams that give no acceptable text go on elsewhere
                 entry.features = None
             self._seated[place] = entry
-            self.begin(place)
 
-    def _read_starts(self, network: Network, entries: Sequence[TextEntry], sound: list[KeysValues]) -> list[KeysValues]:
-        starts = [entry.task.start for entry in entries]
-        longest = max(map(len, starts))
-        tokens = torch.tensor([[*start, *[0] * (longest - len(start))] for start in starts], device=network.device)
-        hidden, own = network.read(tokens, sound)
-        at = torch.tensor([entry.task.sot for entry in entries], device=network.device)
-        after_sot = network.logits(hidden[torch.arange(len(entries), device=at.device), at])
-        for entry, probability in zip(entries, after_sot.softmax(-1)[:, self._no_speech].tolist(), strict=True):
-            entry.no_speech_prob = probability
-        return own
+    def begin(self, entry: TextEntry) -> None:
+        """Begin anew with a window's text, at its present temperature."""
+        self.lane.restart([self.place_of(entry)], [self._start(entry)])
 
-    def begin(self, place: int) -> None:
-        """Begin with this window's text, at its present temperature."""
-        entry = self._seated[place]
-        assert entry is not None  # noqa: S101 - the caller knows who sits there
+    def _start(self, entry: TextEntry) -> Start:
         task, temperature = entry.task, entry.temperature
         drawn = chances(task.seed, temperature, self.lane.samples) if temperature > 0 else None
-        self.lane.restart(place, Start(task.start, task.timed, temperature, drawn, task.terms))
+        return Start(task.start, task.timed, temperature, drawn, task.terms, task.sot)
 
-    def leave(self, place: int) -> None:
-        """Free a place."""
+    def place_of(self, entry: TextEntry) -> int:
+        """Find where a window sits."""
+        return self._seated.index(entry)
+
+    def leave(self, entry: TextEntry) -> None:
+        """Free a window's place."""
+        place = self.place_of(entry)
         self._seated[place] = None
         self.lane.stop(place)
 
-    def step(self, times: int) -> list[int]:
-        """Decode some tokens more for each window; return the places of those that are done."""
+    def step(self, times: int) -> None:
+        """Make a round: decode some tokens more for each window."""
         self._close_up()
         count = len(self._seated)
         for _ in range(times):
             self.lane.step(count)
-        return self.lane.finished(count)
+        due = self._due_for_loop_check()
+        texts = tuple((entry, entry.tries) for _, entry in self.seated)
+        self._rounds.append(Round(texts, due, self.lane.fetch_rows(count, anyway=bool(due))))
 
-    def due_for_loop_check(self) -> list[int]:
-        """List the places whose texts have grown by `LOOP_CHECK_TOKENS` since they were checked last."""
+    def outcomes(self, *, ahead: int) -> Iterator[Outcome]:
+        """Yield what came of all rounds but the last `ahead` ones; waits for the device to have made them."""
+        while len(self._rounds) > ahead:
+            made = self._rounds.popleft()
+            there = {entry for _, entry in self.seated}
+            texts = {
+                place: entry
+                for place, (entry, tries) in enumerate(made.texts)
+                if entry in there and entry.tries == tries
+            }
+            done = [place for place in made.rows.finished if place in texts]
+            due = [place for place in made.due if place in texts and place not in done]
+            yield Outcome(*({texts[place]: made.rows.row(place) for place in some} for some in (done, due)))
+        if not self.seated:
+            self._rounds.clear()
+
+    def _due_for_loop_check(self) -> tuple[int, ...]:
+        """List the places whose texts have grown by `LOOP_CHECK_TOKENS` since they were checked last, and may loop."""
         if self.lane.beams > 1:  # the best beam so far need not be the best in the end
-            return []
-        lengths = ((place, self.lane.reach[place] - len(entry.task.start)) for place, entry in self.seated)
-        return [place for place, length in lengths if length and length % LOOP_CHECK_TOKENS == 0]
-
-    def rows_of(self, places: Sequence[int]) -> dict[int, RowTokens]:
-        """Fetch the tokens of the windows there."""
-        return dict(zip(places, self.lane.rows_of(places), strict=True))
+            return ()
+        asked = ((place, entry) for place, entry in self.seated if entry.may_be_hopeless)
+        lengths = ((place, self.lane.reach[place] - len(entry.task.start)) for place, entry in asked)
+        return tuple(place for place, length in lengths if length and length % LOOP_CHECK_TOKENS == 0)
 
     def sound(self, places: Sequence[int]) -> list[KeysValues]:
         """Keys and values of the sound there, (2, n, …) for each layer."""
         if len(places) == 1:
             return [kept[:, places[0] : places[0] + 1] for kept in self.lane.sound]
-        at = torch.tensor(places, device=self.lane.network.device)
+        at = send(torch.tensor(places), self.lane.network.device)
         return [kept[:, at] for kept in self.lane.sound]
 
     def _close_up(self) -> None:
@@ -161,6 +194,6 @@ class Places:
                 self._seated.pop()
 
 
-def _features_of(entry: TextEntry) -> Any:
+def _features_of(entry: TextEntry) -> Tensor:
     assert entry.features is not None  # noqa: S101 - only encoded windows are seated
     return entry.features

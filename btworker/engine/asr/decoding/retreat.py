@@ -25,10 +25,10 @@ class Retreat:
         """What moves with a row."""
         return *self._saved, self._is_led, self._plain_at
 
-    def restart(self, rows: slice) -> None:
+    def restart(self, rows: Tensor) -> None:
         """Begin these rows anew."""
-        self._is_led[rows] = False
-        self._plain_at[rows] = -1
+        self._is_led.index_fill_(0, rows, value=False)
+        self._plain_at.index_fill_(0, rows, -1)
 
     def is_plain(self, rows: slice) -> Tensor:
         """Find the rows whose next token is chosen without terms: they have been led astray there; shape (rows,)."""

@@ -27,6 +27,8 @@ class Vocabulary:
     timestamps: int
     """The first timestamp; the last one is the last of the vocabulary."""
     no_timestamps: int
+    no_speech: int
+    """Is never chosen; its probability at the start is that of silence."""
     blank: tuple[int, ...]
     """Words that no text begins with."""
     suppressed: tuple[int, ...]
@@ -53,6 +55,7 @@ class Vocabulary:
             end=tokenizer.eot,
             timestamps=tokenizer.timestamp_begin,
             no_timestamps=tokenizer.no_timestamps,
+            no_speech=tokenizer.no_speech,
             blank=tuple(space if blank is None else blank),
             suppressed=tuple(sorted({*words, *unnamed, *special, tokenizer.no_speech} - {tokenizer.eot})),
         )
@@ -79,7 +82,7 @@ class History:
         first, stamped, before, timed = (torch.zeros(rows, dtype=torch.bool, device=device) for _ in range(4))
         latest = torch.zeros(rows, dtype=torch.long, device=device)
         history = cls(first=first, stamped=stamped, stamped_before=before, latest=latest, timed=timed)
-        history.restart(slice(0, rows))
+        history.restart(torch.arange(rows, device=device))
         return history
 
     @property
@@ -91,12 +94,12 @@ class History:
         """Copy some rows."""
         return History(*(tensor[rows] for tensor in self.tensors))
 
-    def restart(self, rows: slice | int) -> None:
+    def restart(self, rows: Tensor) -> None:
         """Forget the tokens of some rows; `timed` stays."""
-        self.first[rows] = True
-        self.stamped[rows] = False
-        self.stamped_before[rows] = True
-        self.latest[rows] = -1
+        self.first.index_fill_(0, rows, value=True)
+        self.stamped.index_fill_(0, rows, value=False)
+        self.stamped_before.index_fill_(0, rows, value=True)
+        self.latest.index_fill_(0, rows, -1)
 
     def follow(self, chosen: Tensor, vocabulary: Vocabulary) -> None:
         """Note the token that each row has got."""

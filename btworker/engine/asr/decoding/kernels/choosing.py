@@ -147,7 +147,9 @@ def _by_rules(fused: Any, device: torch.device) -> list[Tensor]:
     """Choose the next tokens at the beginning, after a word and after a timestamp: (token, log-probability) of each."""
     rows, size = 12, 1000
     rules = TokenRules(
-        Vocabulary(end=700, timestamps=800, no_timestamps=799, blank=(5,), suppressed=(3, 710)), size, device
+        Vocabulary(end=700, timestamps=800, no_timestamps=799, no_speech=710, blank=(5,), suppressed=(3, 710)),
+        size,
+        device,
     )
     logits = torch.randn(rows, size, generator=torch.Generator().manual_seed(1)).to(device) * 3
     history = History.empty(rows, device)
