@@ -71,7 +71,8 @@ class FakeEngine:
     def info(self) -> EngineInfo:
         """All is well, but nothing is there."""
         checks = tuple((name, True) for name in ("numpy", "torch", "whisper"))
-        versions = (("fake", "1"), ("HF_HUB_OFFLINE", os.environ.get("HF_HUB_OFFLINE", "")))
+        seen = ("HF_HUB_OFFLINE", "OMP_WAIT_POLICY")
+        versions = (("fake", "1"), *((name, os.environ.get(name, "")) for name in seen))
         checks = (*checks, ("torch_cuda", False), ("diarization", False))
         return EngineInfo(versions=versions, checks=checks, diarization_error=self.no_speakers)
 

@@ -7,6 +7,8 @@ import urllib.error
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.process.server_of import Server, serving
 from tests.slices import FULL
 from tests.waiting import until
@@ -54,6 +56,7 @@ def history(server: Server, url: str) -> dict[int, str]:
     return found
 
 
+@pytest.mark.timeout(1800 if FULL else 120)
 def test_no_answered_change_is_lost(tmp_path: Path) -> None:
     """Three writers at once, and the server is killed at random moments: each change that was answered is there under
     its version, versions have no gap, and one that was not answered is there as a whole or not at all."""

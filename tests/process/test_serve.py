@@ -47,12 +47,21 @@ def test_front_end_starts_quickly_and_holds_no_torch(tmp_path: Path) -> None:
         assert not [name for name in ("torch", "numpy", "whisper", "libcuda") if name in mapped]
 
 
-@pytest.mark.parametrize(("offline", "seen"), [("true", "1"), ("false", "")])
-def test_offline_binds_the_libraries_too(tmp_path: Path, offline: Any, seen: Any) -> None:
-    """What a child imports may ask the hub by itself: it is told not to before it is imported."""
-    with serving(tmp_path, WORKER_OFFLINE=offline, HF_HUB_OFFLINE="") as server:
+@pytest.mark.parametrize(
+    ("settings", "seen"),
+    [
+        ({"WORKER_OFFLINE": "true"}, {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"HF_HUB_OFFLINE": "", "OMP_WAIT_POLICY": "active"}),
+    ],
+)
+def test_libraries_of_a_child_are_bound_before_they_are_imported(
+    tmp_path: Path, settings: dict[str, str], seen: dict[str, str]
+) -> None:
+    """They ask the hub for nothing where the worker must not, and threads that wait sleep, unless the operator says
+    otherwise."""
+    with serving(tmp_path, **{"HF_HUB_OFFLINE": "", "OMP_WAIT_POLICY": "", **settings}) as server:
         until(lambda: server.request("GET", "/health/ready")[0] == 200)
-        assert server.request("GET", "/v1/preflight")[1]["versions"]["HF_HUB_OFFLINE"] == seen
+        assert server.request("GET", "/v1/preflight")[1]["versions"].items() >= seen.items()
 
 
 def test_model_that_does_not_exist(tmp_path: Path) -> None:

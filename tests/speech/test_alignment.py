@@ -13,7 +13,8 @@ import pytest
 import torch
 from whisper import timing
 
-from btworker.engine.asr.decoding.alignment import Alignment, Text, align, keep_compiled, median_of_seven, words
+from btworker.engine.asr.decoding.alignment import Alignment, Text, align, median_of_seven, words
+from btworker.engine.asr.decoding.warping import keep_compiled
 from btworker.engine.asr.timeline import WINDOW_FRAMES
 from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.quality.coverage import unattended

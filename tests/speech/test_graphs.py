@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from btworker.engine.asr.decoding import alignment, finishing
 from btworker.engine.asr.decoding import decoder as decoding
-from btworker.engine.asr.decoding.alignment import keep_compiled
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.graphs import WINDOWS, Recording, bucket, buckets
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.requests import Decoded, TextRequest
 from btworker.engine.asr.decoding.seating import LENGTHS, SIZES
+from btworker.engine.asr.decoding.warping import keep_compiled
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.errors import BtworkerError
 from tests.slices import FULL, slice_of

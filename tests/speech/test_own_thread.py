@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from btworker.engine.asr.decoding import driver
-from btworker.engine.asr.decoding.alignment import Attention, Text, keep_compiled
+from btworker.engine.asr.decoding.alignment import Attention, Text
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.requests import Decoded, TextRequest
+from btworker.engine.asr.decoding.warping import keep_compiled
 from btworker.errors import BtworkerError
 from tests.speech.decoder_cases import SEEDS, all_of, cases
 from tests.speech.failing_network import Failing

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from btworker.transcript import KnownVoice, Turn
 
@@ -28,6 +27,8 @@ def match(
 ) -> tuple[KnownVoice, ...]:
     """Match known voices, (name, embedding), with the speakers of a recording, one to one, so that the sum of the
     scores that reach the least is the highest. A voice that is None is like nobody."""
+    from scipy.optimize import linear_sum_assignment  # late: half a second, for nothing where nobody is known
+
     names = list(speakers)
     scores = _cosines([voice for _, voice in known], [speakers[name] for name in names])
     pairs = dict(zip(*linear_sum_assignment(-np.where(scores >= rules.least_score, scores, 0.0)), strict=True))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from btworker.checkpoints import Hashes
-from btworker.engine.asr.decoding.alignment import keep_compiled
+from btworker.engine.asr.decoding.warping import keep_compiled, load_compiled
 from btworker.engine.asr.loading import Tell
 from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.diarization.slot import DiarizerSlot
@@ -52,6 +52,7 @@ def equip(spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, tell: Te
     keep_compiled()
     if spec.device.kind == "cuda":
         sys.setswitchinterval(SWITCH_S)
+        load_compiled()
     if spec.settings.threads:
         torch.set_num_threads(spec.settings.threads)
     models: ModelSlot[Model] = ModelSlot(lambda name: _load_model(name, spec, hashes, tell), _rest)

@@ -5,12 +5,10 @@ over the window's own frames, normalisation over tokens, a median filter of 7, t
 warping) are those of whisper.timing.find_alignment.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -21,13 +19,12 @@ from whisper import timing
 from btworker.engine.asr.decoding.layers import KeysValues
 from btworker.engine.asr.decoding.memory import fetch, send
 from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.warping import warp
 
 EXCHANGES = ((0, 5), (0, 3), (1, 6), (2, 4), (0, 1), (3, 5), (2, 6), (2, 3), (3, 6), (4, 5), (1, 4), (1, 3), (3, 4))
 """A network that puts the median of seven values at place 3: each pair is put in order (Devillard, Fast median search,
 1998). Four times faster than sorting, which is what whisper.timing does."""
 TOKENS_PER_SECOND = 50
-_warp = numba.njit(nogil=True)(timing.dtw_cpu.py_func)
-"""whisper's dynamic time warping without numba's threads: they would set the number of torch's, and spin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ class Attention:
     def alignment(self) -> Alignment:
         """Find the times; may run in any thread, and lets other threads run."""
         self.is_there()
-        of_token, at = _warp(-self.matrix.numpy())
+        of_token, at = warp(-self.matrix.numpy())
         begins = np.diff(of_token, prepend=of_token[0] - 1).astype(bool)
         starts_s = np.asarray(at[begins] / TOKENS_PER_SECOND, dtype=np.float64)
         return Alignment(self.text.tokens, starts_s, tuple(self.probabilities.tolist()), self.most.numpy())
@@ -103,13 +100,6 @@ def attend(network: Network, texts: Sequence[Text], sound: list[KeysValues], *, 
     fetched, is_there = fetch(computed)
     parts = zip(texts, fetched[::3], fetched[1::3], fetched[2::3], strict=True)
     return [Attention(*part, is_there) for part in parts]
-
-
-def keep_compiled() -> None:
-    """Have numba store what it compiles beside whisper: seconds saved at every later start."""
-    with contextlib.suppress(RuntimeError):  # no folder that could be written to
-        timing.backtrace.enable_caching()
-        _warp.enable_caching()
 
 
 def words(alignment: Alignment, tokenizer: Any) -> list[Any]:
