@@ -220,6 +220,8 @@ class Passing(BaseHTTPRequestHandler):
 
 def wrong_signature(asked: Asked, body: bytes) -> str:
     """What is wrong with a request by AWS Signature Version 4, worked out from its words; empty where nothing is."""
+    if "X-Amz-Signature=" in asked.path:
+        return _wrong_address(asked)
     found = _AUTHORIZATION.fullmatch(asked.headers.get("authorization", ""))
     if found is None:
         return "no SigV4"
@@ -232,17 +234,38 @@ def wrong_signature(asked: Asked, body: bytes) -> str:
         return "another key, region or day"
     if asked.headers.get("x-amz-security-token"):
         return "a session token that the file does not have"
-    path, _, query = asked.path.partition("?")
-    pairs = sorted(f"{quote(k, safe='-_.~')}={quote(v, safe='-_.~')}" for k, v in parse_qsl(query, True))
-    names = signed.split(";")
-    if not {"host", "x-amz-content-sha256", "x-amz-date"} <= set(names):
+    if not {"host", "x-amz-content-sha256", "x-amz-date"} <= set(signed.split(";")):
         return "too few headers are signed"
-    lines = [f"{name}:{' '.join(asked.headers[name].split())}" for name in names]
+    right = _signature(asked, signed, payload, day, moment)
+    return "" if hmac.compare_digest(right, signature) else "the signature is not that of the secret"
+
+
+def _wrong_address(asked: Asked) -> str:
+    """The same of a request whose address is signed, and good for a while."""
+    query = dict(parse_qsl(asked.path.partition("?")[2], True))
+    access_key, day, region, *_ = query["X-Amz-Credential"].split("/")
+    moment, lifetime_s = query["X-Amz-Date"], int(query["X-Amz-Expires"])
+    age_s = time.time() - datetime.strptime(moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc).timestamp()
+    if (access_key, region, moment[:8]) != (ACCESS_KEY, REGION, day):
+        return "another key, region or day"
+    if not -300 < age_s < lifetime_s <= 900:
+        return "the address has expired, or is good for too long"
+    if "authorization" in asked.headers:
+        return "a ticket of the front end went to the store"
+    right = _signature(asked, query["X-Amz-SignedHeaders"], "UNSIGNED-PAYLOAD", day, moment)
+    return "" if hmac.compare_digest(right, query["X-Amz-Signature"]) else "the signature is not that of the secret"
+
+
+def _signature(asked: Asked, signed: str, payload: str, day: str, moment: str) -> str:
+    """What the secret makes of a request."""
+    path, _, query = asked.path.partition("?")
+    named = [(name, value) for name, value in parse_qsl(query, True) if name != "X-Amz-Signature"]
+    pairs = sorted(f"{quote(k, safe='-_.~')}={quote(v, safe='-_.~')}" for k, v in named)
+    lines = [f"{name}:{' '.join(asked.headers[name].split())}" for name in signed.split(";")]
     canonical = "\n".join([asked.method, path, "&".join(pairs), *lines, "", signed, payload])
-    scope = f"{day}/{region}/s3/aws4_request"
+    scope = f"{day}/{REGION}/s3/aws4_request"
     text = "\n".join(["AWS4-HMAC-SHA256", moment, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = f"AWS4{SECRET}".encode()
-    for part in (day, region, "s3", "aws4_request"):
+    for part in (day, REGION, "s3", "aws4_request"):
         key = hmac.digest(key, part.encode(), hashlib.sha256)
-    right = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    return "" if hmac.compare_digest(right, signature) else "the signature is not that of the secret"
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()

@@ -33,13 +33,14 @@ async def pool_of(settings: Settings, data: DataFolder) -> AsyncIterator[tuple[P
 async def fleet(settings: Settings, data: DataFolder, **more: str) -> AsyncIterator[tuple[Pool, Mapping[str, Command]]]:
     """A fleet, whose boxes can reach its listener until the end of the block."""
     from btworker.fleet.leases import Leases
+    from btworker.fleet.object_store import FleetStore
     from btworker.fleet.pool import FleetPool
     from btworker.web.fleet.listener import FleetListener, bind
 
     leases = Leases()
     socket = bind(settings)
     host, port = socket.getsockname()[:2]
-    listener = FleetListener(settings, data, leases, socket)
+    listener = FleetListener(settings, data, leases, socket, FleetStore.of(settings, leases))
     pool = FleetPool(settings, leases, port=port, **more)
     await listener.start()
     log.info("fleet_listening", host=host, port=port)

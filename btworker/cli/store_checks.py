@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Iterator
 from btworker.cli.checks import Check, Verdict
 from btworker.config import Settings
 from btworker.config.stores import Stores, load_stores
+from btworker.locations import S3Prefix
 
 PATIENCE_S = 10.0
 
@@ -21,14 +22,15 @@ def store_checks(settings: Settings) -> Iterator[Check]:
         yield Check("stores", Verdict.WARN, found, f"chmod o= {settings.stores_file}")
     else:
         yield Check("stores", Verdict.OK, f"{', '.join(stores) or 'none'} in {settings.stores_file}")
-    yield from asyncio.run(_asked(stores))
+    yield from asyncio.run(_asked(stores, settings.fleet_folder))
 
 
-async def _asked(stores: Stores) -> list[Check]:
+async def _asked(stores: Stores, fleet: S3Prefix | None) -> list[Check]:
     from btworker.delivery.buckets import Buckets
 
     buckets = Buckets(stores, user_agent="btworker doctor", idle_s=PATIENCE_S)
     places = [(name, bucket) for name, store in stores.items() for bucket in store.buckets]
+    places += [] if fleet is None or (fleet.store, fleet.bucket) in places else [(fleet.store, fleet.bucket)]
     return list(await asyncio.gather(*(_ask(buckets.probe(name, bucket), name, bucket) for name, bucket in places)))
 
 

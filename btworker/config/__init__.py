@@ -85,6 +85,8 @@ class Settings(FleetSettings, SpeechSettings, DeliverySettings, WorkSettings, Se
         problems += self.wrong_aliases()
         if self.wrong_fleet:
             problems.append(self.wrong_fleet)
+        if self.fleet_folder is not None and self.fleet_folder.store not in load_stores(self.stores_file):
+            problems.append("WORKER_FLEET_STORE names a store that is not in WORKER_STORES_FILE")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -133,9 +135,10 @@ def forget_credentials() -> None:
 
 
 def box_environment() -> dict[str, str]:
-    """The environment of a box's process, from that of Ray's: without the way into the cluster, and without the one
-    thread that Ray sets for its own workers."""
-    left_out = {"WORKER_TOKEN", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "OMP_NUM_THREADS"}
+    """The environment of a box's process, from that of Ray's: without what is the front end's alone, without the way
+    into the cluster, and without the one thread that Ray sets for its own workers."""
+    front_end = {"WORKER_TOKEN", "WORKER_STORES_FILE", "WORKER_FLEET_STORE"}
+    left_out = front_end | {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "OMP_NUM_THREADS"}
     return {k: v for k, v in os.environ.items() if k not in left_out}
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
 
 from btworker.config.parsing import ANY_CASE, FROM_ENVIRONMENT, env, is_address
+from btworker.locations import BUCKET_NAME, STORE_NAME, S3Prefix, is_prefix, parse_address
 
 
 class FleetSettings(BaseSettings):
@@ -28,6 +29,10 @@ class FleetSettings(BaseSettings):
     """The same as boxes reach it, where that is another address, such as http://10.0.0.1:8478. Default: made of the two
     before, with this machine's address in the cluster where WORKER_FLEET_HOST is 0.0.0.0."""
 
+    fleet_store: str = Field("", max_length=600, validation_alias=env("WORKER_FLEET_STORE"))
+    """A folder of an S3 store that large files between front end and boxes go through, as s3://store/bucket/folder: the
+    store is one of WORKER_STORES_FILE, and the folder this worker's alone. Boxes get addresses that are good for one
+    object and 15 minutes, and no credentials. Empty: all files come from and go to the address above."""
     fleet_silence_s: float = Field(20.0, ge=5, le=3600, validation_alias=env("WORKER_FLEET_SILENCE_SECONDS"))
     """Seconds without a word after which a box counts as lost, and its jobs go to others: ten of its signs of life, so
     that a busy network is no loss."""
@@ -44,6 +49,20 @@ class FleetSettings(BaseSettings):
             f"WORKER_POOL=ray with WORKER_FLEET_HOST={self.fleet_host} needs RAY_AUTH_MODE=token, here and on each "
             "box: without it, whoever reaches Ray's ports runs programs (docs/fleet.md)"
         )
+
+    @property
+    def fleet_folder(self) -> S3Prefix | None:
+        """WORKER_FLEET_STORE, where it is set."""
+        parts = parse_address(self.fleet_store)
+        return None if parts is None else S3Prefix(*parts)
+
+    @field_validator("fleet_store")
+    @classmethod
+    def _folder(cls, raw: str) -> str:
+        store, bucket, folder = parse_address(raw) or ("", "", "")
+        if raw and not (STORE_NAME.fullmatch(store) and BUCKET_NAME.fullmatch(bucket) and is_prefix(folder)):
+            raise ValueError("must be like s3://store/bucket/folder")
+        return raw
 
     @field_validator("fleet_url")
     @classmethod

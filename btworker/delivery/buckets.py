@@ -6,12 +6,12 @@ them; it is imported when a bucket is first used, so that no other worker starts
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from btworker.config.stores import Stores, StoreSettings, read_text
 from btworker.delivery.http import CONNECT_S, PASSING
@@ -86,18 +86,56 @@ class Buckets:
         if settings is None or not settings.may_write(folder):
             message = f"the store {folder.store} is not open for this folder any more (WORKER_STORES_FILE)"
             raise StoreRefusedError(message, Trouble.WRONG)
-        store = await self._open(folder.store, folder.bucket)
+        await self.put_object(path, folder.object(name), content_type)
+
+    async def put_object(self, path: Path, item: S3Object, content_type: str) -> None:
+        """The same wherever the operator wants it. Raises StoreRefusedError."""
+        store = await self._open(item.store, item.bucket)
         import obstore
 
-        with _explained(folder.store, folder.bucket):
+        with _explained(item.store, item.bucket):
             await obstore.put_async(
                 store,
-                folder.object(name).key,
+                item.key,
                 path,
                 attributes={"Content-Type": content_type},
                 chunk_size=PART_BYTES,
                 max_concurrency=PARTS_AT_ONCE,
             )
+
+    async def content(self, item: S3Object) -> AsyncIterator[bytes]:
+        """What is in an object, as it comes. Raises StoreRefusedError."""
+        store = await self._open(item.store, item.bucket)
+        import obstore
+
+        with _explained(item.store, item.bucket):
+            found = await obstore.get_async(store, item.key)
+            async for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(chunk)
+
+    async def sign(self, method: Literal["GET", "PUT"], item: S3Object, *, lifetime_s: float) -> str:
+        """An address by which somebody without credentials may read or put an object for so long."""
+        store = await self._open(item.store, item.bucket)
+        import obstore
+
+        return await obstore.sign_async(store, method, item.key, timedelta(seconds=lifetime_s))
+
+    async def keys(self, folder: S3Prefix) -> list[str]:
+        """Keys of all objects in a folder. Raises StoreRefusedError."""
+        store = await self._open(folder.store, folder.bucket)
+        import obstore
+
+        with _explained(folder.store, folder.bucket):
+            found = await obstore.list(store, prefix=folder.prefix or None).collect_async()
+        return [str(item["path"]) for item in found]
+
+    async def delete(self, folder: S3Prefix, keys: Sequence[str]) -> None:
+        """Delete objects of the folder's bucket, whether they are there or not. Raises StoreRefusedError."""
+        store = await self._open(folder.store, folder.bucket)
+        import obstore
+
+        with _explained(folder.store, folder.bucket):
+            await obstore.delete_async(store, keys)
 
     async def probe(self, name: str, bucket: str) -> None:
         """Ask a store for an object that it hardly has. Raises StoreRefusedError where it does not answer as one

@@ -13,7 +13,8 @@ import aiohttp
 
 from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
 from btworker.fleet.box_prefetch import BoxPrefetches
-from btworker.fleet.courier import Courier, FencedError
+from btworker.fleet.courier import Courier
+from btworker.fleet.front_end import FencedError, FrontEnd
 from btworker.fleet.leases import path_of
 from btworker.fleet.records import NotTaken, RunOnBox, WorkDone
 from btworker.jobs import Stage
@@ -48,7 +49,7 @@ class BoxAttempt:
         self._folder = JobFolder(folder)
         self._pool = pool
         url = address + path_of(self._task.job_id, self._task.attempt)
-        self._courier = Courier(session, url, order.ticket, self._folder)
+        self._courier = Courier(FrontEnd(session, url, order.ticket), self._folder)
         self._tell = say
         self._events: asyncio.Queue[JobEvent] = asyncio.Queue()
         self._fenced = False

@@ -16,7 +16,8 @@ import aiohttp
 
 from btworker.config import Settings
 from btworker.errors import BtworkerError
-from btworker.fleet.courier import LEASE_S, Courier, FencedError
+from btworker.fleet.courier import Courier
+from btworker.fleet.front_end import LEASE_S, FencedError, FrontEnd
 from btworker.fleet.leases import PREFETCHES, path_of
 from btworker.fleet.records import Prefetch
 from btworker.jobs import Input, JobId
@@ -95,7 +96,7 @@ class BoxPrefetches:
             return
         folder = self._folder / f"{order.job_id}.next-{order.number}"
         url = address + path_of(order.job_id, order.number, PREFETCHES)
-        courier = Courier(session, url, order.ticket, JobFolder(folder))
+        courier = Courier(FrontEnd(session, url, order.ticket), JobFolder(folder))
         if self._urgent:
             courier.may_fetch.clear()
         inputs = self._of[order.job_id] = PrefetchedInputs(courier, order.inputs, folder, lease_s=self._lease_s)

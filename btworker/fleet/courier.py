@@ -1,59 +1,53 @@
-"""Carries the files of one attempt between a box and the front end. Runs in the box; web/fleet/ answers.
+"""Carries the files of one attempt between a box and the front end. Runs in the box.
 
-Nothing is held in memory but a chunk. A request that breaks off is made again, an input from where it stopped, for as
-long as the front end may be away; an attempt that is over is FencedError, and nobody tries again.
+Nothing is held in memory but a chunk; an input that breaks off goes on from where it stopped. Where the fleet has a
+store (object_store.py), large files go through it, by addresses that the front end gives. Where the store cannot be
+reached, they go as they do without one.
 """
 
 import asyncio
 import hashlib
 import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 import yarl
 
 from btworker.checkpoints.hashing import file_sha256
-from btworker.delivery.http import TRANSPORT_ERRORS, backoff_s, timeout
+from btworker.delivery.http import timeout
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.fleet import files
-from btworker.fleet.files import OFFSET, SHA256, TICKET
+from btworker.fleet.files import LEAST_STORED_BYTES, MOST_STORED_BYTES, OFFSET, SHA256, STORED
+from btworker.fleet.front_end import IDLE_S, LEASE_S, FrontEnd, judge
 from btworker.fleet.journals import Journals
 from btworker.jobs import Input
 from btworker.logs import get_logger
 from btworker.storage import JobFolder
 
 log = get_logger()
-T = TypeVar("T")
 CHUNK_BYTES = 2**20
-IDLE_S = 60.0
-"""Seconds without a byte after which a request is given up, and made again."""
-PATIENCE_S = 600.0
-"""Seconds for which the front end may be away: longer than it takes to restart, less than anybody waits for a job."""
-LEASE_S = 60.0
-"""Seconds between two looks whether an attempt still counts."""
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 5.0
-CODES = {code.value: code for code in ErrorCode}
-
-
-class FencedError(Exception):
-    """The attempt is over: whatever it has made is of no use any more."""
+STORE_PATIENCE_S = 30.0
+"""Seconds for which the store may be away before a file takes the other way."""
 
 
 class Courier:
-    """Of one attempt. `address` is that of the attempt on the front end's listener."""
+    """Of one attempt, or of a prefetch, whose files are in this folder."""
 
-    def __init__(self, session: aiohttp.ClientSession, address: str, ticket: str, folder: JobFolder) -> None:
-        self._session = session
-        self._url = yarl.URL(address)
-        self._ticket = ticket
+    def __init__(self, front_end: FrontEnd, folder: JobFolder, *, store_patience_s: float = STORE_PATIENCE_S) -> None:
+        self._front_end = front_end
+        self._store_patience_s = store_patience_s
         self._folder = folder
         self._journals = Journals()
         self._notes: set[str] = set()
         """Files beside the journals that the front end has."""
+        self._addresses: dict[str, str] = {}
+        """Where inputs are read in the store."""
+        self._stores = False
+        """What is made goes through the store."""
         self.inputs: set[str] = set()
         """Names of those that are in the folder; they never change."""
         self.fetched_bytes = 0
@@ -61,15 +55,17 @@ class Courier:
         """Cleared while what is fetched has to give way to what is needed sooner."""
         self.may_fetch.set()
 
+    async def hold(self, every_s: float = LEASE_S) -> None:
+        """See FrontEnd."""
+        await self._front_end.hold(every_s)
+
     async def fetch(self, inputs: tuple[Input, ...]) -> None:
         """Bring all files that the attempt begins with into its folder, but for inputs that are there.
 
         Raises FencedError, DOWNLOAD_FAILED.
         """
         await asyncio.to_thread(self._folder.inputs.mkdir, parents=True, exist_ok=True)
-        listing = await self._insist(lambda: self._ask("GET", "files"))
-        for one in listing["files"]:
-            name, size_bytes = str(one["name"]), int(one["sizeBytes"])
+        for name, size_bytes in await self._front_end.insist(self._list):
             if name in self.inputs or not files.is_readable(name):
                 continue
             sha256 = await self._fetch_one(name, size_bytes)
@@ -88,7 +84,7 @@ class Courier:
                 await self._put(name)
                 self._notes.add(name)
         for name in sorted(self._notes - set(names)):
-            await self._insist(partial(self._ask, "DELETE", f"files/{name}"))
+            await self._front_end.insist(partial(self._front_end.ask, "DELETE", f"files/{name}"))
             self._notes.discard(name)
 
     async def put_files(self, paths: tuple[Path, ...]) -> None:
@@ -102,14 +98,14 @@ class Courier:
         for name in names:
             await self._put(name)
         body = {"names": [name for name in names if files.is_result(name)]}
-        await self._insist(lambda: self._ask("POST", "results", json=body))
+        await self._front_end.insist(lambda: self._front_end.ask("POST", "results", json=body))
 
-    async def hold(self, every_s: float = LEASE_S) -> None:
-        """Ask now and then whether the attempt still counts, which renews its ticket, too. Raises FencedError,
-        DOWNLOAD_FAILED."""
-        while True:
-            await asyncio.sleep(every_s)
-            await self._insist(lambda: self._ask("GET", ""))
+    async def _list(self) -> list[tuple[str, int]]:
+        """Names and sizes of what there is; and where it is."""
+        listing = await self._front_end.ask("GET", "files")
+        self._stores = bool(listing["stores"])
+        self._addresses = {str(one["name"]): str(one["address"]) for one in listing["files"] if one["address"]}
+        return [(str(one["name"]), int(one["sizeBytes"])) for one in listing["files"]]
 
     def _note(self, name: str) -> None:
         """Remember that the front end has this file as it is here. Blocking."""
@@ -128,12 +124,23 @@ class Courier:
         file = await asyncio.to_thread(open, path, "wb", buffering=0)
         try:
             while (done := file.tell()) < size_bytes or size_bytes == 0:
-                await self._insist(lambda: self._fetch_rest(name, file, digest), moved=file.tell)
+                await self._fetch_more(name, file, digest)
                 if file.tell() == done:
                     break
         finally:
             await asyncio.to_thread(file.close)
         return digest.hexdigest()
+
+    async def _fetch_more(self, name: str, file: Any, digest: "hashlib._Hash") -> None:
+        """What is not here yet, from the store where it is there and answers."""
+        get = partial(self._fetch_rest, name, file, digest)
+        if name in self._addresses:
+            try:
+                return await self._front_end.insist(get, moved=file.tell, patience_s=self._store_patience_s)
+            except BtworkerError as error:
+                self._addresses.pop(name, None)
+                _go_without_store(name, error)
+        return await self._front_end.insist(get, moved=file.tell)
 
     async def _fetch_rest(self, name: str, file: Any, digest: "hashlib._Hash") -> None:
         """One request for what is not here yet."""
@@ -143,14 +150,27 @@ class Courier:
             digest.update(chunk)
             file.write(chunk)
 
-        async with self._request("GET", f"files/{name}", headers=headers) as response:
-            await _judge(response)
+        async with self._reading(name, headers) as response:
             if headers and response.status != 206:
-                raise aiohttp.ClientPayloadError("the front end sent another part than was asked for")
+                raise aiohttp.ClientPayloadError("another part came than was asked for")
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 await asyncio.to_thread(take, chunk)
                 self.fetched_bytes += len(chunk)
                 await self.may_fetch.wait()
+
+    @asynccontextmanager
+    async def _reading(self, name: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer with a file, or a part of it. Raises as judge() does."""
+        if (address := self._addresses.get(name)) is None:
+            async with self._front_end.request("GET", f"files/{name}", headers=headers) as response:
+                await judge(response)
+                yield response
+            return
+        async with self._ask_store("GET", address, headers=headers) as response:
+            if response.status in (401, 403, 404):
+                await self._list()  # for a new address: this one may have expired
+            _judge_store(response)
+            yield response
 
     async def _push_journal(self, name: str) -> None:
         path = self._folder.path / name
@@ -158,9 +178,8 @@ class Courier:
             offset, data = await asyncio.to_thread(self._journals.unsent, name, path)
             if not data:
                 return
-            request = partial(self._ask, "PATCH", f"files/{name}", data=data, headers={OFFSET: str(offset)})
             try:
-                await self._insist(request)
+                await self._send("PATCH", name, partial(bytes, data), len(data), {OFFSET: str(offset)})
                 self._journals.took(name, offset, data)
             except BtworkerError as error:
                 if error.code is not ErrorCode.CONFLICT or offset == 0:
@@ -170,55 +189,49 @@ class Courier:
     async def _put(self, name: str) -> None:
         path = self._folder.path / name
         sha256 = await asyncio.to_thread(file_sha256, path)
+        size_bytes = path.stat().st_size
+        await self._send("PUT", name, lambda: _chunks(path), size_bytes, {SHA256: sha256}, expect100=True)
 
-        async def put() -> None:
-            headers = {SHA256: sha256, "Content-Length": str(path.stat().st_size)}
-            await self._ask("PUT", f"files/{name}", data=_chunks(path), headers=headers, expect100=True)
-
-        await self._insist(put)
-
-    async def _ask(self, method: str, path: str, **arguments: Any) -> Any:
-        async with self._request(method, path, **arguments) as response:
-            await _judge(response)
-            self._ticket = response.headers.get(TICKET, self._ticket)
-            return await response.json() if response.content_type == "application/json" else None
-
-    def _request(self, method: str, path: str, *, headers: dict[str, str] | None = None, **arguments: Any) -> Any:
-        url = self._url.joinpath(*path.split("/")) if path else self._url
-        headers = {"Authorization": f"Bearer {self._ticket}", **(headers or {})}
-        return self._session.request(method, url, headers=headers, timeout=timeout(IDLE_S), **arguments)
-
-    async def _insist(self, ask: Callable[[], Awaitable[T]], *, moved: Callable[[], int] = lambda: 0) -> T:
-        """Ask until there is an answer. Raises what the answer says, and DOWNLOAD_FAILED after PATIENCE_S without."""
-        failures, since, before = 0, time.monotonic(), moved()
-        while True:
+    async def _send(
+        self, method: str, name: str, body: Callable[[], Any], size_bytes: int, headers: dict[str, str], **more: Any
+    ) -> None:
+        """Have the front end take a body; `body` makes it, at each try. Raises FencedError, CONFLICT, DISK_FULL."""
+        ask, path = self._front_end.ask, f"files/{name}"
+        if self._stores and LEAST_STORED_BYTES <= size_bytes <= MOST_STORED_BYTES:
             try:
-                return await ask()
-            except TRANSPORT_ERRORS as error:
-                if (now := moved()) != before:
-                    failures, since, before = 0, time.monotonic(), now
-                failures += 1
-                if time.monotonic() - since > PATIENCE_S:
-                    sentence = f"the front end did not answer its box for {PATIENCE_S:.0f} s ({type(error).__name__})"
-                    raise BtworkerError(ErrorCode.DOWNLOAD_FAILED, sentence) from None
-                log.warning("front_end_away", error=type(error).__name__, failures=failures)
-            await asyncio.sleep(backoff_s(failures, first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S))
+                put = partial(self._put_in_store, path, body, size_bytes, headers)
+                await self._front_end.insist(put, patience_s=self._store_patience_s)
+                stored = {**headers, STORED: str(size_bytes)}
+                return await self._front_end.insist(
+                    lambda: ask(method, path, headers=stored), patience_s=self._store_patience_s
+                )
+            except BtworkerError as error:
+                if error.code not in (ErrorCode.DOWNLOAD_FAILED, ErrorCode.NOT_FOUND):
+                    raise
+                _go_without_store(name, error)
+        sized = {**headers, "Content-Length": str(size_bytes)}
+        return await self._front_end.insist(lambda: ask(method, path, data=body(), headers=sized, **more))
+
+    async def _put_in_store(self, path: str, body: Callable[[], Any], size_bytes: int, headers: dict[str, str]) -> None:
+        address = str((await self._front_end.ask("POST", path, headers=headers))["address"])
+        sized = {"Content-Length": str(size_bytes)}
+        async with self._ask_store("PUT", address, data=body(), headers=sized) as response:
+            _judge_store(response)
+
+    def _ask_store(self, method: str, address: str, **arguments: Any) -> Any:
+        """One request, without a ticket; the address is signed as it is."""
+        url = yarl.URL(address, encoded=True)
+        return self._front_end.session.request(method, url, timeout=timeout(IDLE_S), **arguments)
 
 
-async def _judge(response: aiohttp.ClientResponse) -> None:
-    """Raises FencedError where the attempt is over, ClientError where a second try may help, else BtworkerError."""
-    if response.status < 400:
-        return
-    if response.status in (401, 410):
-        raise FencedError
-    try:
-        error = (await response.json())["error"]
-        code, message = CODES[error["code"]], str(error["message"])
-    except (ValueError, KeyError, TypeError, aiohttp.ContentTypeError):
-        code, message = ErrorCode.INTERNAL, f"the front end answered {response.status}"
-    if code.retryable and code is not ErrorCode.DISK_FULL:
-        raise aiohttp.ClientPayloadError(message)
-    raise BtworkerError(code, message)
+def _judge_store(response: aiohttp.ClientResponse) -> None:
+    """Raises ClientError where the store did not do what was asked; its words may hold the address."""
+    if response.status >= 400:
+        raise aiohttp.ClientPayloadError(f"the fleet's store answered {response.status}")
+
+
+def _go_without_store(name: str, error: BtworkerError) -> None:
+    log.warning("fleet_store_away", file=name, message=f"it does not go through the fleet's store: {error.message}")
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

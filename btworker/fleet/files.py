@@ -15,8 +15,12 @@ from pathlib import Path
 from btworker.storage import JobFolder
 from btworker.voices import ENROLLED
 
-TICKET, OFFSET, SHA256 = "Fleet-Ticket", "Upload-Offset", "Content-SHA256"
-"""Headers by which they are moved."""
+TICKET, OFFSET, SHA256, STORED = "Fleet-Ticket", "Upload-Offset", "Content-SHA256", "Fleet-Stored"
+"""Headers by which they are moved; with the last one the body is in the fleet's store."""
+LEAST_STORED_BYTES = 2**16
+"""Of what goes through the fleet's store: what is smaller is there sooner than an address for it."""
+MOST_STORED_BYTES = 5 * 2**30
+"""What S3 takes in one piece."""
 DIARIZING = "diarizing"
 _WINDOWS = r"windows/\d{1,6}(\.\d{1,6})?\.(jsonl|done)"
 _INPUT = re.compile(r"in/\d{1,6}|in/voice\.\d{1,6}(\.json)?")

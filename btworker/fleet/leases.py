@@ -65,6 +65,10 @@ class Leases:
         number = self._prefetches[job_id] = next(self._numbers)
         return number, self.ticket(job_id, number, PREFETCHES)
 
+    def wants(self, job_id: JobId) -> bool:
+        """Whether a box may read the job's files."""
+        return job_id in self._leases or job_id in self._prefetches
+
     def end_prefetch(self, job_id: JobId) -> None:
         """End the lease of a prefetch."""
         self._prefetches.pop(job_id, None)

@@ -12,7 +12,9 @@ import aiohttp
 
 from btworker.config import Settings
 from btworker.fleet.courier import Courier
+from btworker.fleet.front_end import FrontEnd
 from btworker.fleet.leases import Leases, path_of
+from btworker.fleet.object_store import FleetStore
 from btworker.jobs import Input, JobId, new_job_id
 from btworker.storage import DataFolder, JobFolder
 from btworker.web.fleet.listener import FleetListener, bind
@@ -45,8 +47,8 @@ class Desk:
         server = self.listener._runner.server
         return 0 if server is None else len(server.connections)
 
-    def courier(self) -> Courier:
-        return Courier(self.session, self.url + path_of(self.job_id, 1), self.ticket, self.box)
+    def courier(self, **more: float) -> Courier:
+        return Courier(FrontEnd(self.session, self.url + path_of(self.job_id, 1), self.ticket), self.box, **more)
 
     async def status(self, method: str, path: str, ticket: str | None = None, **arguments: object) -> int:
         headers = {"Authorization": f"Bearer {self.ticket if ticket is None else ticket}"}
@@ -62,7 +64,7 @@ async def desk_of(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
     leases, socket, job_id = Leases(), bind(settings), new_job_id()
     front = data.create(job_id)
     front.input(0).write_bytes(SOUND)
-    listener = FleetListener(settings, data, leases, socket)
+    listener = FleetListener(settings, data, leases, socket, FleetStore.of(settings, leases, grace_s=0.2))
     url = f"http://127.0.0.1:{socket.getsockname()[1]}"
     await listener.start()
     ticket = leases.grant(job_id, 1)

@@ -9,7 +9,8 @@ import pytest
 import yarl
 
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.fleet.courier import Courier, FencedError
+from btworker.fleet.courier import Courier
+from btworker.fleet.front_end import FencedError, FrontEnd
 from btworker.fleet.leases import path_of
 from btworker.jobs import new_job_id
 from tests.fleet.desk_of import SOUND, Desk, desk_of, inputs
@@ -59,7 +60,7 @@ async def test_an_input_goes_on_where_its_connection_broke(desk: Desk) -> None:
 
     proxy = await asyncio.start_server(cut, "127.0.0.1", 0)
     through = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}{path_of(desk.job_id, 1)}"
-    await Courier(desk.session, through, desk.ticket, desk.box).fetch(inputs())
+    await Courier(FrontEnd(desk.session, through, desk.ticket), desk.box).fetch(inputs())
     proxy.close()
     asked = [head for head in asked if "/files/in" in head]
     ranges = [line for head in asked for line in head.splitlines() if line.lower().startswith("range")]

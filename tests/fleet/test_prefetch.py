@@ -8,6 +8,7 @@ import pytest
 
 from btworker.fleet.box_prefetch import BoxPrefetches
 from btworker.fleet.courier import Courier
+from btworker.fleet.front_end import FrontEnd
 from btworker.fleet.leases import PREFETCHES, path_of
 from btworker.fleet.records import Prefetch
 from btworker.storage import JobFolder
@@ -62,7 +63,9 @@ async def test_an_attempt_takes_over_what_was_fetched_before_it(desk: Desk) -> N
     taken = box.take(desk.job_id)
     assert taken is not None
     with box.giving_way():
-        courier = Courier(desk.session, desk.url + path_of(desk.job_id, 1), desk.ticket, JobFolder(taken.folder))
+        courier = Courier(
+            FrontEnd(desk.session, desk.url + path_of(desk.job_id, 1), desk.ticket), JobFolder(taken.folder)
+        )
         courier.inputs = await taken.complete()
     assert is_whole(copy)
     desk.front.input(0).unlink()
@@ -120,7 +123,7 @@ async def test_a_ticket_is_renewed_while_inputs_come(desk: Desk) -> None:
     async with line() as slow:
         slow.port = int(desk.url.rpartition(":")[2])
         slow.hold(lambda what: "/files/in/" in what)
-        courier = Courier(desk.session, slow.url + path_of(desk.job_id, 1), desk.ticket, desk.box)
+        courier = Courier(FrontEnd(desk.session, slow.url + path_of(desk.job_id, 1), desk.ticket), desk.box)
         holding = asyncio.create_task(courier.hold(0.05))
         fetching = asyncio.create_task(courier.fetch(inputs()))
 

@@ -6,10 +6,12 @@ from aiohttp import web
 
 from btworker.config import Settings
 from btworker.fleet.leases import Leases
+from btworker.fleet.object_store import FleetStore
 from btworker.storage import DataFolder
 from btworker.web.app import SHUTDOWN_S, Site, bound
 from btworker.web.drain import DRAINS, Drains
-from btworker.web.fleet.handlers import DESK, Desk, fenced, routes
+from btworker.web.fleet.desk import DESK, Desk, fenced
+from btworker.web.fleet.handlers import routes
 from btworker.web.middlewares import add_headers, close_after_early_answer, errors_to_json
 from btworker.web.strangers import STRANGERS, Strangers
 
@@ -18,25 +20,37 @@ class FleetListener:
     """The fleet's routes on a bound socket, with the limits of the clients' one: on headers, silence, answers that
     nobody reads, and connections without a valid ticket."""
 
-    def __init__(self, settings: Settings, data: DataFolder, leases: Leases, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        data: DataFolder,
+        leases: Leases,
+        listener: socket.socket,
+        store: FleetStore | None = None,
+    ) -> None:
         app = web.Application(middlewares=[close_after_early_answer, errors_to_json, fenced])
-        app[DESK] = Desk(leases, data, settings)
+        app[DESK] = Desk(leases, data, settings, store)
         app[DRAINS] = Drains(settings)
         app[STRANGERS] = Strangers(most=settings.stranger_connections)
         app.on_response_prepare.append(add_headers)
         app.on_shutdown.append(_end_waits)
         app.add_routes(routes())
         self._settings = settings
+        self._store = store
         self._runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_S, access_log=None)
         self._listener = listener
 
     async def start(self) -> None:
         """Listen."""
+        if self._store is not None:
+            await self._store.start()
         await self._runner.setup()
         await Site(self._runner, self._listener, self._settings).start()
 
     async def stop(self) -> None:
         """Stop listening, and close every connection."""
+        if self._store is not None:
+            await self._store.stop()
         await self._runner.cleanup()
         self._listener.close()
 
