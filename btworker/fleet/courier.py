@@ -7,7 +7,6 @@ reached, they go as they do without one.
 
 import asyncio
 import hashlib
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,7 +22,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.fleet import files
 from btworker.fleet.files import LEAST_STORED_BYTES, MOST_STORED_BYTES, OFFSET, SHA256, STORED
 from btworker.fleet.front_end import IDLE_S, LEASE_S, FrontEnd, judge
-from btworker.fleet.journals import Journals
+from btworker.fleet.journals import Journals, read_piece
 from btworker.jobs import Input
 from btworker.logs import get_logger
 from btworker.storage import JobFolder
@@ -68,10 +67,9 @@ class Courier:
         for name, size_bytes in await self._front_end.insist(self._list):
             if name in self.inputs or not files.is_readable(name):
                 continue
-            sha256 = await self._fetch_one(name, size_bytes)
             number = name.removeprefix("in/")
-            if number.isdecimal() and sha256 != inputs[int(number)].sha256:
-                raise BtworkerError(ErrorCode.DOWNLOAD_FAILED, f"input {number} came to its box damaged")
+            sha256 = inputs[int(number)].sha256 if number.isdecimal() else None
+            await self._fetch_whole(name, size_bytes, sha256)
             await asyncio.to_thread(self._note, name)
 
     async def push_state(self) -> None:
@@ -115,6 +113,14 @@ class Courier:
             self.inputs.add(name)
         else:
             self._notes.add(name)
+
+    async def _fetch_whole(self, name: str, size_bytes: int, sha256: str | None) -> None:
+        """Fetch a file, from the front end where the store has another one. Raises DOWNLOAD_FAILED."""
+        while await self._fetch_one(name, size_bytes) != sha256 and sha256 is not None:
+            error = BtworkerError(ErrorCode.DOWNLOAD_FAILED, f"{name} came to its box damaged")
+            if self._addresses.pop(name, None) is None:
+                raise error
+            _go_without_store(name, error)
 
     async def _fetch_one(self, name: str, size_bytes: int) -> str:
         """Fetch a file; returns its SHA-256 in hex."""
@@ -235,9 +241,8 @@ def _go_without_store(name: str, error: BtworkerError) -> None:
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(open, path, "rb", buffering=0)
-    try:
-        while chunk := await asyncio.to_thread(os.read, file.fileno(), CHUNK_BYTES):
-            yield chunk
-    finally:
-        await asyncio.to_thread(file.close)
+    """All of a file; where nobody wants the rest, nothing is left open."""
+    offset = 0
+    while chunk := await asyncio.to_thread(read_piece, path, offset, CHUNK_BYTES):
+        yield chunk
+        offset += len(chunk)

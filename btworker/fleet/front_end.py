@@ -88,9 +88,9 @@ class FrontEnd:
                     failures, since, before = 0, time.monotonic(), now
                 failures += 1
                 if time.monotonic() - since > patience_s:
-                    sentence = f"the front end did not answer its box for {patience_s:.0f} s ({type(error).__name__})"
+                    sentence = f"a box had no answer for {patience_s:.0f} s ({type(error).__name__})"
                     raise BtworkerError(ErrorCode.DOWNLOAD_FAILED, sentence) from None
-                log.warning("front_end_away", error=type(error).__name__, failures=failures)
+                log.warning("box_without_answer", error=type(error).__name__, failures=failures)
             await asyncio.sleep(backoff_s(failures, first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S))
 
 

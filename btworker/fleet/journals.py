@@ -27,15 +27,15 @@ class Journals:
     def sent(self, name: str, path: Path) -> None:
         """Note that the front end has the file as it is now."""
         size_bytes = path.stat().st_size
-        self._sent[name] = _Sent(size_bytes, _read(path, max(size_bytes - REMEMBERED_BYTES, 0), REMEMBERED_BYTES))
+        self._sent[name] = _Sent(size_bytes, read_piece(path, max(size_bytes - REMEMBERED_BYTES, 0), REMEMBERED_BYTES))
 
     def unsent(self, name: str, path: Path) -> tuple[int, bytes]:
         """Offset and bytes of the next piece to send, whole lines; no bytes: the front end has all of it."""
         sent = self._sent.get(name, _Sent(0, b""))
         start = sent.size_bytes - len(sent.tail)
-        if _read(path, start, len(sent.tail)) != sent.tail:
+        if read_piece(path, start, len(sent.tail)) != sent.tail:
             sent = _Sent(0, b"")
-        piece = _read(path, sent.size_bytes, MOST_BYTES)
+        piece = read_piece(path, sent.size_bytes, MOST_BYTES)
         whole = piece if len(piece) == MOST_BYTES else piece[: piece.rfind(b"\n") + 1]
         return sent.size_bytes, whole
 
@@ -49,7 +49,8 @@ class Journals:
         self._sent.pop(name, None)
 
 
-def _read(path: Path, offset: int, count: int) -> bytes:
+def read_piece(path: Path, offset: int, count: int) -> bytes:
+    """Up to so many bytes of a file from an offset on. Blocking."""
     with open(path, "rb") as file:
         file.seek(offset)
         return file.read(count)

@@ -82,6 +82,15 @@ async def test_an_input_from_the_store_goes_on_where_it_broke(desk: Desk, store:
     assert desk.box.input(0).read_bytes() == SOUND
 
 
+async def test_an_input_that_the_store_damaged_comes_from_the_front_end(desk: Desk, store: Storage) -> None:
+    """What a box decodes is what the client sent, whoever had it between."""
+    await desk.courier().fetch(inputs())
+    [key] = keys_of(store)
+    store.put(key, SOUND[:-1] + b"?", bucket="results")
+    await desk.courier().fetch(inputs())
+    assert desk.box.input(0).read_bytes() == SOUND
+
+
 async def test_what_is_made_goes_through_the_store(desk: Desk, store: Storage) -> None:
     """Results and long pieces of windows are put under the attempt's number, taken in, and gone from the store then."""
     courier = await fetched(desk)

@@ -7,8 +7,8 @@ then published together (writing.py). Parent.
                                           (these also of {prefetch}: the inputs of a job that has not started)
     PATCH  {attempt}/files/{name}         go on with a file of windows at Upload-Offset; what lay behind is cut
     PUT    {attempt}/files/{name}         a whole file, durable before the answer; Content-SHA256 is held to it
-    POST   {attempt}/files/{name}         where the body of the same PUT, or PATCH, is put instead of here (fleet/
-                                          object_store.py): these then come with Fleet-Stored and no body; 202: again
+    POST   {attempt}/files/{name}         where the body of the same PUT, or PATCH, is put instead of here: these then
+                                          come with Fleet-Stored and no body; 202: ask again (fleet/object_store.py)
     DELETE {attempt}/files/{name}         a note that is over
     POST   {attempt}/results              all results are here: they take the place of earlier ones, durably
 
