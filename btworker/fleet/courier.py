@@ -124,43 +124,35 @@ class Courier:
 
     async def _fetch_one(self, name: str, size_bytes: int) -> str:
         """Fetch a file; returns its SHA-256 in hex."""
-        path = self._folder.path / name
-        digest = hashlib.sha256()
-        await asyncio.to_thread(path.parent.mkdir, exist_ok=True)
-        file = await asyncio.to_thread(open, path, "wb", buffering=0)
-        try:
-            while (done := file.tell()) < size_bytes or size_bytes == 0:
-                await self._fetch_more(name, file, digest)
-                if file.tell() == done:
-                    break
-        finally:
-            await asyncio.to_thread(file.close)
-        return digest.hexdigest()
+        part = _Part(self._folder.path / name)
+        await asyncio.to_thread(part.begin)
+        while (done := part.size_bytes) < size_bytes:
+            await self._fetch_more(name, part)
+            if part.size_bytes == done:
+                break
+        return part.digest.hexdigest()
 
-    async def _fetch_more(self, name: str, file: Any, digest: "hashlib._Hash") -> None:
+    async def _fetch_more(self, name: str, part: "_Part") -> None:
         """What is not here yet, from the store where it is there and answers."""
-        get = partial(self._fetch_rest, name, file, digest)
+        get = partial(self._fetch_rest, name, part)
         if name in self._addresses:
             try:
-                return await self._front_end.insist(get, moved=file.tell, patience_s=self._store_patience_s)
+                return await self._front_end.insist(
+                    get, moved=lambda: part.size_bytes, patience_s=self._store_patience_s
+                )
             except BtworkerError as error:
                 self._addresses.pop(name, None)
                 _go_without_store(name, error)
-        return await self._front_end.insist(get, moved=file.tell)
+        return await self._front_end.insist(get, moved=lambda: part.size_bytes)
 
-    async def _fetch_rest(self, name: str, file: Any, digest: "hashlib._Hash") -> None:
+    async def _fetch_rest(self, name: str, part: "_Part") -> None:
         """One request for what is not here yet."""
-        headers = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
-
-        def take(chunk: bytes) -> None:
-            digest.update(chunk)
-            file.write(chunk)
-
+        headers = {"Range": f"bytes={part.size_bytes}-"} if part.size_bytes else {}
         async with self._reading(name, headers) as response:
             if headers and response.status != 206:
                 raise aiohttp.ClientPayloadError("another part came than was asked for")
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
-                await asyncio.to_thread(take, chunk)
+                await asyncio.to_thread(part.add, chunk)
                 self.fetched_bytes += len(chunk)
                 await self.may_fetch.wait()
 
@@ -228,6 +220,27 @@ class Courier:
         """One request, without a ticket; the address is signed as it is."""
         url = yarl.URL(address, encoded=True)
         return self._front_end.session.request(method, url, timeout=timeout(IDLE_S), **arguments)
+
+
+class _Part:
+    """What of a file is here. Not held open: whoever is cancelled leaves nothing behind."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.size_bytes = 0
+        self.digest = hashlib.sha256()
+
+    def begin(self) -> None:
+        """Make the file, empty. Blocking."""
+        self._path.parent.mkdir(exist_ok=True)
+        self._path.write_bytes(b"")
+
+    def add(self, chunk: bytes) -> None:
+        """Take what comes next. Blocking."""
+        with open(self._path, "ab") as file:
+            file.write(chunk)
+        self.digest.update(chunk)
+        self.size_bytes += len(chunk)
 
 
 def _judge_store(response: aiohttp.ClientResponse) -> None:
