@@ -18,7 +18,7 @@ declare -A command=(
     [lint]="lint" [locks]="check-locks" [audit]="audit"
     [unit]="test LANE='unit and HTTP'"
     [processes]="test LANE='processes, faults, attacks, acceptance'"
-    [speech]="test LANE='speech'" [page]="test LANE='page'" [serial]="test LANE='one at a time'"
+    [speech]="bench-peers test LANE='speech'" [page]="test LANE='page'" [serial]="test LANE='one at a time'"
     [npm]="test-clients" [npm-next]="test-clients-next" [fleet]="test-fleet" [fuzz]="fuzz" [systemd]="unit-test"
     [chaos]="chaos" [cu130]="test-speech STACK=cu130" [real]="real-check"
 )
