@@ -1,7 +1,8 @@
-"""How many jobs three boxes do beside one: real boxes of a Ray cluster on this machine, the whole dispatch path real,
-only the engine scripted (a job waits, so that the boxes do not take each other's cores).
+"""How far a front end reaches, with 50 simulated boxes (fleet_many.py); then how many jobs three boxes do beside one:
+real boxes of a Ray cluster on this machine, the whole dispatch path real, only the engine scripted (a job waits, so
+that the boxes do not take each other's cores).
 
-    python bench/fleet.py [--jobs 20] [--seconds 1]
+    python bench/fleet.py [--jobs 20] [--seconds 1] [--boxes 50]
 
 Twice the same cluster: first with two of its boxes drained, then with all. Lost is what did not complete, doubled what
 has a window twice. Where this Python has no Ray, the bench starts itself again in the environment that has.
@@ -23,6 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 BOXES = ("one", "two", "three")
+MANY = Path(__file__).with_name("fleet_many.py")
 
 
 def main() -> None:
@@ -30,13 +32,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=20, help="jobs for each box that works")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a job waits")
+    parser.add_argument("--boxes", type=int, default=50, help="simulated ones before that; 0: none")
     options = parser.parse_args()
     if find_spec("ray") is None:
         run_beside_ray()
     from support import report
 
+    if options.boxes:
+        subprocess.run([sys.executable, str(MANY), "--boxes", str(options.boxes)], check=True)
     one, three = measure(options.jobs, options.seconds)
     rows = [(f"{len(done.boxes)} box(es)", f"{done.jobs} jobs in {done.seconds:.1f} s") for done in (one, three)]
+    rows += [(f"CPU a job: {name}", f"{seconds / three.jobs * 1000:.1f} ms") for name, seconds in three.cpu_s.items()]
     speedup = (three.jobs / three.seconds) / (one.jobs / one.seconds)
     result = {
         "boxes3_speedup": speedup,
@@ -65,6 +71,8 @@ class Done:
     seconds: float
     lost: int
     doubled: int
+    cpu_s: dict[str, float]
+    """Of the front end, and of its gateway, which Ray is in."""
 
 
 def measure(jobs: int, seconds: float) -> tuple[Done, Done]:
@@ -98,15 +106,21 @@ def control(folder: str, ready: tuple[str, ...], **request: str) -> None:
 
 def work(server: Any, folder: str, boxes: tuple[str, ...], jobs: int, seconds: float) -> Done:
     """Have these boxes do so many jobs each."""
+    from fleet_many import gateway_of
+    from support import cpu_s
+
     for name in BOXES:
         control(folder, boxes, action="resume" if name in boxes else "drain", box=name)
+    processes = {"front end": server.process.pid, "gateway, with Ray": gateway_of(server.process.pid)}
+    before = {name: cpu_s(pid) for name, pid in processes.items()}
     ids = [server.submit(["windows", 1], ["sleep", seconds], ["windows", 2]) for _ in range(jobs * len(boxes))]
     found = [server.ended(job_id) for job_id in ids]
+    used = {name: cpu_s(pid) - before[name] for name, pid in processes.items()}
     began = min(moment(job["startedAt"]) for job in found)
     lasted = max(moment(job["finishedAt"]) for job in found) - began
     complete = [job for job in found if job["status"] == "complete"]
     doubled = sum(windows(server, job) != [0, 1] for job in complete)
-    return Done(boxes, len(ids), lasted, len(found) - len(complete), doubled)
+    return Done(boxes, len(ids), lasted, len(found) - len(complete), doubled, used)
 
 
 def windows(server: Any, job: Any) -> list[int]:

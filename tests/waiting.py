@@ -11,12 +11,14 @@ WITHIN_S = 300.0
 PAUSE_S = 0.01
 
 
-def until(condition: Callable[[], Any], what: str = "the condition", *, within_s: float = WITHIN_S) -> Any:
+def until(
+    condition: Callable[[], Any], what: str = "the condition", *, within_s: float = WITHIN_S, pause_s: float = PAUSE_S
+) -> Any:
     """Wait until a condition holds, and return its value. Raises AssertionError when it does not in time."""
     end = time.monotonic() + within_s
     while not (value := condition()):
         assert time.monotonic() < end, f"not within {within_s} s: {what}"
-        time.sleep(PAUSE_S)
+        time.sleep(pause_s)
     return value
 
 

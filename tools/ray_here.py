@@ -74,11 +74,21 @@ class RayHere:
         """Start a box, or start it again with the settings it had; returns before it has joined."""
         self.own.setdefault(name, own)
         first = next(iter(self.own)) == name
-        place = ["--head", "--port", str(self.port), "--include-dashboard", "false"] if first else []
+        place = ["--head", "--port", str(self.port), "--include-dashboard", "false", "--no-monitor"] if first else []
         command = [
             *(sys.executable, BESIDE, "start", "--block", "--node-ip-address", "127.0.0.1", "--node-name", name),
             *(place or ["--address", self.address]),
-            *("--num-cpus", "1", "--num-gpus", "0", "--object-store-memory", "80000000", "--disable-usage-stats"),
+            *(
+                "--num-cpus",
+                "0",
+                "--num-gpus",
+                "0",
+                "--include-log-monitor",
+                "false",
+                "--object-store-memory",
+                "80000000",
+                "--disable-usage-stats",
+            ),
             *("--resources", json.dumps({"btworker_box": 1}), "--min-worker-port", "0", "--max-worker-port", "0"),
         ]
         if first:
