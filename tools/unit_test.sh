@@ -3,7 +3,8 @@
 # newer, 10 GB of memory for what is installed; 2 to 6 minutes. Nothing outside its own namespaces changes.
 #
 # An overlay over this machine's own system, in memory, is the machine: systemd runs as PID 1 of a namespace there,
-# install.sh installs this checkout, and a job with speakers, a SIGKILL, a loop that stands still and a stop follow.
+# install.sh installs this checkout, and a job with speakers, a SIGKILL, a loop that stands still and a stop follow. Then it
+# becomes the head of a fleet, whose only box is this machine: a job, the head's SIGKILL, and a job again.
 set -euo pipefail
 
 readonly PORT=${UNIT_TEST_PORT:-8555} DEADLINE_S=90
@@ -91,6 +92,19 @@ transcribe() {
         --server http://127.0.0.1:$PORT --diarize --formats srt '$checkout/btworker/demo/sample.flac' && grep -m 1 SPEAKER_01 sample.srt"
 }
 
+fleet_ready() {
+    until_inside bash -c "/opt/btworker/venv/bin/python -m btworker fleet list --data /var/lib/btworker | grep -q ' ready '"
+}
+
+# A machine without GPUs is a box by a resource of its own.
+install_fleet() {
+    inside "$checkout/deploy/systemd/install.sh" --fleet head --address 127.0.0.1
+    inside sed -i "s/--num-cpus 0/& '--resources={\"btworker_box\":1}'/" /etc/systemd/system/btworker-fleet-head.service
+    inside systemctl daemon-reload
+    inside systemctl restart btworker-fleet-head
+    fleet_ready
+}
+
 ((EUID == 0)) || fail "needs root"
 trap clean_up EXIT
 say "systemd as PID 1"
@@ -112,4 +126,13 @@ say "Stop"
 inside systemctl stop btworker
 [[ $(property Result) == success && $(property ExecMainStatus) == 0 ]] || fail "it did not end well: $(property Result)"
 inside systemd-analyze security btworker --no-pager | tail -1
+say "The head of a fleet, and a job on its box"
+install_fleet
+transcribe
+say "SIGKILL of the head: started anew, and its box joins again"
+inside systemctl kill --signal KILL btworker-fleet-head
+until_inside bash -c "/opt/btworker/venv/bin/python -m btworker fleet list --data /var/lib/btworker | grep -q ' lost '"
+fleet_ready
+transcribe
+inside systemctl stop btworker btworker-fleet-head
 say "All right"

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.ray
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 BARE = ("true", "false")
 """Values that KubeRay gives to a switch."""
-VALUED = "include-dashboard"
-"""The one switch here that wants a value, for KubeRay as well."""
+VALUED = ("include-dashboard", "include-log-monitor")
+"""Switches that want a value, for KubeRay as well (which drops the second one before 1.7: then there is a monitor)."""
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
@@ -28,7 +28,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         parameters = group["rayStartParams"]
         switches = [f"--{name}" for name, value in parameters.items() if value == "true"]
-        valued = [f"--{k}={v}" for k, v in parameters.items() if v not in BARE or k == VALUED]
+        valued = [f"--{k}={v}" for k, v in parameters.items() if v not in BARE or k in VALUED]
         yield f"kuberay {group.get('groupName', 'head')}", [*switches, *valued]
 
 
