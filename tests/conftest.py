@@ -30,6 +30,8 @@ PACKAGES = {
     "ip": "iproute2",
     "node": "nodejs",
     "libseccomp": "libseccomp2",
+    "qemu-aarch64-static": "qemu-user-static",
+    "dpkg-deb": "dpkg",
 }
 """Debian's package, where it is not named like its tool."""
 RIGHTS = frozenset({"root", "memory cgroup"})
