@@ -17,8 +17,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 
-READY_S = 60.0
-"""It listens within 1.5 s; a cold disk may need longer for the imports."""
+READY_S = 300.0
+"""It listens within 1.5 s; a cold disk, or an emulated processor, needs longer. One that ends is noticed at once."""
 STOP_S = 15.0
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a command that `kill`, or the end of its terminal, has stopped."""
