@@ -118,6 +118,14 @@ def toml(value: object) -> str:
 
 
 @contextmanager
+def cleared(store: Storage) -> Iterator[Storage]:
+    """The store, without what another test left; whatever the test does, every request was signed right."""
+    store.clear()
+    yield store
+    assert store.wrong == []
+
+
+@contextmanager
 def storage() -> Iterator[Storage]:
     """A store with the buckets `recordings` and `results`."""
     pytest.importorskip("moto", reason="moto is locked for Python 3.11 and newer")

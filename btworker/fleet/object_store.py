@@ -10,6 +10,7 @@ that was fenced puts later. What takes longer than a request should is asked for
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -30,11 +31,15 @@ ANSWER_S = 20.0
 """Seconds after which a box is told to ask again, far below those after which it would think that nobody is there."""
 GRACE_S = 10.0
 """Seconds for which a job's objects stay when no box wants them: where its box was lost, the next one soon does."""
+PUTS_AT_ONCE = 4
+"""Inputs put at once: a few fill any line, and each holds 16 MB."""
 SWEEP_S = 2.0
 RETRY_S = 60.0
 LIST_S = TICKET_S
 """Seconds between two looks for objects that nobody here knows of: addresses end by then."""
 BINARY = "application/octet-stream"
+_OURS = re.compile(r"wk_[A-Za-z0-9_-]{1,64}/(in|\d{1,9})/[0-9a-f]{32}")
+"""Keys in the folder that are made here: no other object is ever deleted."""
 
 
 class NotYetError(Exception):
@@ -51,6 +56,7 @@ class FleetStore:
         self._grace_s = grace_s
         self._works: dict[JobId, dict[str, asyncio.Task[Any]]] = {}
         """What is being done for a job, or was; a job that has none has no objects."""
+        self._may_put = asyncio.Semaphore(PUTS_AT_ONCE)
         self._unwanted_since: dict[JobId, float] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -79,6 +85,8 @@ class FleetStore:
         """Addresses of a job's large inputs, by name, which are put here where they are not yet. `files`: names, sizes
         in bytes, paths. Those that the store does not take have none. Raises NotYetError."""
         large = [(name, path) for name, size_bytes, path in files if size_bytes >= LEAST_STORED_BYTES]
+        if not large:
+            return {}
         there = await self.settle(job_id, "in", lambda: self._put(job_id, large))
         return {name: await self._sign("GET", _input_key(job_id, name)) for name in there}
 
@@ -99,7 +107,9 @@ class FleetStore:
     async def settle(self, job_id: JobId, what: str, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Do a thing once for a job, however often it is asked for. Raises what it raises, NotYetError."""
         works = self._works.setdefault(job_id, {})
-        work = works[what] = works.get(what) or asyncio.create_task(make(), name=f"fleet-store-{job_id}")
+        work = works.get(what)
+        if work is None or work.cancelled():
+            work = works[what] = asyncio.create_task(make(), name=f"fleet-store-{job_id}")
         await asyncio.wait({work}, timeout=ANSWER_S)
         if not work.done() or work.cancelled():
             raise NotYetError
@@ -114,15 +124,21 @@ class FleetStore:
         unwanted = self._works.keys() - wanted
         self._unwanted_since = {job_id: self._unwanted_since.get(job_id, now) for job_id in unwanted}
         for job_id in [job_id for job_id, since in self._unwanted_since.items() if now - since >= self._grace_s]:
-            for work in self._works[job_id].values():
-                work.cancel()
-            await self._delete(await self._keys(job_id))
-            self._works.pop(job_id)
+            await self._forget(job_id)
 
     async def find_unknown(self) -> None:
         """Look for objects of jobs that nobody here knows of: of an earlier run, or put after their job's end."""
-        for job_id in {JobId(key[len(self._root) :].partition("/")[0]) for key in await self._keys()}:
+        for key in await self._keys():
+            self._works.setdefault(JobId(key[len(self._root) :].partition("/")[0]), {})
+
+    async def _forget(self, job_id: JobId) -> None:
+        for work in self._works.pop(job_id).values():
+            work.cancel()
+        try:
+            await self._delete(await self._keys(job_id))
+        except StoreRefusedError:
             self._works.setdefault(job_id, {})
+            raise
 
     async def _sweep_for_ever(self) -> None:
         looked_at = float("-inf")
@@ -142,15 +158,17 @@ class FleetStore:
         there = []
         for name, path in files:
             try:
-                await self._buckets.put_object(path, self._object(_input_key(job_id, name)), BINARY)
+                async with self._may_put:
+                    await self._buckets.put_object(path, self._object(_input_key(job_id, name)), BINARY)
                 there.append(name)
             except StoreRefusedError as error:
                 log.warning("fleet_store_failed", workerJobId=job_id, message=f"{error}; it comes from here instead")
         return there
 
     async def _keys(self, job_id: str = "") -> list[str]:
-        """Keys of all objects, or of those of a job."""
-        return await self._buckets.keys(S3Prefix(self._folder.store, self._folder.bucket, f"{self._root}{job_id}"))
+        """Keys of all objects, or of those of a job; what somebody else put into the folder is none of them."""
+        found = await self._buckets.keys(S3Prefix(self._folder.store, self._folder.bucket, f"{self._root}{job_id}"))
+        return [key for key in found if _OURS.fullmatch(key.removeprefix(self._root))]
 
     async def _delete(self, keys: Sequence[str]) -> None:
         if keys:

@@ -76,11 +76,13 @@ def choose(
         if not roomy[clip]:
             break  # behind the first longer one, clips wait with it: nobody looks through 100,000 recordings for them
         near = [vacancy for vacancy in roomy[clip] if starts_in(job.id, vacancy)]
-        if place(near, model=job.options.model, alone=job.alone, is_clip=clip) is not None:
+        if near and place(near, model=job.options.model, alone=job.alone, is_clip=clip) is not None:
             return job.id, kept
         elsewhere = len(near) < len(roomy[clip])
+        if elsewhere and last is not None:
+            continue
         if elsewhere and place(roomy[clip], model=job.options.model, alone=job.alone, is_clip=clip) is not None:
-            last = last or job.id
+            last = job.id
         elif last is not None:
             break
         elif kept is None and roomy[False]:

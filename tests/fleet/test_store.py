@@ -15,7 +15,7 @@ from btworker.errors import StartupError
 from btworker.fleet.front_end import FencedError
 from btworker.fleet.leases import path_of
 from btworker.jobs import JobStatus
-from tests.buckets import SECRET, Asked, Storage, Trouble, storage
+from tests.buckets import SECRET, Asked, Storage, Trouble, cleared, storage
 from tests.fleet.desk_of import SOUND, Desk, desk_of, inputs
 from tests.fleet.fleet_of import running_fleet
 from tests.fleet.line import line
@@ -34,10 +34,8 @@ def all_storage() -> Iterator[Storage]:
 
 @pytest.fixture
 def store(all_storage: Storage) -> Iterator[Storage]:
-    """The store, without what another test left; whatever the test does, every request was signed right."""
-    all_storage.clear()
-    yield all_storage
-    assert all_storage.wrong == []
+    with cleared(all_storage) as found:
+        yield found
 
 
 @pytest.fixture
@@ -139,12 +137,13 @@ async def test_a_late_attempt_is_fenced_whatever_it_put(desk: Desk, store: Stora
 
 
 async def test_what_an_earlier_run_left_is_deleted(tmp_path: Path, store: Storage) -> None:
-    """At start, whatever lies in the fleet's folder is of no use, and nothing else is touched."""
-    store.put("fleet/wk_0000000000000000/in/0", b"x", bucket="results")
-    store.put("fleet-of-others/wk_0000000000000000/in/0", b"x", bucket="results")
+    """At start, a copy in the fleet's folder is of no use; what is none of ours is not touched, wherever it lies."""
+    ours, others = f"wk_0000000000000000/in/{'0' * 32}", ["fleet-2/x", "fleet/notes.txt", "fleet/wk_0/in/talk.wav"]
+    for key in (f"fleet/{ours}", f"fleet-2/{ours}", *others):
+        store.put(key, b"x", bucket="results")
     async with desk_of(tmp_path, stores_file=store.stores_file(tmp_path), fleet_store=FOLDER):
-        await eventually(lambda: len(keys_of(store)) == 1, "it is deleted")
-    assert keys_of(store) == ["fleet-of-others/wk_0000000000000000/in/0"]
+        await eventually(lambda: f"fleet/{ours}" not in keys_of(store), "it is deleted")
+    assert set(keys_of(store)) == {f"fleet-2/{ours}", *others}
 
 
 @pytest.mark.parametrize("whose", ["front end", "box"])

@@ -15,7 +15,7 @@ import pytest
 from btworker.config.stores import load_stores
 from btworker.delivery.buckets import PART_BYTES, Buckets
 from btworker.locations import S3Prefix
-from tests.buckets import SECRET, Asked, Storage, Trouble, storage
+from tests.buckets import SECRET, Asked, Storage, Trouble, cleared, storage
 from tests.http.keyring import key
 from tests.http.server import Running, field, file, finished, upload
 from tests.http.submitting import Submit, as_one_object, by_tus_alone, of_uploads
@@ -35,10 +35,8 @@ def all_storage() -> Iterator[Storage]:
 
 @pytest.fixture
 def store(all_storage: Storage) -> Iterator[Storage]:
-    """The store, without what another test left; whatever the test does, every request was signed right."""
-    all_storage.clear()
-    yield all_storage
-    assert all_storage.wrong == []
+    with cleared(all_storage) as found:
+        yield found
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from btworker.config import load_settings
+from btworker.config import box_environment, load_settings
 from btworker.errors import ErrorCode, ErrorInfo, StartupError
 from btworker.fleet import files
 from btworker.fleet.cordon import Cordon
@@ -264,6 +264,13 @@ def test_a_fleet_outside_loopback_wants_rays_token(
         return
     with pytest.raises(StartupError, match=complaint):
         load_settings(token="a-token", pool="ray", **settings)
+
+
+def test_a_box_gets_none_of_the_front_ends_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all machines have the same settings, those of clients and stores stay with the front end."""
+    for name in ("WORKER_TOKEN", "WORKER_STORES_FILE", "WORKER_FLEET_STORE", "WORKER_MODEL"):
+        monkeypatch.setenv(name, "x")
+    assert {name for name in box_environment() if name.startswith("WORKER_")} == {"WORKER_MODEL"}
 
 
 def test_without_a_fleet_nothing_of_it_is_imported() -> None:
