@@ -101,6 +101,8 @@ def bound(cores: dict[str, float], busy: float) -> str:
     here = os.cpu_count() or 1
     if sum(cores.values()) > BUSY * here:
         names.append(f"the {here} cores of this machine, which boxes and clients use as well")
+    if not names and os.getloadavg()[0] > 2 * here:
+        names.append(f"others on this machine (load {os.getloadavg()[0]:.0f})")
     return ", ".join(names) or "none of the processes: the disk, or how long a recording waits for its turns"
 
 
