@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from btworker.engine.diarization.blocks import Block, BlockTurns, merged, plan, same_people
+from btworker.engine.diarization.source import CHUNK_BYTES, MEMORY_SHARE, batch_sizes
 from btworker.transcript import Turn
 
 FAR, NEAR = 0.7, 0.05
@@ -92,3 +93,13 @@ def test_turns_are_cut_in_the_middle_of_the_overlap_and_joined_again() -> None:
     assert [(turn.start, turn.end) for turn in turns] == [(20.0, 30.0), (50.0, 58.0), (70.0, 80.0)]
     assert turns[0].speaker == turns[2].speaker != turns[1].speaker
     assert people.keys() == {turn.speaker for turn in turns}
+
+
+def test_a_gpu_takes_as_many_chunks_as_a_share_of_its_memory_holds() -> None:
+    """Never none, and never more than it is busy with; on a CPU each core has its own, whatever is free."""
+    gib = 2**30
+    sizes = [batch_sizes("cuda:0", 8, free) for free in (0, gib, 4 * gib, 16 * gib, 90 * gib)]
+    assert sizes == [(1, 1), (10, 5), (42, 21), (170, 85), (256, 128)]
+    assert batch_sizes("cpu", 8, 0) == batch_sizes("cpu", 8, 90 * gib) == (32, 8)
+    for (segmentation, embedding), free in zip(sizes[1:], (gib, 4 * gib, 16 * gib, 90 * gib), strict=True):
+        assert max(segmentation * CHUNK_BYTES[0], embedding * CHUNK_BYTES[1]) <= free * MEMORY_SHARE

@@ -23,7 +23,7 @@ from btworker.engine.diarization.pipeline import accelerated, annotations, embed
 from btworker.engine.diarization.source import batch_sizes, diarization_device
 from btworker.engine.diarization.speakers import in_order_of_appearance, names_by_appearance, renamed_alike
 from btworker.engine.stack.faults import translate
-from btworker.engine.stack.gpu_turns import enter_thread, release_cached_memory
+from btworker.engine.stack.gpu_turns import enter_thread, free_bytes, release_cached_memory
 from btworker.errors import ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
@@ -76,7 +76,10 @@ class Diarizer:
         self.pipeline: Pipeline = accelerated(load_pipeline(settings, torch.device(self.device)))
         self._turn = threading.Lock()
         self._block_s, self._overlap_s = settings.diarization_block_s, settings.diarization_overlap_s
-        self._set_batches(*batch_sizes(self.device, torch.get_num_threads()))
+        self._cores = torch.get_num_threads()
+        self._most: tuple[int, int] | None = None
+        """Batches for which there was memory, once there was none for others."""
+        self._fit_batches()
 
     async def diarize(
         self, samples: npt.NDArray[np.int16], options: Options, *, tell: Callable[[DiarizationProgress], None]
@@ -88,6 +91,7 @@ class Diarizer:
             tell(DiarizationProgress(0.0, total_s))
             await checkpoint()
         try:
+            self._fit_batches()
             return await self._diarize(samples, options, total_s, tell)
         finally:
             self._turn.release()
@@ -168,6 +172,11 @@ class Diarizer:
             warnings.simplefilter("ignore")  # numpy's about speakers too short to be embedded; the stage has its own
             return self.pipeline(file, hook=hook, **limits, **with_centroids)
 
+    def _fit_batches(self) -> None:
+        """Choose batches by the memory that is free now: a model may have come or gone."""
+        sizes = batch_sizes(self.device, self._cores, free_bytes(torch.device(self.device)))
+        self._set_batches(*(min(pair) for pair in zip(sizes, self._most or sizes, strict=True)))
+
     def _set_batches(self, segmentation: int, embedding: int) -> None:
         if hasattr(self.pipeline, "embedding_batch_size"):
             self.pipeline.segmentation_batch_size, self.pipeline.embedding_batch_size = segmentation, embedding
@@ -180,7 +189,8 @@ class Diarizer:
         )
         if max(before) <= 1:
             return False
-        self._set_batches(max(1, before[0] // 2), max(1, before[1] // 2))
+        self._most = max(1, before[0] // 2), max(1, before[1] // 2)
+        self._set_batches(*self._most)
         if self.device.startswith("cuda"):
             release_cached_memory()
         return True

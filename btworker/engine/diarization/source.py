@@ -16,6 +16,13 @@ HUB_PIPELINES = {3: "pyannote/speaker-diarization-3.1", 4: "pyannote/speaker-dia
 """The pretrained pipeline of each major version of pyannote.audio."""
 
 
+MOST_CHUNKS = (256, 128)
+"""Of a segmentation and of an embedding: a GPU is busy with as many, and a cancel waits for no more than that."""
+CHUNK_BYTES = (24 * 2**20, 48 * 2**20)
+"""Memory of a chunk of 10 s, by the shapes of community-1 in float32: four times the largest step of the segmentation
+(80 x 15,975 numbers), and of the embedding (32 x 80 x 998)."""
+MEMORY_SHARE = 0.25
+"""Share of the free memory: windows of other files are decoded beside this."""
 CONFIG = "config.yaml"
 MODEL_FIELDS = ("segmentation", "embedding", "plda")
 MISSING = "missing"
@@ -103,10 +110,17 @@ def diarization_device(settings: EngineSettings, *, on_gpu: bool) -> str:
     return "cuda:0" if on_gpu and settings.diarization_device != "cpu" else "cpu"
 
 
-def batch_sizes(device: str, cores: int) -> tuple[int, int]:
-    """(segmentation, embedding): chunks of 10 s at a time. A GPU wants many. On a CPU each core has a few, but one in
-    the network of an embedding, which fills the caches already (bench/diarization.py)."""
-    return (64, 32) if device.startswith("cuda") else (4 * cores, cores)
+def batch_sizes(device: str, cores: int, free_bytes: int) -> tuple[int, int]:
+    """(segmentation, embedding): chunks of 10 s at a time. A GPU wants many: as many as a share of the memory that is
+    free there has room for. On a CPU each core has a few, but one in the network of an embedding, which fills the
+    caches already (bench/diarization.py)."""
+    if not device.startswith("cuda"):
+        return 4 * cores, cores
+    room = int(free_bytes * MEMORY_SHARE)
+    segmentation, embedding = (
+        max(1, min(most, room // chunk)) for most, chunk in zip(MOST_CHUNKS, CHUNK_BYTES, strict=True)
+    )
+    return segmentation, embedding
 
 
 def pyannote_version() -> str:

@@ -27,6 +27,14 @@ def release_cached_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def free_bytes(device: torch.device) -> int:
+    """Count what tensors on a GPU may still take: what the driver has, and what torch keeps; 0 elsewhere."""
+    if device.type != "cuda":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
 def enter_thread(device: torch.device) -> None:
     """Make the calling thread's first product on a GPU, while no other thread makes its own."""
     if device.type != "cpu":

@@ -61,10 +61,11 @@ def test_a_block_is_all_that_is_in_memory(diarizer: Diarizer, monkeypatch: pytes
 def test_memory_that_is_short_halves_the_batches(
     diarizer: Diarizer, dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Down to what fits; with the same result."""
+    """Down to what fits, also for the next recording; with the same result."""
     before = (diarizer.pipeline.segmentation_batch_size, diarizer.pipeline.embedding_batch_size)
     expected = diarize(diarizer, dialogue.samples)
-    diarizer._set_batches(8, 4)
+    monkeypatch.setattr(diarizer, "_cores", 4)
+    monkeypatch.setattr(diarizer, "_most", None)
     original = diarizer._block
     tried: list[int] = []
 
@@ -77,6 +78,8 @@ def test_memory_that_is_short_halves_the_batches(
     monkeypatch.setattr(diarizer, "_block", block)
     try:
         found = diarize(diarizer, dialogue.samples)
+        diarizer._fit_batches()
+        assert diarizer.pipeline.embedding_batch_size == 1
     finally:
         diarizer._set_batches(*before)
     assert tried == [4, 2, 1]
