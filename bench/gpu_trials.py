@@ -83,8 +83,8 @@ class Trials:
     def _forget_graphs(self) -> None:
         with self.engine.equipment.models.lease("demo", lambda: None) as model:
             for places in model.decoder._lanes.values():  # noqa: SLF001 - to have them recorded once more, now
-                if places.lane._graphs is not None:  # noqa: SLF001
-                    places.lane._graphs.forget(lambda _key: True)  # noqa: SLF001
+                if places.lane.graphs is not None:
+                    places.lane.graphs.forget(lambda _key: True)
 
     def memory(self) -> str:
         """Hold nearly all of the GPU's memory while a job runs; on a CPU a step raises what torch raises."""

@@ -5,7 +5,9 @@
 Fast mode with word times, as a job of one long recording; passes through the model and steps are stubbed out, so that
 what is left is the host's. Ours and that of an earlier commit in turns, each in a process of its own. kernels_per_step
 counts the operators of a step of large-v3 that launch something, Triton's kernels among them, on tensors of a GPU that
-is none (stack cu130); plain_kernels_per_step are those without Triton.
+is none (stack cu130); plain_kernels_per_step are those without Triton. launches_per_round counts likewise what a round
+launches by itself: three windows that come, four steps and the word times of three windows, beside what graphs replay;
+unrecorded_launches_per_round are those without graphs.
 """
 
 import argparse
@@ -27,13 +29,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 BEFORE = "002eb3c"
 """The commit before the host's work left the decoder's thread."""
-VIEWS = frozenset(
-    "view _unsafe_view reshape permute transpose slice select unsqueeze squeeze expand t alias detach as_strided split "
-    "unbind _reshape_alias unfold split_with_sizes unsafe_split movedim device".split()
-)
-"""Operators that launch nothing."""
-PROCESSORS = 132
-"""Of an H100 or an H200."""
 SENTENCE = (
     " the quick brown fox jumps over the lazy dog and then it goes on to talk about many other things that nobody asked"
     " for, because that is what people do. When they are given a microphone and some time, they fill it with words"
@@ -70,6 +65,7 @@ def measure(windows: int, batch: int) -> dict[str, float]:  # noqa: PLR0915 - a 
     network.encode = lambda mels: torch.zeros(len(mels), 1500, 8)
     network.logits = lambda hidden: torch.zeros(1, 1).expand(len(hidden), dims.n_vocab)
     alignment.median_of_seven = lambda x: x
+    alignment._matrix = lambda weights: weights[0]  # noqa: SLF001 - the device's work, too
     gives_tensors = hasattr(alignment, "attend")
     alignment._probabilities = lambda _network, _hidden, tokens, _end: (  # noqa: SLF001 - the device's work
         torch.full((len(tokens),), 0.9) if gives_tensors else (0.9,) * len(tokens)
@@ -160,48 +156,6 @@ def _converted_only(mel: Any) -> Any:
     return power
 
 
-def kernels_per_step(shape: str, rows: int, *, fused: bool) -> int:
-    """Operators that launch something in a step of this shape; `fused`: with Triton's kernels, one each."""
-    import torch
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from whisper.model import Whisper
-
-    from bench.speed.shapes import SHAPES, tokenizer_of
-    from btworker.engine.asr.decoding.favoured import NO_TERMS
-    from btworker.engine.asr.decoding.graphs import Recording
-    from btworker.engine.asr.decoding.lane import Lane
-    from btworker.engine.asr.decoding.network import Network
-    from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
-
-    class Launches(TorchDispatchMode):
-        count = 0
-
-        def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
-            name = function.overloadpacket.__name__
-            self.count += name not in VIEWS
-            self.count += name == "attend_to_sound" and arguments[-1] > 1  # what was shared out is joined
-            return function(*arguments, **(named or {}))
-
-    dims, cuda = SHAPES[shape], torch.device("cuda:0")
-    torch.Tensor.to_sparse = lambda self, *_, **__: self  # which a tensor without memory has not
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in Whisper(dims).state_dict().items()}
-    shapes.pop("alignment_heads", None)
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        state = {name: torch.empty(shape, device=cuda, dtype=torch.float16) for name, shape in shapes.items()}
-        network = Network(state, dims, device=cuda, dtype=torch.float16)
-        if fused:
-            from btworker.engine.asr.decoding.kernels.fused import FusedKernels
-
-            network.kernels = FusedKernels(PROCESSORS)
-        rules = TokenRules(Vocabulary.of(tokenizer_of(dims)), dims.n_vocab, cuda)
-        lane = Lane(network, rules, windows=rows, recording=Recording(None))
-        with Launches() as launches:
-            lane._step(rows, 128, hot=False, widths=NO_TERMS)  # noqa: SLF001 - what a graph records
-    return launches.count
-
-
 def in_process(tree: Path, windows: int, batch: int) -> dict[str, float]:
     """Measure a tree of the project."""
     command = [sys.executable, "-W", "ignore", str(Path(__file__).resolve()), "--measure", str(windows), str(batch)]
@@ -237,11 +191,15 @@ def main() -> int:
                 print(f"  round {number}, {name}: {one['ms']:.2f} ms a window, in {where}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
     sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
+    from bench.launches import kernels_per_step, launches_per_round
+
     figures = {
         "host_ms_per_window": statistics.median(found["now"]),
         "before_ms_per_window": statistics.median(found["before"]),
         "kernels_per_step": kernels_per_step("large-v3", options.batch, fused=True),
         "plain_kernels_per_step": kernels_per_step("large-v3", options.batch, fused=False),
+        "launches_per_round": launches_per_round("large-v3", options.batch, recorded=True),
+        "unrecorded_launches_per_round": launches_per_round("large-v3", options.batch, recorded=False),
     }
     print("RESULT " + " ".join(f"{key}={value:.4g}" for key, value in figures.items()), flush=True)
     return 0

@@ -27,9 +27,10 @@ from bench.speed.recordings import Recording, decoded
 from btworker.cli.wer import word_errors
 from btworker.engine.asr import mel as spectrogram
 from btworker.engine.asr import word_times
-from btworker.engine.asr.decoding import alignment, finishing
+from btworker.engine.asr.decoding import alignment
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.places import Places
 from btworker.engine.asr.journal import Journal
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.recognition import recognize_alone, run_name
@@ -227,7 +228,7 @@ STAGES = (
     ("encoder", Network, "encode"),
     ("cross-KV and prefill", Lane, "seat"),
     ("steps", Lane, "step"),
-    ("word times", finishing, "attend"),
+    ("word times", Places, "attend"),
     ("word times", alignment.Attention, "alignment"),
     ("word times", word_times, "_with_words"),
 )

@@ -27,18 +27,19 @@ class EmulatedRecorder:
     def record(self, step: Step) -> Step:
         """See Recorder."""
         with _Operations() as operations:
-            step()
+            given = step()
         operations.undo()
         self.recorded += 1
         todo = operations.todo
 
-        def replay() -> None:
+        def replay() -> Any:
             self.replayed += 1
             for function, arguments, named, made in todo:
                 result = function(*arguments, **named)
                 if made is not None:
                     for place, value in zip(made, _tensors(result), strict=True):
                         place.copy_(value)
+            return given
 
         return replay
 

@@ -5,7 +5,7 @@ around a capture, and of threads, at the seam to torch.cuda.
 import importlib
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ from whisper.model import Whisper
 
 from btworker.cli import gpu_check
 from btworker.cli.checks import Verdict
+from btworker.engine.asr.decoding.alignment import Text
 from btworker.engine.asr.decoding.graphs import CudaRecorder, Graphs, Recording
 from btworker.engine.asr.decoding.kernels.choosing import set_kernels
 from btworker.engine.asr.decoding.lane import Lane
@@ -116,7 +117,7 @@ def test_a_step_is_of_the_device_alone(lane: Lane, hot: bool) -> None:
     """All its tensors are there, and the host reads none."""
     with launches() as counted:
         lane._recording = Recording(None)
-        lane._graphs = object()  # type: ignore[assignment] - as where it is recorded
+        lane.graphs = object()  # type: ignore[assignment] - as where it is recorded
         lane._step(5, 32, hot=hot, widths=(0, 0))
     assert counted.waits == [] and sum(counted.names.values()) > 100
 
@@ -193,7 +194,7 @@ def test_a_round_waits_for_nothing(window: TextRequest, lane: Lane, temperature:
     request = replace(window, temperatures=(temperature,), sound=features, is_encoded=True)
     entries = [TextEntry(request, Ticket()) for _ in range(3)]
     as_recorded = SimpleNamespace(run=lambda _key, step: step())
-    lane._graphs = cast("Graphs", as_recorded)
+    lane.graphs = cast("Graphs", as_recorded)
     with launches() as counted:
         places.seat(entries)
         places.step(4)
@@ -202,6 +203,44 @@ def test_a_round_waits_for_nothing(window: TextRequest, lane: Lane, temperature:
         places.step(4)
         assert list(places.outcomes(ahead=2)) == []
     assert counted.waits == []
+
+
+class GivesTheSame:
+    """Records nothing: a step's tensors stay where they are, and nothing is launched when it is run again."""
+
+    def record(self, step: Callable[[], Any]) -> Callable[[], Any]:
+        """See Recorder."""
+        given = step()
+        return lambda: given
+
+
+@has_fake_cuda
+@pytest.mark.usefixtures("pinned")
+def test_a_round_launches_little_beside_its_graphs(
+    pair: Pair, window: TextRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three windows that come, four steps, how all stand, and the times of three windows' words: what is sent, packed
+    and fetched, whatever the number of layers; all on the device, and nothing waits."""
+    text = Text((50258, 50259, 50359, 50363), tuple(range(1000, 1030)), 2000)
+    with fake_network(monkeypatch) as network:
+        rules = TokenRules(Vocabulary.of(pair.tokenizer), DIMS.n_vocab, CUDA)
+        features = torch.empty(1500, DIMS.n_audio_state, device=CUDA, dtype=torch.float16)
+        request = replace(window, sound=features, is_encoded=True)
+        places = Places(Lane(network, rules, windows=5, recording=Recording(GivesTheSame)))
+        found = []
+        for _ in range(2):  # what is launched the first time would be recorded
+            entries = [TextEntry(request, Ticket()) for _ in range(3)]
+            with launches() as counted:
+                places.seat(entries)
+                places.step(4)
+                assert list(places.outcomes(ahead=1)) == []
+                assert len(places.attend([(entry, text) for entry in entries])) == 3
+            assert counted.waits == []
+            found.append(sum(count for name, count in counted.names.items() if name not in VIEWS))
+            for entry in entries:
+                places.leave(entry)
+            list(places.outcomes(ahead=2))
+    assert found[0] > 500 and found[1] <= 50
 
 
 @has_fake_cuda

@@ -11,10 +11,10 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 
-from btworker.engine.asr.decoding import alignment, finishing
+from btworker.engine.asr.decoding import aligning, alignment, finishing, places
 from btworker.engine.asr.decoding import decoder as decoding
 from btworker.engine.asr.decoding.decoder import Decoder
-from btworker.engine.asr.decoding.graphs import WINDOWS, Recording, bucket, buckets
+from btworker.engine.asr.decoding.graphs import WINDOWS, Recording, bucket, buckets, sizes_within
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.requests import Decoded, TextRequest
 from btworker.engine.asr.decoding.seating import LENGTHS, SIZES
@@ -45,7 +45,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(decoding.ROUNDS_AHEAD, "cpu", decoding.ROUNDS_AHEAD["cuda"])
     monkeypatch.setitem(decoding.ENCODE_BATCH, "cpu", decoding.ENCODE_BATCH["cuda"])
     monkeypatch.setattr("btworker.engine.asr.decoding.graphs.REACH", 32)
-    for owner, name in ((Decoder, "_round"), (Decoder, "prepare"), (alignment, "attend"), (finishing, "attend")):
+    for owner, name in ((Decoder, "_round"), (Decoder, "prepare"), (alignment, "attend"), (places, "attend")):
         # operations on inference tensors cannot be looked at on their way
         monkeypatch.setattr(owner, name, torch.no_grad()(getattr(owner, name).__wrapped__))
 
@@ -64,8 +64,10 @@ def test_replayed_steps_give_whispers_tokens(pair: Pair, batch_size: int) -> Non
     decoder = Decoder(pair.network, pair.tokenizer, batch_size=batch_size, recording=recorder.recording)
     decoder.prepare()
     before = recorder.recorded
-    seating = len(LENGTHS) * sum(size <= batch_size for size in SIZES)
-    assert before == 2 * len(list(buckets(room=batch_size, longest=DIMS.n_text_ctx))) + seating
+    seating = len(LENGTHS) * len(sizes_within(SIZES, batch_size))
+    lengths = {min(length, DIMS.n_text_ctx) for length in aligning.LENGTHS}
+    aligned = len(lengths) * len(sizes_within(aligning.SIZES, batch_size))
+    assert before == 2 * len(list(buckets(room=batch_size, longest=DIMS.n_text_ctx))) + seating + aligned
     found = all_of(decoder, [window.request(pair.tokenizer) for window in windows])
     assert recorder.replayed >= max(len(one.tokens) for one in found) and recorder.recorded == before
     for mine, theirs in zip(found, wanted, strict=True):
@@ -219,14 +221,14 @@ def _words(decoded: Decoded) -> tuple[int, ...]:
 def test_words_are_aligned_few_windows_at_a_time(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """All windows of a round end together: no pass has more than ALIGN_BATCH, and each window has its own times."""
     counts: list[int] = []
-    attend = finishing.attend
+    attend = places.attend
 
     def counted(network: Any, texts: Any, *others: Any, **named: Any) -> Any:
         counts.append(len(texts))
         return attend(network, texts, *others, **named)
 
     keep_compiled()
-    monkeypatch.setattr(finishing, "attend", counted)
+    monkeypatch.setattr(places, "attend", counted)
     monkeypatch.setattr(finishing, "ALIGN_BATCH", 2)
     monkeypatch.setitem(decoding.STEPS_PER_ROUND, "cpu", DIMS.n_text_ctx)
     requests = [

@@ -5,7 +5,7 @@ over the window's own frames, normalisation over tokens, a median filter of 7, t
 warping) are those of whisper.timing.find_alignment.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ class Attention:
 
     text: Text
     matrix: Tensor
-    """(tokens, frames / 2), float64, on the CPU."""
+    """(tokens, frames / 2), on the CPU."""
     probabilities: Tensor
     """Of the words, on the CPU."""
     most: Tensor
@@ -74,14 +74,14 @@ class Attention:
     def alignment(self) -> Alignment:
         """Find the times; may run in any thread, and lets other threads run."""
         self.is_there()
-        of_token, at = warp(-self.matrix.numpy())
+        of_token, at = warp(-self.matrix.double().numpy())
         begins = np.diff(of_token, prepend=of_token[0] - 1).astype(bool)
         starts_s = np.asarray(at[begins] / TOKENS_PER_SECOND, dtype=np.float64)
         return Alignment(self.text.tokens, starts_s, tuple(self.probabilities.tolist()), self.most.numpy())
 
 
 @torch.inference_mode()
-def attend(network: Network, texts: Sequence[Text], sound: list[KeysValues], *, end: int) -> list[Attention]:
+def attend(network: Network, texts: Sequence[Text], sound: Iterable[KeysValues], *, end: int) -> list[Attention]:
     """Read the texts beside the sound of their windows, as align(). Waits for nothing on a GPU."""
     rows = [[*text.start, *text.tokens, end] for text in texts]
     longest = max(map(len, rows))
@@ -96,7 +96,7 @@ def attend(network: Network, texts: Sequence[Text], sound: list[KeysValues], *, 
         weights = by_head[index, :, : len(row), : text.frames // 2].softmax(-1)
         probabilities = _probabilities(network, hidden[index, skip : len(row) - 2], words, end)
         most = weights[:, skip:-1].mean(dim=0).amax(dim=0)
-        computed += [_matrix(weights)[skip:-1].double(), probabilities, most]
+        computed += [_matrix(weights)[skip:-1], probabilities, most]
     fetched, is_there = fetch(computed)
     parts = zip(texts, fetched[::3], fetched[1::3], fetched[2::3], strict=True)
     return [Attention(*part, is_there) for part in parts]
@@ -120,11 +120,15 @@ def median_of_seven(x: Tensor) -> Tensor:
     if length <= 3:  # there is nothing to mirror
         return x
     padded = F.pad(x, (3, 3, 0, 0), mode="reflect")
-    sorted_by_place = [padded[..., shift : shift + length] for shift in range(7)]
+    return middle_of_seven([padded[..., shift : shift + length] for shift in range(7)])
+
+
+def middle_of_seven(values: list[Tensor]) -> Tensor:
+    """Find the median of seven tensors, element by element; puts the list in order."""
     for low, high in EXCHANGES:
-        one, other = sorted_by_place[low], sorted_by_place[high]
-        sorted_by_place[low], sorted_by_place[high] = torch.minimum(one, other), torch.maximum(one, other)
-    return sorted_by_place[3]
+        one, other = values[low], values[high]
+        values[low], values[high] = torch.minimum(one, other), torch.maximum(one, other)
+    return values[3]
 
 
 def _probabilities(network: Network, hidden: Tensor, tokens: Tensor, end: int) -> Tensor:

@@ -96,7 +96,7 @@ class Decoder:
 
     def _is_prepared(self) -> bool:
         try:
-            self._places(1).lane.record()
+            self._places(1).record()
         except torch.cuda.OutOfMemoryError:
             if self._batch_size == 1:
                 raise

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from whisper.utils import compression_ratio
 
-from btworker.engine.asr.decoding.alignment import Alignment, Attention, Text, attend
+from btworker.engine.asr.decoding.alignment import Alignment, Attention, Text
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.places import Outcome, Places, TextEntry
 from btworker.engine.asr.decoding.requests import Decoded
@@ -74,9 +74,7 @@ class Finishing:
         attentions: dict[TextEntry, Attention] = {}
         for first in range(0, len(aligning), ALIGN_BATCH):
             group = aligning[first : first + ALIGN_BATCH]
-            sound = places.sound([places.place_of(entry) for entry, _ in group])
-            found = attend(self._network, [text for _, text in group], sound, end=self._tokenizer.eot)
-            attentions.update(zip([entry for entry, _ in group], found, strict=True))
+            attentions.update(zip([entry for entry, _ in group], places.attend(group), strict=True))
         for entry, decoded, _ in accepted:
             places.leave(entry)
             self._resolve(entry.ticket, decoded, attentions.get(entry))

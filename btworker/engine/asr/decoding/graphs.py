@@ -5,8 +5,9 @@ recorded when the model is loaded; what only some jobs need, at its first step. 
 on without: slower, with the same texts.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -19,8 +20,8 @@ WINDOWS = (1, 2, 4, 8, 16, 24, 32, 48)
 """Sizes of a batch, besides a lane's whole room; places in excess stand still."""
 REACH = 128
 """Positions by which the past grows from bucket to bucket; those in excess are masked."""
-Step = Callable[[], None]
-"""Reads nothing back; its tensors stay where they are."""
+Step = Callable[[], Any]
+"""Reads nothing back; its tensors stay where they are, what it gives among them."""
 
 
 def bucket(windows: int, reach: int, *, room: int, longest: int, growth: int | None = None) -> tuple[int, int]:
@@ -39,11 +40,17 @@ def buckets(*, room: int, longest: int, growth: int | None = None) -> Iterator[t
             yield size, reach
 
 
+def sizes_within(sizes: Sequence[int], room: int) -> list[int]:
+    """List those for a lane of this room: none is larger, and the room itself is there where it is among them."""
+    return sorted({*(size for size in sizes if size < room), min(room, max(sizes))})
+
+
 class Recorder(Protocol):
     """What records steps."""
 
     def record(self, step: Step) -> Step:
-        """Record a step without running it; return what runs it. Raises RuntimeError where it cannot be recorded."""
+        """Record a step without running it; return what runs it, and gives what it gave while it was recorded. Raises
+        RuntimeError where it cannot be recorded."""
 
 
 class CudaRecorder:
@@ -64,11 +71,10 @@ class CudaRecorder:
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")  # type: ignore[no-untyped-call]
             with ExitStack() as unless_recorded:
                 unless_recorded.callback(self._abandon, graph)
-                step()
+                given = step()
                 graph.capture_end()  # type: ignore[no-untyped-call]
                 unless_recorded.pop_all()
-        replay: Step = graph.replay
-        return replay
+        return partial(_replay, graph, given)
 
     def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
         """End a capture that failed. Where it is invalid, torch leaves its allocator in it: no memory could ever be
@@ -80,6 +86,11 @@ class CudaRecorder:
         if leave is not None:
             with suppress(RuntimeError):  # it was left
                 leave(self._stream.device_index, self._pool)
+
+
+def _replay(graph: torch.cuda.CUDAGraph, given: Any) -> Any:
+    graph.replay()  # type: ignore[no-untyped-call]
+    return given
 
 
 class Recording:
@@ -123,19 +134,20 @@ class Graphs:
         """Drop the steps of these keys: tensors that they read are no more where they were."""
         self._recorded = {key: step for key, step in self._recorded.items() if not void(key)}
 
-    def run(self, key: Hashable, step: Step) -> None:
-        """Run a step, recorded for the next ones of this key."""
+    def run(self, key: Hashable, step: Step) -> Any:
+        """Run a step, recorded for the next ones of this key; return what it gives, until the next run of any step."""
         recorded = self._recorded.get(key)
-        if recorded is None:
-            self.prepare(key, step)
-        else:
-            recorded()
+        return self.prepare(key, step) if recorded is None else recorded()
 
-    def prepare(self, key: Hashable, step: Step) -> None:
+    def prepare(self, key: Hashable, step: Step) -> Any:
         """Run a step as it is, which loads its kernels, and record it. Raises torch.cuda.OutOfMemoryError."""
-        step()
-        if self._recorder is None or not self._recording.is_on:
-            return
+        given = step()
+        if self._recorder is not None and self._recording.is_on:
+            self._record(key, step)
+        return given
+
+    def _record(self, key: Hashable, step: Step) -> None:
+        assert self._recorder is not None  # noqa: S101 - the caller knows
         try:
             with gpu_turn():
                 self._recorded[key] = self._recorder.record(step)

@@ -73,13 +73,13 @@ class Lane:
         """Whether the window is sampled."""
         self._every_row = torch.arange(rows, device=device)
         self._recording = recording or Recording.on(device)
-        self._graphs = Graphs(self._recording) if self._recording.is_on and beams == 1 else None
+        self.graphs = Graphs(self._recording) if self._recording.is_on and beams == 1 else None
         self._kernels: StepKernels = network.kernels if beams == 1 else PlainKernels()
         self._append_best = self._kernels.append_best(rules)
         clears = not self._kernels.reads_to_own_end
         self._growth = None if clears else dims.n_text_ctx
         silence = rules.vocabulary.no_speech
-        self._seating = Seating(network, self._graphs, windows=windows, no_speech=silence, clears=clears)
+        self._seating = Seating(network, self.graphs, windows=windows, no_speech=silence, clears=clears)
 
     def _make_texts(self, rows: int, device: torch.device) -> None:
         self.history = History.empty(rows, device)
@@ -102,11 +102,11 @@ class Lane:
         """Record all that can be, of all sizes, which also loads the kernels. Steps with terms: when they come."""
         self._seating.record(self)
         self.done.fill_(value=True)  # nobody sits where it was tried
-        if self._graphs is not None:
+        if self.graphs is not None:
             for windows, reach in buckets(room=self.windows, longest=self.network.dims.n_text_ctx, growth=self._growth):
                 for hot in (True, False):
                     step = partial(self._step, windows, reach, hot=hot, widths=NO_TERMS)
-                    self._graphs.prepare(("step", windows, reach, hot, NO_TERMS), step)
+                    self.graphs.prepare(("step", windows, reach, hot, NO_TERMS), step)
 
     def rows_at(self, windows: Tensor) -> Tensor:
         """Find the rows of windows."""
@@ -148,8 +148,8 @@ class Lane:
 
     def _begun(self, window: int, start: Start) -> None:
         """Note what is known of a window that begins, and what few have."""
-        if self.terms.place(window, start.terms) and self._graphs is not None:
-            self._graphs.forget(lambda key: key[0] == "step" and key[-1] != NO_TERMS)
+        if self.terms.place(window, start.terms) and self.graphs is not None:
+            self.graphs.forget(lambda key: key[0] == "step" and key[-1] != NO_TERMS)
         self._written[window] = max(self._written[window], self.reach[window])
         self.reach[window] = len(start.tokens)
         self.hot[window] = start.chances is not None
@@ -179,12 +179,12 @@ class Lane:
     def step(self, windows: int) -> None:
         """Decode one token more for each unfinished row of the first `windows` windows. For lanes of one row each."""
         reach, hot, widths = self.farthest(windows), any(self.hot[:windows]), self.terms.widths(windows)
-        if self._graphs is None:
+        if self.graphs is None:
             self._step(windows, reach, hot=hot, widths=widths)
         else:
             longest = self.network.dims.n_text_ctx
             sizes = bucket(windows, reach, room=self.windows, longest=longest, growth=self._growth)
-            self._graphs.run(("step", *sizes, hot, widths), lambda: self._step(*sizes, hot=hot, widths=widths))
+            self.graphs.run(("step", *sizes, hot, widths), lambda: self._step(*sizes, hot=hot, widths=widths))
         self.advanced(windows)
 
     def farthest(self, windows: int) -> int:
@@ -224,7 +224,7 @@ class Lane:
 
     def _sampled_rows(self, windows: int) -> Tensor:
         """Choose the rows to draw for; on a GPU all of them, cold ones too, since a recorded step cannot choose."""
-        if self._graphs is not None:
+        if self.graphs is not None:
             return self._every_row[:windows]
         return torch.tensor([row for row in range(windows) if self.hot[row]])
 

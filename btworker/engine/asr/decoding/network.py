@@ -107,8 +107,8 @@ class Network:
         self._take_encoder(taken)
         self._take_decoder(taken)
         taken.finish()
-        every = list(range(dims.n_text_head))
-        self._aligning = [every if index >= dims.n_text_layer // 2 else [] for index in range(dims.n_text_layer)]
+        upper = range(dims.n_text_layer // 2, dims.n_text_layer)
+        self.align_by((layer, head) for layer in upper for head in range(dims.n_text_head))
 
     def _take_encoder(self, taken: _Checkpoint) -> None:
         dims, size = self.dims, self.dims.n_audio_state
@@ -151,9 +151,16 @@ class Network:
 
     def align_by(self, heads: Iterable[tuple[int, int]]) -> None:
         """Set which heads follow the sound, (layer, head) of each; by default all of the upper half."""
-        self._aligning = [[] for _ in range(self.dims.n_text_layer)]
+        chosen: list[list[int]] = [[] for _ in range(self.dims.n_text_layer)]
         for layer, head in sorted(heads):
-            self._aligning[layer].append(head)
+            chosen[layer].append(head)
+        # on the device: an index of the host's would be sent at each pass, which waits
+        self._aligning = [torch.tensor(some, dtype=torch.long, device=self.device) for some in chosen]
+
+    @property
+    def aligning_heads(self) -> int:
+        """Number of heads that follow the sound."""
+        return sum(map(len, self._aligning))
 
     def encode(self, mel: Tensor) -> Tensor:
         """Encode windows; (n, n_mels, 3000) -> (n, 1500, size)."""
@@ -189,7 +196,7 @@ class Network:
             attended = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], is_causal=True, scale=1.0)
             x = x + layer.out(attended.transpose(1, 2).flatten(2))
             query = _by_head(cross_layer.query(cross_layer.norm(x)), 1, self.dims.n_text_head)[0]
-            if scores is not None and heads:
+            if scores is not None and len(heads):
                 scores.append((query[:, heads] @ sound[0][:, heads].transpose(2, 3)).float())
             attended = F.scaled_dot_product_attention(query, sound[0], sound[1], scale=1.0)
             x = x + cross_layer.out(attended.transpose(1, 2).flatten(2))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from btworker.engine.asr.decoding.aligning import Aligning
+from btworker.engine.asr.decoding.alignment import Attention, Text, attend
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.layers import KeysValues
 from btworker.engine.asr.decoding.memory import send
@@ -96,9 +98,17 @@ class Places:
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
+        end = lane.rules.vocabulary.end
+        self._aligning = Aligning.where_it_can(lane.network, lane.graphs, windows=lane.windows, end=end)
         self._seated: list[TextEntry | None] = []
         self._rounds: deque[Round] = deque()
         """Those whose outcome nobody has seen, in their order."""
+
+    def record(self) -> None:
+        """Record what is done to windows, of all sizes."""
+        self.lane.record()
+        if self._aligning is not None:
+            self._aligning.record(self.lane.sound)
 
     @property
     def free(self) -> int:
@@ -175,12 +185,18 @@ class Places:
         lengths = ((place, self.lane.reach[place] - len(entry.task.start)) for place, entry in asked)
         return tuple(place for place, length in lengths if length and length % LOOP_CHECK_TOKENS == 0)
 
-    def sound(self, places: Sequence[int]) -> list[KeysValues]:
+    def attend(self, texts: Sequence[tuple[TextEntry, Text]]) -> list[Attention]:
+        """Read texts beside the sound of their windows, to find when each word is spoken."""
+        places, lane = [self.place_of(entry) for entry, _ in texts], self.lane
+        asked = [text for _, text in texts]
+        recorded = None if self._aligning is None else self._aligning.attend(lane.sound, places, asked)
+        return recorded or attend(lane.network, asked, self._sound(places), end=lane.rules.vocabulary.end)
+
+    def _sound(self, places: Sequence[int]) -> Iterator[KeysValues]:
         """Keys and values of the sound there, (2, n, …) for each layer."""
-        if len(places) == 1:
-            return [kept[:, places[0] : places[0] + 1] for kept in self.lane.sound]
-        at = send(torch.tensor(places), self.lane.network.device)
-        return [kept[:, at] for kept in self.lane.sound]
+        at = send(torch.tensor(places), self.lane.network.device) if len(places) > 1 else None
+        for kept in self.lane.sound:
+            yield kept[:, places[0] : places[0] + 1] if at is None else kept[:, at]
 
     def _close_up(self) -> None:
         """Fill holes from the back, so that no step is made for an empty place."""

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from btworker.engine.asr.decoding.graphs import Graphs
+from btworker.engine.asr.decoding.graphs import Graphs, sizes_within
 from btworker.engine.asr.decoding.layers import KeysValues
 from btworker.engine.asr.decoding.memory import send
 from btworker.engine.asr.decoding.network import Network
@@ -78,7 +78,7 @@ class Seating:
         self._graphs = graphs
         self._no_speech = no_speech
         self._clears = clears
-        self._sizes = [size for size in SIZES if size <= windows]
+        self._sizes = sizes_within(SIZES, windows)
         if graphs is not None:
             most = self._sizes[-1]
             shape = (most, dims.n_audio_ctx, dims.n_audio_state)
