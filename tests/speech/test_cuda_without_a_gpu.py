@@ -6,7 +6,7 @@ import importlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -32,6 +32,7 @@ from btworker.engine.asr.decoding.requests import TextRequest
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.asr.decoding.seating import Start
 from btworker.engine.asr.mel import LogMel
+from btworker.engine.asr.spectrograms import Spectrograms
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.stack import gpu_turns
 from btworker.engine.stack.complex_numbers import magnitude
@@ -244,7 +245,7 @@ def test_a_round_launches_little_beside_its_graphs(
 
 
 @has_fake_cuda
-def test_a_spectrogram_waits_for_nothing(pinned: list[torch.dtype]) -> None:
+def test_a_spectrogram_waits_for_nothing(pinned: list[torch.dtype], monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples go to the GPU as they are, two bytes each, from pinned memory; no complex numbers need a compiler."""
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), launches() as counted:
         numbers = torch.empty(4, 7, device=CUDA, dtype=torch.complex64)
@@ -253,7 +254,12 @@ def test_a_spectrogram_waits_for_nothing(pinned: list[torch.dtype]) -> None:
         for _ in range(2):  # the filters are sent once
             counted.waits.clear()
             assert mel.frames(0, 150).shape == (80, 150)
-    assert pinned == [torch.int16] * 2 and counted.waits == []
+        assert pinned == [torch.int16] * 2 and counted.waits == []
+        windows = [mel.window(0, 150, size=3000) for _ in range(3)]
+        monkeypatch.setattr(Spectrograms, "_beside", lambda _: nullcontext())  # streams are the GPU's
+        found = Spectrograms(CUDA).of(windows)
+    assert {(tuple(one.shape), one.device) for one in found} == {((80, 3000), CUDA)}
+    assert pinned.count(torch.int16) == 5 and counted.waits == []
 
 
 def test_magnitudes_are_torchs_own() -> None:

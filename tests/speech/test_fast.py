@@ -18,7 +18,10 @@ from btworker.cli.wer import word_errors
 from btworker.engine.asr import language
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
+from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.recognition import Recognition, recognize, run_name
+from btworker.engine.asr.spectrograms import WindowSamples
+from btworker.engine.asr.timeline import WINDOW_FRAMES
 from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.cooperate.side_by_side import side_by_side
 from btworker.engine.cooperate.ticket import Ticket
@@ -170,6 +173,25 @@ def test_what_is_doubted_does_not_depend_on_word_times(
     assert any(one.words for one in with_words.segments)
     assert [replace(one, words=()) for one in with_words.segments] == list(without.segments)
     assert any(one.hallucination for one in without.segments)
+
+
+def test_spectrograms_that_the_decoder_computes_change_nothing(
+    hear: Callable[..., Recognition], decoded: Callable[..., Audio], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where jobs send samples; languages are found by them, too."""
+    samples, options = decoded(HELD_OUT[17]).samples, replace(FAST, language="")
+    wanted = hear(samples, options)
+    later: list[int] = []
+
+    def window(self: LogMel, start: int, count: int, *, size: int) -> WindowSamples:
+        assert size == WINDOW_FRAMES
+        later.append(count)
+        return self.later(start, count)
+
+    monkeypatch.setattr(LogMel, "window", window)
+    found = hear(samples, options)
+    assert later and found.language == wanted.language
+    assert [spoken(one) for one in found.segments] == [spoken(one) for one in wanted.segments]
 
 
 @pytest.mark.parametrize("kept", [1, 2])

@@ -8,6 +8,7 @@ import whisper
 
 from btworker.engine.asr import mel as mel_module
 from btworker.engine.asr.mel import LogMel, find_peak
+from btworker.engine.asr.spectrograms import Spectrograms
 from btworker.engine.cooperate.result import result_of
 from tests.speech.conftest import noise_of
 
@@ -31,6 +32,23 @@ def test_every_window_equals_the_whole(count: int, n_mels: int, monkeypatch: pyt
     for start in {0, min(1, mel.content_frames), mel.content_frames // 2, mel.content_frames}:
         difference = mel.frames(start, 3000) - whole[:, start : start + 3000]
         assert float(difference.abs().max()) <= 1e-5
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+@pytest.mark.parametrize("peak", [None, 3.0])
+def test_windows_that_are_computed_at_once_are_what_each_is_alone(n_mels: int, peak: float | None) -> None:
+    """As the decoder does it on a GPU: whole windows and short ones, at the beginning and behind the end, loud ones
+    beside silence; those that are there already stay as they are."""
+    samples = np.concatenate([noise_of(16_000 * 40), np.zeros(16_000 * 3, np.int16), noise_of(16_000 * 3) // 50])
+    mel = LogMel(samples, n_mels=n_mels, peak=peak)
+    asked = [(0, 3000), (0, 1), (1500, 700), (3990, 310), (4010, 200), (4310, 300), (4600, 40)]
+    wanted = [mel.stretch(start, count, size=3000) for start, count in asked]
+    windows = [mel.later(start, count) for start, count in asked]
+    found = Spectrograms(torch.device("cpu")).of([*windows[:3], wanted[0], *windows[3:]])
+    assert found.pop(3) is wanted[0]
+    for one, other in zip(found, wanted, strict=True):
+        assert one.shape == (n_mels, 3000)
+        assert float((one - other).abs().max()) <= 1e-5
 
 
 def test_silence_is_silence() -> None:

@@ -17,6 +17,7 @@ from btworker.engine.asr.language import Languages
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.revision import Revision, installed_revision
 from btworker.engine.asr.segments import clear_empty, segment
+from btworker.engine.asr.spectrograms import WindowSamples
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Cut, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
@@ -93,10 +94,10 @@ class ExactLoop:
         after = LoopState(seek, prompt, last_speech_s, state.segment_count + len(segments))
         return segments, after, decoded.alignment
 
-    def _input(self, window: Window) -> torch.Tensor:
+    def _input(self, window: Window) -> torch.Tensor | WindowSamples:
         """Compute the window's spectrogram, 30 s of it."""
         if self._revision.pads_with_silence:
-            return self._mel.frames(window.seek, WINDOW_FRAMES)
+            return self._mel.window(window.seek, WINDOW_FRAMES, size=WINDOW_FRAMES)
         return F.pad(self._mel.frames(window.seek, window.size), (0, WINDOW_FRAMES - window.size))
 
     def _next_prompt(self, state: LoopState, segments: tuple[Segment, ...], decoded: Decoded) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from btworker.engine.asr.journal import Entry, LoopState
 from btworker.engine.asr.language import Languages
 from btworker.engine.asr.segments import clear_empty, segment
 from btworker.engine.asr.sentences import fit_to_speech
+from btworker.engine.asr.spectrograms import WindowSamples
 from btworker.engine.asr.spread.shares import PART, RemoteWindow, Shares
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Transcriber
@@ -58,9 +59,9 @@ class WindowRequester:
         """Ask for a window's text. `features` is Encoded.features, where the window is encoded already;
         `second_opinion` is Transcriber's."""
         is_encoded = features is not None
-        sound = features
+        sound: Tensor | WindowSamples | None = features
         if sound is None:
-            sound = self._model.log_mel(self._sound.samples).stretch(window.seek, window.size, size=WINDOW_FRAMES)
+            sound = self._model.log_mel(self._sound.samples).window(window.seek, window.size, size=WINDOW_FRAMES)
         return self.transcriber.submit(
             sound, window, is_encoded=is_encoded, prompt=self._prompt, second_opinion=second_opinion
         )

@@ -129,5 +129,5 @@ async def _vote(model: Model, mel: LogMel, plan: WindowPlan, among: Sequence[str
 
 async def encode(model: Model, mel: LogMel, windows: Sequence[Window]) -> list[Encoded]:
     """Encode windows, and find how probable each language is in them."""
-    sounds = [mel.stretch(one.seek, one.size, size=WINDOW_FRAMES) for one in windows]
+    sounds = [mel.window(one.seek, one.size, size=WINDOW_FRAMES) for one in windows]
     return await answers([model.decoder.detect_language(LanguageRequest(sound)) for sound in sounds])

@@ -2,7 +2,8 @@
 
 openai-whisper computes it in one piece, over the recording and 30 s of zeros, and clamps it at the loudest point of
 the whole file less 8: ten hours take 16 GB. Here a first pass finds that point, and each window is computed when its
-turn comes, from the samples that its frames see, so that the values are the same.
+turn comes, from the samples that its frames see, so that the values are the same. On a GPU several are computed at once
+(spectrograms.py).
 """
 
 import math
@@ -13,13 +14,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from whisper.audio import HOP_LENGTH, N_FFT, mel_filters
 
-from btworker.engine.asr.decoding.memory import send
+from btworker.engine.asr.decoding.memory import pinned, send
+from btworker.engine.asr.spectrograms import FLOOR, WindowSamples
 from btworker.engine.cooperate.ticket import checkpoint
 from btworker.engine.stack.complex_numbers import magnitude
 
 CHUNK_FRAMES = 12_000
 """Frames at a time in the first pass: two minutes, about 50 MB."""
-FLOOR = 1e-10
 CPU = torch.device("cpu")
 
 
@@ -46,6 +47,18 @@ class LogMel:
         """Compute the same, followed by silence up to `size` frames, as whisper was trained with after a recording."""
         log_spec = F.pad(self._log_power(start, count), (0, size - count), value=math.log10(FLOOR))
         return (torch.maximum(log_spec, self._floor(log_spec)) + 4.0) / 4.0
+
+    def window(self, start: int, count: int, *, size: int) -> torch.Tensor | WindowSamples:
+        """Compute the same on a CPU; on a GPU take the samples, for it to compute with other windows."""
+        if self._device.type == "cpu":
+            return self.stretch(start, count, size=size)
+        return self.later(start, count)
+
+    def later(self, start: int, count: int) -> WindowSamples:
+        """Take the samples that these frames see."""
+        first = start * HOP_LENGTH - N_FFT // 2
+        samples = torch.from_numpy(_stretch(self._samples, first, first + (count - 1) * HOP_LENGTH + N_FFT))
+        return WindowSamples(pinned(samples, self._device), count, self._n_mels, self.peak)
 
     def _log_power(self, start: int, count: int) -> torch.Tensor:
         power = _power(self._samples, start, count, n_mels=self._n_mels, device=self._device)

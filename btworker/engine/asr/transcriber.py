@@ -14,6 +14,7 @@ from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.requests import Decoded, TextRequest
 from btworker.engine.asr.revision import Revision
 from btworker.engine.asr.sentences import TimedWord, sentences
+from btworker.engine.asr.spectrograms import WindowSamples
 from btworker.engine.asr.timeline import Cut, Window, cut
 from btworker.engine.asr.vocabulary import JobVocabulary, Keywords
 from btworker.engine.asr.word_times import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, place_words
@@ -90,7 +91,7 @@ class Transcriber:
 
     def submit(
         self,
-        sound: Tensor,
+        sound: Tensor | WindowSamples,
         window: Window,
         *,
         is_encoded: bool = False,

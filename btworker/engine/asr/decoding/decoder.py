@@ -26,6 +26,7 @@ from btworker.engine.asr.decoding.places import LanguageEntry, Places, TextEntry
 from btworker.engine.asr.decoding.requests import Decoded, Encoded, LanguageRequest, TextRequest
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.asr.decoding.trie import TrieMaker
+from btworker.engine.asr.spectrograms import Spectrograms, WindowSamples
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.stack.gpu_turns import enter_thread, release_cached_memory
 from btworker.logs import get_logger
@@ -70,6 +71,7 @@ class Decoder:
         self._driver: Driver = (
             OwnThread(rounds, enter=partial(enter_thread, network.device)) if has_thread else WhoeverWaits(rounds)
         )
+        self._spectrograms = Spectrograms(network.device)
         self._finishing = Finishing(network, tokenizer, beside=self._driver.notice if has_thread else None)
 
     @property
@@ -208,8 +210,8 @@ class Decoder:
             for text, features in zip(next_ones, encoded, strict=True):
                 text.features = features
 
-    def _encode(self, mels: list[Tensor]) -> Tensor:
-        mel = torch.stack(mels)
+    def _encode(self, windows: Sequence[Tensor | WindowSamples]) -> Tensor:
+        mel = torch.stack(self._spectrograms.of(windows))
         return self._network.encode(mel.to(self._network.device, self._network.dtype))
 
     def _fill(self) -> None:

@@ -19,11 +19,16 @@ def untouched_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.de
     return torch.frombuffer(pages, dtype=dtype, count=count).view(shape)
 
 
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to memory from which it can be sent to a GPU without a wait; elsewhere it stays."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy a tensor of the CPU to a device without waiting for what the device does until then."""
     if device.type != "cuda":
         return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return pinned(tensor, device).to(device, non_blocking=True)
 
 
 def fetch(tensors: Sequence[Tensor]) -> tuple[list[Tensor], Callable[[], None]]:

@@ -43,7 +43,7 @@ class TextEntry:
     """Temperatures that gave no acceptable text."""
 
     def __post_init__(self) -> None:
-        if self.task.is_encoded:
+        if self.task.is_encoded and isinstance(self.task.sound, Tensor):
             self.features = self.task.sound
 
     @property

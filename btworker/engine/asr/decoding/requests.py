@@ -9,6 +9,7 @@ from torch import Tensor
 
 from btworker.engine.asr.decoding.alignment import Alignment, Text
 from btworker.engine.asr.decoding.trie import Trie
+from btworker.engine.asr.spectrograms import WindowSamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +46,16 @@ class Encoded:
 class LanguageRequest:
     """A window whose language is to be detected."""
 
-    mel: Tensor
-    """(n_mels, 3000)."""
+    mel: Tensor | WindowSamples
+    """(n_mels, 3000), or of what it is computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextRequest:
     """A window whose text is wanted."""
 
-    sound: Tensor
-    """(n_mels, 3000); or, where the window is encoded already, Encoded.features."""
+    sound: Tensor | WindowSamples
+    """(n_mels, 3000), or of what it is computed; where the window is encoded already, Encoded.features."""
     start: tuple[int, ...]
     """Prompt, and the special tokens of language and task."""
     sot: int
