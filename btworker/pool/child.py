@@ -131,8 +131,7 @@ def _set_environment(spec: WorkerSpec) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = spec.device.uuid
     # A thread that has done its share sleeps: libgomp's own way is to spin for a while, which takes cores from ffmpeg,
     # other children and the front end (docs/benchmarks).
-    if not os.environ.get("OMP_WAIT_POLICY"):
-        os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if spec.settings.threads:
         os.environ["OMP_NUM_THREADS"] = str(spec.settings.threads)
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"

@@ -31,8 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The worker, with the demo's model and pipeline."""
-    with serving(tmp_path_factory.mktemp("page"), **DEMO_WORKER) as server:
+    """The worker, with the demo's model and pipeline, and room for what full counts send."""
+    with serving(tmp_path_factory.mktemp("page"), **DEMO_WORKER, WORKER_MAX_FILE_MB="8000") as server:
         yield server
 
 

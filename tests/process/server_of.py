@@ -26,7 +26,8 @@ TOKEN = "a-token-for-tests"
 
 def plain_environment(**more: str) -> dict[str, str]:
     """This process's environment without any setting of btworker, and with `more`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WORKER_", "CUDA_", "HF_"))}
+    bound = ("WORKER_", "CUDA_", "HF_", "OMP_WAIT_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(bound)}
     return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **more}
 
 

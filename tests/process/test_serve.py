@@ -59,7 +59,7 @@ def test_libraries_of_a_child_are_bound_before_they_are_imported(
 ) -> None:
     """They ask the hub for nothing where the worker must not, and threads that wait sleep, unless the operator says
     otherwise."""
-    with serving(tmp_path, **{"HF_HUB_OFFLINE": "", "OMP_WAIT_POLICY": "", **settings}) as server:
+    with serving(tmp_path, **settings) as server:
         until(lambda: server.request("GET", "/health/ready")[0] == 200)
         assert server.request("GET", "/v1/preflight")[1]["versions"].items() >= seen.items()
 

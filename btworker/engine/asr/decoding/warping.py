@@ -26,7 +26,7 @@ def warp(costs: npt.NDArray[np.float64]) -> Path:
 
 
 def by_numba(costs: npt.NDArray[np.float64]) -> Path:
-    """whisper's own function, compiled."""
+    """Call whisper's own function, compiled."""
     path: Path = _compiled(costs)
     return path
 
@@ -46,7 +46,7 @@ def keep_compiled() -> None:
 
 
 def by_numpy(costs: npt.NDArray[np.float64]) -> Path:
-    """The same with the places of one diagonal (token + frame) at a time, which do not depend on each other."""
+    """Compute the same for the places of one diagonal (token + frame) at a time, which do not depend on each other."""
     tokens, frames = costs.shape
     on_diagonal = np.zeros((tokens + frames + 1, tokens + 1))
     for token in range(1, tokens + 1):
