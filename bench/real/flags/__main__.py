@@ -1,25 +1,28 @@
 """How many invented segments are flagged, and how many real ones.
 
-    PYTHONPATH=tools python -W ignore -m bench.real.flags --sounds DIR --recordings DIR [DIR …] [--fit] [--keep FILE]
+    PYTHONPATH=tools python -W ignore -m bench.real.flags --sounds DIR --recordings DIR [DIR …] [--minutes 6] [--fit]
+        [--keep FILE]
 
 `--sounds` is a folder of files in which nobody speaks, named by their kind: laughter-1.wav, music-x.mp3. Clips are made
 of both (clips.py) and transcribed once: what the engine makes of them is kept in ~/.cache/btworker/real/flags, so that
-a second run takes seconds. With `--fit` the points of measures.py are fitted to the one half and printed.
+a second run takes seconds. With `--minutes` a run transcribes no longer than that, and the next one goes on. With
+`--fit` the points of measures.py are fitted to the one half and printed.
 """
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from math import log
+from math import inf, log
 from pathlib import Path
 
 import torch
 
 from bench.real.flags import slice_of
-from bench.real.flags.clips import HALVES, HARD, NOBODY, ORDINARY, Voice, clips, halves
+from bench.real.flags.clips import HALVES, HARD, NOBODY, ORDINARY, Clip, Voice, clips, halves
 from bench.real.flags.fit import ENOUGH, NAMES, Observation, fit, observations
-from bench.real.flags.kept import Row, rows, voice
+from bench.real.flags.kept import rows, transcribe, voice
 from bench.real.flags.labels import BETWEEN, INVENTED, REAL
 from bench.real.recordings import OWN, Recording, recordings
 from bench.speed.figures import markdown_table
@@ -61,6 +64,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--sounds", type=Path, required=True, help="a folder of sound files in which nobody speaks")
     parser.add_argument("--fit", action="store_true", help="fit the points to the first half")
     parser.add_argument("--share", type=float, default=1.0, help="of the clips")
+    parser.add_argument("--minutes", type=float, default=inf, help="that clips are transcribed in this run")
     parser.add_argument("--keep", type=Path, help="a file for the small slice that the tests hold")
     return parser.parse_args()
 
@@ -69,7 +73,13 @@ def main() -> int:
     """Transcribe what is not kept, count, print."""
     options = options_of()
     torch.set_num_threads(1)
-    found = list(_rows(_voices(options.recordings), options.sounds, options.share))
+    groups = list(_clips(_voices(options.recordings), options.sounds, options.share))
+    until = time.monotonic() + 60 * options.minutes
+    left = sum(transcribe(some, model, until=until) for model, some in groups)
+    if left:
+        print(f"{left} clips are not transcribed yet: run this again")
+        return 1
+    found = [row for model, some in groups for row in rows(some, model)]
     some = list(observations(found))
     points = [RAMPS[name].points for name in NAMES]
     if options.fit:
@@ -96,11 +106,11 @@ def _voices(folders: Sequence[Path]) -> list[Voice]:
     return [voice(one) for one in every.values()]
 
 
-def _rows(voices: Sequence[Voice], sounds: Path, share: float) -> Iterator[Row]:
+def _clips(voices: Sequence[Voice], sounds: Path, share: float) -> Iterator[tuple[str, list[Clip]]]:
+    """Make all clips, those for each model by themselves."""
     for half in halves(voices, sounds):
         for (model, recipe), count in COUNTS.items():
-            some = list(clips(half, recipe, count=int(count * share), english=model.endswith(".en")))
-            yield from rows(some, model)
+            yield model, list(clips(half, recipe, count=int(count * share), english=model.endswith(".en")))
 
 
 def _by_kind(some: Sequence[Observation], points: Points) -> Iterator[list[str]]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -52,9 +53,9 @@ class Row:
 
 def voice(recording: Recording) -> Voice:
     """Find when the words of a recording are spoken: by base, with five beams."""
-    path = _folder() / f"voice-{recording.sha256[:16]}-{REVISION}.json"
+    path = _folder() / f"voice-{recording.sha256[:16]}.json"  # of any revision: what was spoken does not change
     if not path.exists():
-        heard = _base().transcribe(recording, "fast", 5)
+        heard = _engine("base").transcribe(recording, "fast", 5)
         _write(path, timed_words(heard, recording.language))
     found = [(word, start, end) for word, start, end in json.loads(path.read_text())]
     spoken = timed(recording.reference, found, recording.language, recording.seconds)
@@ -62,18 +63,21 @@ def voice(recording: Recording) -> Voice:
 
 
 @cache
-def _base() -> Ours:
-    return Ours(checkpoint("base"))
+def _engine(model: str) -> Ours:
+    return Ours(checkpoint(model))
+
+
+def transcribe(some: Sequence[Clip], model: str, *, until: float) -> int:
+    """Transcribe the clips that are not in the cache, up to a moment of time.monotonic(); count those that are left."""
+    missing = [clip for clip in some if not _place(clip, model).exists()]
+    while missing and time.monotonic() < until:
+        _transcribe(_engine(model), missing[:AT_ONCE], model)
+        missing = missing[AT_ONCE:]
+    return len(missing)
 
 
 def rows(some: Sequence[Clip], model: str) -> Iterator[Row]:
-    """Transcribe the clips that are not in the cache, and read all of them."""
-    missing = [clip for clip in some if not _place(clip, model).exists()]
-    if missing:
-        engine, detector = Ours(checkpoint(model)), SpeechDetector(torch.device("cpu"))
-        for first in range(0, len(missing), AT_ONCE):
-            _transcribe(engine, detector, missing[first : first + AT_ONCE], model)
-            print(f"{model}: {first + AT_ONCE} of {len(missing)} clips", flush=True)
+    """Read what became of clips that were transcribed."""
     for clip in some:
         raw = json.loads(_place(clip, model).read_text())
         segments = tuple(map(Segment.from_dict, raw["segments"]))
@@ -83,7 +87,8 @@ def rows(some: Sequence[Clip], model: str) -> Iterator[Row]:
         yield Row(clip.half, clip.recipe.name, model, clip.what, language, options, speech, segments, labels)
 
 
-def _transcribe(engine: Ours, detector: SpeechDetector, some: Sequence[Clip], model: str) -> None:
+def _transcribe(engine: Ours, some: Sequence[Clip], model: str) -> None:
+    detector = SpeechDetector(torch.device("cpu"))
     asked = [Options(model=model, word_timestamps=True, hallucination_detection=False, **clip.options) for clip in some]
     found = engine.recognize([(clip.samples, clip.sha256) for clip in some], asked)
     for clip, recognition in zip(some, found, strict=True):
