@@ -40,8 +40,10 @@ class Leftovers:
 
 
 def clear_up(data: DataFolder, known: frozenset[JobId], *, table_is_new: bool) -> Leftovers:
-    """Sort out every job folder without a row."""
+    """Sort out every job folder without a row, and finish the acceptance of those that have one."""
     names = [name for name in data.names() if JOB_NAME.fullmatch(name)]
+    for job_id in known.intersection(names):  # the kill may have come between the row and the end of the mark
+        data.accept(job_id)
     if table_is_new and names and (aside := _put_all_aside(data)) is not None:
         return Leftovers(put_aside=len(names), aside=aside)
     unknown = [name for name in names if name.removesuffix(DELETED) not in known]

@@ -16,7 +16,7 @@ from btworker.control import NoAnswerError, ask
 EXAMPLES = """\
 examples:
   btworker fleet list
-  btworker fleet drain gpu-2     no new jobs; what runs there goes on elsewhere after its window
+  btworker fleet drain gpu-2     no new jobs; those there go on elsewhere
   btworker fleet resume gpu-2
 """
 ANSWER_S = 30.0

@@ -130,3 +130,17 @@ def test_an_upload_that_was_not_answered_is_not_put_aside(tmp_path: Path) -> Non
         assert folders_of(tmp_path) == {job["workerJobId"]}
         assert not list((tmp_path / "data").glob("jobs.without*"))
         assert server.stop() == 0
+
+
+def test_a_kill_between_the_row_and_the_end_of_the_mark_leaves_a_job(tmp_path: Path) -> None:
+    """Its row was durable, and its client may have been answered since: were the row lost now, its bytes would be kept."""
+    with serving(tmp_path, **SLOW) as server:
+        _, job = post(server, body_of(b"a"))
+        server.process.kill()
+        server.process.wait()
+    mark = tmp_path / "data" / "jobs" / job["workerJobId"] / "receiving"
+    mark.touch()
+    with serving(tmp_path, **SLOW) as server:
+        assert not mark.exists()
+        assert server.request("GET", f"/v1/jobs/{job['workerJobId']}")[0] == 200
+        assert server.stop() == 0
