@@ -161,7 +161,7 @@ def test_the_same_on_arm64(dist: Path, tmp_path: Path) -> None:
         assert "on aarch64\n" in chroot(root, ["/venv/bin/btworker", "version"], foreign=True)
         found = chroot(root, ["/venv/bin/btworker", "doctor"], foreign=True, WORKER_TOKEN="0123456789abcdef")
         assert "stack cu121: torch 2.2.2" in found and "ffmpeg-linux-aarch64" in found
-        transcribe_sample(root, "-t", "16", foreign=True)
+        transcribe_sample(root, "-t", "32", foreign=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
