@@ -133,7 +133,7 @@ def test_an_upload_that_was_not_answered_is_not_put_aside(tmp_path: Path) -> Non
 
 
 def test_a_kill_between_the_row_and_the_end_of_the_mark_leaves_a_job(tmp_path: Path) -> None:
-    """Its row was durable, and its client may have been answered since: were the row lost now, its bytes would be kept."""
+    """Its row was durable, and its client may have been answered since: were the row lost, its bytes would stay."""
     with serving(tmp_path, **SLOW) as server:
         _, job = post(server, body_of(b"a"))
         server.process.kill()
