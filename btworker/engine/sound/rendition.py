@@ -128,12 +128,13 @@ class _Pump:
             self._taken_at = time.monotonic()
 
     def finish(self) -> None:
-        """Wait for ffmpeg's end. Raises _CanceledError, and NoRenditionError where that is no good one."""
+        """Wait for ffmpeg's end. Raises _CanceledError, and NoRenditionError where that is no good one: before 6.0, its
+        status is 0 where only the end of the file could not be written, without which nobody plays it."""
         self._stdin.close()
         while self._program.poll() is None:
             self._wait([])
-        if self._program.returncode:
-            self._read_log()
+        self._read_log()
+        if self._program.returncode or self._log.text.strip():
             log.warning("encoding_failed", status=self._program.returncode, error=self._log.text[-LOGGED_CHARS:])
             raise NoRenditionError("ffmpeg did not encode it")
 
