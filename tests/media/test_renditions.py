@@ -148,7 +148,7 @@ def test_hours_are_in_place_to_their_end(ffmpeg: Path, decoded: Decoded, tmp_pat
 
 
 def test_a_failure_leaves_nothing(decoded: Decoded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Canceled, killed, without the end of its file (status 0 of ffmpeg 5.1), or refused by the disk: no file is there, nor
+    """Canceled, killed, without the end of its file (status 0 of ffmpeg 5.1), refused by the disk: no file is there, nor
     a half of one, and no ffmpeg is left."""
     audio = decoded(SAMPLE)
     assert not list(rendered(audio, tmp_path, canceled=True).folder.iterdir())
