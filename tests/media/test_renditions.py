@@ -148,8 +148,8 @@ def test_hours_are_in_place_to_their_end(ffmpeg: Path, decoded: Decoded, tmp_pat
 
 
 def test_a_failure_leaves_nothing(decoded: Decoded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Canceled, killed, without the end of its file (status 0 of ffmpeg 5.1), refused by the disk: no file is there, nor
-    a half of one, and no ffmpeg is left."""
+    """Canceled, killed, without the end of its file (status 0 of ffmpeg 5.1), refused by the disk: no file is there,
+    nor a half of one, and no ffmpeg is left."""
     audio = decoded(SAMPLE)
     assert not list(rendered(audio, tmp_path, canceled=True).folder.iterdir())
     fake = tmp_path / "bin" / "ffmpeg"
@@ -158,7 +158,7 @@ def test_a_failure_leaves_nothing(decoded: Decoded, tmp_path: Path, monkeypatch:
     for script in ("kill -9 $$", "cat >/dev/null; echo 'Error writing trailer: No space left on device' >&2"):
         fake.write_text(f"#!/bin/sh\n{script}\n")
         fake.chmod(0o755)
-        with pytest.raises(NoRenditionError, match="ffmpeg did not encode it|ended early"):
+        with pytest.raises(NoRenditionError, match=r"ffmpeg did not encode it|ended early"):
             rendered(audio, tmp_path)
     fake.unlink()
     (tmp_path / "renditions").rmdir()
