@@ -73,8 +73,10 @@ async def test_an_input_from_the_store_goes_on_where_it_broke(desk: Desk, store:
     store.trouble = Trouble(lambda asked: "X-Amz-Signature=" in asked.path, cut_after=900_000, times=1)
     await desk.courier().fetch(inputs())
     assert desk.box.input(0).read_bytes() == SOUND
-    ranges = [one.headers.get("range") for one in store.asked if "X-Amz-Signature=" in one.path]
-    assert ranges == [None, "bytes=900000-"]
+    first, rest = (one.headers.get("range") for one in store.asked if "X-Amz-Signature=" in one.path)
+    assert first is None
+    assert rest is not None  # what was on its way when the line broke may be lost with it
+    assert 0 < int(rest.removeprefix("bytes=").removesuffix("-")) <= 900_000
     store.trouble = Trouble(lambda asked: "X-Amz-Signature=" in asked.path, status=403, times=1)
     await desk.courier().fetch(inputs())
     assert desk.box.input(0).read_bytes() == SOUND
