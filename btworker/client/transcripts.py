@@ -1,7 +1,6 @@
 """Transcripts of a worker's jobs: in any format, and what people correct in them."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from email.message import Message
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -106,6 +105,5 @@ def _path(job_id: str) -> str:
 
 def _filename(response: aiohttp.ClientResponse) -> str:
     """The name that the server gives, in its international form where that is there."""
-    parsed = Message()
-    parsed["Content-Disposition"] = response.headers.get("Content-Disposition", "")
-    return parsed.get_filename("")
+    disposition = response.content_disposition
+    return (disposition and disposition.filename) or ""

@@ -50,6 +50,16 @@ def test_names_by_hand_are_in_what_is_exported(cli: Cli, job_id: str) -> None:
     assert (cli.folder / "talk.txt").read_text() == "SPEAKER_00: hello from the other side\n"
 
 
+def test_an_export_is_called_as_its_recording(cli: Cli, recording: Path) -> None:
+    """In any script, with signs that mean something in headers, too."""
+    named = recording.with_name("Réunion 会議; 50%.wav")
+    recording.rename(named)
+    job_id = json.loads(cli("transcribe", named.name, "--json").stdout)[0]["workerJobId"]
+    done = cli("jobs", "export", job_id, "--formats", "srt", "--output-dir", "minutes")
+    assert (done.returncode, done.stdout) == (0, "minutes/Réunion 会議; 50%.srt\n"), done.stderr
+    assert (cli.folder / done.stdout.strip()).is_file()
+
+
 def test_mistakes_are_sentences(cli: Cli, job_id: str, recording: Path) -> None:
     """What is no name, no format, no such speaker; and several inputs, which have speakers of their own."""
     for words, code, text in (
