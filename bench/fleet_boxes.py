@@ -210,8 +210,7 @@ async def _run_box(
 
     def say(word: BoxWord) -> None:
         counts.note(word)
-        data = pickle.dumps(word)
-        writer.write(LENGTH.pack(len(data)) + data)
+        writer.write(_packed(word))
 
     settings = load_settings(token="no-secret", data_dir=folder / "boxes" / name, device="cpu")  # noqa: S106
     box = Box(settings, say)
@@ -224,6 +223,12 @@ async def _run_box(
     except (asyncio.IncompleteReadError, ConnectionError):
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+def _packed(record: BoxWord | BoxCommand) -> bytes:
+    """A record as _receive() reads it."""
+    data = pickle.dumps(record)
+    return LENGTH.pack(len(data)) + data
 
 
 async def _receive(reader: asyncio.StreamReader) -> Any:
@@ -258,8 +263,7 @@ class SimulatedBox:
 
     async def send(self, command: BoxCommand) -> None:
         """See gateway.BoxLink."""
-        data = pickle.dumps(command)
-        self._writer.write(LENGTH.pack(len(data)) + data)
+        self._writer.write(_packed(command))
         await self._writer.drain()
 
     async def words(self) -> AsyncIterator[BoxWord]:

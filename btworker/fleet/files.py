@@ -32,6 +32,10 @@ _RESULTS = "out/"
 MOST_NAME_BYTES = 255
 
 
+class NotYetError(Exception):
+    """The front end is at it, and is to be asked again: status 202 between the two."""
+
+
 def is_journal(name: str) -> bool:
     """Whether it is a file of finished windows, which grows."""
     return _JOURNAL.fullmatch(name) is not None

@@ -14,7 +14,7 @@ import yarl
 
 from btworker.delivery.http import TRANSPORT_ERRORS, backoff_s, timeout
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.fleet.files import TICKET
+from btworker.fleet.files import TICKET, NotYetError
 from btworker.logs import get_logger
 
 log = get_logger()
@@ -31,10 +31,6 @@ CODES = {code.value: code for code in ErrorCode}
 
 class FencedError(Exception):
     """The attempt is over: whatever it has made is of no use any more."""
-
-
-class NotYetError(Exception):
-    """The front end is at it, and is to be asked again."""
 
 
 class FrontEnd:

@@ -20,7 +20,7 @@ from typing import Any
 from btworker.config import Settings
 from btworker.config.stores import load_stores
 from btworker.delivery.buckets import Buckets, StoreRefusedError
-from btworker.fleet.files import LEAST_STORED_BYTES
+from btworker.fleet.files import LEAST_STORED_BYTES, NotYetError
 from btworker.fleet.leases import TICKET_S, Leases
 from btworker.jobs import JobId
 from btworker.locations import S3Object, S3Prefix, folder_like
@@ -40,10 +40,6 @@ LIST_S = TICKET_S
 BINARY = "application/octet-stream"
 _OURS = re.compile(r"wk_[A-Za-z0-9_-]{1,64}/(in|\d{1,9})/[0-9a-f]{32}")
 """Keys in the folder that are made here: no other object is ever deleted."""
-
-
-class NotYetError(Exception):
-    """It goes on; ask again."""
 
 
 class FleetStore:

@@ -8,9 +8,9 @@ from aiohttp import web
 from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.fleet import files
-from btworker.fleet.files import TICKET
+from btworker.fleet.files import TICKET, NotYetError
 from btworker.fleet.leases import ATTEMPTS, PREFETCHES, Leases
-from btworker.fleet.object_store import FleetStore, NotYetError
+from btworker.fleet.object_store import FleetStore
 from btworker.jobs import JobId
 from btworker.receiving.wire import Receivers
 from btworker.storage import DataFolder, JobFolder

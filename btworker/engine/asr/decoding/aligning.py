@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from btworker.engine.asr.decoding.alignment import Attention, Text, middle_of_seven
-from btworker.engine.asr.decoding.graphs import Graphs, sizes_within
+from btworker.engine.asr.decoding.graphs import Graphs, least_of, sizes_within
 from btworker.engine.asr.decoding.layers import KeysValues
 from btworker.engine.asr.decoding.memory import fetch, send
 from btworker.engine.asr.decoding.network import Network
@@ -57,8 +57,7 @@ class Aligning:
         """Read texts beside the sound of the windows in these places; None where they are too many or too long."""
         rows = [[*text.start, *text.tokens, self._end] for text in texts]
         most = max(map(len, rows))
-        size = next((size for size in self._sizes if size >= len(rows)), None)
-        length = next((length for length in self._lengths if length >= most), None)
+        size, length = least_of(self._sizes, len(rows)), least_of(self._lengths, most)
         if size is None or length is None:
             return None
         facts = [

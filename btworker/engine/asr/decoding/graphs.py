@@ -45,6 +45,11 @@ def sizes_within(sizes: Sequence[int], room: int) -> list[int]:
     return sorted({*(size for size in sizes if size < room), min(room, max(sizes))})
 
 
+def least_of(sizes: Sequence[int], wanted: int) -> int | None:
+    """Choose the smallest of these sizes that does; None where none is large enough. `sizes` are in order."""
+    return next((size for size in sizes if size >= wanted), None)
+
+
 class Recorder(Protocol):
     """What records steps."""
 

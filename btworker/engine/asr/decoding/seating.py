@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from btworker.engine.asr.decoding.graphs import Graphs, sizes_within
+from btworker.engine.asr.decoding.graphs import Graphs, least_of, sizes_within
 from btworker.engine.asr.decoding.layers import KeysValues
 from btworker.engine.asr.decoding.memory import send
 from btworker.engine.asr.decoding.network import Network
@@ -97,8 +97,7 @@ class Seating:
         """Give windows their places; `features` are those of their sound, (1500, size). Rows may have written up to
         position `written` there."""
         count, length = len(features), table.shape[1] - TOKENS
-        size = next((size for size in self._sizes if size >= count), None)
-        padded = next((most for most in LENGTHS if most >= length), None)
+        size, padded = least_of(self._sizes, count), least_of(LENGTHS, length)
         if self._graphs is None or size is None or padded is None:
             self._take(room, torch.stack(list(features)), send(table, self._network.device), written=written)
             return
