@@ -1,6 +1,6 @@
 """What a key used on a day: a row that grows in the transaction in which a job ends, and so counts each job once. Pure.
 
-store.py keeps the rows; they outlive the jobs. Whole milliseconds and bytes, so that sums are exact.
+store/ keeps the rows; they outlive the jobs. Whole milliseconds and bytes, so that sums are exact.
 """
 
 from dataclasses import dataclass

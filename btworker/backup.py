@@ -26,8 +26,8 @@ from btworker.durable import publish, sync_folder, write_durably
 from btworker.jobs import Job
 from btworker.leftovers import free_name, put_aside
 from btworker.storage import VOICES, DataFolder, JobFolder
-from btworker.store_file import copy_table, looking_at
-from btworker.store_rows import job_from_json
+from btworker.store.file import copy_table, looking_at
+from btworker.store.rows import job_from_json
 
 TABLE = "jobs.sqlite3"
 NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")

@@ -1,6 +1,6 @@
 """A Unix socket in the data folder, by which a command on the same machine asks the running worker for something.
 
-    btworker backup --> "backup\\n" --> the parent copies its job table, which nobody else can open (store.py)
+    btworker backup --> "backup\\n" --> the parent copies its job table, which nobody else can open (store/)
                     <-- {"table": name in the data folder} or {"error": sentence}
     btworker keys   --> "keys {…}\\n" --> service/keys.py
 

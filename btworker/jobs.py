@@ -1,6 +1,6 @@
 """What a job is: its ids, states, options and the one table of transitions.
 
-Pure records, used in all processes. store.py keeps them, service/ is the only writer of a job's state.
+Pure records, used in all processes. store/ keeps them, service/ is the only writer of a job's state.
 """
 
 import secrets

@@ -5,5 +5,5 @@
     apply.py        that and a transcript -> the corrected transcript
     retiming.py     a segment's new text -> its words, at their times
 
-The engine's transcript is never changed. store.py keeps the changes, service/corrections.py takes them in.
+The engine's transcript is never changed. store/ keeps the changes, service/corrections.py takes them in.
 """

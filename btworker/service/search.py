@@ -17,7 +17,7 @@ from btworker.logs import get_logger
 from btworker.outputs import read_text
 from btworker.storage import DataFolder
 from btworker.store import Store, is_disk_trouble
-from btworker.store_text import Indexed, names_of
+from btworker.store.text import Indexed, names_of
 
 log = get_logger()
 Words = tuple[str, ...]

@@ -10,7 +10,7 @@ import pytest
 
 from btworker.jobs import Input, JobStatus, Options, new_job_id
 from btworker.store import Store
-from btworker.store_rows import job_to_json
+from btworker.store.rows import job_to_json
 from tests.a_job import a_job
 from tests.faults.clients import SLOW, body_of, folders_of, jobs_of, let_go, post
 from tests.process.server_of import serving

@@ -9,7 +9,7 @@ import pytest
 from btworker.jobs import JobStatus
 from btworker.keys import DEFAULT_SCOPES
 from btworker.store import Store
-from btworker.store_text import Indexed, matching
+from btworker.store.text import Indexed, matching
 from tests.a_job import a_job
 from tests.http.server import Running, field, file, finished, upload
 from tests.waiting import eventually

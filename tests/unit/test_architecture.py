@@ -230,7 +230,7 @@ def test_every_file_that_the_architecture_names_exists(document: str) -> None:
     ("text", "named"),
     [
         ("see asr/gone.py.", ["asr/gone.py"]),
-        ("store.py keeps them, <job>/plan.json and *.claim are no modules", ["store.py"]),
+        ("storage.py keeps them, <job>/plan.json and *.claim are no modules", ["storage.py"]),
         ("docs/api.md and http://127.0.0.1/x.md", ["docs/api.md"]),
     ],
 )

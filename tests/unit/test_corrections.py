@@ -14,8 +14,8 @@ from btworker.corrections.edits import CHANGE, Change, Edit
 from btworker.corrections.layer import Layer, layers_of
 from btworker.jobs import JobStatus
 from btworker.store import Store
-from btworker.store_file import APPLICATION_ID, MIGRATIONS
-from btworker.store_rows import job_to_json
+from btworker.store.file import APPLICATION_ID, MIGRATIONS
+from btworker.store.rows import job_to_json
 from tests.a_job import a_job
 from tests.slices import FULL
 

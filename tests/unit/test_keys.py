@@ -16,8 +16,8 @@ from btworker.keys import OPERATOR, THE_OPERATOR, TOKEN, Caller, Limits, Scope, 
 from btworker.service.keys import DELETED, NO_TOKEN, Keys
 from btworker.service.limits import Bucket
 from btworker.store import Store
-from btworker.store_file import APPLICATION_ID, MIGRATIONS
-from btworker.store_rows import job_to_json
+from btworker.store.file import APPLICATION_ID, MIGRATIONS
+from btworker.store.rows import job_to_json
 from tests.a_job import a_job
 
 BOTH = (Scope.SUBMIT, Scope.READ_OWN)

@@ -16,8 +16,8 @@ from btworker.jobs import Job, JobStatus, LogLine, Output, OutputFormat, Stage
 from btworker.locations import Delivery
 from btworker.storage import DataFolder
 from btworker.store import Store
-from btworker.store_file import APPLICATION_ID, MIGRATIONS
-from btworker.store_rows import job_from_json, job_to_json
+from btworker.store.file import APPLICATION_ID, MIGRATIONS
+from btworker.store.rows import job_from_json, job_to_json
 from tests.a_job import a_job
 from tests.damage import damage_foreign, damage_newer, damage_text, damage_truncated, damage_zeroed
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from btworker.store import Store
-from btworker.store_commit import GroupCommit
-from btworker.store_file import connect
+from btworker.store.commit import GroupCommit
+from btworker.store.file import connect
 from tests.a_job import a_job
 
 

@@ -1,4 +1,4 @@
-"""Full-text search in the job table, by SQLite's FTS5: statements of the one thread of store.py.
+"""Full-text search in the job table, by SQLite's FTS5: statements of the one thread of table.py.
 
     job_text          words of names and transcripts, under the job's seq
     correction_text   words of what people corrected in it
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from btworker.jobs import Job, JobId
-from btworker.store_rows import job_from_json
+from btworker.store.rows import job_from_json
 
 FOUND = """seq IN (SELECT rowid FROM job_text WHERE job_text MATCH :query
  UNION SELECT rowid FROM correction_text WHERE correction_text MATCH :query)"""

@@ -1,6 +1,6 @@
 """The job table: one SQLite file, one connection, one thread. Runs in the parent; service/ is its only caller.
 
-Every change of a job's state is durable when the call returns (synchronous=FULL; store_commit.py). The database
+Every change of a job's state is durable when the call returns (synchronous=FULL; commit.py). The database
 is opened with locking_mode=EXCLUSIVE before WAL, so that no second process can open it. Progress is not stored: it
 lives in the service, and the finished windows lie in the job's folder.
 """
@@ -12,15 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from btworker import accounts, store_text
+from btworker import accounts
 from btworker.accounts import Account
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE, StartupError
 from btworker.jobs import Job, JobId, JobStatus
 from btworker.keys import OPERATOR, Key
-from btworker.store_commit import GroupCommit
-from btworker.store_file import APPLICATION_ID, connect, copy_table
-from btworker.store_rows import job_from_json, job_to_json, key_from_json, key_to_json
-from btworker.store_text import Indexed
+from btworker.store import text
+from btworker.store.commit import GroupCommit
+from btworker.store.file import APPLICATION_ID, connect, copy_table
+from btworker.store.rows import job_from_json, job_to_json, key_from_json, key_to_json
+from btworker.store.text import Indexed
 
 T = TypeVar("T")
 DISK_TROUBLE = ("disk is full", "disk I/O error", "unable to open database file", "readonly database")
@@ -161,15 +162,15 @@ class Store:
     async def correct(self, job_id: JobId, version: int, body: str, words: str = "") -> bool:
         """Store one more change, with the words of all that is corrected then; False where there is one of this version
         already, or the job is gone. They go with the job's row."""
-        return await self._commits.change(store_text.correct, self._db, job_id, version, body, words)
+        return await self._commits.change(text.correct, self._db, job_id, version, body, words)
 
     async def to_index(self, limit: int) -> list[tuple[int, Job]]:
         """Jobs whose words cannot all be searched yet, with their place in the table, oldest first."""
-        return await self._run(store_text.to_index, self._db, limit)
+        return await self._run(text.to_index, self._db, limit)
 
     async def index(self, found: Sequence[Indexed]) -> None:
         """Store words of jobs, by which `page` finds them."""
-        await self._commits.change(store_text.index, self._db, found)
+        await self._commits.change(text.index, self._db, found)
 
     async def usage(self, first: str, last: str, owner: str | None = None) -> list[Account]:
         """What was used on these days (as 2026-11-29, both included), by one owner or by all."""
@@ -216,8 +217,8 @@ class Store:
         sql = """INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, owner, body, input_bytes, indexed)
                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
         input_bytes = sum(item.size_bytes for item in job.inputs)
-        seq = self._db.execute(sql, (*values, input_bytes, store_text.NAMES)).lastrowid
-        store_text.keep_words(self._db, Indexed(seq or 0, store_text.names_of(job), "", is_final=False))
+        seq = self._db.execute(sql, (*values, input_bytes, text.NAMES)).lastrowid
+        text.keep_words(self._db, Indexed(seq or 0, text.names_of(job), "", is_final=False))
         return job, True
 
     def _transition(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:
@@ -237,10 +238,10 @@ class Store:
     ) -> tuple[list[Job], int | None]:
         wanted = {"status": None if status is None else status.value, "owner": owner}
         given: dict[str, object] = {name: value for name, value in wanted.items() if value is not None}
-        where = "".join(f" AND {name} = :{name}" for name in given) + (f" AND {store_text.FOUND}" if words else "")
+        where = "".join(f" AND {name} = :{name}" for name in given) + (f" AND {text.FOUND}" if words else "")
         sql = f"SELECT seq, body FROM jobs WHERE seq < :before{where} ORDER BY seq DESC LIMIT :limit"  # noqa: S608 - ours
         given |= {"before": 2**62 if before is None else before, "limit": limit + 1}
-        rows = self._db.execute(sql, {**given, "query": store_text.matching(words)}).fetchall()
+        rows = self._db.execute(sql, {**given, "query": text.matching(words)}).fetchall()
         jobs = [job_from_json(body) for _, body in rows[:limit]]
         return jobs, rows[limit - 1][0] if len(rows) > limit else None
 

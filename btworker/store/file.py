@@ -1,4 +1,4 @@
-"""The job table's file: opened, examined, brought to the newest schema. Runs in the one thread of store.py.
+"""The job table's file: opened, examined, brought to the newest schema. Runs in the one thread of table.py.
 
 A file without a schema is a new table: one that is missing, one of 0 bytes (left by some crashes of file systems),
 one whose first start was killed. SQLite deletes the log beside an empty file: it is put aside before.

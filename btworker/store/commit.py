@@ -1,7 +1,7 @@
 """Group commit: changes that wait for the disk together share a transaction, and so an fsync.
 
 A change that comes while a transaction is being committed waits for the next, with all others that come meanwhile.
-Each is in a savepoint of its own: one that fails undoes nothing of its neighbours. Runs in the one thread of store.py.
+Each is in a savepoint of its own: one that fails undoes nothing of its neighbours. Runs in the one thread of table.py.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
-from btworker.store_file import APPLICATION_ID
+from btworker.store.file import APPLICATION_ID
 
 T = TypeVar("T")
 Waiting = list[tuple[Callable[[], object], "asyncio.Future[object]"]]

@@ -1,4 +1,4 @@
-"""A job or a key as the JSON text of its row, and back. Used by store.py and backup.py.
+"""A job or a key as the JSON text of its row, and back. Used by table.py and backup.py.
 
 pydantic reads and writes the frozen dataclasses by their annotations, so that a new field with a default needs no code.
 """
