@@ -101,11 +101,13 @@ class Leases:
     def holding(self, job_id: JobId, attempt: int) -> Iterator[None]:
         """Keep other attempts of the job from beginning while files are put in their place. Blocking; raises GONE."""
         lease = self._current(job_id, attempt)
-        with lease.lock:
-            if lease.over:
-                raise BtworkerError(ErrorCode.GONE, OVER)
-            yield
-        self._forget(job_id, lease)
+        try:
+            with lease.lock:
+                if lease.over:
+                    raise BtworkerError(ErrorCode.GONE, OVER)
+                yield
+        finally:
+            self._forget(job_id, lease)
 
     def _forget(self, job_id: JobId, lease: _Lease) -> None:
         """Drop a lease that ended while it was held."""

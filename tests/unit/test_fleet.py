@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +121,19 @@ def names(commands: list[tuple[str, BoxCommand]]) -> list[tuple[str, str, str]]:
     found = [(box, type(one).__name__, getattr(one, "job_id", "")) for box, one in commands]
     commands.clear()
     return found
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_lease_that_ends_during_a_write_is_forgotten_after_it(fails: bool) -> None:
+    """Whether the write succeeds or not: what wants its job's files no more must say so, or their copies stay."""
+    leases, job_id = Leases(), JobId("wk_0")
+    leases.grant(job_id, 1)
+    with suppress(OSError), leases.holding(job_id, 1):
+        leases.revoke(job_id, 1)
+        assert leases.wants(job_id)
+        if fails:
+            raise OSError
+    assert not leases.wants(job_id)
 
 
 def test_the_next_jobs_are_fetched_where_their_model_is() -> None:
