@@ -24,7 +24,8 @@ class DeliverySettings(BaseSettings):
     webhook_secret: SecretStr | None = Field(None, validation_alias=env("WORKER_WEBHOOK_SECRET"))
     """Signs the callbacks of uploads (Standard Webhooks): whsec_ and the base64 of 24 to 64 bytes."""
     downloads: int = Field(4, ge=1, le=64, validation_alias=env("WORKER_DOWNLOADS"))
-    """Inputs fetched at once over all jobs; a few fill any line, and each holds one connection and 5 MB of buffers."""
+    """Inputs fetched at once over all jobs, those of one key after the other; a few fill any line, and each holds one
+    connection and 5 MB of buffers."""
     download_idle_s: float = Field(60.0, gt=0, le=3600, validation_alias=env("WORKER_DOWNLOAD_IDLE_SECONDS"))
     """Seconds without a byte after which a download is broken off and resumed."""
     download_retry_s: float = Field(3600.0, ge=0, le=86_400, validation_alias=env("WORKER_DOWNLOAD_RETRY_SECONDS"))

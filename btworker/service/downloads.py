@@ -19,6 +19,7 @@ from btworker.locations import Source
 from btworker.logs import get_logger
 from btworker.service.job_tasks import JobTasks
 from btworker.service.table import JobTable
+from btworker.service.turns import Turns
 from btworker.storage import DataFolder
 
 log = get_logger()
@@ -27,7 +28,8 @@ SHARE = 10.0
 
 
 class Downloads:
-    """The downloads of all jobs; WORKER_DOWNLOADS files at once. `origin` raises BtworkerError."""
+    """The downloads of all jobs; WORKER_DOWNLOADS files at once, of one key after the other. `origin` raises
+    BtworkerError."""
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class Downloads:
         self._data = data
         self._fetcher = fetcher
         self._origin = origin
-        self._places = asyncio.Semaphore(settings.downloads)
+        self._turns = Turns(settings.downloads)
         self._tasks = JobTasks("download", self._broke)
         self.abort, self.stop = self._tasks.abort, self._tasks.stop
 
@@ -100,7 +102,7 @@ class Downloads:
             shares[index] = min(so_far / max(total or item.size_bytes, so_far, 1), 1.0)
             self._show(job.id, sum(shares) / len(shares))
 
-        async with self._places:
+        async with self._turns.place(job.owner):
             if await self._data.run(final.exists):  # an earlier run fetched it
                 sha256 = await self._data.run(file_sha256, final)
                 found = Fetched((await self._data.run(final.stat)).st_size, sha256)

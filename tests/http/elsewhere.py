@@ -1,5 +1,6 @@
 """A server of recordings, which is not the worker's."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -7,12 +8,18 @@ from aiohttp import web
 
 
 @asynccontextmanager
-async def elsewhere(content_of: Callable[[str], bytes | None]) -> AsyncIterator[int]:
-    """A port at which /talks/<name> is the content of that name; None: there is no such recording."""
+async def elsewhere(
+    content_of: Callable[[str], bytes | None], *, gate: asyncio.Event | None = None
+) -> AsyncIterator[int]:
+    """A port at which /talks/<name> is the content of that name; None: there is no such recording. Nothing is answered
+    before the gate is open."""
 
     async def get(request: web.Request) -> web.Response:
         assert "Authorization" not in request.headers, "the worker's token is nobody's"
-        if (body := content_of(request.match_info["name"])) is None:
+        body = content_of(request.match_info["name"])
+        if gate is not None:
+            await gate.wait()
+        if body is None:
             raise web.HTTPNotFound
         return web.Response(body=body)
 

@@ -1,5 +1,6 @@
 """A job of inputs that lie elsewhere, as JSON and without a controller: what is fetched, refused, and whose it is."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,23 +10,48 @@ import pytest
 from tests.http.elsewhere import elsewhere
 from tests.http.keyring import key
 from tests.http.server import Running, finished
+from tests.waiting import eventually
 
 SOUND = {"one.wav": b"speech" * 1000, "two.wav": b"more speech" * 500}
 
 
 @pytest.fixture
-async def place() -> AsyncIterator[str]:
+def asked_for() -> list[str]:
+    """Names of the recordings that were asked for, in their order."""
+    return []
+
+
+@pytest.fixture
+def gate() -> asyncio.Event:
+    """Open, until a test shuts it: what the server of the recordings waits for before it answers."""
+    gate = asyncio.Event()
+    gate.set()
+    return gate
+
+
+@pytest.fixture
+async def place(asked_for: list[str], gate: asyncio.Event) -> AsyncIterator[str]:
     """The address of a server that has the recordings."""
 
-    async with elsewhere(SOUND.get) as port:
+    def content(name: str) -> bytes | None:
+        asked_for.append(name)
+        return SOUND.get(name)
+
+    async with elsewhere(content, gate=gate) as port:
         yield f"http://127.0.0.1:{port}/talks"
 
 
 @pytest.fixture
-def overrides(place: str) -> dict[str, object]:
+def more() -> dict[str, object]:
+    """Settings beside those of all tests here."""
+    return {}
+
+
+@pytest.fixture
+def overrides(place: str, more: dict[str, object]) -> dict[str, object]:
     """The operator lets the worker fetch from it."""
     allowed = place.removeprefix("http://").partition("/")[0]
-    return {"allowed_hosts": allowed, "download_retry_s": 0.1, "max_files_per_job": 3}
+    return {"allowed_hosts": allowed, "download_retry_s": 0.1, "max_files_per_job": 3, **more}
 
 
 async def sent(client: aiohttp.ClientSession, body: object, **headers: str) -> tuple[int, Any]:
@@ -72,6 +98,22 @@ async def test_it_is_its_keys_own(client: aiohttp.ClientSession, server: Running
     assert (status, job["owner"]) == (201, "ann")
     async with client.get(f"/v1/jobs/{job['workerJobId']}", headers=await key(server, "bob")) as response:
         assert response.status == 404
+
+
+@pytest.mark.parametrize("more", [{"downloads": 1}])
+async def test_files_are_fetched_in_turn_for_each_key(
+    client: aiohttp.ClientSession, server: Running, place: str, asked_for: list[str], gate: asyncio.Event
+) -> None:
+    """One that has many of them does not keep those of another waiting."""
+    ann, bob = await key(server, "ann"), await key(server, "bob")
+    gate.clear()
+    jobs = [await sent(client, {"inputs": [{"url": f"{place}/one.wav"}] * 3}, **ann)]
+    await eventually(lambda: asked_for, "the first file is asked for")
+    jobs.append(await sent(client, {"inputs": [{"url": f"{place}/two.wav"}]}, **bob))
+    gate.set()
+    for _, job in jobs:
+        assert (await finished(client, job["workerJobId"]))["status"] == "complete"
+    assert asked_for == ["one.wav", "one.wav", "two.wav", "one.wav"]
 
 
 async def test_a_full_queue_or_a_drain_refuses_it(client: aiohttp.ClientSession, server: Running, place: str) -> None:
