@@ -195,7 +195,8 @@ class FleetPool:
                 self._on_word(box, word)
 
     def _on_word(self, box: RemoteBox, word: BoxWord) -> None:
-        if word.session != box.session or (box.phase is BoxPhase.LOST and not isinstance(word, Joined)):
+        is_unknown = box.phase in (BoxPhase.LOST, BoxPhase.JOINING) and not isinstance(word, Joined)
+        if word.session != box.session or is_unknown:  # where its Joined was lost, it is asked once more
             if box.may_be_asked:
                 self._join(box)
             return

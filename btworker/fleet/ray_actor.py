@@ -33,11 +33,15 @@ class BoxActor:
         self._connection = Connection(ours.detach())
         self._words: deque[BoxWord] = deque()
         self._arrived = asyncio.Event()
+        self._receives = False
         self._reader = 0
-        """Number of the reader that gets the words: the last one that asked for them."""
+        """Number of the reader that gets the words: the last one that asked for the release."""
 
     async def release(self) -> str:
-        """btworker's release here: asked before any record crosses, since another one's may have other fields."""
+        """btworker's release here: asked before any record crosses, since another one's may have other fields. What the
+        box says from now on is for whoever asked."""
+        self._next_reader()
+        self._words.clear()
         return __version__
 
     async def take(self, command: BoxCommand) -> None:
@@ -45,11 +49,11 @@ class BoxActor:
         self._connection.send(command)
 
     async def words(self) -> AsyncIterator[BoxWord]:
-        """What the box says from now on, to whoever asked last; ends where another one asks."""
-        if not self._reader:
+        """What the box says, to whoever asked last for the release; ends where another one does."""
+        if not self._receives:
+            self._receives = True
             threading.Thread(target=self._receive, args=(asyncio.get_running_loop(),), daemon=True).start()
-        self._next_reader()
-        mine = self._reader
+        mine = self._next_reader()
         while True:
             while not self._words and self._reader == mine:
                 self._arrived.clear()
@@ -58,15 +62,16 @@ class BoxActor:
                 return
             yield self._words.popleft()
 
-    def _next_reader(self) -> None:
-        """End the stream of the last one; what it did not take is of a session that ends with it."""
+    def _next_reader(self) -> int:
+        """End the stream of the last one; the number of the next."""
         self._reader += 1
-        self._words.clear()
         self._arrived.set()
+        return self._reader
 
     def _arrive(self, word: BoxWord) -> None:
         if len(self._words) >= MOST_WORDS:  # nobody takes them any more: a front end that comes again begins anew
             self._next_reader()
+            self._words.clear()
         self._words.append(word)
         self._arrived.set()
 

@@ -79,9 +79,12 @@ class RayBox:
         self.name = name
         self._node = node
         self._actor: Any = None
+        self._is_read = asyncio.Event()
+        """The box's words are for this reader: an answer to a command cannot go to the one before it."""
 
     async def send(self, command: BoxCommand) -> None:
         """Hand a command over. Raises ClusterError."""
+        await self._is_read.wait()
         try:
             await self._on_node().take.remote(command)
         except RayError as error:
@@ -96,11 +99,14 @@ class RayBox:
                     f"takes no jobs: it has btworker {release}, and the front end {__version__}; "
                     "give both the same (docs/fleet.md, Upgrade)"
                 )
+            self._is_read.set()
             async for reference in self._on_node().words.options(num_returns="streaming").remote():
                 yield await reference
         except RayError as error:
             self._actor = None
             raise ClusterError(_why(error)) from None
+        finally:
+            self._is_read.clear()
 
     def _on_node(self) -> Any:
         if self._actor is None:

@@ -15,14 +15,16 @@ from btworker.fleet import files
 from btworker.fleet.cordon import Cordon
 from btworker.fleet.journals import Journals
 from btworker.fleet.leases import Leases
+from btworker.fleet.pool import FleetPool
 from btworker.fleet.prefetching import Prefetches
-from btworker.fleet.records import BoxCommand, BoxWorkers, Joined, Versions
-from btworker.fleet.remote_box import BoxPhase, RemoteBox, difference
+from btworker.fleet.records import BoxCommand, BoxFound, BoxState, BoxWorkers, FromBox, Joined, Versions
+from btworker.fleet.remote_box import REJOIN_S, BoxPhase, RemoteBox, difference
 from btworker.jobs import Job, JobId, Options
 from btworker.messages import Blame, Failed, Finished, RunTask, WindowDone
 from btworker.pool import BoxStatus, BoxSummary, Phase, WorkerState
 from btworker.pool.placing import Vacancy, choose, place
 from btworker.specs import Device
+from tests.process.pool_of import settings_for
 
 OURS = Versions("0.2.0", "3.11", "20231117", "2.2.2", "2.60.0", "large-v3")
 
@@ -38,6 +40,23 @@ def box(*models: str) -> RemoteBox:
     found = RemoteBox("gpu-1", first_index=1000, session=7)
     found.joined(Joined(7, OURS, BoxWorkers(states, frozenset(range(len(models))))), OURS)
     return found
+
+
+async def test_a_box_whose_answer_was_lost_is_asked_again(tmp_path: Path) -> None:
+    """Its Joined went to nobody (to the gateway before, say), and it gives signs of life: after a while it is asked to
+    join once more."""
+    pool = FleetPool(settings_for(tmp_path), Leases(), port=8478)
+    pool._on_gateway_event(BoxFound("gpu-1"))
+    found = pool._box("gpu-1")
+    asked = found.session
+    alive = FromBox("gpu-1", BoxState(asked, BoxWorkers()))
+    pool._on_gateway_event(alive)
+    assert found.session == asked, "it may still answer"
+    found.asked_at -= REJOIN_S + 1
+    pool._on_gateway_event(alive)
+    assert found.session != asked
+    pool._on_gateway_event(FromBox("gpu-1", Joined(found.session, pool._versions, BoxWorkers())))
+    assert found.phase is BoxPhase.READY
 
 
 def test_a_job_goes_to_its_model_then_to_the_emptiest_box() -> None:
