@@ -49,7 +49,8 @@ class WorkSettings(BaseSettings):
     max_attempts: int = Field(2, ge=1, le=10, validation_alias=env("WORKER_MAX_ATTEMPTS"))
     """Processes that die with a job alone in them before it is failed with WORKER_CRASHED; a poison job must end."""
     queue_limit: int = Field(1000, ge=1, le=100_000, validation_alias=env("WORKER_QUEUE_LIMIT"))
-    """Jobs waiting at once; more get 429 QUEUE_FULL with Retry-After."""
+    """Jobs waiting at once, those whose inputs are being fetched as well; more get 429 QUEUE_FULL with Retry-After. No
+    key takes all places (docs/keys.md)."""
     drain_s: float = Field(30.0, ge=0, le=86_400, validation_alias=env("WORKER_DRAIN_SECONDS"))
     """Seconds that running jobs get after SIGTERM; what is not done then goes back to the queue."""
     disk_reserve_mb: int = Field(1024, ge=0, validation_alias=env("WORKER_DISK_RESERVE_MB"))

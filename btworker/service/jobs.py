@@ -152,9 +152,6 @@ class JobService:
         """Raise DRAINING or QUEUE_FULL when a new job would be refused: for a look before the body is read."""
         if self.draining:
             raise BtworkerError(ErrorCode.DRAINING, "the worker is shutting down; try again in a minute, or elsewhere")
-        if (waiting := self.waiting()) >= self.settings.queue_limit:
-            message = f"{waiting} jobs are waiting already (WORKER_QUEUE_LIMIT); try again later"
-            raise BtworkerError(ErrorCode.QUEUE_FULL, message)
         self.limits.check_waiting(owner)
 
     async def submit(self, new: NewJob) -> tuple[Job, bool]:

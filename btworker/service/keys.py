@@ -97,6 +97,12 @@ class Keys:
         key = self._find(token)
         return self._callers[key.id] if key is not None and key.state(self._clock()) == "active" else None
 
+    @property
+    def are_several(self) -> bool:
+        """Whether somebody beside the operator may submit: each is to leave room for others."""
+        now = self._clock()
+        return any(Scope.SUBMIT in key.scopes and key.state(now) == "active" for key in self._known.values())
+
     def is_good(self, key_id: str) -> bool:
         """Whether the key with this id, or the operator's, opens anything now."""
         key = self._known.get(key_id)

@@ -1,7 +1,8 @@
 """Limits of single keys: requests a minute, jobs waiting, audio a day, bytes stored. A refusal says when to try again.
 
 A key has the limits that it was given, and the operator has none. Requests are counted in memory; the rest is looked
-up when a submission comes, in the job table and the accounts. Parent.
+up when a submission comes, in the job table and the accounts. Of the places that all keys share, in the queue and for
+uploads, none takes the last. Parent.
 """
 
 import math
@@ -20,6 +21,20 @@ DAY_S = 86_400
 QUEUE_RETRY_S = 30
 STORED_RETRY_S = 600
 """Seconds; results go with their deletion, or with WORKER_RETENTION_HOURS."""
+TIMES_FREE = 4
+"""How many times as many places as are free one of several keys may have."""
+
+
+def places_left(places: int, taken: int, own: int) -> int:
+    """How many more places one of several keys may take, where so many are taken, `own` of them by itself.
+
+    Each has its share, and nobody takes the last who has one: whoever comes only now finds room. A dynamic threshold
+    (Choudhury and Hahne, 1998): of many places one key gets four fifths, two keys get four ninths each.
+    """
+    free = places - taken
+    if free > 0 and own == 0:
+        return 1 + places_left(places, taken + 1, 1)
+    return max(-((own - TIMES_FREE * (free - 1)) // (TIMES_FREE + 1)), 0)
 
 
 class Bucket:
@@ -50,7 +65,7 @@ class KeyLimits:
         self._keys = keys
         self._table = table
         self._resumable = resumable
-        self._with_inputs = settings.keep_inputs
+        self._settings = settings
         self._clock = clock
         self._buckets: dict[str, Bucket] = {}
 
@@ -67,17 +82,46 @@ class KeyLimits:
             message = f"this key may make {most} requests a minute; try again in {math.ceil(wait_s)} s"
             raise BtworkerError(ErrorCode.RATE_LIMITED, message, retry_after_s=math.ceil(wait_s))
 
+    def room(self, owner: str) -> tuple[int, int]:
+        """How many jobs of an owner may wait at once, and how many more may come. Those count whose files are being
+        fetched."""
+        most, limit = self._keys.limits_of(owner).waiting, self._settings.queue_limit
+        taken, own = self._table.live.count(LivePhase.WAITING), self._waiting_of(owner)
+        left = places_left(limit, taken, own) if self._keys.are_several else max(limit - taken, 0)
+        if most is None or most >= limit:
+            return limit, left
+        return most, min(left, max(most - own, 0))
+
     def check_waiting(self, owner: str) -> None:
-        """Raise QUEUE_FULL where as many jobs of the key wait as may; those whose files are being fetched as well."""
-        most = self._keys.limits_of(owner).waiting
-        if most is None:
+        """Raise QUEUE_FULL where as many jobs wait as may, or as many of this owner."""
+        limit, left = self.room(owner)
+        if left > 0:
             return
+        if (taken := self._table.live.count(LivePhase.WAITING)) >= self._settings.queue_limit:
+            message = f"{taken} jobs are waiting already (WORKER_QUEUE_LIMIT)"
+        elif (own := self._waiting_of(owner)) >= limit:
+            message = f"{own} jobs of this key are waiting already, of {limit} that may"
+        else:
+            message = f"{own} jobs of this key are waiting already; what WORKER_QUEUE_LIMIT leaves is for others"
+        raise BtworkerError(ErrorCode.QUEUE_FULL, f"{message}; try again later", retry_after_s=QUEUE_RETRY_S)
+
+    def check_begun(self, owner: str) -> None:
+        """Raise QUEUE_FULL where as many uploads are begun as may be, or as many of this owner."""
+        limit, by_owner = self._settings.resumable_limit, self._resumable.begun()
+        taken, own = sum(by_owner.values()), by_owner[owner]
+        if taken >= limit:
+            message = f"{taken} uploads are begun already (WORKER_RESUMABLE_LIMIT)"
+        elif self._keys.are_several and not places_left(limit, taken, own):
+            message = f"{own} uploads of this key are begun already; what WORKER_RESUMABLE_LIMIT leaves is for others"
+        else:
+            return
+        raise BtworkerError(ErrorCode.QUEUE_FULL, f"{message}; try again later")
+
+    def _waiting_of(self, owner: str) -> int:
         waiting = self._table.waiting.of(owner)
         if self._table.live.count(LivePhase.WAITING) > len(self._table.waiting):  # files of some are being fetched
             waiting += sum(bool(job.sources) and job.owner == owner for job in self._table.live.values())
-        if waiting >= most:
-            message = f"{waiting} jobs of this key are waiting already, of {most} that may; try again later"
-            raise BtworkerError(ErrorCode.QUEUE_FULL, message, retry_after_s=QUEUE_RETRY_S)
+        return waiting
 
     async def check_quotas(self, owner: str, incoming_bytes: int) -> None:
         """Raise QUOTA_EXCEEDED where the key has had its audio of today, or its results and inputs have no room."""
@@ -98,7 +142,7 @@ class KeyLimits:
             raise BtworkerError(ErrorCode.QUOTA_EXCEEDED, f"{message}; try again tomorrow", retry_after_s=wait_s)
 
     async def _check_stored(self, owner: str, most_mb: int, incoming_bytes: int) -> None:
-        stored = await self._table.store.stored_bytes(owner, with_inputs=self._with_inputs)
+        stored = await self._table.store.stored_bytes(owner, with_inputs=self._settings.keep_inputs)
         stored += self._resumable.stored_bytes(owner)
         if stored + incoming_bytes > most_mb * MIB:
             message = (

@@ -14,7 +14,8 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,8 +88,7 @@ class ResumableUploads:
 
     async def forget(self) -> None:
         """Forget what has expired."""
-        here = [one for one in self._known.values() if not one.gone and one.job_id is None]
-        kept = self._writing | {upload_id for one in here for upload_id in one.needs}
+        kept = self._writing | {upload_id for one in self._here() for upload_id in one.needs}
         for record in list(self._known.values()):
             if self._clock() >= self.expires_at(record) and record.id not in kept:
                 await self._expire(record)
@@ -111,10 +111,16 @@ class ResumableUploads:
         record = self._known.get(upload_id)
         return None if record is None else record.owner
 
+    def begun(self) -> Counter[str]:
+        """How many uploads of each owner are no jobs yet."""
+        return Counter(one.owner for one in self._here())
+
     def stored_bytes(self, owner: str) -> int:
         """Bytes of an owner's uploads that are no jobs yet, those that are announced as well."""
-        here = (one for one in self._known.values() if one.owner == owner and not one.gone and one.job_id is None)
-        return sum(max(one.length or 0, self._offsets[one.id]) for one in here)
+        return sum(max(one.length or 0, self._offsets[one.id]) for one in self._here() if one.owner == owner)
+
+    def _here(self) -> Iterator[Resumable]:
+        return (one for one in self._known.values() if not one.gone and one.job_id is None)
 
     def offset(self, record: Resumable) -> int:
         """Bytes that are durable."""
@@ -127,12 +133,7 @@ class ResumableUploads:
     async def create(
         self, *, length: int | None, metadata: str, owner: str = OPERATOR, needs: tuple[str, ...] = ()
     ) -> Resumable:
-        """Begin an upload, durably. Raises QUEUE_FULL."""
-        if sum(not record.gone and record.job_id is None for record in self._known.values()) >= (
-            limit := self._settings.resumable_limit
-        ):
-            message = f"{limit} uploads are begun already (WORKER_RESUMABLE_LIMIT); try again later"
-            raise BtworkerError(ErrorCode.QUEUE_FULL, message)
+        """Begin an upload, durably."""
         record = Resumable(f"up_{secrets.token_hex(16)}", length, metadata, self._clock(), owner=owner, needs=needs)
         await self._data.run(self._make, record)
         self._known[record.id], self._offsets[record.id] = record, 0

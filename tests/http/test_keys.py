@@ -300,6 +300,47 @@ async def test_jobs_that_wait_are_limited(
     assert (await upload(session, file(b"speech"), **bob))[0] == (await upload(client, file(b"speech")))[0] == 201
 
 
+@pytest.mark.parametrize("overrides", [{"queue_limit": 7}])
+async def test_no_key_fills_the_queue_alone(
+    server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
+) -> None:
+    """Another finds room, and what is left is told as it is."""
+    await upload(client, field("prompt", "hold"), file(b"speech"))
+    alice, bob = await key(server, "alice"), await key(server, "bob")
+    sent = 0
+    while (answer := await upload(session, file(b"speech"), **alice))[0] == 201:
+        sent += 1
+    assert (sent, answer[0], answer[1]["error"]["code"]) == (5, 429, "QUEUE_FULL")
+    assert "5 jobs of this key are waiting already" in answer[1]["error"]["message"]
+    asked = form(field("stream", "true"), file(b"speech"))
+    async with session.post("/v1/audio/transcriptions", data=asked, headers={**FORM, **bob}) as response:
+        assert (response.status, response.headers["x-ratelimit-remaining-requests"]) == (200, "0")
+
+
+@pytest.mark.parametrize("overrides", [{"queue_limit": 2, "allowed_hosts": "127.0.0.1:9", "download_retry_s": 600.0}])
+async def test_jobs_whose_files_are_fetched_have_a_place_in_the_queue(
+    server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
+) -> None:
+    """Else addresses would be a way around its limit."""
+    body = {"inputs": [{"url": "http://127.0.0.1:9/a.wav"}]}
+    for status in (201, 201, 429):
+        async with client.post("/v1/jobs", json=body) as response:
+            assert response.status == status
+            answer = await response.json()
+    assert answer["error"]["code"] == "QUEUE_FULL"
+
+
+@pytest.mark.parametrize("overrides", [{"resumable_limit": 7}])
+async def test_no_key_begins_all_uploads(server: Running, session: aiohttp.ClientSession) -> None:
+    """Another finds room for one."""
+    alice, bob = await key(server, "alice"), await key(server, "bob")
+    statuses = []
+    for who in (*[alice] * 6, bob):
+        async with session.post("/v1/uploads", headers={**who, **TUS, "Upload-Length": "5"}) as response:
+            statuses.append(response.status)
+    assert statuses == [201] * 5 + [429, 201]
+
+
 async def test_audio_a_day_is_limited(
     server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
 ) -> None:

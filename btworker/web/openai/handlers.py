@@ -168,13 +168,11 @@ async def _speech(request: web.Request, asked: Asked) -> web.StreamResponse:
 
 def rate_limit(context: Context, owner: str) -> dict[str, str]:
     """How many more requests may wait, as OpenAI's clients read it; where none may, the next is refused with 429."""
-    limit, waiting = context.settings.queue_limit, context.service.waiting()
-    if (own := context.service.keys.limits_of(owner).waiting) is not None and own < limit:
-        limit, waiting = own, context.service.waiting_by_owner().get(owner, 0)
-    reset_s = 0 if waiting < limit else RETRY_AFTER_S[429]
+    limit, left = context.service.limits.room(owner)
+    reset_s = 0 if left else RETRY_AFTER_S[429]
     return {
         "x-ratelimit-limit-requests": str(limit),
-        "x-ratelimit-remaining-requests": str(max(limit - waiting, 0)),
+        "x-ratelimit-remaining-requests": str(left),
         "x-ratelimit-reset-requests": f"{reset_s}s",
     }
 

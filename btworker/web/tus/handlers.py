@@ -72,6 +72,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     size = length or 0
     await context.service.limits.check_quotas(owner, size)
     await admission.check_room(context, incoming_bytes=size, largest_bytes=size * channels, all_bytes=size)
+    context.service.limits.check_begun(owner)
     record = await context.resumable.create(length=length, metadata=metadata, owner=owner, needs=needs)
     headers = {"Location": f"{PATH}/{record.id}"}
     if request.content_type == OFFSET_STREAM and request.can_read_body:
