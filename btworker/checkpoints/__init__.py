@@ -14,7 +14,7 @@ from btworker.checkpoints.folder import (
 )
 from btworker.checkpoints.hashing import Hashes, Progress, file_sha256
 from btworker.checkpoints.hub import Hub, HubModel, damaged, fetched_hashes
-from btworker.checkpoints.openai import Official, fetch, official, official_names
+from btworker.checkpoints.openai import Official, fetch, official, official_name, official_names
 
 __all__ = [
     "FetchError",
@@ -34,6 +34,7 @@ __all__ = [
     "forbids_commerce",
     "look_into",
     "official",
+    "official_name",
     "official_names",
     "sha256_of_all",
 ]

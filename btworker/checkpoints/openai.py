@@ -17,6 +17,8 @@ from btworker.checkpoints.hashing import Progress, file_sha256
 MEGABYTES = {"tiny": 72, "base": 139, "small": 461, "medium": 1457, "large": 2944, "turbo": 1543}
 """Sizes of OpenAI's checkpoints: two bytes for each weight."""
 
+_ELSEWHERE = re.compile(r"((openai/)?|((Systran|guillaumekln)/)?faster-)whisper-(?P<name>.+)")
+
 
 @dataclass(frozen=True, slots=True)
 class Official:
@@ -58,6 +60,13 @@ def official(name: str) -> Official | None:
 def official_names() -> tuple[str, ...]:
     """Every name that the installed openai-whisper knows, the aliases included; none where it is not installed."""
     return tuple(_table())
+
+
+def official_name(called: str) -> str | None:
+    """The name of the checkpoint that others call whisper-large-v3-turbo (Groq), openai/whisper-small (the hub) or
+    Systran/faster-whisper-small: the same weights. None for every other name, as those of fine-tunes."""
+    found = _ELSEWHERE.fullmatch(called)
+    return None if found is None else found["name"]
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from btworker.checkpoints import HubModel, official_names
+from btworker.checkpoints import HubModel, official_name, official_names
 from btworker.checkpoints.hub import HUB
 from btworker.config.names import closest
 from btworker.config.parsing import (
@@ -169,6 +169,14 @@ class SpeechSettings(BaseSettings):
     def aliases(self) -> dict[str, str]:
         """Other names of models: name -> model."""
         return dict(self.model_aliases)
+
+    def model_called(self, name: str) -> str:
+        """The model that a request means by a name: the operator's other name of it, or other people's of OpenAI's. A
+        name that means none stays as it is."""
+        if name in self.model_paths or name in self.aliases:
+            return self.aliases.get(name, name)
+        official = official_name(name)
+        return official if official in self.model_paths and official is not None else name
 
     def wrong_aliases(self) -> list[str]:
         """A sentence for each other name whose model is not offered, or that is a model's already."""

@@ -1,5 +1,7 @@
 """A form field while it arrives, and what is said of a file that came as one. Parent."""
 
+import json
+import re
 from dataclasses import dataclass, field
 
 from btworker.errors import BtworkerError, ErrorCode
@@ -10,6 +12,7 @@ MAX_JSON_BYTES = 2**18
 MEDIA = ("audio/", "video/", "application/octet-stream")
 FILES = frozenset({"file", "files", "audio", "upload"})
 """What clients call a part that is a file, whether or not they give it a filename."""
+_BRACKETS = re.compile(r"\[\d{0,6}\]$")
 
 
 @dataclass(slots=True)
@@ -42,10 +45,16 @@ class Field:
         return no_filename(self.name)
 
 
+def bare(name: str) -> str:
+    """The name of a list's field without what forms put behind it: names[] or, where each name may be there once,
+    names[0]."""
+    return _BRACKETS.sub("", name)
+
+
 def is_file_without_name(head: PartHead) -> bool:
     """A part that is a file by its name or its type, but has no filename that would tell it from an option."""
     kind = head.headers.get("Content-Type", "").lower()
-    return head.name.removesuffix("[]").lower() in FILES or kind.startswith(MEDIA)
+    return bare(head.name).lower() in FILES or kind.startswith(MEDIA)
 
 
 def no_filename(name: str) -> BtworkerError:
@@ -53,3 +62,13 @@ def no_filename(name: str) -> BtworkerError:
     shown = "".join(c if c.isprintable() else "?" for c in name[:64])
     message = f"the part {shown!r} has no filename, which a file needs: Content-Disposition: form-data; "
     return BtworkerError(ErrorCode.NO_FILE, f'{message}name="file"; filename="talk.wav"', param=shown)
+
+
+def listed(text: str) -> list[str] | None:
+    """The items of a list in JSON, as one field of a form may have it; None for any other text."""
+    try:
+        value = json.loads(text) if text.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        return None
+    is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return value if is_list else None

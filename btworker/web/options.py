@@ -4,7 +4,7 @@ Pure, parent. Uploads are strict: an unknown option is an error, since a silent 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -15,6 +15,7 @@ from btworker.config.speech import MOST_BONUS, MOST_PROMPT_TOKENS
 from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import DEFAULT_OUTPUTS, Options, OutputFormat
+from btworker.web.fields import bare, listed
 from btworker.web.keywords import FIELDS as KEYWORD_FIELDS
 from btworker.web.keywords import NAME as KEYWORDS
 from btworker.web.keywords import keyword_options, split_keywords
@@ -52,6 +53,7 @@ REPEATABLE = frozenset({"outputs", "ranges", SPEAKER_NAMES, SPEAKER_REFERENCES, 
 DEFAULTS = {"qualityPreset": "balanced", "backend": "remote", "diarizationFastSwitching": False}
 """A controller's options that have no effect here, and the value that asks for nothing."""
 MOST_NAMED = 50
+MOST_PROMPT_CHARS = 4000
 _NOT_PLAIN = {
     *("model", "language", "languages", "decode", "outputs", "known_speakers", "diarization_enabled"),
     *("channels", "multichannel", "start", "end", "ranges", *KEYWORD_FIELDS),
@@ -73,7 +75,7 @@ class OptionsForm(BaseModel):
     language: str = Field("", max_length=40, description=ONE_LANGUAGE)
     languages: tuple[str, ...] = Field((), max_length=MOST_LANGUAGES, description=SEVERAL_LANGUAGES)
     task: Literal["transcribe", "translate"] = Field("transcribe", description="transcribe or translate")
-    prompt: str = Field("", max_length=4000, description="text of at most 4000 characters")
+    prompt: str = Field("", max_length=MOST_PROMPT_CHARS, description=f"text of at most {MOST_PROMPT_CHARS} characters")
     keywords: tuple[str, ...] = Field((), description="names and terms, in a list or with commas between them")
     keyword_bonus: float | None = Field(None, ge=0, le=MOST_BONUS, description=f"a number from 0 to {MOST_BONUS}")
     keyword_prompt_tokens: int | None = Field(
@@ -133,7 +135,7 @@ class OptionsForm(BaseModel):
 
 def is_option(name: str) -> bool:
     """Whether a form's field of this name says something of the job."""
-    return name in WIRE_NAMES or name in (JSON_FIELD, *_BESIDE) or name.removesuffix("[]") in NAME_FIELDS
+    return name in WIRE_NAMES or name in (JSON_FIELD, *_BESIDE) or bare(name) in NAME_FIELDS
 
 
 _BESIDE = (CALLBACK, SOURCE, OUTPUTS_TO, SPEAKER_REFERENCES)
@@ -206,9 +208,8 @@ def _collect(fields: Fields) -> dict[str, Any]:
     one is not given."""
     values: dict[str, Any] = {}
     for raw, text in fields:
-        name = SPEAKER_NAMES if raw.removesuffix("[]") in NAME_FIELDS else raw
-        pairs = _json_object(text).items() if name == JSON_FIELD else [(name, text)]
-        for key, value in pairs:
+        name = SPEAKER_NAMES if bare(raw) in NAME_FIELDS else raw
+        for key, value in _pairs(name, text):
             if is_empty(value):
                 continue
             if key in REPEATABLE and key in values:
@@ -218,6 +219,14 @@ def _collect(fields: Fields) -> dict[str, Any]:
                 raise BtworkerError(ErrorCode.BAD_OPTION, f"{_shown(key)} is given twice", param=_shown(key))
             values[key] = value
     return values
+
+
+def _pairs(name: str, text: str) -> Iterable[tuple[str, Any]]:
+    """What a field says: the members of the JSON object, or the value of one option."""
+    if name == JSON_FIELD:
+        return _json_object(text).items()
+    items = listed(text) if name in REPEATABLE else None
+    return [(name, text if items is None else items or "")]
 
 
 def is_empty(value: object) -> bool:
@@ -256,8 +265,7 @@ def _shown(name: str) -> str:
 
 
 def _checked(form: OptionsForm, settings: Settings) -> Options:
-    asked = form.model or settings.model
-    model = settings.aliases.get(asked, asked)
+    model = settings.model_called(form.model or settings.model)
     if model not in (allowed := settings.model_paths):
         message = f"the model {_shown(model)!r} is not offered here; there are {', '.join(allowed)}"
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param="model")

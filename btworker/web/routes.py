@@ -26,6 +26,7 @@ from btworker.web.access import (
     Access,
 )
 from btworker.web.contract import corrections as about_corrections
+from btworker.web.contract import groq as about_groq
 from btworker.web.contract import jobs as about_jobs
 from btworker.web.contract import renditions as about_renditions
 from btworker.web.contract import speech as about_speech
@@ -85,6 +86,10 @@ ROUTES = (
     Route("POST", f"{_INPUT}/tickets", renditions.create_ticket, about_renditions.TICKETS, READ_TEXT),
     Route("POST", "/v1/audio/transcriptions", openai.transcriptions, about_speech.TRANSCRIBE, SUBMIT_AND_READ),
     Route("POST", "/v1/audio/translations", openai.translations, about_speech.TRANSLATE, SUBMIT_AND_READ),
+    Route("POST", "/openai/v1/audio/transcriptions", openai.transcriptions, about_groq.TRANSCRIBE, SUBMIT_AND_READ),
+    Route("POST", "/openai/v1/audio/translations", openai.translations, about_groq.TRANSLATE, SUBMIT_AND_READ),
+    Route("GET", "/openai/v1/models", openai.list_models, about_groq.MODELS, ANY_KEY),
+    Route("GET", "/openai/v1/models/{model}", openai.get_model, about_groq.MODEL, ANY_KEY),
     Route("POST", "/v1/voices", voices.create, about_voices.CREATE, SUBMIT),
     Route("GET", "/v1/voices", voices.list_all, about_voices.LIST, READ),
     Route("DELETE", "/v1/voices/{voice_id}", voices.delete, about_voices.DELETE, SUBMIT),

@@ -1,6 +1,7 @@
 """The OpenAI audio API in words. Handlers: web/openai/handlers.py."""
 
 from btworker.errors import ErrorCode
+from btworker.jobs import OutputFormat
 from btworker.outputs import FORMATS
 from btworker.web.contract.jobs import ADMISSION, KNOWN_SPEAKERS
 from btworker.web.contract.operation import (
@@ -20,14 +21,15 @@ from btworker.web.contract.operation import (
     refused,
 )
 from btworker.web.language_options import MOST as MOST_LANGUAGES
-from btworker.web.openai.handlers import GRANULARITIES, PLAIN_TEXT, RESPONSE_FORMATS, TAKES, TRANSLATION_FORMATS
+from btworker.web.openai.fields import GRANULARITIES
+from btworker.web.openai.handlers import RESPONSE_FORMATS, SUBTITLES, TAKES, TRANSLATION_FORMATS
 from btworker.web.openai.shapes import Diarized, Model, Models, Plain, Verbose
 from btworker.web.options import OptionsForm
 
 TAG = "audio"
 _SPOKEN: Content = {
     JSON: Shape(Plain | Verbose | Diarized),
-    **{FORMATS[kind].content_type.partition(";")[0]: TEXT for kind in PLAIN_TEXT.values()},
+    **{FORMATS[kind].content_type.partition(";")[0]: TEXT for kind in (OutputFormat.TXT, *SUBTITLES.values())},
     **events("message"),
 }
 _AGAIN = Header("x-should-retry", "whether OpenAI's clients send it once more", {"enum": ["true", "false"]})

@@ -61,9 +61,8 @@ def check_content_type(request: web.Request) -> None:
     """multipart/form-data with a boundary and no Content-Encoding. Raises UNSUPPORTED_MEDIA, BAD_MULTIPART."""
     check_encoding(request)
     if media_type_of(request) != FORM:
-        raise BtworkerError(
-            ErrorCode.UNSUPPORTED_MEDIA, "send the files as multipart/form-data, or a job with URLs as JSON"
-        )
+        message = "send the files as multipart/form-data; POST /v1/jobs takes a job with URLs as JSON, too"
+        raise BtworkerError(ErrorCode.UNSUPPORTED_MEDIA, message)
     boundary_of(request.headers[hdrs.CONTENT_TYPE])
 
 

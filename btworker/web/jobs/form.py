@@ -21,6 +21,8 @@ class Form:
     """Uploads with the same key are the same job."""
     is_option: Callable[[str], bool] = is_option
     """Whether a field of this name is an option, and so no file that lost its filename."""
+    one_file: bool = False
+    """The answer is the transcript of one; else there may be several."""
     options: Callable[[Fields, Settings], Options] = parse_options
     """Ours -> the job's options. Raises BAD_OPTION."""
 

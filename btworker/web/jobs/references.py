@@ -19,6 +19,7 @@ from btworker.receiving.received_file import ReceivedFile
 from btworker.service.resumable import UPLOAD_ID
 from btworker.service.voices import Voices
 from btworker.storage import DataFolder
+from btworker.web.fields import bare
 from btworker.web.mistakes import bad_option
 from btworker.web.options import SPEAKER_REFERENCES, Fields, value_beside
 
@@ -37,7 +38,7 @@ _SPACE = bytes.maketrans(b"", b""), b" \r\n\t"
 
 def is_reference(name: str) -> bool:
     """Whether a part of this name is the voice of a known speaker; with brackets or without."""
-    return name.removesuffix("[]") in _FIELDS
+    return bare(name) in _FIELDS
 
 
 def texts_of(fields: Fields) -> list[str]:

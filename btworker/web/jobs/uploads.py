@@ -125,6 +125,9 @@ class Upload:
 
     def _begin_file(self, head: PartHead, filename: str) -> None:
         settings = self._context.settings
+        if self._files and self._form.one_file:
+            message = "send one file: the answer is its transcript; POST /v1/jobs takes several"
+            raise BtworkerError(ErrorCode.BAD_MULTIPART, message, param="file")
         if len(self._files) >= settings.max_files_per_job:
             message = f"an upload has at most {settings.max_files_per_job} files here (WORKER_MAX_FILES_PER_JOB)"
             raise BtworkerError(ErrorCode.BAD_MULTIPART, message)

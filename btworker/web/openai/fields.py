@@ -1,20 +1,68 @@
 """Form fields of the OpenAI audio API that take more than one value or a shape of their own. Pure."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.web.fields import bare, listed
 from btworker.web.mistakes import first_mistake
+from btworker.web.options import MOST_PROMPT_CHARS, Fields, is_empty
 
+GRANULARITIES = frozenset({"word", "segment"})
 CHUNKING = "chunking_strategy"
 SERVER_VAD = (
     f"{CHUNKING} must be auto, or server_vad with prefix_padding_ms, silence_duration_ms and threshold (0 to 1)"
 )
+LISTS = frozenset({"ranges", "languages"})
+"""Options of ours that take commas."""
 Values = Mapping[str, Sequence[str]]
 """Name without brackets at its end -> all values."""
+
+
+def collect(fields: Fields, *, repeatable: Collection[str]) -> dict[str, list[str]]:
+    """All values of each name, without what is empty; a list in JSON counts as its items, where several are taken."""
+    values: dict[str, list[str]] = {}
+    for raw, text in fields:
+        name = bare(raw)
+        items = listed(text) if name in repeatable else None
+        for value in [text] if items is None else items:
+            if not is_empty(value):
+                values.setdefault(name, []).append(value)
+    return values
+
+
+def in_our_words(name: str, given: Sequence[str]) -> str | None:
+    """The value of our option of this name; None for a temperature of 0, which rises where a window fails, as ours
+    does where none is given. Of a long prompt its end counts, as with OpenAI: a model is shown the last 223 tokens."""
+    if name in LISTS:
+        return ",".join(given)
+    value = given[-1]
+    if name == "temperature" and _is_zero(value):
+        return None
+    return value[-MOST_PROMPT_CHARS:] if name == "prompt" else value
+
+
+def _is_zero(text: str) -> bool:
+    """Whether a number is 0, however a program prints it: 0.0, 0.000000, -0."""
+    try:
+        return float(text) == 0
+    except ValueError:
+        return False
+
+
+def granularities(values: Values, response_format: str) -> frozenset[str]:
+    """Which times verbose_json has. Segments are what it has anyway: asking for them does no harm where there are
+    none. Raises BAD_OPTION."""
+    name = "timestamp_granularities"
+    asked = frozenset(values.get(name, ("segment",)))
+    if not asked <= GRANULARITIES:
+        raise bad(name, f"{name} must be word or segment")
+    if "word" in asked and response_format != "verbose_json":
+        raise bad(name, f"{name} word needs response_format verbose_json")
+    return asked
 
 
 class ServerVad(BaseModel):

@@ -19,25 +19,33 @@ from btworker.jobs import Input, Job, Options, OutputFormat
 from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Transcript
 from btworker.web.context import Context, context_of
+from btworker.web.fields import bare
 from btworker.web.jobs.form import Form
 from btworker.web.jobs.references import NAMES as SPEAKER_NAMES
 from btworker.web.jobs.references import REFERENCES as SPEAKER_REFERENCES
 from btworker.web.jobs.submissions import accept
-from btworker.web.middlewares import RETRY_AFTER_S
-from btworker.web.openai.fields import bad, check_chunking, is_chunking, wants_logprobs
+from btworker.web.middlewares import RETRY_AFTER_S, request_id_of
+from btworker.web.openai.fields import (
+    bad,
+    check_chunking,
+    collect,
+    granularities,
+    in_our_words,
+    is_chunking,
+    wants_logprobs,
+)
 from btworker.web.openai.names import NAMES, counts_tokens, lists_languages, means_default, tells_speakers
 from btworker.web.openai.results import from_transcript, refusal
 from btworker.web.openai.shapes import Diarized, Models, Plain, Reports, Verbose, diarized, model, plain, verbose
 from btworker.web.openai.stream import stream
-from btworker.web.options import JSON_FIELD, Fields, is_empty
+from btworker.web.options import JSON_FIELD, Fields
 
 RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 TRANSLATION_FORMATS = RESPONSE_FORMATS[:5]
 WITH_SPEAKERS = frozenset({"diarized_json", "srt", "vtt"})
 """Formats that show who speaks, where a model that tells speakers apart is asked for."""
-PLAIN_TEXT = {"text": OutputFormat.TXT, "srt": OutputFormat.SRT, "vtt": OutputFormat.VTT}
-"""Formats that are no JSON, and what they are among our own."""
-GRANULARITIES = frozenset({"word", "segment"})
+SUBTITLES = {"srt": OutputFormat.SRT, "vtt": OutputFormat.VTT}
+"""Formats that are what they are among our own. `text` is not: it is the text in one line, as OpenAI has it."""
 TAKES = ("channels", "multichannel", "start", "end", "ranges")
 """Options of ours, under our own names."""
 KNOWN = (
@@ -48,11 +56,9 @@ KNOWN = (
 )
 AS_OURS = ("language", "languages", "prompt", "temperature", "url", *TAKES)
 """Fields that mean what our options of these names mean."""
-LISTS = frozenset({"ranges", "languages"})
-"""Options of ours that take commas."""
 REPEATABLE = frozenset({"timestamp_granularities", "include", "languages", "ranges", "keywords", SPEAKER_NAMES})
-FALLBACK = frozenset({("temperature", "0"), ("temperature", "0.0")})
-"""OpenAI's 0 lets the temperature rise where a window fails, which is what ours does without one."""
+GROQ = "/openai/v1/"
+"""Groq's clients write this behind their base URL, where OpenAI's have /v1 in it."""
 
 
 @dataclass(slots=True)
@@ -68,23 +74,20 @@ class Asked:
     logprobs: bool = False
     name: str = ""
     """OpenAI's name of a model, which says how usage is counted."""
+    request_id: str = ""
+    """For Groq's clients, which want to find it in the answer; empty for others."""
 
     def understand(self, fields: Fields) -> Fields:
         """OpenAI's form fields -> ours. Raises BAD_OPTION."""
-        values: dict[str, list[str]] = {}
-        for raw, value in fields:
-            if not is_empty(value):
-                values.setdefault(raw.removesuffix("[]"), []).append(value)
+        values = collect(fields, repeatable=REPEATABLE)
         for name, given in values.items():
             if not is_known(name):
                 raise bad(name, f"{name[:64]!r} is not supported here; there are file, {', '.join(KNOWN)}")
             if name not in REPEATABLE and len(set(given)) > 1:
                 raise bad(name, f"{name} is given twice")
         self._read(values)
-        kept = (
-            (name, ",".join(values[name]) if name in LISTS else values[name][-1]) for name in AS_OURS if name in values
-        )
-        ours: list[tuple[str, str]] = [pair for pair in kept if pair not in FALLBACK]
+        kept = ((name, in_our_words(name, values[name])) for name in AS_OURS if name in values)
+        ours: list[tuple[str, str]] = [(name, value) for name, value in kept if value is not None]
         ours += self._of_model(values.get("model", [""])[-1])
         ours += ((SPEAKER_NAMES, name) for name in values.get(SPEAKER_NAMES, ()))
         if self.logprobs:
@@ -113,12 +116,7 @@ class Asked:
         self.response_format = values.get("response_format", ["json"])[-1]
         if self.response_format not in formats:
             raise bad("response_format", f"response_format must be one of {', '.join(formats)}")
-        if "timestamp_granularities" in values:
-            self.granularities = frozenset(values["timestamp_granularities"])
-            if not self.granularities <= GRANULARITIES:
-                raise bad("timestamp_granularities", "timestamp_granularities must be word or segment")
-            if self.response_format != "verbose_json":
-                raise bad("timestamp_granularities", "timestamp_granularities need response_format verbose_json")
+        self.granularities = granularities(values, self.response_format)
         self.logprobs = wants_logprobs(values, self.response_format)
         check_chunking(values)
         stream = values.get("stream", ["false"])[-1].lower()
@@ -137,7 +135,7 @@ class Asked:
 
 def is_known(name: str) -> bool:
     """Whether a field of this name says something of the job; with brackets or without."""
-    return name.removesuffix("[]") in KNOWN or is_chunking(name)
+    return bare(name) in KNOWN or is_chunking(name)
 
 
 async def transcriptions(request: web.Request) -> web.StreamResponse:
@@ -153,7 +151,9 @@ async def translations(request: web.Request) -> web.StreamResponse:
 async def _speech(request: web.Request, asked: Asked) -> web.StreamResponse:
     context = context_of(request)
     asked.own_models = frozenset(_own_models(context))
-    job, _ = await accept(request, context, Form(asked.understand, asked.key, is_known))
+    if request.path.startswith(GROQ):
+        asked.request_id = request_id_of(request)
+    job, _ = await accept(request, context, Form(asked.understand, asked.key, is_known, one_file=True))
     if asked.stream:
         shows_speakers = asked.response_format == "diarized_json"
         headers = rate_limit(context, job.owner)
@@ -198,9 +198,14 @@ async def _answer(context: Context, job: Job, asked: Asked) -> web.Response:
 
 def _body(transcript: Transcript, *, stem: str, asked: Asked) -> tuple[str, str]:
     """Blocking: the answer's text and its type."""
-    if (kind := PLAIN_TEXT.get(asked.response_format)) is not None:
+    if asked.response_format == "text":
+        return f"{transcript.text.strip()}\n", FORMATS[OutputFormat.TXT].content_type
+    if (kind := SUBTITLES.get(asked.response_format)) is not None:
         return render(transcript, kind, Presentation(title=stem)), FORMATS[kind].content_type
-    return json.dumps(_shape(transcript, asked)), "application/json; charset=utf-8"
+    shape = _shape(transcript, asked)
+    if asked.request_id:
+        shape["x_groq"] = {"id": f"req_{asked.request_id}"}
+    return json.dumps(shape), "application/json; charset=utf-8"
 
 
 def _shape(transcript: Transcript, asked: Asked) -> Plain | Verbose | Diarized:

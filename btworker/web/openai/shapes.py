@@ -10,33 +10,10 @@ from typing_extensions import NotRequired, TypedDict
 from btworker.logprobs import TokenLogprob
 from btworker.transcript import Segment, Transcript, Word
 from btworker.web.languages import LANGUAGES
+from btworker.web.openai.billing import TokenUsage, Usage, token_usage, usage
 
-AUDIO_TOKENS_PER_S = 10
-"""As OpenAI counts the sound of its models that are paid by tokens."""
-
-
-class Usage(TypedDict):
-    """What was used up: seconds of audio."""
-
-    type: Literal["duration"]
-    seconds: float
-
-
-class InputTokens(TypedDict):
-    """Of a request: its prompt's tokens, and ten for each second of audio, as OpenAI counts."""
-
-    text_tokens: int
-    audio_tokens: int
-
-
-class TokenUsage(TypedDict):
-    """What was used up, in tokens; those of the output are the model's own."""
-
-    type: Literal["tokens"]
-    input_tokens: int
-    input_token_details: InputTokens
-    output_tokens: int
-    total_tokens: int
+NO_CONFIDENCE = -100.0
+"""The mean log-probability of a text for which the model gave no number; below every threshold."""
 
 
 class Logprob(TypedDict):
@@ -53,6 +30,12 @@ class SpokenLanguage(TypedDict):
     code: str
 
 
+class GroqsRequest(TypedDict):
+    """Which request this answers, where Groq's clients read it."""
+
+    id: str
+
+
 class Plain(TypedDict):
     """response_format json."""
 
@@ -60,6 +43,7 @@ class Plain(TypedDict):
     languages: NotRequired[list[SpokenLanguage]]
     logprobs: NotRequired[list[Logprob]]
     usage: Usage | TokenUsage
+    x_groq: NotRequired[GroqsRequest]
 
 
 class VerboseSegment(TypedDict):
@@ -71,10 +55,10 @@ class VerboseSegment(TypedDict):
     end: float
     text: str
     tokens: list[int]
-    temperature: float | None
-    avg_logprob: float | None
-    compression_ratio: float | None
-    no_speech_prob: float | None
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
     channel: NotRequired[int]
 
 
@@ -97,6 +81,7 @@ class Verbose(TypedDict):
     segments: NotRequired[list[VerboseSegment]]
     words: NotRequired[list[VerboseWord]]
     usage: Usage
+    x_groq: NotRequired[GroqsRequest]
 
 
 class DiarizedSegment(TypedDict):
@@ -119,6 +104,7 @@ class Diarized(TypedDict):
     text: str
     segments: list[DiarizedSegment]
     usage: Usage
+    x_groq: NotRequired[GroqsRequest]
 
 
 class Model(TypedDict):
@@ -149,9 +135,9 @@ class Reports:
 
 def plain(transcript: Transcript, reports: Reports) -> Plain:
     """response_format json."""
-    shape: Plain = {"text": transcript.text.strip(), "usage": _usage(transcript)}
+    shape: Plain = {"text": transcript.text.strip(), "usage": usage(transcript)}
     if reports.tokens:
-        shape["usage"] = _token_usage(transcript)
+        shape["usage"] = token_usage(transcript)
     if reports.languages:
         shape["languages"] = _languages(transcript)
     if reports.logprobs:
@@ -175,7 +161,7 @@ def verbose(transcript: Transcript, *, task: str, granularities: frozenset[str])
         "language": "english" if task == "translate" else LANGUAGES.get(transcript.language, transcript.language),
         "duration": transcript.duration_s,
         "text": transcript.text.strip(),
-        "usage": _usage(transcript),
+        "usage": usage(transcript),
     }
     if "segment" in granularities:
         shape["segments"] = [_whispers(segment) for segment in transcript.segments]
@@ -192,7 +178,7 @@ def diarized(transcript: Transcript) -> Diarized:
         "duration": transcript.duration_s,
         "text": transcript.text.strip(),
         "segments": [_said(segment) for segment in transcript.segments],
-        "usage": _usage(transcript),
+        "usage": usage(transcript),
     }
 
 
@@ -231,14 +217,19 @@ def _whispers(segment: Segment) -> VerboseSegment:
         "end": segment.end,
         "text": segment.text,
         "tokens": list(segment.tokens),
-        "temperature": segment.temperature,
-        "avg_logprob": segment.avg_logprob,
-        "compression_ratio": segment.compression_ratio,
-        "no_speech_prob": segment.no_speech_prob,
+        "temperature": _number(segment.temperature, 0.0),
+        "avg_logprob": _number(segment.avg_logprob, NO_CONFIDENCE),
+        "compression_ratio": _number(segment.compression_ratio, 0.0),
+        "no_speech_prob": _number(segment.no_speech_prob, 0.0),
     }
     if segment.channel is not None:
         shape["channel"] = segment.channel
     return shape
+
+
+def _number(value: float | None, otherwise: float) -> float:
+    """Clients take a number here and nothing else; in a stored transcript, what was not finite is null."""
+    return otherwise if value is None or not math.isfinite(value) else value
 
 
 def _said(segment: Segment) -> DiarizedSegment:
@@ -268,23 +259,6 @@ def _label(segment: Segment) -> str:
         letters = chr(ord("A") + number % 26) + letters
         number = number // 26 - 1
     return letters
-
-
-def _usage(transcript: Transcript) -> Usage:
-    return {"type": "duration", "seconds": transcript.duration_s}
-
-
-def _token_usage(transcript: Transcript) -> TokenUsage:
-    text = int(dict(transcript.provenance).get("promptTokens", 0))
-    audio = math.ceil(transcript.duration_s * AUDIO_TOKENS_PER_S)
-    output = sum(len(segment.tokens) for segment in transcript.segments)
-    return {
-        "type": "tokens",
-        "input_tokens": text + audio,
-        "input_token_details": {"text_tokens": text, "audio_tokens": audio},
-        "output_tokens": output,
-        "total_tokens": text + audio + output,
-    }
 
 
 def _languages(transcript: Transcript) -> list[SpokenLanguage]:
