@@ -18,10 +18,11 @@ has_interpreter = pytest.mark.skipif(
 
 
 @contextmanager
-def interpreted(*, sound_lanes: int = 512, rule_lanes: int = 1 << 16) -> Iterator[ModuleType]:
+def interpreted(*, sound_lanes: int = 512, rule_lanes: int = 1 << 16, norm_rows: int = 1024) -> Iterator[ModuleType]:
     """The module of the fused kernels; larger blocks than a GPU's take less of the interpreter's time."""
     with pytest.MonkeyPatch.context() as patch:
         fused = importlib.import_module(f"{PACKAGE}.fused")
         patch.setattr(fused, "SOUND_LANES", sound_lanes)
         patch.setattr(fused, "RULE_LANES", rule_lanes)
+        patch.setattr(fused, "NORM_ROWS", norm_rows)
         yield fused

@@ -2,6 +2,7 @@
 around a capture, and of threads, at the seam to torch.cuda.
 """
 
+import gc
 import importlib
 import threading
 from collections import Counter
@@ -22,13 +23,15 @@ from whisper.model import Whisper
 
 from btworker.cli import gpu_check
 from btworker.cli.checks import Verdict
+from btworker.engine.asr.decoding import graphs
 from btworker.engine.asr.decoding.alignment import Text
 from btworker.engine.asr.decoding.graphs import CudaRecorder, Graphs, Recording
 from btworker.engine.asr.decoding.kernels.choosing import set_kernels
 from btworker.engine.asr.decoding.lane import Lane
+from btworker.engine.asr.decoding.languages import Detections
 from btworker.engine.asr.decoding.network import Network
-from btworker.engine.asr.decoding.places import Places, TextEntry
-from btworker.engine.asr.decoding.requests import TextRequest
+from btworker.engine.asr.decoding.places import LanguageEntry, Places, TextEntry
+from btworker.engine.asr.decoding.requests import LanguageRequest, TextRequest
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.asr.decoding.seating import Start
 from btworker.engine.asr.mel import LogMel
@@ -159,7 +162,10 @@ def test_every_pass_is_on_the_device(lane: Lane) -> None:
 
 
 class FakeEvent:
-    """An event of a stream; who waits for it fails."""
+    """An event of a stream; who waits for it fails. It is one that leaves the core to others."""
+
+    def __init__(self, *, blocking: bool) -> None:
+        assert blocking
 
     def record(self) -> None:
         """Come after what is queued."""
@@ -245,6 +251,40 @@ def test_a_round_launches_little_beside_its_graphs(
 
 
 @has_fake_cuda
+def test_languages_are_detected_without_a_wait(
+    pair: Pair, pinned: list[torch.dtype], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until somebody looks at them; their codes are on the device once the model is there."""
+    with fake_network(monkeypatch) as network:
+        detections = Detections(network, pair.tokenizer)
+        features = torch.empty(3, 1500, DIMS.n_audio_state, device=CUDA, dtype=torch.float16)
+        entries = [LanguageEntry(LanguageRequest(one), Ticket()) for one in features]
+        with launches() as counted:
+            detections.begin(entries, features)
+    assert counted.waits == [] and pinned == [] and detections.entries == entries
+    assert detections._passes[0].probable.shape == (3, 99) and detections._passes[0].probable.device.type == "cpu"
+
+
+def test_the_encoders_sums_lie_in_one_order(pair: Pair) -> None:
+    """A window after the other, each position's numbers together. The convolutions give them the other way round, and
+    a sum of both kinds reads one of them sixteen times on a GPU."""
+    found: list[tuple[str, bool]] = []
+
+    class Orders(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+            result = function(*arguments, **(named or {}))
+            if function.overloadpacket.__name__ in ("add", "native_layer_norm", "clone"):
+                operands = [one for one in tree_leaves((arguments, result)) if isinstance(one, torch.Tensor)]
+                found.append((str(function), all(one.is_contiguous() for one in operands)))
+            return result
+
+    with torch.no_grad(), Orders():
+        features = pair.network.encode(torch.randn(2, DIMS.n_mels, 3000))
+    assert features.is_contiguous()
+    assert len(found) == 4 * DIMS.n_audio_layer + 2 and [one for one in found if not one[1]] == found[:1]
+
+
+@has_fake_cuda
 def test_a_spectrogram_waits_for_nothing(pinned: list[torch.dtype], monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples go to the GPU as they are, two bytes each, from pinned memory; no complex numbers need a compiler."""
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), launches() as counted:
@@ -309,9 +349,11 @@ class FakeStream:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What was called of torch.cuda, in order."""
     found: list[str] = []
+    graphs._stream_to_record_on.cache_clear()
+    monkeypatch.setattr(graphs, "enter_thread", lambda _: found.clear())
     monkeypatch.setattr(FakeGraph, "calls", found, raising=False)
     monkeypatch.setattr(FakeGraph, "invalid", False)
     name = "_cuda_endAllocateToPool"
@@ -328,13 +370,46 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (torch.cuda, "empty_cache", lambda *_: found.append("empty_cache")),
     ):
         monkeypatch.setattr(owner, attribute, value)
-    return found
+    CudaRecorder(CUDA)  # makes the stream of all
+    found.clear()
+    yield found
+    graphs._stream_to_record_on.cache_clear()
 
 
 def test_a_capture_waits_for_nothing(calls: list[str]) -> None:
-    """Neither for the device nor for the garbage collector; it ends before its stream is left."""
-    CudaRecorder(CUDA).record(lambda: calls.append("step"))()
-    assert calls == ["enter", "begin", "step", "end", "leave", "replay"]
+    """Neither for the device nor for the garbage collector, which waits itself: a graph or event that it freed would
+    void the recording. It ends before its stream is left."""
+
+    def step() -> None:
+        calls.append("step")
+        assert not gc.isenabled()
+
+    CudaRecorder(CUDA).record(step)()
+    assert calls == ["enter", "begin", "step", "end", "leave", "replay"] and gc.isenabled()
+
+
+def test_all_captures_are_on_one_stream(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all lanes and models of a GPU: cuBLAS keeps 32 MB for each stream, and has them before the first recording."""
+    made: list[object] = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: made.append(FakeStream(calls)) or made[-1])
+    monkeypatch.setattr(graphs, "enter_thread", lambda device: calls.append(f"product on {device}"))
+    graphs._stream_to_record_on.cache_clear()
+    recorders = [CudaRecorder(CUDA) for _ in range(3)]
+    assert calls == ["enter", "product on cuda:0", "leave"]
+    for recorder in recorders:
+        recorder.record(lambda: None)
+    assert len(made) == 1
+
+
+def test_a_thread_works_on_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one's: else its events would be of the first one's stream, and come before the copies that they are
+    for; a test of a worker has one GPU alone."""
+    used: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    monkeypatch.setattr(torch, "ones", lambda *_, device: device)
+    monkeypatch.setattr(torch, "mm", lambda one, other: used.append(one) if one == other else None)
+    gpu_turns.enter_thread(torch.device("cuda:1"))
+    assert used == [torch.device("cuda:1")] * 2
 
 
 def test_a_capture_that_fails_leaves_its_stream_and_its_pool(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,6 +425,7 @@ def test_a_capture_that_fails_leaves_its_stream_and_its_pool(calls: list[str], m
     calls.clear()
     with pytest.raises(RuntimeError, match="previous error"):
         CudaRecorder(CUDA).record(lambda: None)
+    assert gc.isenabled()
     assert calls == ["enter", "begin", "end", "end", "leave pool (0, 1) of 0", "leave"]
 
 

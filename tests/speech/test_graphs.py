@@ -5,6 +5,7 @@ windows of which nothing can be computed.
 import gc
 import weakref
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.graphs import WINDOWS, Recording, bucket, buckets, sizes_within
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.requests import Decoded, TextRequest
-from btworker.engine.asr.decoding.seating import LENGTHS, SIZES
+from btworker.engine.asr.decoding.seating import LENGTHS, SIGNS, SIZES
 from btworker.engine.asr.decoding.warping import keep_compiled
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.errors import BtworkerError
@@ -64,12 +65,14 @@ def test_replayed_steps_give_whispers_tokens(pair: Pair, batch_size: int) -> Non
     decoder = Decoder(pair.network, pair.tokenizer, batch_size=batch_size, recording=recorder.recording)
     decoder.prepare()
     before = recorder.recorded
-    seating = len(LENGTHS) * len(sizes_within(SIZES, batch_size))
+    seating = len([length for length in LENGTHS if length <= SIGNS]) * len(sizes_within(SIZES, batch_size))
     lengths = {min(length, DIMS.n_text_ctx) for length in aligning.LENGTHS}
     aligned = len(lengths) * len(sizes_within(aligning.SIZES, batch_size))
     assert before == 2 * len(list(buckets(room=batch_size, longest=DIMS.n_text_ctx))) + seating + aligned
     found = all_of(decoder, [window.request(pair.tokenizer) for window in windows])
-    assert recorder.replayed >= max(len(one.tokens) for one in found) and recorder.recorded == before
+    prompts = recorder.recorded - before
+    assert recorder.replayed >= max(len(one.tokens) for one in found)
+    assert 0 < prompts <= len([length for length in LENGTHS if SIGNS < length < 64]) * len(sizes_within(SIZES, 17))
     for mine, theirs in zip(found, wanted, strict=True):
         assert list(mine.tokens) == theirs.tokens
         assert abs(mine.avg_logprob - theirs.avg_logprob) <= 1e-4
@@ -79,7 +82,58 @@ def test_replayed_steps_give_whispers_tokens(pair: Pair, batch_size: int) -> Non
     ]
     sampled = [one.tokens for one in all_of(decoder, requests)]
     assert sampled == texts(pair, requests, batch_size=batch_size, recording=Recording(None))
-    assert recorder.recorded == before
+    assert recorder.recorded == before + prompts
+
+
+def test_a_prompt_is_read_by_a_graph(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any length up to the longest; recorded when the first of about this length comes, with the same texts."""
+    reads: list[int] = []
+    read = pair.network.read
+
+    def counted(tokens: torch.Tensor, *others: Any, **named: Any) -> Any:
+        reads.append(tokens.shape[1])
+        return read(tokens, *others, **named)
+
+    window, lengths = cases(seed=4)[1], (1, 10, 12, 40, 44, 79, 80)
+    requests = [
+        replace(window, prompt=tuple(range(1000, 1000 + length - 4))).request(pair.tokenizer)
+        if length > 4
+        else window.request(pair.tokenizer)
+        for length in lengths
+    ]
+    wanted = texts(pair, requests, batch_size=1, recording=Recording(None))
+    monkeypatch.setattr(pair.network, "read", counted)
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=1, recording=(recorder := EmulatedRecorder()).recording)
+    assert [all_of(decoder, [request])[0].tokens for request in requests] == wanted
+    assert set(reads) == {8, 16, 64, DIMS.n_text_ctx} and len(reads) == 8  # each runs once as it is, and is recorded
+    before, replayed = len(reads), recorder.replayed
+    assert texts_of(decoder, requests) == wanted and len(reads) == before and recorder.replayed > replayed
+
+
+def texts_of(decoder: Decoder, requests: list[TextRequest]) -> list[tuple[int, ...]]:
+    """One after the other."""
+    return [all_of(decoder, [request])[0].tokens for request in requests]
+
+
+def test_short_memory_for_a_graph_that_comes_late_costs_that_graph_alone(pair: Pair) -> None:
+    """All places stay, and all that is recorded; the same texts."""
+    windows, recorder = cases(seed=1)[:4], EmulatedRecorder()
+    requests = [window.request(pair.tokenizer) for window in windows]
+    wanted = texts(pair, requests, batch_size=4, recording=Recording(None))
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=4, recording=recorder.recording)
+    decoder.prepare()
+    tried: list[Any] = []
+
+    def fails(step: Any) -> Any:
+        tried.append(step)
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
+
+    recorder.record = fails  # type: ignore[method-assign]
+    with capture_logs() as logged:
+        for _ in range(2):
+            assert texts_of(decoder, requests) == wanted
+    assert decoder.batch_size == 4 and decoder._recording.is_on and recorder.replayed > 0
+    assert [line["event"] for line in logged] == ["step_not_recorded"] * len(tried) and tried
 
 
 def test_terms_that_grow_the_tables_void_their_own_steps_alone(pair: Pair) -> None:
@@ -211,6 +265,103 @@ def test_an_error_does_not_hold_the_old_places(pair: Pair, monkeypatch: pytest.M
         assert [lane() for lane in lanes] == [None]
     finally:
         gc.enable()
+
+
+OUT_OF_MEMORY, ILLEGAL = (
+    torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+    RuntimeError("CUDA error: an illegal memory access was encountered"),
+)
+
+
+@pytest.mark.parametrize("error", [OUT_OF_MEMORY, ILLEGAL])
+@pytest.mark.parametrize("of", ["encode", "cross_keys_values", "read"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_no_window_is_lost_where_a_pass_fails(pair: Pair, of: str, number: int, error: RuntimeError) -> None:
+    """While languages are detected, windows encoded or seated: whoever waits has an error, or, where places were
+    halved, the answer."""
+    network = Failing(pair.whisper.state_dict(), DIMS, device=torch.device("cpu"), dtype=torch.float32)
+    decoder = Decoder(network, pair.tokenizer, batch_size=4, recording=Recording(None))
+    windows = cases(seed=1)[:2]
+    network.fail_at(number, error, of=of)
+    tickets: list[Ticket[Any]] = [decoder.detect_language(decoding.LanguageRequest(one.mel)) for one in windows]
+    tickets += [decoder.submit(window.request(pair.tokenizer)) for window in windows]
+    for ticket in tickets:
+        assert decoder.wait([ticket], at_most_s=20)
+        if error is OUT_OF_MEMORY:
+            assert ticket.answer is not None
+    assert network.left <= 0 and decoder.batch_size == (2 if error is OUT_OF_MEMORY else 4)
+    if error is ILLEGAL:
+        with pytest.raises(RuntimeError, match="illegal"):
+            _ = next(ticket for ticket in tickets if ticket._error is not None).answer
+
+
+def test_no_window_is_lost_whose_times_cannot_be_found(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its words are aligned in the round itself: its error, not silence."""
+
+    def fails(_attention: alignment.Attention) -> None:
+        raise RuntimeError("no times")
+
+    monkeypatch.setattr(alignment.Attention, "alignment", fails)
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=2)
+    request = cases(seed=1)[0].request(pair.tokenizer)
+    to_align = finishing.Text((50258, 50259, 50359, 50363), (1000,), 3000)
+    ticket = decoder.submit(replace(request, to_align=lambda _: to_align))
+    assert decoder.wait([ticket], at_most_s=20)
+    with pytest.raises(RuntimeError, match="no times"):
+        _ = ticket.answer
+
+
+class Resubmitted(Ticket[Any]):
+    """Whoever waits for it asks again at once, as another thread may at any moment."""
+
+    def __init__(self, again: Any) -> None:
+        super().__init__()
+        self._again = again
+
+    def fail(self, error: BaseException) -> None:
+        """See Ticket."""
+        super().fail(error)
+        self._again()
+
+
+def test_no_window_is_lost_that_comes_while_others_fail(pair: Pair) -> None:
+    """It is neither forgotten with them, nor an error of the round."""
+    network = Failing(pair.whisper.state_dict(), DIMS, device=torch.device("cpu"), dtype=torch.float32)
+    decoder = Decoder(network, pair.tokenizer, batch_size=1)
+    windows, late = cases(seed=1)[:3], list[Ticket[Any]]()
+    for window in windows:
+        sound = decoding.LanguageRequest(window.mel)
+        ask: Any = partial(lambda sound: late.append(decoder.detect_language(sound)), sound)
+        decoder._language_queue.append(decoding.LanguageEntry(sound, Resubmitted(ask)))
+    network.fail_at(1, ILLEGAL, of="encode")
+    decoder.wait(late[:1], at_most_s=0)
+    assert len(late) == 3
+    for ticket in late:
+        assert decoder.wait([ticket], at_most_s=20) and ticket.answer.languages
+
+
+def test_windows_may_come_while_the_next_ones_are_chosen(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread adds to the queue that the round looks through."""
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=1)
+    request, late = cases(seed=1)[0].request(pair.tokenizer), list[Ticket[Any]]()
+
+    class Interrupted(places.TextEntry):
+        @property
+        def is_encoded(self) -> bool:
+            if len(late) < 3:
+                late.append(decoder.submit(request))
+            return super().is_encoded
+
+    ticket: Ticket[Any] = Ticket()
+    decoder._text_queue.append(Interrupted(request, ticket))
+    assert decoder.wait([ticket], at_most_s=20) and ticket.answer.tokens
+    assert len(late) == 3 and {one.tokens for one in all_of_tickets(decoder, late)} == {ticket.answer.tokens}
+
+
+def all_of_tickets(decoder: Decoder, tickets: list[Ticket[Any]]) -> list[Decoded]:
+    """Wait for them."""
+    assert all(decoder.wait([ticket], at_most_s=20) for ticket in tickets)
+    return [ticket.answer for ticket in tickets]
 
 
 def _words(decoded: Decoded) -> tuple[int, ...]:

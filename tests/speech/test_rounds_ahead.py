@@ -11,9 +11,10 @@ import torch
 
 from btworker.engine.asr.decoding import decoder as decoding
 from btworker.engine.asr.decoding import lane as lanes
+from btworker.engine.asr.decoding import languages
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.lane import Lane
-from btworker.engine.asr.decoding.requests import Decoded, TextRequest
+from btworker.engine.asr.decoding.requests import Decoded, LanguageRequest, TextRequest
 from tests.slices import FULL, slice_of
 from tests.speech.decoder_cases import SEEDS, all_of, cases
 from tests.speech.lively_model import Pair, lively_pair
@@ -80,33 +81,59 @@ def test_texts_are_those_of_rounds_that_are_looked_at_at_once(
     assert [facts(tickets[number].answer) for number in kept] == [wanted[number] for number in kept]
 
 
-@pytest.mark.usefixtures("as_on_a_gpu")
-def test_the_device_has_a_round_to_make_while_the_host_looks_at_one(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What came of a round is asked for after all steps of the next one are queued, and before those of a third."""
-    made: list[int] = []
-    late: list[int] = []
-    step, fetch = Lane.step, lanes.fetch
+class Watched:
+    """Steps that were made, and how many more between what is fetched and the first look at it."""
 
-    def counted(self: Lane, windows: int) -> None:
-        made.append(windows)
-        step(self, windows)
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.made = 0
+        self.late: list[int] = []
+        self._fetch, step = lanes.fetch, Lane.step
 
-    def fetched(tensors: Sequence[torch.Tensor]) -> Any:
-        until = len(made)
-        copies, is_there = fetch(tensors)
-        is_seen: list[bool] = []
+        def counted(lane: Lane, windows: int) -> None:
+            self.made += 1
+            step(lane, windows)
+
+        patch.setattr(Lane, "step", counted)
+        for module in (lanes, languages):
+            patch.setattr(module, "fetch", self.fetch)
+
+    def fetch(self, tensors: Sequence[torch.Tensor]) -> Any:
+        """See memory.fetch."""
+        copies, is_there = self._fetch(tensors)
+        until, is_seen = self.made, list[bool]()
 
         def look() -> None:
             if not is_seen:
-                late.append(len(made) - until)
+                self.late.append(self.made - until)
             is_seen.append(True)
             is_there()
 
         return copies, look
 
-    monkeypatch.setattr(Lane, "step", counted)
-    monkeypatch.setattr(lanes, "fetch", fetched)
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_the_device_has_a_round_to_make_while_the_host_looks_at_one(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came of a round is asked for after all steps of the next one are queued, and before those of a third."""
+    watched = Watched(monkeypatch)
     all_of(Decoder(pair.network, pair.tokenizer, batch_size=3), requests_of(pair)[:4])
-    assert late and set(late) == {decoding.STEPS_PER_ROUND["cuda"]}
+    assert watched.late and set(watched.late) == {decoding.STEPS_PER_ROUND["cuda"]}
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_languages_are_looked_at_once_there_are_steps_to_make(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of two passes beside a text that is being decoded; in the round in which they were asked for."""
+    watched = Watched(monkeypatch)
+    monkeypatch.setitem(decoding.ENCODE_BATCH, "cpu", 2)
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=3)
+    first, *others = cases(seed=5)[:4]
+    text = decoder.submit(first.request(pair.tokenizer))
+    decoder.wait([text], at_most_s=0)
+    assert watched.late == []
+    tickets = [decoder.detect_language(LanguageRequest(one.mel)) for one in others]
+    decoder.wait(tickets, at_most_s=0)
+    assert watched.late == [decoding.STEPS_PER_ROUND["cuda"]] * 2
+    for ticket, window in zip(tickets, others, strict=True):
+        _, probable = pair.whisper.detect_language(window.mel, pair.tokenizer)
+        assert ticket.answer.languages == pytest.approx(probable, abs=1e-5)

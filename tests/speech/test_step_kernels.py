@@ -110,9 +110,14 @@ def test_no_number_stays_no_number(fused: Any) -> None:
 
 @pytest.mark.parametrize("size", [64, 384, 1280])
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
-def test_residual_and_norm_are_torchs(fused: Any, size: int, dtype: torch.dtype) -> None:
-    """The sum to the last bit, its norm within rounding, also far from zero. The interpreter cuts bfloat16 off."""
-    x, part = (torch.randn(5, size) * 3 + 20).to(dtype), torch.randn(5, size).to(dtype)
+@pytest.mark.parametrize(("shape", "at_once"), [((5,), 1), ((2, 3), 4)])
+def test_residual_and_norm_are_torchs(
+    fused: Any, monkeypatch: pytest.MonkeyPatch, size: int, dtype: torch.dtype, shape: tuple[int, ...], at_once: int
+) -> None:
+    """The sum to the last bit, its norm within rounding, also far from zero, whatever the shape and the order in
+    memory. The interpreter cuts bfloat16 off."""
+    monkeypatch.setattr(fused, "NORM_ROWS", at_once)
+    x, part = (torch.randn(*shape, size) * 3 + 20).to(dtype), torch.randn(size, *shape).to(dtype).movedim(0, -1)
     norm = Norm(torch.randn(size), torch.randn(size))
     total, normed = fused.FusedKernels(132).add_and_norm(x, part, norm)
     wanted_total, wanted = PLAIN.add_and_norm(x, part, norm)

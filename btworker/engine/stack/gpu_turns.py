@@ -36,8 +36,11 @@ def free_bytes(device: torch.device) -> int:
 
 
 def enter_thread(device: torch.device) -> None:
-    """Make the calling thread's first product on a GPU, while no other thread makes its own."""
+    """Have the calling thread use a GPU, where streams, events and Triton's kernels would else be the first one's, and
+    make its first product there, while no other thread makes its own."""
     if device.type != "cpu":
         with gpu_turn():
+            if device.index:
+                torch.cuda.set_device(device)
             one = torch.ones(1, 1, device=device)
             torch.mm(one, one)

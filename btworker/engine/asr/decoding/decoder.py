@@ -6,21 +6,22 @@ and finishes what is done: a text that cannot be believed is decoded again at th
 the sound that is there.
 """
 
-import math
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from btworker.engine.asr.decoding.beam import BeamLane
 from btworker.engine.asr.decoding.driver import Driver, OwnThread, Rounds, WhoeverWaits
-from btworker.engine.asr.decoding.finishing import Finishing, not_finite
+from btworker.engine.asr.decoding.finishing import Finishing
 from btworker.engine.asr.decoding.graphs import Recording
 from btworker.engine.asr.decoding.lane import Lane
+from btworker.engine.asr.decoding.languages import Detections
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.places import LanguageEntry, Places, TextEntry
 from btworker.engine.asr.decoding.requests import Decoded, Encoded, LanguageRequest, TextRequest
@@ -32,6 +33,7 @@ from btworker.engine.stack.gpu_turns import enter_thread, release_cached_memory
 from btworker.logs import get_logger
 
 log = get_logger()
+Entry = TypeVar("Entry", LanguageEntry, TextEntry)
 STEPS_PER_ROUND = {"cuda": 4, "cpu": 1}
 """Steps before it is asked which texts are done. What is done decodes nothing until then, and until the end of the
 rounds ahead; fewer steps would leave the host no time."""
@@ -72,6 +74,7 @@ class Decoder:
             OwnThread(rounds, enter=partial(enter_thread, network.device)) if has_thread else WhoeverWaits(rounds)
         )
         self._spectrograms = Spectrograms(network.device)
+        self._detections = Detections(network, tokenizer)
         self._finishing = Finishing(network, tokenizer, beside=self._driver.notice if has_thread else None)
 
     @property
@@ -93,6 +96,7 @@ class Decoder:
     def prepare(self) -> None:
         """Make the places of greedy decoding and record their steps, before the first window comes; fewer of them where
         memory is short. Raises torch.cuda.OutOfMemoryError where there is none for a single one."""
+        enter_thread(self._network.device)
         while not self._is_prepared():
             self._halve()
 
@@ -129,7 +133,8 @@ class Decoder:
         return self._driver.wait(tickets, at_most_s=at_most_s)
 
     def _is_idle(self) -> bool:
-        return not (self._language_queue or self._text_queue or any(places.seated for places in self._lanes.values()))
+        queues = self._language_queue, self._detections.entries, self._text_queue
+        return not (any(queues) or any(places.seated for places in self._lanes.values()))
 
     @torch.inference_mode()
     def _round(self) -> None:
@@ -151,6 +156,7 @@ class Decoder:
                     places.step(STEPS_PER_ROUND[self._network.device.type])
                     for outcome in places.outcomes(ahead=self._rounds_ahead(places)):
                         self._text_queue.extendleft(self._finishing.finish(places, outcome))
+            self._detections.answer()  # once there are steps to do
         except Exception as error:  # noqa: BLE001 - an edge: nobody is left waiting, whoever drove
             log.warning("decoder_failed", exception="".join(traceback.format_exception(error)))
             return _without_frames(error)
@@ -163,18 +169,15 @@ class Decoder:
     def _clear(self) -> list[TextEntry]:
         """Forget all windows on their way and return them."""
         on_their_way = [entry for lane in self._lanes.values() for _, entry in lane.seated]
-        on_their_way += self._text_queue
         self._lanes.clear()
-        self._text_queue.clear()
-        return on_their_way
+        return [*on_their_way, *_taken(self._text_queue)]
 
     def _fail(self, error: BaseException) -> None:
         """Fail all windows on their way, of every job: what the lanes hold cannot be trusted any more."""
-        for entry in self._language_queue:
+        on_their_way = [*self._detections.entries, *_taken(self._language_queue), *self._clear()]
+        self._detections.forget()
+        for entry in on_their_way:
             entry.ticket.fail(error)
-        self._language_queue.clear()
-        for window in self._clear():
-            window.ticket.fail(error)
 
     def _halve(self) -> None:
         """Begin again with half as many places, for good."""
@@ -195,17 +198,12 @@ class Decoder:
     def _encode_next(self) -> None:
         """Encode windows for their languages, and the next ones for texts where none is ready for a free place."""
         at_once = self.encode_batch
-        while self._language_queue:
-            asked = [self._language_queue.popleft() for _ in range(min(at_once, len(self._language_queue)))]
-            features = self._encode([entry.task.mel for entry in asked])
-            languages = _language_probabilities(self._network, self._tokenizer, features)
-            for entry, encoded, probable in zip(asked, features, languages, strict=True):
-                if all(map(math.isfinite, probable.values())):
-                    entry.ticket.resolve(Encoded(encoded, probable))
-                else:
-                    entry.ticket.fail(not_finite(self._network.device))
+        while asked := list(islice(self._language_queue, at_once)):
+            self._detections.begin(asked, self._encode([entry.task.mel for entry in asked]))
+            for _ in asked:  # which stay in the queue until nothing can go wrong with them
+                self._language_queue.popleft()
         if self._text_queue and not self._text_queue[0].is_encoded and self._places(self._text_queue[0].beams).free:
-            next_ones = [entry for entry in self._text_queue if not entry.is_encoded][:at_once]
+            next_ones = [entry for entry in list(self._text_queue) if not entry.is_encoded][:at_once]
             encoded = self._encode([entry.task.sound for entry in next_ones])
             for text, features in zip(next_ones, encoded, strict=True):
                 text.features = features
@@ -248,6 +246,11 @@ def _without_frames(error: Exception) -> Exception:
     return error.with_traceback(None)
 
 
+def _taken(queue: deque[Entry]) -> list[Entry]:
+    """Take all out of a queue, one by one: other jobs may be adding to it."""
+    return [queue.popleft() for _ in range(len(queue))]
+
+
 def _drop_canceled(queue: "deque[LanguageEntry] | deque[TextEntry]") -> None:
     """Drop them in place, entry by entry: other jobs may be adding to the queue."""
     for _ in range(len(queue)):
@@ -255,14 +258,3 @@ def _drop_canceled(queue: "deque[LanguageEntry] | deque[TextEntry]") -> None:
             queue.popleft()
         else:
             queue.rotate(-1)
-
-
-def _language_probabilities(network: Network, tokenizer: Any, features: Tensor) -> list[dict[str, float]]:
-    """Detect languages as openai-whisper does, for each window; `features` has shape (n, 1500, size)."""
-    if tokenizer.language is None:  # of a model that is told no language
-        return [{} for _ in features]
-    sot = torch.full((len(features), 1), tokenizer.sot, device=features.device)
-    hidden, _ = network.read(sot, network.cross_keys_values(features))
-    logits = network.logits(hidden[:, 0])[:, list(tokenizer.all_language_tokens)]
-    codes = tokenizer.all_language_codes
-    return [dict(zip(codes, row, strict=True)) for row in logits.softmax(-1).tolist()]

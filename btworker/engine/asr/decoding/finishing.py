@@ -40,7 +40,7 @@ class Finishing:
         """Answer what is acceptable, or the last try; decode the others again. Return those that go on in another lane,
         the one for samples."""
         accepted: list[tuple[TextEntry, Decoded, Text | None]] = []
-        leaving: list[TextEntry] = []
+        again: list[TextEntry] = []
         for entry, row in outcome.done.items():
             decoded = self._decoded(entry, row)
             if not math.isfinite(decoded.avg_logprob):
@@ -49,13 +49,13 @@ class Finishing:
             elif entry.is_last_try or not entry.task.unacceptable(decoded):
                 accepted.append((entry, decoded, entry.task.to_align(decoded)))
             else:
-                leaving += _again(entry, places)
+                again.append(entry)
         for entry, row in outcome.due.items():
             hopeless = entry.task.hopeless
             if hopeless is not None and hopeless(self._tokenizer.decode(list(row.tokens))):
-                leaving += _again(entry, places)
+                again.append(entry)
         self._answer(places, accepted)
-        return leaving
+        return [leaving for entry in again for leaving in _again(entry, places)]
 
     def _decoded(self, entry: TextEntry, row: RowTokens) -> Decoded:
         text = self._tokenizer.decode(list(row.tokens)).strip()
@@ -76,8 +76,8 @@ class Finishing:
             group = aligning[first : first + ALIGN_BATCH]
             attentions.update(zip([entry for entry, _ in group], places.attend(group), strict=True))
         for entry, decoded, _ in accepted:
-            places.leave(entry)
             self._resolve(entry.ticket, decoded, attentions.get(entry))
+            places.leave(entry)  # not before: what fails until then fails for it, too
 
     def _resolve(self, ticket: Ticket[Decoded], decoded: Decoded, attention: Attention | None) -> None:
         """Give the answer, with the times of its words: on a GPU as soon as a thread beside the rounds has them."""

@@ -5,14 +5,15 @@ recorded when the model is loaded; what only some jobs need, at its first step. 
 on without: slower, with the same texts.
 """
 
+import gc
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import ExitStack, suppress
-from functools import partial
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache, partial
 from typing import Any, Protocol
 
 import torch
 
-from btworker.engine.stack.gpu_turns import gpu_turn
+from btworker.engine.stack.gpu_turns import enter_thread, gpu_turn
 from btworker.logs import get_logger
 
 log = get_logger()
@@ -63,7 +64,7 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = _stream_to_record_on(device)
         self._pool = torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
     def record(self, step: Step) -> Step:
@@ -71,7 +72,7 @@ class CudaRecorder:
         leaves the thread on the stream of a capture that failed."""
         graph = torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
         self._stream.wait_stream(torch.cuda.current_stream(self._device))  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream), _no_garbage_collected():
             # other threads may be at work on the same GPU: only what this one does is recorded
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")  # type: ignore[no-untyped-call]
             with ExitStack() as unless_recorded:
@@ -91,6 +92,28 @@ class CudaRecorder:
         if leave is not None:
             with suppress(RuntimeError):  # it was left
                 leave(self._stream.device_index, self._pool)
+
+
+@cache
+def _stream_to_record_on(device: torch.device) -> torch.cuda.Stream:
+    """Make the only one of a device: cuBLAS keeps 32 MB for each stream, for good, and would take them from a graph's
+    memory where it meets the stream in a recording."""
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    with torch.cuda.stream(stream):
+        enter_thread(device)
+    return stream
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    """Have no cycle of objects freed meanwhile: one that holds a graph or an event would void the recording."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 def _replay(graph: torch.cuda.CUDAGraph, given: Any) -> Any:
@@ -140,19 +163,27 @@ class Graphs:
         self._recorded = {key: step for key, step in self._recorded.items() if not void(key)}
 
     def run(self, key: Hashable, step: Step) -> Any:
-        """Run a step, recorded for the next ones of this key; return what it gives, until the next run of any step."""
+        """Run a step, recorded for the next ones of this key; return what it gives, until the next run of any step.
+        Where there is no memory left to record it, it goes on as it is."""
         recorded = self._recorded.get(key)
-        return self.prepare(key, step) if recorded is None else recorded()
-
-    def prepare(self, key: Hashable, step: Step) -> Any:
-        """Run a step as it is, which loads its kernels, and record it. Raises torch.cuda.OutOfMemoryError."""
+        if recorded is not None:
+            return recorded()
         given = step()
-        if self._recorder is not None and self._recording.is_on:
+        try:
             self._record(key, step)
+        except torch.cuda.OutOfMemoryError:
+            log.info("step_not_recorded", step=str(key), message="there is no memory left for its CUDA graph")
+            self._recorded[key] = step
         return given
 
+    def prepare(self, key: Hashable, step: Step) -> None:
+        """Run a step as it is, which loads its kernels, and record it. Raises torch.cuda.OutOfMemoryError."""
+        step()
+        self._record(key, step)
+
     def _record(self, key: Hashable, step: Step) -> None:
-        assert self._recorder is not None  # noqa: S101 - the caller knows
+        if self._recorder is None or not self._recording.is_on:
+            return
         try:
             with gpu_turn():
                 self._recorded[key] = self._recorder.record(step)

@@ -46,10 +46,6 @@ class Block:
         """Compute the perceptron's part."""
         return self.mlp_out(F.gelu(self.mlp_in(normed)))
 
-    def perceive(self, x: Tensor) -> Tensor:
-        """Add the perceptron's part."""
-        return x + self.perceptron(self.mlp_norm(x))
-
 
 @dataclass(frozen=True, slots=True)
 class CrossAttention:

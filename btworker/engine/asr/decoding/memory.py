@@ -38,6 +38,6 @@ def fetch(tensors: Sequence[Tensor]) -> tuple[list[Tensor], Callable[[], None]]:
     copies = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
     for copy, tensor in zip(copies, tensors, strict=True):
         copy.copy_(tensor, non_blocking=True)
-    done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # who waits for it leaves its core to others
     done.record()  # type: ignore[no-untyped-call]
     return copies, done.synchronize

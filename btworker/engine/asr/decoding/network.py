@@ -102,7 +102,7 @@ class Network:
         self.device = device
         self.dtype = dtype
         self.kernels: StepKernels = PlainKernels()
-        """What steps are made with."""
+        """What is between the products with the weights."""
         taken = _Checkpoint(state, device, dtype)
         self._take_encoder(taken)
         self._take_decoder(taken)
@@ -125,7 +125,7 @@ class Network:
         names = [f"decoder.blocks.{index}" for index in range(dims.n_text_layer)]
         self._decoder = [taken.block(name, size, heads) for name in names]
         self._cross_attention = [taken.cross_attention(name, size, heads) for name in names]
-        self._decoder_norm = taken.norm("decoder.ln", size)
+        self._next_norms = [*(layer.norm for layer in self._decoder[1:]), taken.norm("decoder.ln", size)]
         self._unembedding = self._take_words(taken)
 
     def _take_words(self, taken: _Checkpoint) -> Tensor:
@@ -166,13 +166,16 @@ class Network:
         """Encode windows; (n, n_mels, 3000) -> (n, 1500, size)."""
         x = F.gelu(F.conv1d(mel, *self._conv1, padding=1))
         x = F.gelu(F.conv1d(x, *self._conv2, stride=2, padding=1))
-        x = x.transpose(1, 2) + self._sound_positions
-        for layer in self._encoder:
-            qkv = _by_head(layer.qkv(layer.norm(x)), 3, self.dims.n_audio_head)
+        # in this order: a sum lies in memory as its first part does, and so would all that is added to it
+        x = self._sound_positions + x.transpose(1, 2)
+        normed, add_and_norm = self._encoder[0].norm(x), self.kernels.add_and_norm
+        next_norms = [*(layer.norm for layer in self._encoder[1:]), self._encoder_norm]
+        for layer, next_norm in zip(self._encoder, next_norms, strict=True):
+            qkv = _by_head(layer.qkv(normed), 3, self.dims.n_audio_head)
             attended = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], scale=1.0)
-            x = x + layer.out(attended.transpose(1, 2).flatten(2))
-            x = layer.perceive(x)
-        return self._encoder_norm(x)
+            x, normed = add_and_norm(x, layer.out(attended.transpose(1, 2).flatten(2)), layer.mlp_norm)
+            x, normed = add_and_norm(x, layer.perceptron(normed), next_norm)
+        return normed
 
     def cross_keys_values(self, features: Tensor) -> Iterator[KeysValues]:
         """Keys and values of the sound for each layer of the decoder; (n, 1500, size) -> (2, n, heads, 1500, …)."""
@@ -188,20 +191,20 @@ class Network:
         before its softmax, (n, heads of a layer, t, 1500) for each layer that has some.
         """
         x = self._embed(tokens) + self._positions[: tokens.shape[1]]
-        own = []
-        layers = zip(self._decoder, self._cross_attention, cross, self._aligning, strict=True)
-        for layer, cross_layer, sound, heads in layers:
-            qkv = _by_head(layer.qkv(layer.norm(x)), 3, self.dims.n_text_head)
+        normed, add_and_norm, own = self._decoder[0].norm(x), self.kernels.add_and_norm, []
+        layers = zip(self._decoder, self._cross_attention, cross, self._aligning, self._next_norms, strict=True)
+        for layer, cross_layer, sound, heads, next_norm in layers:
+            qkv = _by_head(layer.qkv(normed), 3, self.dims.n_text_head)
             own.append(qkv[1:])
             attended = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], is_causal=True, scale=1.0)
-            x = x + layer.out(attended.transpose(1, 2).flatten(2))
-            query = _by_head(cross_layer.query(cross_layer.norm(x)), 1, self.dims.n_text_head)[0]
+            x, normed = add_and_norm(x, layer.out(attended.transpose(1, 2).flatten(2)), cross_layer.norm)
+            query = _by_head(cross_layer.query(normed), 1, self.dims.n_text_head)[0]
             if scores is not None and len(heads):
                 scores.append((query[:, heads] @ sound[0][:, heads].transpose(2, 3)).float())
             attended = F.scaled_dot_product_attention(query, sound[0], sound[1], scale=1.0)
-            x = x + cross_layer.out(attended.transpose(1, 2).flatten(2))
-            x = layer.perceive(x)
-        return self._decoder_norm(x), own
+            x, normed = add_and_norm(x, cross_layer.out(attended.transpose(1, 2).flatten(2)), layer.mlp_norm)
+            x, normed = add_and_norm(x, layer.perceptron(normed), next_norm)
+        return normed, own
 
     def step(
         self,
@@ -222,9 +225,8 @@ class Network:
         """
         kernels = kernels or self.kernels
         to_past, to_sound = kernels.to_past(positions, idle, reach=reach), kernels.to_sound(idle)
-        norms = [*(layer.norm for layer in self._decoder[1:]), self._decoder_norm]
         x, normed = kernels.add_and_norm(self._embed(tokens), self._positions[positions], self._decoder[0].norm)
-        layers = zip(self._decoder, self._cross_attention, own, cross, norms, strict=True)
+        layers = zip(self._decoder, self._cross_attention, own, cross, self._next_norms, strict=True)
         for layer, cross_layer, past, sound, next_norm in layers:
             part = layer.out(to_past(layer.qkv(normed), past))
             x, normed = kernels.add_and_norm(x, part, cross_layer.norm)

@@ -126,11 +126,12 @@ class Places:
         grown = range(len(self._seated), self.lane.windows)
         chosen = [*holes, *grown][: len(entries)]
         self._seated += [None] * (max(chosen) + 1 - len(self._seated))
+        for place, entry in zip(chosen, entries, strict=True):  # before anything can go wrong: they are on their way
+            self._seated[place] = entry
         self.lane.seat(chosen, [_features_of(entry) for entry in entries], [self._start(entry) for entry in entries])
-        for place, entry in zip(chosen, entries, strict=True):
+        for entry in entries:
             if entry.beams == 1:  # beams that give no acceptable text go on elsewhere
                 entry.features = None
-            self._seated[place] = entry
 
     def begin(self, entry: TextEntry) -> None:
         """Begin anew with a window's text, at its present temperature."""

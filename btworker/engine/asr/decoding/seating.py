@@ -1,5 +1,5 @@
 """Windows get their places in a lane: keys and values of their sound, what their rows read of their starts, and the
-state with which they begin. As a graph where few tokens are read: hundreds of kernels for a window or two.
+state with which they begin. As a graph: hundreds of kernels for a window or two.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,8 +18,9 @@ from btworker.engine.asr.decoding.trie import Trie
 
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16)
 """Windows that are seated by one graph; where there are fewer, the last one is seated again."""
-LENGTHS = (4, 8)
-"""Tokens of their starts; the signs of language and task are three or four. Longer prompts are read without a graph."""
+SIGNS, LENGTHS = 8, (4, 8, 16, 32, 64, 128, 232)
+"""Tokens of their starts; the signs of language and task are three or four. What is longer has a prompt, and a graph
+once there is one."""
 WINDOW, LENGTH, LIMIT, TIMED, TEMPERATURE, SOT, TOKENS = range(7)
 """Columns of the table of windows that begin."""
 
@@ -79,25 +80,27 @@ class Seating:
         self._no_speech = no_speech
         self._clears = clears
         self._sizes = sizes_within(SIZES, windows)
+        self._lengths = sorted({min(length, dims.n_text_ctx) for length in LENGTHS})
         if graphs is not None:
             most = self._sizes[-1]
             shape = (most, dims.n_audio_ctx, dims.n_audio_state)
             self._features = torch.zeros(shape, dtype=network.dtype, device=network.device)
-            self._table = torch.zeros((most, TOKENS + LENGTHS[-1]), device=network.device)
+            self._table = torch.zeros((most, TOKENS + self._lengths[-1]), device=network.device)
             self._table[:, LENGTH] = 1
 
     def record(self, room: Room) -> None:
-        """Record what seats few windows or many, the largest first; these are the empty places of the lane."""
+        """Record what seats few windows or many without a prompt, the largest first; these are the empty places of the
+        lane."""
         if self._graphs is not None:
             for size in reversed(self._sizes):
-                for length in reversed(LENGTHS):
+                for length in (length for length in reversed(self._lengths) if length <= SIGNS):
                     self._graphs.prepare(("seat", size, length), partial(self._by_inbox, room, size, length))
 
     def seat(self, room: Room, features: Sequence[Tensor], table: Tensor, *, written: int) -> None:
         """Give windows their places; `features` are those of their sound, (1500, size). Rows may have written up to
         position `written` there."""
         count, length = len(features), table.shape[1] - TOKENS
-        size, padded = least_of(self._sizes, count), least_of(LENGTHS, length)
+        size, padded = least_of(self._sizes, count), least_of(self._lengths, length)
         if self._graphs is None or size is None or padded is None:
             self._take(room, torch.stack(list(features)), send(table, self._network.device), written=written)
             return

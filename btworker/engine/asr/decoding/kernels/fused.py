@@ -1,5 +1,6 @@
 """A greedy step on a GPU with one Triton kernel where torch has many: attention to the past, attention to the sound,
-residual and layer norm, and the rules with what follows from them. Imported only where Triton is wanted.
+residual and layer norm, and the rules with what follows from them. Other passes have the norm's, too. Imported only
+where Triton is wanted.
 
 Each is an operator of torch's, so that whoever looks on sees one operation: a recorder, or tensors that are fake.
 """
@@ -18,6 +19,8 @@ from btworker.engine.asr.decoding.rules import History, TokenRules
 
 PAST_LANES, SOUND_LANES, RULE_LANES = 32, 64, 4096
 """Positions, or tokens, that a program reads at once."""
+NORM_ROWS = 1
+"""Rows that a program adds and norms."""
 SOUND_STAGES = 3
 """Blocks of the sound on their way to a program."""
 PROGRAMS_PER_PROCESSOR = 4
@@ -55,10 +58,12 @@ def _attend_to_sound(query: Tensor, sound: Tensor, idle: Tensor, shares: int) ->
 
 
 def _add_and_norm(x: Tensor, part: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    rows, size = x.shape
+    size = x.shape[-1]
+    rows = x.numel() // size
+    x, part = x.contiguous(), part.contiguous()  # as they are in all passes
     together, normed = torch.empty_like(x), torch.empty_like(x)
-    block = 1 << (size - 1).bit_length()
-    launch(norms.add_and_norm, (rows,), x, part, weight, bias, together, normed, size, warps=4, BLOCK=block)
+    arguments, block = (x, part, weight, bias, together, normed, rows, size), 1 << (size - 1).bit_length()
+    launch(norms.add_and_norm, (-(-rows // NORM_ROWS),), *arguments, warps=4, ROWS=NORM_ROWS, BLOCK=block)
     return together, normed
 
 

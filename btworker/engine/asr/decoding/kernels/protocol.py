@@ -37,7 +37,7 @@ class StepKernels(Protocol):
     """A row's past is read as far as it goes, however far others reach."""
 
     def add_and_norm(self, x: Tensor, part: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
-        """Add a part to the rows, (rows, size): return the sum, and the sum normed."""
+        """Add a part to rows, (…, size), of a shape: return the sum, and the sum normed."""
 
     def to_past(self, positions: Tensor, idle: Tensor, *, reach: int) -> Attend:
         """Make the attention to the past of rows at these positions; of rows that are `idle` nothing is wanted."""
