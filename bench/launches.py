@@ -11,7 +11,7 @@ from unittest import mock
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from whisper.model import ModelDimensions, Whisper
+from whisper.model import Whisper
 
 from bench.speed.shapes import SHAPES, tokenizer_of
 from btworker.engine.asr.decoding.alignment import Text
@@ -71,13 +71,13 @@ class _GivesTheSame:
 
 
 @cache
-def shapes_of(dims: ModelDimensions) -> dict[str, tuple[int, ...]]:
+def shapes_of(shape: str) -> dict[str, tuple[int, ...]]:
     """Tensors of a checkpoint, without the ten seconds in which large-v3's weights are drawn, even of no memory."""
     with ExitStack() as stack:
         for layer in (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Embedding):
-            stack.enter_context(mock.patch.object(layer, "reset_parameters", lambda _: None))
+            stack.enter_context(mock.patch.object(layer, "reset_parameters"))
         stack.enter_context(torch.device("meta"))
-        shapes = {name: tuple(tensor.shape) for name, tensor in Whisper(dims).state_dict().items()}
+        shapes = {name: tuple(tensor.shape) for name, tensor in Whisper(SHAPES[shape]).state_dict().items()}
     shapes.pop("alignment_heads", None)
     return shapes
 
@@ -98,7 +98,7 @@ def lane_of(shape: str, rows: int, *, fused: bool, recording: Recording) -> Iter
             (torch.cuda, "Event", _Event),
         ):
             stack.enter_context(mock.patch.object(owner, name, value))
-        shapes = shapes_of(dims)
+        shapes = shapes_of(shape)
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(torch.no_grad())
         state = {name: torch.empty(shape, device=CUDA, dtype=torch.float16) for name, shape in shapes.items()}

@@ -78,8 +78,8 @@ class SpeechSettings(BaseSettings):
     """How a job is decoded that does not say. fast: independent windows where somebody speaks, many at a time. exact:
     openai-whisper's own loop with its very segments, one window of a recording at a time."""
     batch_size: int = Field(0, ge=0, le=512, validation_alias=env("WORKER_BATCH_SIZE"))
-    """Windows of up to 30 s that a child decodes at once; 0 = as many as its memory has room for, 64 on a GPU and 16 on
-    a CPU at most. It is halved by itself when a GPU's memory runs out."""
+    """Windows of up to 30 s that a child decodes at once; 0 = as many as its memory has room for, at most 128 on a GPU
+    and 16 on a CPU. It is halved by itself when a GPU's memory runs out."""
     cuda_graphs: bool = Field(True, validation_alias=env("WORKER_CUDA_GRAPHS"))
     """Steps of decoding are recorded as CUDA graphs when a model is loaded (seconds, and some hundred MB of the GPU).
     False: hundreds of kernels are launched one by one, at about half the speed and with the same texts; for a driver

@@ -115,6 +115,29 @@ def texts_of(decoder: Decoder, requests: list[TextRequest]) -> list[tuple[int, .
     return [all_of(decoder, [request])[0].tokens for request in requests]
 
 
+@pytest.mark.parametrize("beams", [2, 5] if FULL else [3])
+def test_beams_are_recorded_and_whispers(pair: Pair, beams: int) -> None:
+    """Their steps before and after the host's look, of places some of which are empty; texts with terms as those of
+    steps that are not recorded; a text that is as long as it may be is no longer, though a round has several steps."""
+    longest = replace(cases(seed=1)[0], prompt=tuple(range(1000, 1043)))
+    windows = [*cases(seed=1)[: 12 if FULL else 4], longest]
+    recorder = EmulatedRecorder()
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=3 * beams, recording=recorder.recording)
+    found = all_of(decoder, [window.request(pair.tokenizer, beams=beams) for window in windows])
+    for window, mine in zip(windows, found, strict=True):
+        theirs = window.wanted(pair.whisper, timed=True, beams=beams)
+        assert list(mine.tokens) == theirs.tokens
+        assert abs(mine.avg_logprob - theirs.avg_logprob) <= 1e-4
+    graphs = decoder._lanes[beams].lane.graphs
+    assert graphs is not None and {"choose", "follow"} < {key[1] for key in graphs._recorded}  # type: ignore[index]
+    assert recorder.replayed > recorder.recorded
+    trie = decoder.tries.make(["term number 3", "another"], bonus=4.0)
+    requests = [replace(one.request(pair.tokenizer, beams=beams), terms=trie) for one in windows[:2]]
+    assert [one.tokens for one in all_of(decoder, requests)] == texts(
+        pair, requests, batch_size=3 * beams, recording=Recording(None)
+    )
+
+
 def test_short_memory_for_a_graph_that_comes_late_costs_that_graph_alone(pair: Pair) -> None:
     """All places stay, and all that is recorded; the same texts."""
     windows, recorder = cases(seed=1)[:4], EmulatedRecorder()

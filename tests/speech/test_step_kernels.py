@@ -92,6 +92,15 @@ def test_the_sound_is_attended_to(
     assert close(found[~idle], PLAIN.to_sound(idle)(query, sound)[~idle]) and not found[idle].any()
 
 
+@pytest.mark.parametrize("shares", [1, 4])
+def test_beams_attend_to_the_sound_of_their_window(fused: Any, shares: int) -> None:
+    """Three rows to each of two windows."""
+    query, sound = torch.randn(6, 2 * 64) * 0.3, torch.randn(2, 3, 2, 100, 64)[:, :2]
+    idle = torch.tensor([False] * 5 + [True])
+    found = fused.FusedKernels(132).attend_to_sound(query, sound, idle, shares)
+    assert close(found[:5], PLAIN.to_sound(idle)(query, sound)[:5]) and not found[5].any()
+
+
 def test_small_batches_share_the_sound_out(fused: Any) -> None:
     """In as many parts as keep an H200 busy, and in none where the batch alone does."""
     kernels = fused.FusedKernels(132)
@@ -205,6 +214,16 @@ def test_the_texts_are_whispers(pair: Pair, timed: bool) -> None:
         theirs = window.wanted(pair.whisper, timed=timed, beams=None)
         assert list(mine.tokens) == theirs.tokens
         assert abs(mine.avg_logprob - theirs.avg_logprob) <= 1e-4
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_beams_are_whispers(pair: Pair) -> None:
+    """By the same kernels; a prompt leaves room for few tokens."""
+    window = replace(cases(seed=1)[0], prompt=tuple(range(1000, 1040)))
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=3)
+    (found,) = all_of(decoder, [window.request(pair.tokenizer, beams=3)])
+    wanted = window.wanted(pair.whisper, timed=True, beams=3)
+    assert list(found.tokens) == wanted.tokens and abs(found.avg_logprob - wanted.avg_logprob) <= 1e-4
 
 
 @pytest.mark.filterwarnings("ignore:All-NaN slice encountered:RuntimeWarning")  # numpy's word about the NaN window

@@ -1,18 +1,23 @@
 """Beam search over the windows of a lane, with openai-whisper's candidates, order and end.
 
 Its bookkeeping is on the host: one look at the device a step, for the candidates of all windows at once, where
-openai-whisper looks at each number by itself.
+openai-whisper looks at each number by itself. What is before that look and what is after it are recorded as graphs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from btworker.engine.asr.decoding.favoured import Favoured
-from btworker.engine.asr.decoding.graphs import Recording
+from btworker.engine.asr.decoding.favoured import Widths
+from btworker.engine.asr.decoding.graphs import REACH, Recording, bucket
 from btworker.engine.asr.decoding.lane import Lane
+from btworker.engine.asr.decoding.memory import fetch, send
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.row_tokens import KnownRows, RowsOfRound, RowTokens
 from btworker.engine.asr.decoding.rules import TokenRules
@@ -69,6 +74,12 @@ class Choice:
     gains: Floats
     """What terms add or take back; 0 where there are none."""
 
+    @classmethod
+    def of(cls, likeliest: Tensor) -> "Choice":
+        """Read them, (3, rows, beams + 1), on the CPU."""
+        tokens, logprobs, gains = likeliest.numpy()
+        return cls(tokens.astype(np.int64), logprobs, gains)
+
 
 class BeamLane(Lane):
     """Room for `windows` windows of `beams` beams each."""
@@ -84,6 +95,8 @@ class BeamLane(Lane):
     ) -> None:
         super().__init__(network, rules, windows=windows, beams=beams, recording=recording)
         self._searches: list[Search | None] = [None] * windows
+        self._kept = torch.zeros(2, windows * beams, dtype=torch.long, device=network.device)
+        """What each row becomes: another one's past, and its next token."""
 
     def _begun(self, window: int, start: Start) -> None:
         super()._begun(window, start)
@@ -91,24 +104,47 @@ class BeamLane(Lane):
 
     def step(self, windows: int) -> None:
         """Decode one token more for each beam of the first `windows` windows."""
-        rows = slice(0, windows * self.beams)
-        favoured = self.terms.favoured(rows, self.terms.widths(windows))
-        choice = self._choice(windows, favoured)
+        widths, reach = self.terms.widths(windows), self.farthest(windows)
+        chosen = self._run("choose", windows, reach, widths, partial(self._likeliest, widths=widths))
+        (likeliest,), is_there = fetch([chosen])
+        is_there()
+        choice = Choice.of(likeliest[:, : windows * self.beams])
         kept = [candidate for window in range(windows) for candidate in self._advance(window, choice)]
-        self._follow(windows, kept, favoured)
+        source = [row // self.beams * self.beams + beam.beam for row, beam in enumerate(kept)]
+        becomes = torch.tensor([source, [candidate.token for candidate in kept]])
+        self._kept[:, : len(kept)] = send(becomes, self._kept.device)
+        self._run("follow", windows, reach, widths, partial(self._follow, widths=widths), growth=REACH)
         self.advanced(windows)
 
-    def _choice(self, windows: int, favoured: Favoured | None) -> Choice:
-        """Read what may come next in each row; waits for the device."""
-        logprobs = self.rules.log_probabilities(self.logits(windows, self.farthest(windows)), self.view(windows))
+    def _run(
+        self,
+        name: str,
+        windows: int,
+        reach: int,
+        widths: Widths,
+        work: Callable[..., Any],
+        *,
+        growth: int | None = None,
+    ) -> Any:
+        """Do the device's part of a step, by a graph where there are some: of more windows, with a longer past."""
+        if self.graphs is None:
+            return work(windows, reach)
+        longest, growth = self.network.dims.n_text_ctx, growth or self.growth
+        sizes = bucket(windows, reach, room=self.windows, longest=longest, growth=growth)
+        return self.graphs.run(("step", name, *sizes, widths), lambda: work(*sizes))
+
+    def _likeliest(self, windows: int, reach: int, *, widths: Widths) -> Tensor:
+        """Find what may come next in each row: tokens, log-probabilities and gains, (3, rows, beams + 1), all of which
+        float32 has as they are."""
+        favoured = self.terms.favoured(slice(0, windows * self.beams), widths)
+        logprobs = self.rules.log_probabilities(self.logits(windows, reach), self.view(windows))
         if favoured is None:
             values, tokens = logprobs.topk(self.beams + 1)
-            best = values.float().cpu().numpy()
-            return Choice(tokens.cpu().numpy(), best, np.zeros_like(best))
+            return torch.stack((tokens.float(), values.float(), torch.zeros_like(values, dtype=torch.float32)))
         scores, tokens = favoured.scores(logprobs).topk(self.beams + 1)
         values = logprobs.gather(1, tokens)
         gains = (scores - values).nan_to_num(0.0)  # where both are -inf
-        return Choice(tokens.cpu().numpy(), values.float().cpu().numpy(), gains.float().cpu().numpy())
+        return torch.stack((tokens.float(), values.float(), gains.float()))
 
     def fetch_rows(self, windows: int, *, anyway: bool = False) -> RowsOfRound:
         """Find the texts of windows with as many ended texts as beams, or whose beams are as long as they may be."""
@@ -176,20 +212,20 @@ class BeamLane(Lane):
         ]
         return sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
 
-    def _follow(self, windows: int, kept: list[Candidate], favoured: Favoured | None) -> None:
-        """Make the rows what their new beams are: another beam's past, and one token more."""
+    def _follow(self, windows: int, reach: int, *, widths: Widths) -> None:
+        """Make the rows what their new beams are: another beam's past, and one token more; those of places that are
+        empty stay as they are."""
         rows = windows * self.beams
-        device = self.network.device
-        source = torch.tensor([row // self.beams * self.beams + beam.beam for row, beam in enumerate(kept)]).to(device)
-        chosen = torch.tensor([candidate.token for candidate in kept]).to(device)
-        reach = self.farthest(windows)
+        empty, chosen = self.done[:rows], self._kept[1, :rows]
+        source = torch.where(empty, self._every_row[:rows], self._kept[0, :rows])
+        favoured = self.terms.favoured(slice(0, rows), widths)
         for past in self.own:
             past[:, :rows, :, :reach] = past[:, source, :, :reach]
         self.tokens[:rows] = self.tokens[source]
         for tensor in (*self.history.tensors, *self.terms.row_state):
             tensor[:rows] = tensor[source]
         self.tokens[:rows].scatter_(1, self.length[:rows, None], chosen[:, None])
-        self.length[:rows] += 1
+        self.length[:rows] += (~empty).long()
         self.view(windows).follow(chosen, self.rules.vocabulary)
         if favoured is not None:
             self.terms.follow(chosen, slice(0, rows), favoured.of(source))

@@ -152,19 +152,23 @@ class Decoder:
             self._encode_next()
             self._fill()
             for places in self._lanes.values():
-                if places.seated:
-                    places.step(STEPS_PER_ROUND[self._network.device.type])
-                    for outcome in places.outcomes(ahead=self._rounds_ahead(places)):
-                        self._text_queue.extendleft(self._finishing.finish(places, outcome))
+                self._step(places)
             self._detections.answer()  # once there are steps to do
         except Exception as error:  # noqa: BLE001 - an edge: nobody is left waiting, whoever drove
             log.warning("decoder_failed", exception="".join(traceback.format_exception(error)))
             return _without_frames(error)
         return None
 
-    def _rounds_ahead(self, places: Places) -> int:
-        """Choose how many rounds are made before one is looked at; each step of beams is looked at anyway."""
-        return ROUNDS_AHEAD[self._network.device.type] if places.lane.beams == 1 else 0
+    def _step(self, places: Places) -> None:
+        """Make a lane's steps of a round, and finish what is done. Each step of beams is looked at anyway, so that none
+        is made of a window whose text is as long as it may be."""
+        kind, has_beams = self._network.device.type, places.lane.beams > 1
+        steps, ahead = STEPS_PER_ROUND[kind], 0 if has_beams else ROUNDS_AHEAD[kind]
+        for _ in range(steps if has_beams else 1):
+            if places.seated:
+                places.step(1 if has_beams else steps)
+                for outcome in places.outcomes(ahead=ahead):
+                    self._text_queue.extendleft(self._finishing.finish(places, outcome))
 
     def _clear(self) -> list[TextEntry]:
         """Forget all windows on their way and return them."""
@@ -174,6 +178,7 @@ class Decoder:
 
     def _fail(self, error: BaseException) -> None:
         """Fail all windows on their way, of every job: what the lanes hold cannot be trusted any more."""
+        on_their_way: list[LanguageEntry | TextEntry]
         on_their_way = [*self._detections.entries, *_taken(self._language_queue), *self._clear()]
         self._detections.forget()
         for entry in on_their_way:

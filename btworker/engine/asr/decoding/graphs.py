@@ -17,7 +17,7 @@ from btworker.engine.stack.gpu_turns import enter_thread, gpu_turn
 from btworker.logs import get_logger
 
 log = get_logger()
-WINDOWS = (1, 2, 4, 8, 16, 24, 32, 48)
+WINDOWS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96)
 """Sizes of a batch, besides a lane's whole room; places in excess stand still."""
 REACH = 128
 """Positions by which the past grows from bucket to bucket; those in excess are masked."""

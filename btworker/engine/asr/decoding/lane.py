@@ -12,8 +12,6 @@ from torch import Tensor
 
 from btworker.engine.asr.decoding.favoured import NO_TERMS, Favoured, TermTables, Widths
 from btworker.engine.asr.decoding.graphs import Graphs, Recording, bucket, buckets
-from btworker.engine.asr.decoding.kernels.plain import PlainKernels
-from btworker.engine.asr.decoding.kernels.protocol import StepKernels
 from btworker.engine.asr.decoding.layers import KeysValues
 from btworker.engine.asr.decoding.memory import fetch, send, untouched_zeros
 from btworker.engine.asr.decoding.network import Network
@@ -45,7 +43,7 @@ class Lane:
         beams: int = 1,
         recording: Recording | None = None,
     ) -> None:
-        """`recording` is that of the device where it is None. Steps of beams are not recorded."""
+        """`recording` is that of the device where it is None."""
         dims, device, dtype = network.dims, network.device, network.dtype
         rows, width = windows * beams, dims.n_text_state // dims.n_text_head
         self.network = network
@@ -73,11 +71,11 @@ class Lane:
         """Whether the window is sampled."""
         self._every_row = torch.arange(rows, device=device)
         self._recording = recording or Recording.on(device)
-        self.graphs = Graphs(self._recording) if self._recording.is_on and beams == 1 else None
-        self._kernels: StepKernels = network.kernels if beams == 1 else PlainKernels()
-        self._append_best = self._kernels.append_best(rules)
-        clears = not self._kernels.reads_to_own_end
-        self._growth = None if clears else dims.n_text_ctx
+        self.graphs = Graphs(self._recording) if self._recording.is_on else None
+        self._append_best = network.kernels.append_best(rules)
+        clears = not network.kernels.reads_to_own_end
+        self.growth = None if clears else dims.n_text_ctx
+        """Of the past, from graph to graph; see graphs.bucket."""
         silence = rules.vocabulary.no_speech
         self._seating = Seating(network, self.graphs, windows=windows, no_speech=silence, clears=clears)
 
@@ -103,7 +101,7 @@ class Lane:
         self._seating.record(self)
         self.done.fill_(value=True)  # nobody sits where it was tried
         if self.graphs is not None:
-            for windows, reach in buckets(room=self.windows, longest=self.network.dims.n_text_ctx, growth=self._growth):
+            for windows, reach in buckets(room=self.windows, longest=self.network.dims.n_text_ctx, growth=self.growth):
                 for hot in (True, False):
                     step = partial(self._step, windows, reach, hot=hot, widths=NO_TERMS)
                     self.graphs.prepare(("step", windows, reach, hot, NO_TERMS), step)
@@ -167,9 +165,7 @@ class Lane:
         last = self.tokens[:rows].gather(1, position[:, None])[:, 0]
         position = position.clamp(max=self.network.dims.n_text_ctx - 1)  # of rows that are done
         sound = [kept[:, :windows] for kept in self.sound]
-        return self.network.step(
-            last, position, self.own, sound, reach=reach, idle=self.done[:rows], kernels=self._kernels
-        )
+        return self.network.step(last, position, self.own, sound, reach=reach, idle=self.done[:rows])
 
     def view(self, windows: int) -> History:
         """View the history of the first windows; what is changed in it is changed in the lane."""
@@ -183,7 +179,7 @@ class Lane:
             self._step(windows, reach, hot=hot, widths=widths)
         else:
             longest = self.network.dims.n_text_ctx
-            sizes = bucket(windows, reach, room=self.windows, longest=longest, growth=self._growth)
+            sizes = bucket(windows, reach, room=self.windows, longest=longest, growth=self.growth)
             self.graphs.run(("step", *sizes, hot, widths), lambda: self._step(*sizes, hot=hot, widths=widths))
         self.advanced(windows)
 

@@ -215,15 +215,14 @@ class Network:
         *,
         reach: int,
         idle: Tensor,
-        kernels: StepKernels | None = None,
     ) -> Tensor:
         """Read one token of each row and remember it; hidden states of shape (rows, size).
 
         `tokens`, `positions` and `idle` have shape (rows,); the states of rows that are idle are of no use. `own` holds
         each row's past, `cross` the sound; where there are k rows to a window, they stand together. No position is
-        `reach` or beyond. `kernels` are those of the network where it is None.
+        `reach` or beyond.
         """
-        kernels = kernels or self.kernels
+        kernels = self.kernels
         to_past, to_sound = kernels.to_past(positions, idle, reach=reach), kernels.to_sound(idle)
         x, normed = kernels.add_and_norm(self._embed(tokens), self._positions[positions], self._decoder[0].norm)
         layers = zip(self._decoder, self._cross_attention, own, cross, self._next_norms, strict=True)

@@ -65,11 +65,12 @@ def attend_to_past(
 
 @triton.jit
 def attend_to_sound(
-    query, sound, idle, out, tops, totals, heads, positions, values_after, BLOCKS: tl.constexpr,
+    query, sound, idle, out, tops, totals, heads, positions, values_after, BEAMS: tl.constexpr, BLOCKS: tl.constexpr,
     SHARES: tl.constexpr, WIDTH: tl.constexpr, LANES: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Attend to a share of the sound, of so many blocks; each key and value is read once. `out` are the shares' sums
-    where there are several, to be joined."""
+    """Attend to a share of the sound, of so many blocks; each key and value is read once by each of a window's BEAMS
+    rows, which are at it together: the others find it in the cache. `out` are the shares' sums where there are several,
+    to be joined."""
     head, row, share = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     column, lane, size = tl.arange(0, WIDTH), tl.arange(0, LANES), heads * WIDTH
     number = row * heads + head
@@ -78,7 +79,7 @@ def attend_to_sound(
         tl.store(written, tl.zeros([WIDTH], dtype=out.dtype.element_ty))
     else:
         asked = tl.load(query + row * size + head * WIDTH + column).to(tl.float32)
-        keys = sound + number.to(tl.int64) * positions * WIDTH
+        keys = sound + ((row // BEAMS).to(tl.int64) * heads + head) * positions * WIDTH
         values = keys + values_after
         top, total = tl.full([LANES], LOWEST, tl.float32), tl.zeros([LANES], dtype=tl.float32)
         mixed = tl.zeros([LANES, WIDTH], dtype=tl.float32)

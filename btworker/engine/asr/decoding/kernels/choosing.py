@@ -122,6 +122,8 @@ def differing(fused: Any, sizes: Sizes, device: torch.device) -> str | None:
     x, part = chance(rows, size), chance(rows, size)
     normed = [torch.stack(kernels.add_and_norm(x, part, norm)) / 8 for kernels in (fused, PLAIN)]
     found = {"attention to the past": pasts, "residual and norm": normed, "the rules": _by_rules(fused, device)}
+    of_one = sound[:, :1]
+    found["attention to the sound of beams"] = [kernels.to_sound(idle)(query, of_one) for kernels in (fused, PLAIN)]
     for shares in SHARES:
         found[f"attention to the sound in {shares}"] = [fused.attend_to_sound(query, sound, idle, shares), wanted]
     return next((name for name, (one, other) in found.items() if not _equal(one, other)), None)

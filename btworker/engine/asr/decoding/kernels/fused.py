@@ -48,9 +48,10 @@ def _attend_to_sound(query: Tensor, sound: Tensor, idle: Tensor, shares: int) ->
     sums = query.new_empty((rows, heads, shares, width), dtype=torch.float32) if is_shared else out
     tops, totals = (query.new_empty((rows, heads, shares), dtype=torch.float32) for _ in range(2))
     sizes = {"SHARES": shares, "WIDTH": width}
+    beams = rows // sound.shape[1]
     arguments = (query, sound, idle, sums, tops, totals, heads, positions, sound.stride(0))
     blocks = -(-positions // (SOUND_LANES * shares))
-    wide = {"BLOCKS": blocks, "LANES": SOUND_LANES, "STAGES": SOUND_STAGES}
+    wide = {"BEAMS": beams, "BLOCKS": blocks, "LANES": SOUND_LANES, "STAGES": SOUND_STAGES}
     launch(attention.attend_to_sound, (heads, rows, shares), *arguments, warps=4, **sizes, **wide)
     if is_shared:
         launch(attention.join_shares, (heads, rows), sums, tops, totals, idle, out, heads, warps=1, **sizes)
@@ -109,7 +110,7 @@ _OPERATORS: Any = getattr(torch, "ops").btworker  # noqa: B009 - torch does not 
 
 
 class FusedKernels:
-    """By Triton kernels; one row to a window."""
+    """By Triton kernels."""
 
     name = "triton"
     reads_to_own_end = True

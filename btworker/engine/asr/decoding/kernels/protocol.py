@@ -43,7 +43,7 @@ class StepKernels(Protocol):
         """Make the attention to the past of rows at these positions; of rows that are `idle` nothing is wanted."""
 
     def to_sound(self, idle: Tensor) -> Attend:
-        """Make the attention to the sound."""
+        """Make the attention to the sound; where there are k rows to a window, they stand together."""
 
     def append_best(self, rules: TokenRules) -> AppendBest | None:
         """Make what ends a greedy step; None where the lane does it by itself."""
