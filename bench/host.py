@@ -5,7 +5,8 @@
 Fast mode with word times, as a job of one long recording; passes through the model and steps are stubbed out, so that
 what is left is the host's. Ours and that of an earlier commit in turns, each in a process of its own. kernels_per_step
 counts the operators of a step of large-v3 that launch something, Triton's kernels among them, on tensors of a GPU that
-is none (stack cu130); plain_kernels_per_step are those without Triton. launches_per_round counts likewise what a round
+is none (stack cu130); plain_kernels_per_step are those without Triton; kernels_per_beam_step are those of five beams of
+as many rows together. launches_per_round counts likewise what a round
 launches by itself: three windows that come, four steps and the word times of three windows, beside what graphs replay;
 unrecorded_launches_per_round are those without graphs.
 """
@@ -191,13 +192,14 @@ def main() -> int:
                 print(f"  round {number}, {name}: {one['ms']:.2f} ms a window, in {where}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
     sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
-    from bench.launches import kernels_per_step, launches_per_round
+    from bench.launches import kernels_per_beam_step, kernels_per_step, launches_per_round
 
     figures = {
         "host_ms_per_window": statistics.median(found["now"]),
         "before_ms_per_window": statistics.median(found["before"]),
         "kernels_per_step": kernels_per_step("large-v3", options.batch, fused=True),
         "plain_kernels_per_step": kernels_per_step("large-v3", options.batch, fused=False),
+        "kernels_per_beam_step": kernels_per_beam_step("large-v3", options.batch // 5, 5, fused=True),
         "launches_per_round": launches_per_round("large-v3", options.batch, recorded=True),
         "unrecorded_launches_per_round": launches_per_round("large-v3", options.batch, recorded=False),
     }

@@ -15,6 +15,7 @@ from whisper.model import Whisper
 
 from bench.speed.shapes import SHAPES, tokenizer_of
 from btworker.engine.asr.decoding.alignment import Text
+from btworker.engine.asr.decoding.beam import BeamLane
 from btworker.engine.asr.decoding.favoured import NO_TERMS
 from btworker.engine.asr.decoding.graphs import Recording
 from btworker.engine.asr.decoding.lane import Lane
@@ -83,7 +84,7 @@ def shapes_of(shape: str) -> dict[str, tuple[int, ...]]:
 
 
 @contextmanager
-def lane_of(shape: str, rows: int, *, fused: bool, recording: Recording) -> Iterator[Lane]:
+def lane_of(shape: str, windows: int, *, fused: bool, recording: Recording, beams: int = 1) -> Iterator[Lane]:
     """A lane of this shape on a GPU that is none; `fused`: with Triton's kernels."""
     dims, empty = SHAPES[shape], torch.empty
 
@@ -109,13 +110,24 @@ def lane_of(shape: str, rows: int, *, fused: bool, recording: Recording) -> Iter
 
             network.kernels = FusedKernels(PROCESSORS)
         rules = TokenRules(Vocabulary.of(tokenizer_of(dims)), dims.n_vocab, CUDA)
-        yield Lane(network, rules, windows=rows, recording=recording)
+        kind: Callable[..., Lane] = Lane if beams == 1 else BeamLane
+        yield kind(network, rules, windows=windows, beams=beams, recording=recording)
 
 
 def kernels_per_step(shape: str, rows: int, *, fused: bool) -> int:
     """Count those of one step, of which a graph is made."""
     with lane_of(shape, rows, fused=fused, recording=Recording(None)) as lane, Launches() as launches:
         lane._step(rows, 128, hot=False, widths=NO_TERMS)  # noqa: SLF001 - what a graph records
+    return launches.count
+
+
+def kernels_per_beam_step(shape: str, windows: int, beams: int, *, fused: bool) -> int:
+    """Count those of one step of beams: before the host's look, and after it."""
+    recording = Recording(None)
+    with lane_of(shape, windows, fused=fused, recording=recording, beams=beams) as lane, Launches() as launches:
+        assert isinstance(lane, BeamLane)
+        lane._likeliest(windows, 128, widths=NO_TERMS)  # noqa: SLF001 - what graphs record
+        lane._follow(windows, 128, widths=NO_TERMS)  # noqa: SLF001 - as above
     return launches.count
 
 

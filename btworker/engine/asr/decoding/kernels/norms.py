@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def add_and_norm(x, part, weight, bias, together, normed, rows, size, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """Add parts to rows, rounded as they are kept, and norm the sums in float32."""
     row, column = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK)
