@@ -28,6 +28,7 @@ from bench.speed.figures import text_table
 from bench.speed.roof import Machine, cross_projection_flop, encoder_flop, step_s
 from bench.speed.shapes import SHAPES, tokenizer_of
 from btworker.engine.asr.decoding.favoured import NO_TERMS
+from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.kernels.choosing import set_kernels
 from btworker.engine.asr.decoding.kernels.plain import attend_to_past, attend_to_sound
 from btworker.engine.asr.decoding.lane import Lane
@@ -202,7 +203,7 @@ def fused(network: Network, lane: Lane, rows: int, reaches: Sequence[int]) -> It
         run = partial(each, partial(to_past, qkv), lane.own)
         yield Work("step", f"past of {reach}, Triton", rows, run, layers, read, 2.0 * read / item)
     read = layers * 2 * rows * dims.n_audio_ctx * dims.n_text_state * item
-    sound = [kept[:, :rows] for kept in lane.sound]
+    sound = [kept.first(rows) for kept in lane.sound]
     run = partial(each, partial(kernels.to_sound(idle), flat), sound)
     yield Work("step", "sound, Triton", rows, run, layers, read, 2.0 * read / item)
     blocks = network._decoder  # noqa: SLF001 - as above
@@ -214,8 +215,8 @@ def _past(query: Tensor, unseen: Tensor, rows: int, reach: int, own: Tensor) -> 
     return attend_to_past(query, own[:, :rows, :, :reach], unseen)
 
 
-def _sound(query: Tensor, rows: int, kept: Tensor) -> Tensor:
-    return attend_to_sound(query, kept[:, :rows])
+def _sound(query: Tensor, rows: int, kept: KeptSound) -> Tensor:
+    return attend_to_sound(query, kept.first(rows))
 
 
 def whole_step(network: Network, lane: Lane, rows: int, reach: int, roof: Machine) -> Work:

@@ -35,6 +35,7 @@ TYPES = {
     torch.int64: "i64",
     torch.bool: "i1",
     torch.uint8: "u8",
+    torch.int8: "i8",
 }
 PROCESSORS = 132
 REGISTERS, SHARED_BYTES, THREADS = 65536, 227 << 10, 2048
@@ -127,7 +128,9 @@ def launches(shape: str, batch: int) -> list[Launch]:
     numbers = torch.empty(batch, dtype=torch.long, device="meta")
     fused._attend_to_past(torch.empty(batch, 3 * size, **half), places, numbers, idle)  # noqa: SLF001 - what is launched
     shares = fused.FusedKernels(PROCESSORS).shares(batch * heads)
-    fused._attend_to_sound(x, sound, idle, shares)  # noqa: SLF001 - as above
+    fused._attend_to_sound(x, sound, None, idle, shares)  # noqa: SLF001 - as above
+    scales = torch.empty(2, batch, heads, 1, size // heads, device="meta")
+    fused._attend_to_sound(x, sound.to(torch.int8), scales, idle, shares)  # noqa: SLF001 - as above
     wide = torch.empty(size, device="meta")
     fused._add_and_norm(x, x, wide, wide)  # noqa: SLF001 - as above
     vocabulary = Vocabulary.of(tokenizer_of(dims))

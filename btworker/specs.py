@@ -54,6 +54,8 @@ class EngineSettings:
     """Steps are recorded as CUDA graphs."""
     triton: bool = True
     """Steps are made of Triton kernels."""
+    sound_bits: int = 16
+    """Of each number of the sound that steps read: 8 or 16."""
     diarization_device: str = "auto"
     diarization_pipeline: Path | None = None
     """The operator's folder with a pyannote pipeline; None stands for the pretrained one."""
@@ -91,6 +93,7 @@ class EngineSettings:
             batch_size=settings.batch_size,
             cuda_graphs=settings.cuda_graphs,
             triton=settings.triton,
+            sound_bits=settings.sound_bits,
             diarization_device=settings.diarization_device,
             diarization_pipeline=settings.diarization_pipeline,
             diarization_block_s=settings.diarization_block_minutes * 60,

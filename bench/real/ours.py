@@ -33,10 +33,11 @@ Sound = tuple[NDArray[np.int16], str]
 
 
 class Ours:
-    """The engine with one model on the CPU; `setting` is that of WORKER_ALIGNMENT_HEADS, for this model."""
+    """The engine with one model on the CPU; `setting` is that of WORKER_ALIGNMENT_HEADS, for this model, `bits` that of
+    WORKER_SOUND_BITS."""
 
-    def __init__(self, checkpoint: Checkpoint, *, setting: str = "") -> None:
-        self._model = load(checkpoint, setting)
+    def __init__(self, checkpoint: Checkpoint, *, setting: str = "", bits: int = 16) -> None:
+        self._model = load(checkpoint, setting, bits=bits)
 
     @property
     def alignment_heads(self) -> AlignmentHeads:
@@ -67,8 +68,8 @@ class Ours:
             return result_of(steps)
 
 
-def load(checkpoint: Checkpoint, setting: str) -> Model:
-    """Load a model on the CPU; `setting` is that of Ours."""
+def load(checkpoint: Checkpoint, setting: str, *, bits: int = 16) -> Model:
+    """Load a model on the CPU; `setting` and `bits` are those of Ours."""
     nowhere = Path("unused")
     settings = EngineSettings(
         checkpoint.name,
@@ -76,6 +77,7 @@ def load(checkpoint: Checkpoint, setting: str) -> Model:
         nowhere,
         nowhere,
         offline=True,
+        sound_bits=bits,
         alignment_heads=((checkpoint.name, setting),),
     )
     return load_model(checkpoint.name, settings, torch.device("cpu"))

@@ -58,7 +58,7 @@ def stages_of(network: Network, mels: list[Tensor], *, tokens: int) -> Callable[
 
     def align_all() -> None:
         for first in range(0, batch, ALIGN_BATCH):
-            sound = [kept[:, first : min(first + ALIGN_BATCH, batch)] for kept in lane.sound]
+            sound = [kept.of(slice(first, min(first + ALIGN_BATCH, batch)), network.dtype) for kept in lane.sound]
             texts = [Text((*start, tokenizer.no_timestamps), words, 3000)] * sound[0].shape[1]
             align(network, texts, sound, end=tokenizer.eot)
 

@@ -88,6 +88,10 @@ class SpeechSettings(BaseSettings):
     """Steps of decoding on a GPU are made of Triton kernels, each in place of many of torch's (stack cu130). They need
     a C compiler and Python's headers, and are tried when a model is loaded. False: torch's own kernels, slower and with
     the same texts; `step_kernels_off` in the log and `btworker doctor` say why they are not used."""
+    sound_bits: int = Field(16, ge=8, le=16, multiple_of=8, validation_alias=env("WORKER_SOUND_BITS"))
+    """Bits of each number of the encoded windows that a step of decoding reads, 16 or 8; on a CPU, which keeps 32
+    otherwise, too. 8: half as much to read, which is most of what a step does on a GPU, and half of a place's memory;
+    texts may differ from openai-whisper's in some words (docs/benchmarks/engine.md), in `exact` as well."""
     keyword_bonus: float = Field(2.0, ge=0, le=MOST_BONUS, validation_alias=env("WORKER_KEYWORD_BONUS"))
     """What each token of a job's keyword gains while its text is decoded, in the unit of log-probabilities (2 makes it
     7 times as likely); 0 = nothing. docs/quality.md has what it brings, and what more of it costs."""

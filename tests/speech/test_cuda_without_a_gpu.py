@@ -157,7 +157,11 @@ def test_every_pass_is_on_the_device(lane: Lane) -> None:
         lane.advanced(3)
     lane.move(2, 1)
     scores: list[torch.Tensor] = []
-    network.read(torch.zeros(2, 9, dtype=torch.long, device=CUDA), [kept[:, :2] for kept in lane.sound], scores=scores)
+    network.read(
+        torch.zeros(2, 9, dtype=torch.long, device=CUDA),
+        [kept.of(slice(2), network.dtype) for kept in lane.sound],
+        scores=scores,
+    )
     assert {score.device for score in scores} == {CUDA}
 
 

@@ -10,6 +10,7 @@ import torch
 
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.graphs import Recording
+from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.kernels.choosing import SHARES, Sizes, differing
 from btworker.engine.asr.decoding.kernels.plain import PlainKernels
 from btworker.engine.asr.decoding.lane import Lane
@@ -88,8 +89,17 @@ def test_the_sound_is_attended_to(
     query = (torch.randn(rows, heads * width) * 0.3).to(dtype)
     sound = torch.randn(2, rows + 1, heads, positions, width).to(dtype)[:, :rows]
     idle = torch.tensor([row % 5 == 1 for row in range(rows)])
-    found = fused.FusedKernels(132).attend_to_sound(query, sound, idle, shares)
-    assert close(found[~idle], PLAIN.to_sound(idle)(query, sound)[~idle]) and not found[idle].any()
+    for kept in (KeptSound(sound), in_bytes(sound)):
+        found = fused.FusedKernels(132).attend_to_sound(query, kept, idle, shares)
+        assert close(found[~idle], PLAIN.to_sound(idle)(query, kept)[~idle]) and not found[idle].any()
+
+
+def in_bytes(sound: torch.Tensor) -> KeptSound:
+    """Keys and values in eight bits a number, behind a place that is empty."""
+    shape = (2, sound.shape[1] + 1, *sound.shape[2:])
+    kept = KeptSound.empty(shape, sound.dtype, CPU, bits=8)
+    kept.keep(torch.arange(sound.shape[1]), sound)
+    return kept.first(sound.shape[1])
 
 
 @pytest.mark.parametrize("shares", [1, 4])
@@ -97,8 +107,9 @@ def test_beams_attend_to_the_sound_of_their_window(fused: Any, shares: int) -> N
     """Three rows to each of two windows."""
     query, sound = torch.randn(6, 2 * 64) * 0.3, torch.randn(2, 3, 2, 100, 64)[:, :2]
     idle = torch.tensor([False] * 5 + [True])
-    found = fused.FusedKernels(132).attend_to_sound(query, sound, idle, shares)
-    assert close(found[:5], PLAIN.to_sound(idle)(query, sound)[:5]) and not found[5].any()
+    for kept in (KeptSound(sound), in_bytes(sound)):
+        found = fused.FusedKernels(132).attend_to_sound(query, kept, idle, shares)
+        assert close(found[:5], PLAIN.to_sound(idle)(query, kept)[:5]) and not found[5].any()
 
 
 def test_small_batches_share_the_sound_out(fused: Any) -> None:
@@ -113,8 +124,9 @@ def test_no_number_stays_no_number(fused: Any) -> None:
     query, sound, idle = torch.randn(2, 64), torch.randn(2, 2, 1, 70, 64), torch.zeros(2, dtype=torch.bool)
     sound[0, 1, :, 66] = torch.nan
     for shares in (1, 2):
-        found = fused.FusedKernels(132).attend_to_sound(query, sound, idle, shares)
-        assert found[1].isnan().all() and not found[0].isnan().any()
+        for kept in (KeptSound(sound), in_bytes(sound)):
+            found = fused.FusedKernels(132).attend_to_sound(query, kept, idle, shares)
+            assert found[1].isnan().all() and not found[0].isnan().any()
 
 
 @pytest.mark.parametrize("size", [64, 384, 1280])

@@ -107,6 +107,7 @@ def load_model(
     heads = _find_heads(name, checkpoint, path, settings, sha256=sha256, dims=network.dims)
     network.align_by(heads.pairs)
     set_kernels(network, wanted=settings.triton)
+    network.sound_bits = settings.sound_bits
     tokens = checkpoint.tokens
     tokenizer = tokens.tokenizer()
     batch_size = settings.batch_size or _fitting_batch_size(network)
@@ -125,6 +126,7 @@ def load_model(
         alignmentHeads=heads.to_dict(),
         cudaGraphs=recording.is_on,
         stepKernels=network.kernels.name,
+        soundBits=network.sound_bits,
     )
     return Model(name, sha256, network, decoder, SpeechDetector(device), heads, tokens)
 
@@ -247,8 +249,9 @@ def _place_bytes(network: Network) -> int:
     """Compute the bytes of a window's place: keys and values of sound and own past, and a few times its logits."""
     dims = network.dims
     itemsize = torch.empty((), dtype=network.dtype).element_size()
-    positions = dims.n_audio_ctx + dims.n_text_ctx
-    return int(2 * dims.n_text_layer * positions * dims.n_text_state * itemsize + 8 * dims.n_vocab * 4)
+    of_sound = 1 if network.sound_bits == 8 else itemsize
+    position = dims.n_audio_ctx * of_sound + dims.n_text_ctx * itemsize
+    return int(2 * dims.n_text_layer * position * dims.n_text_state + 8 * dims.n_vocab * 4)
 
 
 def _fitting_batch_size(network: Network) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from btworker.engine.asr.decoding.alignment import Attention, Text, middle_of_seven
 from btworker.engine.asr.decoding.graphs import Graphs, least_of, sizes_within
-from btworker.engine.asr.decoding.layers import KeysValues
+from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.memory import fetch, send
 from btworker.engine.asr.decoding.network import Network
 
@@ -47,13 +47,13 @@ class Aligning:
             return None
         return cls(network, graphs, windows=windows, end=end)
 
-    def record(self, sound: list[KeysValues]) -> None:
+    def record(self, sound: list[KeptSound]) -> None:
         """Record passes of all sizes, the largest first."""
         for size in reversed(self._sizes):
             for length in reversed(self._lengths):
                 self._graphs.prepare(("align", size, length), partial(self._compute, sound, size, length))
 
-    def attend(self, sound: list[KeysValues], places: Sequence[int], texts: Sequence[Text]) -> list[Attention] | None:
+    def attend(self, sound: list[KeptSound], places: Sequence[int], texts: Sequence[Text]) -> list[Attention] | None:
         """Read texts beside the sound of the windows in these places; None where they are too many or too long."""
         rows = [[*text.start, *text.tokens, self._end] for text in texts]
         most = max(map(len, rows))
@@ -80,13 +80,13 @@ class Aligning:
             for at, (text, row, (_, skipped, _, positions, *_)) in enumerate(zip(texts, rows, facts, strict=True))
         ]
 
-    def _compute(self, sound: list[KeysValues], size: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _compute(self, sound: list[KeptSound], size: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
         """Compute where each token looks, (size, length, 1500), how probable it is, (size, length - 1), and the most
         that a token looks at each position, (size, 1500)."""
         table = self._table[:size, : TOKENS + length]
         at, skipped, counts, positions = (table[:, column].long() for column in range(TOKENS))
         tokens, scores = table[:, TOKENS:].long(), list[Tensor]()
-        hidden, _ = self._network.read(tokens, (kept[:, at] for kept in sound), scores=scores)
+        hidden, _ = self._network.read(tokens, (kept.of(at, self._network.dtype) for kept in sound), scores=scores)
         weights = _softmax(torch.cat(scores, dim=1), positions)
         number = torch.arange(length, device=at.device)
         is_word = (number >= skipped[:, None]) & (number < counts[:, None] - 1)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from btworker.engine.asr.decoding.favoured import NO_TERMS, Favoured, TermTables, Widths
 from btworker.engine.asr.decoding.graphs import Graphs, Recording, bucket, buckets
+from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.layers import KeysValues
 from btworker.engine.asr.decoding.memory import fetch, send, untouched_zeros
 from btworker.engine.asr.decoding.network import Network
@@ -56,7 +57,8 @@ class Lane:
         own = (2, rows, dims.n_text_head, dims.n_text_ctx, width)
         sound = (2, windows, dims.n_text_head, dims.n_audio_ctx, width)
         self.own: list[KeysValues] = [untouched_zeros(own, dtype, device) for _ in range(dims.n_text_layer)]
-        self.sound: list[KeysValues] = [untouched_zeros(sound, dtype, device) for _ in range(dims.n_text_layer)]
+        bits = network.sound_bits
+        self.sound = [KeptSound.empty(sound, dtype, device, bits=bits) for _ in range(dims.n_text_layer)]
         self._make_texts(rows, device)
         self.no_speech = torch.zeros(windows, device=device)
         """Probability of silence, of each window."""
@@ -164,7 +166,7 @@ class Lane:
         position = self.length[:rows] - 1
         last = self.tokens[:rows].gather(1, position[:, None])[:, 0]
         position = position.clamp(max=self.network.dims.n_text_ctx - 1)  # of rows that are done
-        sound = [kept[:, :windows] for kept in self.sound]
+        sound = [kept.first(windows) for kept in self.sound]
         return self.network.step(last, position, self.own, sound, reach=reach, idle=self.done[:rows])
 
     def view(self, windows: int) -> History:
@@ -271,7 +273,7 @@ class Lane:
         """Put one window in the place of another, which is given up."""
         old, new = self._rows(source), self._rows(target)
         for kept, past in zip(self.sound, self.own, strict=True):
-            kept[:, target] = kept[:, source]
+            kept.move(source, target)
             past[:, new] = past[:, old]
         self.terms.move(source, target)
         state = (

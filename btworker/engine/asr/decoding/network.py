@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor
 from whisper.model import ModelDimensions
 
+from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.kernels.plain import PlainKernels
 from btworker.engine.asr.decoding.kernels.protocol import StepKernels
 from btworker.engine.asr.decoding.layers import Affine, Block, CrossAttention, KeysValues, Norm
@@ -103,6 +104,8 @@ class Network:
         self.dtype = dtype
         self.kernels: StepKernels = PlainKernels()
         """What is between the products with the weights."""
+        self.sound_bits = 16
+        """Of each number of the sound that steps read: 8, or as many as the dtype has."""
         taken = _Checkpoint(state, device, dtype)
         self._take_encoder(taken)
         self._take_decoder(taken)
@@ -211,7 +214,7 @@ class Network:
         tokens: Tensor,
         positions: Tensor,
         own: list[KeysValues],
-        cross: list[KeysValues],
+        cross: list[KeptSound],
         *,
         reach: int,
         idle: Tensor,

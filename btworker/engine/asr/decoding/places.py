@@ -195,9 +195,10 @@ class Places:
 
     def _sound(self, places: Sequence[int]) -> Iterator[KeysValues]:
         """Keys and values of the sound there, (2, n, …) for each layer."""
-        at = send(torch.tensor(places), self.lane.network.device) if len(places) > 1 else None
+        network, only = self.lane.network, slice(places[0], places[0] + 1)
+        at = only if len(places) == 1 else send(torch.tensor(places), network.device)
         for kept in self.lane.sound:
-            yield kept[:, places[0] : places[0] + 1] if at is None else kept[:, at]
+            yield kept.of(at, network.dtype)
 
     def _close_up(self) -> None:
         """Fill holes from the back, so that no step is made for an empty place."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from btworker.engine.asr.decoding.graphs import Graphs, least_of, sizes_within
+from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.layers import KeysValues
 from btworker.engine.asr.decoding.memory import send
 from btworker.engine.asr.decoding.network import Network
@@ -58,7 +59,7 @@ class Room(Protocol):
     """What is written to when windows are seated; see Lane."""
 
     own: list[KeysValues]
-    sound: list[KeysValues]
+    sound: list[KeptSound]
     no_speech: Tensor
 
     def rows_at(self, windows: Tensor) -> Tensor:
@@ -130,5 +131,5 @@ class Seating:
     def _keep_sound(self, room: Room, at: Tensor, features: Tensor) -> Iterator[KeysValues]:
         """Keep the sound of windows in their places, a layer at a time: of all layers it is 250 MB a window."""
         for kept, new in zip(room.sound, self._network.cross_keys_values(features), strict=True):
-            kept[:, at] = new
+            kept.keep(at, new)
             yield new

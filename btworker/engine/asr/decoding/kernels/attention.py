@@ -65,12 +65,14 @@ def attend_to_past(
 
 @triton.jit
 def attend_to_sound(
-    query, sound, idle, out, tops, totals, heads, positions, values_after, BEAMS: tl.constexpr, BLOCKS: tl.constexpr,
-    SHARES: tl.constexpr, WIDTH: tl.constexpr, LANES: tl.constexpr, STAGES: tl.constexpr,
+    query, sound, scales, idle, out, tops, totals, heads, positions, values_after, scales_after,
+    IN_BYTES: tl.constexpr, BEAMS: tl.constexpr, BLOCKS: tl.constexpr, SHARES: tl.constexpr, WIDTH: tl.constexpr,
+    LANES: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Attend to a share of the sound, of so many blocks; each key and value is read once by each of a window's BEAMS
     rows, which are at it together: the others find it in the cache. `out` are the shares' sums where there are several,
-    to be joined."""
+    to be joined. Where the sound is IN_BYTES, each of its columns has a scale, which the query has instead of all keys,
+    and the sum instead of all values."""
     head, row, share = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     column, lane, size = tl.arange(0, WIDTH), tl.arange(0, LANES), heads * WIDTH
     number = row * heads + head
@@ -79,7 +81,10 @@ def attend_to_sound(
         tl.store(written, tl.zeros([WIDTH], dtype=out.dtype.element_ty))
     else:
         asked = tl.load(query + row * size + head * WIDTH + column).to(tl.float32)
-        keys = sound + ((row // BEAMS).to(tl.int64) * heads + head) * positions * WIDTH
+        place = (row // BEAMS).to(tl.int64) * heads + head
+        if IN_BYTES:
+            asked *= tl.load(scales + place * WIDTH + column)
+        keys = sound + place * positions * WIDTH
         values = keys + values_after
         top, total = tl.full([LANES], LOWEST, tl.float32), tl.zeros([LANES], dtype=tl.float32)
         mixed = tl.zeros([LANES, WIDTH], dtype=tl.float32)
@@ -87,6 +92,8 @@ def attend_to_sound(
             at = (share * BLOCKS + block) * LANES + lane
             top, total, mixed = read_on(asked, keys, values, at < positions, at, top, total, mixed, WIDTH)
         highest, whole, attended = joined(top, total, mixed)
+        if IN_BYTES:
+            attended *= tl.load(scales + scales_after + place * WIDTH + column)
         if SHARES == 1:
             tl.store(written, (attended / whole).to(out.dtype.element_ty))
         else:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.kernels.plain import PlainKernels
 from btworker.engine.asr.decoding.layers import Norm
 from btworker.engine.asr.decoding.network import Network
@@ -116,14 +117,16 @@ def differing(fused: Any, sizes: Sizes, device: torch.device) -> str | None:
     positions = torch.tensor([0, sizes.text - 1, sizes.text // 3], device=device)
     qkv, own = chance(rows, 3 * size) / 8, chance(2, rows, sizes.heads, sizes.text, sizes.width)
     pasts = [kernels.to_past(positions, idle, reach=sizes.text)(qkv, own.clone()) for kernels in (fused, PLAIN)]
-    query, sound = chance(rows, size) / 8, chance(2, rows, sizes.heads, sizes.sound, sizes.width)
+    query, numbers = chance(rows, size) / 8, chance(2, rows, sizes.heads, sizes.sound, sizes.width)
+    sound, in_bytes = KeptSound(numbers), KeptSound.empty(tuple(numbers.shape), half, device, bits=8)
+    in_bytes.keep(torch.arange(rows, device=device), numbers)
     wanted = PLAIN.to_sound(idle)(query, sound)
     norm = Norm(chance(size).float(), chance(size).float())
     x, part = chance(rows, size), chance(rows, size)
     normed = [torch.stack(kernels.add_and_norm(x, part, norm)) / 8 for kernels in (fused, PLAIN)]
     found = {"attention to the past": pasts, "residual and norm": normed, "the rules": _by_rules(fused, device)}
-    of_one = sound[:, :1]
-    found["attention to the sound of beams"] = [kernels.to_sound(idle)(query, of_one) for kernels in (fused, PLAIN)]
+    for name, kept in (("of beams", sound.first(1)), ("in bytes", in_bytes)):
+        found[f"attention to the sound {name}"] = [kernels.to_sound(idle)(query, kept) for kernels in (fused, PLAIN)]
     for shares in SHARES:
         found[f"attention to the sound in {shares}"] = [fused.attend_to_sound(query, sound, idle, shares), wanted]
     return next((name for name, (one, other) in found.items() if not _equal(one, other)), None)

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.kernels import attention, norms, rules
-from btworker.engine.asr.decoding.kernels.protocol import AppendBest, Attend, RowTexts
+from btworker.engine.asr.decoding.kernels.protocol import AppendBest, AttendToPast, AttendToSound, RowTexts
 from btworker.engine.asr.decoding.layers import KeysValues, Norm
 from btworker.engine.asr.decoding.rules import History, TokenRules
 
@@ -42,16 +43,24 @@ def _attend_to_past(qkv: Tensor, own: Tensor, positions: Tensor, idle: Tensor) -
     return out
 
 
-def _attend_to_sound(query: Tensor, sound: Tensor, idle: Tensor, shares: int) -> Tensor:
+def _attend_to_sound(query: Tensor, sound: Tensor, scales: Tensor | None, idle: Tensor, shares: int) -> Tensor:
     rows, (heads, positions, width) = query.shape[0], sound.shape[2:]
     out, is_shared = torch.empty_like(query), shares > 1
     sums = query.new_empty((rows, heads, shares, width), dtype=torch.float32) if is_shared else out
     tops, totals = (query.new_empty((rows, heads, shares), dtype=torch.float32) for _ in range(2))
     sizes = {"SHARES": shares, "WIDTH": width}
     beams = rows // sound.shape[1]
-    arguments = (query, sound, idle, sums, tops, totals, heads, positions, sound.stride(0))
+    scaled = (idle, 0) if scales is None else (scales, scales.stride(0))
+    numbers = (heads, positions, sound.stride(0), scaled[1])
+    arguments = (query, sound, scaled[0], idle, sums, tops, totals, *numbers)
     blocks = -(-positions // (SOUND_LANES * shares))
-    wide = {"BEAMS": beams, "BLOCKS": blocks, "LANES": SOUND_LANES, "STAGES": SOUND_STAGES}
+    wide = {
+        "IN_BYTES": scales is not None,
+        "BEAMS": beams,
+        "BLOCKS": blocks,
+        "LANES": SOUND_LANES,
+        "STAGES": SOUND_STAGES,
+    }
     launch(attention.attend_to_sound, (heads, rows, shares), *arguments, warps=4, **sizes, **wide)
     if is_shared:
         launch(attention.join_shares, (heads, rows), sums, tops, totals, idle, out, heads, warps=1, **sizes)
@@ -84,7 +93,7 @@ OPERATORS: dict[str, tuple[str, Callable[..., Any], Callable[..., Any]]] = {
         lambda qkv, *_: qkv.new_empty(qkv.shape[0], qkv.shape[1] // 3),
     ),
     "attend_to_sound": (
-        "(Tensor query, Tensor sound, Tensor idle, int shares) -> Tensor",
+        "(Tensor query, Tensor sound, Tensor? scales, Tensor idle, int shares) -> Tensor",
         _attend_to_sound,
         lambda query, *_: torch.empty_like(query),
     ),
@@ -124,7 +133,7 @@ class FusedKernels:
         together, normed = _OPERATORS.add_and_norm(x, part, norm.weight, norm.bias)
         return together, normed
 
-    def to_past(self, positions: Tensor, idle: Tensor, *, reach: int) -> Attend:
+    def to_past(self, positions: Tensor, idle: Tensor, *, reach: int) -> AttendToPast:
         """See StepKernels."""
         del reach
 
@@ -134,17 +143,17 @@ class FusedKernels:
 
         return attend
 
-    def to_sound(self, idle: Tensor) -> Attend:
+    def to_sound(self, idle: Tensor) -> AttendToSound:
         """See StepKernels."""
 
-        def attend(query: Tensor, sound: KeysValues) -> Tensor:
-            return self.attend_to_sound(query, sound, idle, self.shares(query.shape[0] * sound.shape[2]))
+        def attend(query: Tensor, sound: KeptSound) -> Tensor:
+            return self.attend_to_sound(query, sound, idle, self.shares(query.shape[0] * sound.numbers.shape[2]))
 
         return attend
 
-    def attend_to_sound(self, query: Tensor, sound: KeysValues, idle: Tensor, shares: int) -> Tensor:
+    def attend_to_sound(self, query: Tensor, sound: KeptSound, idle: Tensor, shares: int) -> Tensor:
         """Attend to the sound, each head's positions in so many shares; tensors as those of `to_sound`."""
-        attended: Tensor = _OPERATORS.attend_to_sound(query, sound, idle, shares)
+        attended: Tensor = _OPERATORS.attend_to_sound(query, sound.numbers, sound.scales, idle, shares)
         return attended
 
     def shares(self, heads: int) -> int:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from btworker.engine.asr.decoding.kernels.protocol import Attend
+from btworker.engine.asr.decoding.kept_sound import KeptSound
+from btworker.engine.asr.decoding.kernels.protocol import AttendToPast, AttendToSound
 from btworker.engine.asr.decoding.layers import KeysValues, Norm
 from btworker.engine.asr.decoding.rules import TokenRules
 
@@ -19,7 +20,7 @@ class PlainKernels:
         x = x + part
         return x, norm(x)
 
-    def to_past(self, positions: Tensor, idle: Tensor, *, reach: int) -> Attend:
+    def to_past(self, positions: Tensor, idle: Tensor, *, reach: int) -> AttendToPast:
         """See StepKernels."""
         del idle
         every_row = torch.arange(positions.shape[0], device=positions.device)
@@ -33,7 +34,7 @@ class PlainKernels:
 
         return attend
 
-    def to_sound(self, idle: Tensor) -> Attend:
+    def to_sound(self, idle: Tensor) -> AttendToSound:
         """See StepKernels."""
         del idle
         return attend_to_sound
@@ -50,16 +51,16 @@ def attend_to_past(query: Tensor, past: Tensor, unseen: Tensor) -> Tensor:
     return (weights[:, :, None] @ past[1]).flatten(1)
 
 
-def attend_to_sound(query: Tensor, sound: KeysValues) -> Tensor:
+def attend_to_sound(query: Tensor, sound: KeptSound) -> Tensor:
     """Attend to the sound, of k rows to a window: (rows, size) -> (rows, size).
 
     As two plain products: attention kernels for whole sequences are slower for single positions. The keys come first
     in the product, which is much the faster way round on a CPU.
     """
-    _, windows, heads, positions, width = sound.shape
+    _, windows, heads, positions, width = sound.numbers.shape
     beams = query.shape[0] // windows
     query = query.view(windows, beams, heads, width).permute(0, 2, 3, 1).reshape(windows * heads, width, beams)
-    keys, values = sound.reshape(2, windows * heads, positions, width)
+    keys, values = sound.of(slice(None), query.dtype).reshape(2, windows * heads, positions, width)
     weights = (keys @ query).transpose(1, 2).float().softmax(-1).to(query.dtype)
     attended: Tensor = (weights @ values).view(windows, heads, beams, width)
     return attended.transpose(1, 2).reshape(windows * beams, heads * width)

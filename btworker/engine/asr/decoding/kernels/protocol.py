@@ -5,12 +5,15 @@ from typing import Protocol
 
 from torch import Tensor
 
+from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.layers import KeysValues, Norm
 from btworker.engine.asr.decoding.rules import History, TokenRules
 
-Attend = Callable[[Tensor, KeysValues], Tensor]
+AttendToPast = Callable[[Tensor, KeysValues], Tensor]
 """Attention of each row to its own past, of its query, key and value, (rows, 3 x size), the last two of which are kept
-there; or to the sound, of its query, (rows, size). Gives (rows, size)."""
+there. Gives (rows, size)."""
+AttendToSound = Callable[[Tensor, KeptSound], Tensor]
+"""Attention to the sound, of each row's query; (rows, size) -> (rows, size)."""
 
 
 class RowTexts(Protocol):
@@ -39,10 +42,10 @@ class StepKernels(Protocol):
     def add_and_norm(self, x: Tensor, part: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
         """Add a part to rows, (…, size), of a shape: return the sum, and the sum normed."""
 
-    def to_past(self, positions: Tensor, idle: Tensor, *, reach: int) -> Attend:
+    def to_past(self, positions: Tensor, idle: Tensor, *, reach: int) -> AttendToPast:
         """Make the attention to the past of rows at these positions; of rows that are `idle` nothing is wanted."""
 
-    def to_sound(self, idle: Tensor) -> Attend:
+    def to_sound(self, idle: Tensor) -> AttendToSound:
         """Make the attention to the sound; where there are k rows to a window, they stand together."""
 
     def append_best(self, rules: TokenRules) -> AppendBest | None:
