@@ -14,6 +14,7 @@ from btworker.engine.asr.decoding.aligning import Aligning
 from btworker.engine.asr.decoding.alignment import Attention, Text, attend
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.graphs import Graphs, Recording
+from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.requests import Decoded
 from btworker.engine.asr.decoding.warping import keep_compiled
 from tests.slices import FULL, luck_of
@@ -34,11 +35,11 @@ def pair() -> Pair:
 
 
 @pytest.fixture(scope="module")
-def sound(pair: Pair) -> list[torch.Tensor]:
+def sound(pair: Pair) -> list[KeptSound]:
     """Keys and values of some windows' sound."""
     with torch.no_grad():
         mels = torch.stack([window.mel for window in cases(seed=1)[:WINDOWS]])
-        return list(pair.network.cross_keys_values(pair.network.encode(mels)))
+        return [KeptSound(one) for one in pair.network.cross_keys_values(pair.network.encode(mels))]
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,7 @@ def assert_same(found: Sequence[Attention], wanted: Sequence[Attention]) -> None
 
 
 @pytest.mark.parametrize("count", [1, 3, 5])
-def test_each_text_has_the_times_that_it_has_alone(pair: Pair, sound: list[torch.Tensor], count: int) -> None:
+def test_each_text_has_the_times_that_it_has_alone(pair: Pair, sound: list[KeptSound], count: int) -> None:
     """Whatever stands beside it, and stood there before; also where a graph has room for more."""
     recorder = EmulatedRecorder()
     with torch.no_grad():
@@ -79,13 +80,13 @@ def test_each_text_has_the_times_that_it_has_alone(pair: Pair, sound: list[torch
             some = every[first : first + count]
             places = [(first + 3 * number) % WINDOWS for number in range(len(some))]
             wanted = attend(
-                pair.network, some, [kept[:, places] for kept in sound], end=pair.tokenizer.eot
+                pair.network, some, [kept.numbers[:, places] for kept in sound], end=pair.tokenizer.eot
             )  # one after the other
             assert_same(found.attend(sound, places, some) or [], wanted)
     assert recorder.recorded == before and recorder.replayed >= len(every) // count
 
 
-def test_what_no_graph_has_room_for_is_read_without(pair: Pair, sound: list[torch.Tensor]) -> None:
+def test_what_no_graph_has_room_for_is_read_without(pair: Pair, sound: list[KeptSound]) -> None:
     """Too many windows, too long a text, or all heads of the upper half of a large model."""
     graphs = Graphs(EmulatedRecorder().recording)
     few = Aligning(pair.network, graphs, windows=2, end=pair.tokenizer.eot)
