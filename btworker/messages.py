@@ -55,9 +55,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Stop this job at the next safe point."""
+    """Stop this attempt at a job at the next safe point; another one of the same job is none of it."""
 
     job_id: JobId
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)

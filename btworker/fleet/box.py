@@ -85,9 +85,10 @@ class Box:
                 case Join() as join:
                     await self._join(join)
                 case RunOnBox() as order if order.session == self._session:
+                    await self._give_up(order.task.job_id)
                     self._begin(order, session)
-                case Cancel(job_id=job_id):
-                    if (attempt := self._attempts.get(job_id)) is not None:
+                case Cancel(job_id=job_id, attempt=number):
+                    if (attempt := self._attempts.get(job_id)) is not None and attempt.number == number:
                         attempt.cancel()
                 case LoadModels(jobs=jobs):
                     self._pool.load_for(jobs)
@@ -107,6 +108,12 @@ class Box:
         await asyncio.gather(self._prefetches.drop_all(), *(attempt.over for attempt in given_up))
         self._session, self._address = join.session, join.address
         self._say(Joined(join.session, versions_here(self._settings.model), self._workers()))
+
+    async def _give_up(self, job_id: JobId) -> None:
+        """End an attempt that is over for the front end, before another one of the job begins here."""
+        if (attempt := self._attempts.get(job_id)) is not None:
+            attempt.give_up()
+            await asyncio.wait({attempt.over})
 
     def _begin(self, order: RunOnBox, session: aiohttp.ClientSession) -> None:
         attempt = BoxAttempt(

@@ -63,6 +63,11 @@ class BoxAttempt:
         self.over = asyncio.create_task(self._run(), name=f"attempt-{self._task.job_id}")
 
     @property
+    def number(self) -> int:
+        """Of the attempt."""
+        return self._task.attempt
+
+    @property
     def largest_bytes(self) -> int:
         """Size of its largest input."""
         return max((one.size_bytes for one in self._task.inputs), default=0)
@@ -140,8 +145,8 @@ class BoxAttempt:
         is_over = False
         while not is_over:
             event = await self._events.get()
-            is_over = isinstance(event, Finished | Failed | WorkerLost)
             if event.attempt == self._task.attempt:
+                is_over = isinstance(event, Finished | Failed | WorkerLost)
                 await self._pass_on(event, is_over=is_over)
 
     async def _pass_on(self, event: JobEvent, *, is_over: bool) -> None:

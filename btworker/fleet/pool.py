@@ -130,8 +130,7 @@ class FleetPool:
     def cancel(self, job_id: JobId) -> None:
         """Ask whichever box has this job to stop it."""
         for box in self._boxes.values():
-            if box.task(job_id) is not None:
-                self._tell(box, Cancel(job_id))
+            self._cancel(box, job_id)
 
     async def events(self) -> AsyncIterator[PoolEvent]:
         """The one stream of events; ends after `stop`."""
@@ -146,7 +145,7 @@ class FleetPool:
             await asyncio.gather(self._watch, return_exceptions=True)
         for box in self._boxes.values():
             for job_id in box.job_ids:
-                self._tell(box, Cancel(job_id))
+                self._cancel(box, job_id)
         await self._link.stop()
         self._events.put_nowait(None)
 
@@ -229,7 +228,7 @@ class FleetPool:
         if ends:
             self._events.put_nowait(RoomChanged())
         elif isinstance(event, WindowDone) and self._hands_over(box, event.job_id):
-            self._tell(box, Cancel(event.job_id))
+            self._cancel(box, event.job_id)
             why = f"gave it up after a window, since the box {box.name} is drained"
             self._on_job_event(box, WorkerLost(event.job_id, event.attempt, why, blame=Blame.NONE))
 
@@ -262,6 +261,10 @@ class FleetPool:
             return self._settings.fleet_url
         host = self._host if self._settings.fleet_host in WILDCARDS else self._settings.fleet_host
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    def _cancel(self, box: RemoteBox, job_id: JobId) -> None:
+        if (task := box.task(job_id)) is not None:
+            self._tell(box, Cancel(job_id, task.attempt))
 
     def _tell(self, box: RemoteBox, command: BoxCommand) -> None:
         self._link.send(ToBox(box.name, command))

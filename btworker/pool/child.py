@@ -139,8 +139,9 @@ def _set_environment(spec: WorkerSpec) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def _listen(control: Connection) -> set[JobId]:
-    canceled: set[JobId] = set()
+def _listen(control: Connection) -> set[tuple[JobId, int]]:
+    """The attempts that are to stop, by job and number."""
+    canceled: set[tuple[JobId, int]] = set()
 
     def listen() -> None:
         while True:
@@ -149,7 +150,7 @@ def _listen(control: Connection) -> set[JobId]:
             except (EOFError, OSError):
                 os._exit(1)
             if isinstance(command, Cancel):
-                canceled.add(command.job_id)
+                canceled.add((command.job_id, command.attempt))
 
     threading.Thread(target=listen, name="control", daemon=True).start()
     return canceled
@@ -183,7 +184,12 @@ class _Work:
     """The attempts at work in this child. `stop` has the main thread end the process."""
 
     def __init__(
-        self, engine: Engine, say: Callable[[ChildEvent], None], canceled: set[JobId], *, stop: Callable[[], None]
+        self,
+        engine: Engine,
+        say: Callable[[ChildEvent], None],
+        canceled: set[tuple[JobId, int]],
+        *,
+        stop: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._say = say
@@ -210,7 +216,7 @@ class _Work:
         with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, attempt=task.attempt):
             fatal = self._attempt(task)
         self._tell_what_changed()
-        self._canceled.discard(task.job_id)
+        self._canceled.discard((task.job_id, task.attempt))
         self._going_on.discard(task)
         sys.stdout.flush()
         if fatal:
@@ -252,7 +258,7 @@ class _Work:
 
         def run() -> None:
             nonlocal fatal
-            for event in self._engine.run(task, lambda: task.job_id in self._canceled):
+            for event in self._engine.run(task, lambda: (task.job_id, task.attempt) in self._canceled):
                 fatal = isinstance(event, Finished) and event.fatal
                 self._say(event)
 

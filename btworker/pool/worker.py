@@ -129,7 +129,7 @@ class Worker:
         task, child = self._tasks.get(job_id), self._child
         if task is None or child is None:
             return
-        child.cancel(Cancel(job_id))
+        child.cancel(Cancel(job_id, task.attempt))
         asyncio.get_running_loop().call_later(CANCEL_GRACE_S, self._kill_if_still, task, child)
 
     def look(self) -> None:

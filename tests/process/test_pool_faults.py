@@ -1,5 +1,6 @@
 """Children that hang, leak, eat memory, break their GPU or are killed all the time: what it costs, and whom."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -8,13 +9,40 @@ from typing import Any
 import pytest
 
 from btworker.errors import ErrorCode, ErrorInfo
-from btworker.jobs import Job, JobStatus, Output, Stage
-from btworker.messages import Failed, Finished, Warned, WindowDone, WorkerLost
+from btworker.jobs import Input, Job, JobId, JobStatus, Options, Output, Stage
+from btworker.messages import Cancel, Failed, Finished, RunTask, Warned, WindowDone, WorkerLost
 from btworker.pool import Phase
+from btworker.pool.supervisor import Supervisor
+from btworker.storage import JobFolder
 from tests.process.memory_group import memory_group
-from tests.process.pool_of import alive, ended, running_service, submit, transcript
+from tests.process.pool_of import alive, ended, running_service, settings_for, submit, transcript
 from tests.slices import FULL, luck_of
 from tests.waiting import eventually
+
+
+async def test_a_cancel_that_comes_late_is_not_for_the_next_attempt(tmp_path: Path) -> None:
+    """It was on its way to the child when the attempt ended. The next one of the same job in the same child, which a
+    fleet may well send there, runs to its end."""
+    pool = Supervisor(settings_for(tmp_path))
+    (tmp_path / "scratch").mkdir()
+    await pool.start()
+    events = pool.events()
+    try:
+        await eventually(lambda: pool.accepting, "the child is ready")
+        for attempt in (1, 2):
+            folder = JobFolder(tmp_path / str(attempt))
+            folder.inputs.mkdir(parents=True)
+            folder.input(0).write_text("hello")
+            options = Options(model="fake", prompt=json.dumps({"steps": [["windows", 1], ["sleep", 0.3]]}))
+            task = RunTask(JobId("wk_late"), attempt, folder.path, (Input("0", "a.wav", "a", 5, ""),), options)
+            assert pool.send_to(0, task) is not None
+            end = await anext(event async for event in events if isinstance(event, Finished | Failed))
+            assert isinstance(end, Finished), end
+            child = pool._workers[0]._child
+            assert child is not None
+            child.cancel(Cancel(task.job_id, attempt))
+    finally:
+        await pool.stop()
 
 
 @pytest.mark.parametrize("step", [["signal", "SIGSTOP"], ["spin", 60]], ids=["stopped", "stuck in C"])
