@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import btworker
+from btworker.cli.embedded import CHECKPOINT
 from btworker.cli.wer import word_errors
 from btworker.web.openai.names import NAMES
 from tests.acceptance.conftest import Worker
@@ -117,3 +118,16 @@ def test_the_openai_package_for_node(worker: Worker, tmp_path: Path) -> None:
         "model": {"status": 400, "code": "BAD_OPTION", "param": "model"},
         "sound": {"status": 400, "code": "CORRUPT_AUDIO", "param": None},
     }
+
+
+@pytest.mark.speech
+def test_the_ai_sdk_and_groqs_package(tmp_path: Path) -> None:
+    """Each has the one text: their schemas, which throw a whole answer away for a field, find nothing wrong."""
+    models = f"demo={CHECKPOINT},large-v3={CHECKPOINT}"
+    worker = Worker(tmp_path, {**DEMO_WORKER, "WORKER_MODELS": models}).start()
+    ended = run_node("others.mjs", worker, str(short_talk(tmp_path)))
+    assert worker.stop() == 0, worker.log.read_text()[-3000:]
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert len(found) == 9
+    assert len(set(found.values())) == 1, found

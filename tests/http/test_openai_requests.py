@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.http.server import FORM, field, file, form
+from tests.http.server import FORM, Running, field, file, form, request_head
 
 SPEECH = "/v1/audio/transcriptions"
 GROQS = "/openai/v1/audio/transcriptions"
@@ -104,6 +104,24 @@ async def test_a_second_file_is_refused(client: aiohttp.ClientSession, path: str
     assert "POST /v1/jobs takes several" in body
     async with client.get("/v1/jobs") as response:
         assert (await response.json())["jobs"] == []
+
+
+@pytest.mark.parametrize("overrides", [{"interim_s": 0.1}])
+async def test_fetch_is_told_that_its_job_goes_on(server: Running, client: aiohttp.ClientSession) -> None:
+    """Node.js gives up 300 s after the last sign; other clients get the answer alone, since some take a 102 for it."""
+    body = form(field("prompt", "hold"), file(b"speech"))
+    headers = {**FORM, "Content-Length": str(len(body)), "Connection": "close"}
+    async with server.connect() as fetch, server.connect() as other:
+        fetch.send(request_head("POST", SPEECH, {**headers, "Sec-Fetch-Mode": "cors"}) + body)
+        other.send(request_head("POST", SPEECH, headers) + body)
+        for _ in range(2):
+            assert await fetch.until(b"\r\n\r\n") == b"HTTP/1.1 102 Processing\r\n\r\n"
+        server.pool.release.set()
+        assert (await other.all()).startswith(b"HTTP/1.1 404 ")
+        last = (await fetch.all()).replace(b"HTTP/1.1 102 Processing\r\n\r\n", b"")
+        assert last.startswith(b"HTTP/1.1 404 ")
+    async with client.get("/v1/jobs") as response:
+        assert len((await response.json())["jobs"]) == 1
 
 
 async def test_groqs_clients_find_their_path_and_their_field(client: aiohttp.ClientSession) -> None:

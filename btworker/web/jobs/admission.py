@@ -10,6 +10,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Job
 from btworker.receiving.received_file import too_large
 from btworker.web.context import IS_INVITED, Context, caller_of
+from btworker.web.interim import CONTINUE, send_interim
 from btworker.web.parts import boundary_of
 
 OVERHEAD_BYTES = 2**20
@@ -20,7 +21,6 @@ SMALL_BYTES = 2**16
 asks before the body is told before."""
 MAX_KEY_CHARS = 255
 FORM = "multipart/form-data"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 FreeBytes = tuple[int, int | None]
 """As DataFolder.free_for finds them."""
 
@@ -121,10 +121,8 @@ def judge_room(context: Context, found: FreeBytes, *, incoming_bytes: int, large
 async def invite_body(request: web.Request) -> None:
     """Answer `Expect: 100-continue`, now that nothing speaks against the body."""
     if request.headers.get(hdrs.EXPECT):
-        await request.writer.write(CONTINUE)
-        await request.writer.drain()
+        await send_interim(request, CONTINUE)
         request[IS_INVITED] = True
-        request.writer.output_size = 0  # the answer itself has not begun
 
 
 async def defer_continue(_request: web.Request) -> None:
