@@ -211,7 +211,7 @@ def test_on_a_phone(worker: Server, browser: Browser, board: str, axe: str) -> N
         user.page.goto(f"{worker.url}/#{board}")
         user.finished()
         look(user, axe, "narrow")
-        user.page.get_by_role("button", name="To look at (3)").click()
+        user.page.get_by_role("button", name="Speakers, 3 to look at").click()
         look(user, axe, "narrow-panel")
         assert user.page.evaluate("document.documentElement.scrollWidth") == 360
 

@@ -18,6 +18,7 @@ export const authorization = () => ({ Authorization: `Bearer ${token.value}` });
 
 /** The response, if it is a good one. Raises Refusal; a 401 asks for the token again. */
 export async function ask(path, { headers = {}, json, ...options } = {}) {
+  const used = token.value;
   const sent = { ...authorization(), ...headers };
   if (json !== undefined) {
     sent["Content-Type"] = "application/json";
@@ -34,15 +35,16 @@ export async function ask(path, { headers = {}, json, ...options } = {}) {
   online.value = true;
   if (response.ok) return response;
   const refusal = await refusalOf(response);
-  if (response.status === 401) askAgain(refusal.message);
+  if (response.status === 401) askAgain(refusal.message, used);
   throw refusal;
 }
 
 export const askJson = async (path, options) => (await ask(path, options)).json();
 
-/** Forget the token, and say why. */
-export function askAgain(message) {
-  if (token.value) refused.value = message;
+/** Forget a token that is not good any more, and say why; not the one that somebody has typed since. */
+export function askAgain(message, used) {
+  if (!used || used !== token.value) return;
+  refused.value = message;
   keepToken("");
 }
 

@@ -9,7 +9,7 @@ export const BLOCK = 6;
 /** How far above and below the window rows are kept ready. */
 const BEYOND_PX = 800;
 /** Blocks that come in one frame: more than a screen of rows takes a few frames. */
-const AT_ONCE = 2;
+export const AT_ONCE = 2;
 /** A row's height before it was seen: so many letters in a line of that height. */
 const [LINE_PX, LETTERS, EDGES_PX, TURN_PX] = [24, 62, 14, 10];
 
@@ -41,17 +41,16 @@ export function wantedOf(view, tops) {
   return { first, last: blocks ? last : -1 };
 }
 
-/** Which of them are there in the next frame: those of `shown` that are wanted, and a few more around the window. */
-export function grown(shown, wanted, view, tops) {
+/** Which of them are there in the next frame: those of `shown` that are wanted, and `more` around the window. */
+export function grown(shown, wanted, view, tops, more) {
   let [first, last] = [Math.max(shown.first, wanted.first), Math.min(shown.last, wanted.last)];
-  let left = AT_ONCE;
   if (first > last) {
     const visible = tops.findLastIndex((top) => top <= view.from);
     first = Math.max(wanted.first, Math.min(visible, wanted.last));
     last = first - 1;
   }
   const middle = (view.from + view.to) / 2;
-  for (; left > 0 && (first > wanted.first || last < wanted.last); left--) {
+  for (let left = more; left > 0 && (first > wanted.first || last < wanted.last); left--) {
     const isBelow = last < wanted.last && (first === wanted.first || tops[last + 1] - middle < middle - tops[first]);
     if (isBelow) last++;
     else first--;

@@ -73,7 +73,8 @@ async function send(jobId, change, known) {
       if (!change.edits) return notify(S.undoTooLate) && false;
     }
   } catch (error) {
-    return unkept(jobId, change, known, (mine) => S.notKept(error.message, mine), S.tryAgain);
+    const why = error.status === 401 ? S.tokenEnded : error.message;
+    return unkept(jobId, change, known, (mine) => S.notKept(why, mine), S.tryAgain);
   }
 }
 

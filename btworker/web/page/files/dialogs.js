@@ -29,7 +29,7 @@ function Frame({ title, children }) {
   return html`
     <dialog ref=${element} aria-labelledby="dialog-title" onClose=${close} onClick=${clicked}>
       <div class="frame">
-        <header><h2 id="dialog-title">${title}</h2>
+        <header><h2 id="dialog-title" tabindex="-1" autofocus>${title}</h2>
           <button type="button" class="plain" aria-label=${S.close} onClick=${close}>×</button></header>
         ${children}
       </div>

@@ -17,7 +17,7 @@ const UNDO_MS = 8000;
 const TYPING_MS = 250;
 const PAGE = 50;
 /** What is looked for in names and texts; "" for all jobs. */
-const search = signal("");
+export const search = signal("");
 let typing;
 let listed = "";
 
@@ -81,7 +81,7 @@ export function stateOf(job) {
     return `${S.stages[job.stage] ?? job.stage} ${Math.floor(job.progress.percent)} %${left}`;
   }
   if (job.status === "queued") return job.waitingFor ? S.waitsFor(job.waitingFor) : S.statuses.queued;
-  if (job.status === "failed") return S.statuses.failed;
+  if (job.status === "failed") return `${S.statuses.failed} · ${moment(job.createdAt)}`;
   const seconds = job.inputs.reduce((sum, one) => sum + (one.durationSeconds ?? 0), 0);
   const parts = [moment(job.createdAt), seconds && span(seconds), job.status === "canceled" && S.statuses.canceled];
   return parts.filter(Boolean).join(" · ");

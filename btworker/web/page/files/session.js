@@ -9,6 +9,8 @@ import * as state from "./state.js";
 import { S } from "./strings.js";
 
 let following = new AbortController();
+/** Where somebody was when a token was not good any more: {jobId, index, position, active}; null otherwise. */
+let left = null;
 export const isLive = (job) => job.status === "queued" || job.status === "running";
 /** Its name for people: that of its first file, and how many more there are. */
 export const titleOf = (job) => job.inputs[0]?.filename ?? job.workerJobId;
@@ -21,7 +23,7 @@ export function choose(jobId) {
 
 /** Follow the address, and look what others corrected whenever somebody comes back to this tab. */
 export function watchAddress() {
-  const look = () => open(location.hash.slice(1));
+  const look = () => open(location.hash.slice(1), left?.jobId === location.hash.slice(1) ? left.index : 0);
   const back = () => !document.hidden && state.finished.value && loadCorrections(state.chosen.value).catch(() => undefined);
   addEventListener("hashchange", look);
   document.addEventListener("visibilitychange", back);
@@ -30,8 +32,18 @@ export function watchAddress() {
     removeEventListener("hashchange", look);
     document.removeEventListener("visibilitychange", back);
     following.abort();
+    left = { jobId: state.chosen.value, index: state.input.value, position: state.position.value, active: state.active.value };
     reset("", 0);
   };
+}
+
+/** Be where somebody was before, if this is what was open then. */
+function comeBack(jobId, index) {
+  if (left?.jobId === jobId && left.index === index) {
+    state.position.value = left.position;
+    state.active.value = state.returning.value = left.active;
+  }
+  left = null;
 }
 
 /** Show another file of the same job. */
@@ -54,7 +66,7 @@ export async function open(jobId, index = 0) {
   } catch (error) {
     if (error.name === "AbortError" || signal.aborted) return;
     state.trouble.value = error.message;
-    if (error.status === 0) state.onceOnline(() => signal.aborted || open(jobId, index));
+    if (error.status === 0) state.once(state.online, () => signal.aborted || open(jobId, index));
   }
 }
 
@@ -124,6 +136,7 @@ async function loadResults(jobId, signal) {
     state.segments.value = transcript.segments;
     state.missing.value = transcript.missing_speech ?? [];
     state.finished.value = true;
+    comeBack(jobId, index);
   });
   if (job.inputs[index]?.audioUrl) await loadSound().catch((error) => notify(S.cannotPlay(error.message)));
 }

@@ -56,6 +56,8 @@ export const active = signal(-1);
 export const hovered = signal(-1);
 /** Number of the segment whose text is being edited; -1 for none. */
 export const editing = signal(-1);
+/** Number of the segment that comes into view once its text is there: somebody was at it before; -1 for none. */
+export const returning = signal(-1);
 /** Which field of a name is open: its place, as namefield.js has it; "" for none. */
 export const naming = signal("");
 /** True while all rows are in the document, to be printed. */
@@ -67,9 +69,9 @@ export const aside = signal(false);
 /** Messages at the bottom: see notices.js. */
 export const notices = signal([]);
 
-/** Do something once the worker answers. */
-export function onceOnline(act) {
-  const stop = online.subscribe((isOnline) => isOnline && queueMicrotask(() => (stop(), act())));
+/** Do something as soon as a signal's value is not empty: the worker answers, or there is a token. */
+export function once(wanted, act) {
+  const stop = wanted.subscribe((value) => value && queueMicrotask(() => (stop(), act())));
 }
 
 /** Keep a token for this tab; "" forgets it. */

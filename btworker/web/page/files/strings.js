@@ -26,6 +26,7 @@ export const S = {
   token: "Token",
   wrongToken: "This worker does not know that token. Look for a missing or an extra character.",
   enter: "Continue",
+  tokenEnded: "the token was not good any more.",
   tokenKept: "Kept in this tab until you close it, and sent to this worker only.",
   leave: "Forget token",
 
@@ -83,7 +84,9 @@ export const S = {
   statuses: { queued: "Waiting", running: "Running", complete: "Done", failed: "Failed", canceled: "Canceled" },
 
   // Transcript
-  chooseOne: "Choose a recording at the left, or drop a new one above.",
+  chooseOne: "Choose a recording at the left, or drop a new one anywhere in this window.",
+  welcomeTitle: "Drop recordings anywhere in this window",
+  welcomeHint: "Their text appears here while they are transcribed. A click on a word plays it.",
   recording: "Recording",
   transcript: "Transcript",
   back: "All recordings",
@@ -130,6 +133,7 @@ export const S = {
   merge: "Merge into…",
   mergeOf: (name) => `${name} is the same person as`,
   toLookAt: (count) => (count ? `To look at (${count})` : "To look at"),
+  panel: (count) => (count ? `Speakers, ${count} to look at` : "Speakers"),
   nothingDoubtful: "Nothing doubtful, and no speech without text.",
 
   // Corrections

@@ -1,5 +1,6 @@
 // The top: where recordings are dropped, with the options that matter, and the rest folded away.
 
+import { sendIcon } from "./brand.js";
 import { filesOf } from "./dropped.js";
 import { html } from "./html.js";
 import { LANGUAGES } from "./languages.js";
@@ -23,7 +24,7 @@ export function Submit() {
   return html`
     <section class=${`submit${isOver ? " over" : ""}`} aria-label=${S.newRecording}>
       <div class="drop">
-        <svg viewBox="0 0 24 24" width="22" height="22" aria-hidden="true"><path d="M12 16V4m0 0L7 9m5-5l5 5M4 16v4h16v-4" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round" stroke-linejoin="round" /></svg>
+        ${sendIcon()}
         <span>${isOver ? S.dropNow : S.dropHere}</span>
         <button type="button" class="primary" onClick=${() => chooser.current.click()}>${S.chooseFiles}</button>
         <input ref=${chooser} type="file" multiple hidden tabindex="-1" aria-label=${S.chooseFiles} onChange=${chosen} />

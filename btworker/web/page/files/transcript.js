@@ -1,7 +1,7 @@
 // The transcript: rows in blocks, of which only those near the window are in the document (blocks.js), so that eight hours
 // scroll like a page. The word that is spoken is marked without drawing anything again.
 
-import { BLOCK, grown, topsOf, wantedOf } from "./blocks.js";
+import { AT_ONCE, BLOCK, grown, topsOf, wantedOf } from "./blocks.js";
 import { html } from "./html.js";
 import { mark, rangeOf, wordUnder } from "./letters.js";
 import { memo } from "./memo.js";
@@ -34,31 +34,24 @@ export function reveal(at, { smooth = false } = {}) {
 export function Transcript() {
   const list = useRef();
   const heights = useRef([]);
-  const shown = useRef({ first: 0, last: -1 });
   const [view, setView] = useState({ from: 0, to: 1000 });
-  const again = () => setView((known) => ({ ...known }));
+  const inNextFrame = useFrame(() => setView((known) => ({ ...known })));
   const isAtEnd = useRef(true);
   useLayoutEffect(() => ((scroller = list.current), watchView(list.current, setView, isAtEnd)), []);
   useEffect(() => ((heights.current = []), (list.current.scrollTop = 0), undefined), [state.chosen.value, state.input.value]);
+  useEffect(() => void (state.finished.value && comeBack()), [state.finished.value]);
   useEffect(() => followWords(list.current), []);
   useLayoutEffect(() => {
     if (state.job.value?.status === "running" && isAtEnd.current) list.current.scrollTop = list.current.scrollHeight;
   }, [state.segments.value]);
   tops = topsOf(heights.current);
   const blocks = tops.length - 1;
-  const wanted = state.printing.value ? { first: 0, last: blocks - 1 } : wantedOf(view, tops);
-  shown.current = state.printing.value ? wanted : grown(shown.current, wanted, view, tops);
-  const { first, last } = shown.current;
-  useLayoutEffect(() => {
-    markSpoken(list.current);
-    if (first === wanted.first && last === wanted.last) return undefined;
-    const frame = requestAnimationFrame(again);
-    return () => cancelAnimationFrame(frame);
-  });
+  const { first, last } = useShown(view, inNextFrame);
+  useLayoutEffect(() => markSpoken(list.current));
   const measure = (block, height) => {
     if (!height || Math.abs((heights.current[block] ?? 0) - height) < 1) return;
     heights.current[block] = height;
-    again();
+    inNextFrame();
   };
   const classes = ["transcript", state.sound.value && "sounds", !speakers.value.length && "nobody"];
   return html`
@@ -70,6 +63,32 @@ export function Transcript() {
       <div key="below" style=${{ height: `${tops[blocks] - tops[last + 1]}px` }} />
       ${!blocks && html`<p class="hint">${state.finished.value ? S.noSpeech : S.waitingForText}</p>`}
     </section>`;
+}
+
+function comeBack() {
+  reveal(places.value.get(state.returning.value) ?? -1);
+  state.returning.value = -1;
+}
+
+/** The blocks that are there, {first, last}: those that are wanted, of which a few more come with each frame. However
+ *  often a frame draws, it brings no more than that. */
+function useShown(view, inNextFrame) {
+  const shown = useRef({ first: 0, last: -1 });
+  const grownAt = useRef(-1);
+  const isWhole = state.printing.value;
+  const wanted = isWhole ? { first: 0, last: tops.length - 2 } : wantedOf(view, tops);
+  const [before, frame] = [shown.current, document.timeline.currentTime];
+  const { first, last } = isWhole ? wanted : grown(before, wanted, view, tops, frame === grownAt.current ? 0 : AT_ONCE);
+  if (first < before.first || last > before.last) grownAt.current = frame;
+  useLayoutEffect(() => void ((first === wanted.first && last === wanted.last) || inNextFrame()));
+  return (shown.current = { first, last });
+}
+
+/** A function that asks for something in the next frame: once, however often it is called. */
+function useFrame(act) {
+  const frame = useRef(0);
+  useEffect(() => () => cancelAnimationFrame(frame.current), []);
+  return () => (frame.current ||= requestAnimationFrame(() => ((frame.current = 0), act())));
 }
 
 const Block = memo(({ block, rows: all, measure }) => {

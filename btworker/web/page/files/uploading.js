@@ -3,7 +3,7 @@
 import { address, askAgain, authorization } from "./api.js";
 import { choose } from "./session.js";
 import { signal } from "./signals.js";
-import { chosen, uploads } from "./state.js";
+import { chosen, once, token, uploads } from "./state.js";
 import { S } from "./strings.js";
 
 const AT_ONCE = 2;
@@ -54,15 +54,19 @@ async function next() {
 
 async function begin({ id, file, options }) {
   const { Upload } = await tus();
+  let used = "";
   const sender = new Upload(file, {
     endpoint: address("v1/uploads"),
     chunkSize: PIECE_BYTES,
     retryDelays: RETRIES_MS,
     removeFingerprintOnSuccess: true,
     metadata: { filename: file.name, submit: JSON.stringify(options) },
-    onBeforeRequest: (request) => request.setHeader("Authorization", authorization().Authorization),
+    onBeforeRequest: (request) => {
+      used = token.value;
+      request.setHeader("Authorization", authorization().Authorization);
+    },
     onProgress: (sent) => show(id, { sent, state: "sending" }),
-    onError: (error) => failed(id, error, () => upload([file], options)),
+    onError: (error) => failed(id, error, used, () => upload([file], options)),
     onSuccess: ({ lastResponse }) => done(id, lastResponse.getHeader("Btworker-Job")),
   });
   running.set(id, sender);
@@ -90,13 +94,18 @@ function done(id, jobId) {
   dispatchEvent(new Event("jobs-changed"));
 }
 
-function failed(id, error, again) {
+/** It stays, with a button; where the token was not good any more, it goes on by itself with the next one. */
+function failed(id, error, used, again) {
   running.delete(id);
   const status = error.originalResponse?.getStatus() ?? 0;
   const message = messageOf(error.originalResponse?.getBody()) || (status ? S.refused(status) : S.offline);
-  show(id, { state: "failed", error: message, again: () => (leave(id), again()) });
+  const retry = () => (leave(id), again());
+  show(id, { state: "failed", error: message, again: retry });
+  if (status === 401) {
+    askAgain(message, used);
+    once(token, retry);
+  }
   next();
-  if (status === 401) askAgain(message);
 }
 
 function messageOf(body) {

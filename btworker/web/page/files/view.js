@@ -1,19 +1,20 @@
 // The middle: what is known of the chosen job, and its transcript.
 
+import { sendIcon } from "./brand.js";
 import { changes, undo } from "./corrections.js";
 import { span } from "./format.js";
 import { Find } from "./find.js";
 import { html } from "./html.js";
-import { stateOf } from "./joblist.js";
+import { search, stateOf } from "./joblist.js";
 import { doubts } from "./rows.js";
 import { choose, chooseInput, isLive, titleOf } from "./session.js";
 import { Side } from "./side.js";
-import { aside, chosen, dialog, finished, input, job, trouble } from "./state.js";
+import { aside, chosen, dialog, finished, input, job, jobs, trouble, uploads } from "./state.js";
 import { S } from "./strings.js";
 import { Transcript } from "./transcript.js";
 
 export function View() {
-  if (!chosen.value) return html`<p class="hint centre">${S.chooseOne}</p>`;
+  if (!chosen.value) return hasNothing() ? welcome() : html`<p class="hint centre">${S.chooseOne}</p>`;
   if (trouble.value) return html`<${Head} /><${Mistake} title=${S.cannotShow} text=${trouble.value} />`;
   const known = job.value;
   if (!known) return html`<${Head} /><p class="hint centre" aria-busy="true">${S.loading}</p>`;
@@ -21,6 +22,14 @@ export function View() {
   if (known.status === "canceled") return html`<${Head} /><${Mistake} title=${S.canceledTitle} />`;
   return html`<${Head} /><${Notes} /><div class="reading"><${Transcript} />${finished.value && html`<${Side} />`}</div>`;
 }
+
+const hasNothing = () => jobs.value?.length === 0 && !search.value && !uploads.value.length;
+
+/** In place of a first recording. */
+const welcome = () => html`
+  <div class="centre welcome">
+    <div>${sendIcon()}<h2>${S.welcomeTitle}</h2><p>${S.welcomeHint}</p></div>
+  </div>`;
 
 function Head() {
   const known = job.value;
@@ -35,7 +44,7 @@ function Head() {
       ${finished.value && html`
         <${Find} />
         ${changes.value.length > 0 && html`<button type="button" onClick=${undo}>${S.undo}</button>`}
-        <button type="button" class="panel" aria-expanded=${String(aside.value)} onClick=${() => (aside.value = !aside.value)}>${S.toLookAt(doubts.value.length)}</button>
+        <button type="button" class="panel" aria-expanded=${String(aside.value)} onClick=${() => (aside.value = !aside.value)}>${S.panel(doubts.value.length)}</button>
         <button type="button" class="primary" onClick=${() => (dialog.value = "export")}>${S.export}</button>`}
       <button type="button" class="plain" aria-label=${S.help} title=${S.help} onClick=${() => (dialog.value = "help")}>?</button>
     </header>
@@ -62,5 +71,5 @@ function Notes() {
 }
 
 function Mistake({ title, text, code }) {
-  return html`<div class="trouble"><h2>${title}</h2>${text && html`<p>${text}</p>`}${code && html`<p class="quiet">${code}</p>`}</div>`;
+  return html`<div class="trouble"><h2>${title}</h2>${text && html`<p>${text.replace(/[^.!?]$/, "$&.")}</p>`}${code && html`<p class="quiet">${code}</p>`}</div>`;
 }

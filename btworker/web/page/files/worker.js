@@ -17,11 +17,17 @@ export function Worker() {
     </footer>`;
 }
 
-/** Name, words and share (0 to 1; null: no bar) of what is busy or full. */
+/** A disk as full as this is soon full. */
+const TIGHT = 0.95;
+
+/** Name, words, share (0 to 1; null: no bar) of what is busy or full, and whether somebody should see to it. */
 function gaugesOf({ gpus, gpuName, activeJobs, maxConcurrentJobs, waitingJobs, diskFreeBytes, diskSizeBytes }) {
   const gauges = [[S.jobs(gpuName), S.working(activeJobs, maxConcurrentJobs, waitingJobs), share(activeJobs, maxConcurrentJobs)]];
   if (gpus.length) gauges.unshift(gaugeOfGpus(gpus, gpuName));
-  if (diskFreeBytes !== null) gauges.push([S.disk, S.free(bytes(diskFreeBytes)), share(diskSizeBytes - diskFreeBytes, diskSizeBytes)]);
+  if (diskFreeBytes !== null) {
+    const used = share(diskSizeBytes - diskFreeBytes, diskSizeBytes);
+    gauges.push([S.disk, S.free(bytes(diskFreeBytes)), used, used > TIGHT]);
+  }
   return gauges;
 }
 
@@ -29,14 +35,15 @@ function gaugeOfGpus(gpus, gpuName) {
   const up = gpus.filter((gpu) => gpu.up);
   const uses = up.map((gpu) => gpu.utilization).filter((use) => use !== null);
   const use = uses.length ? uses.reduce((sum, one) => sum + one, 0) / uses.length : null;
-  return [S.gpus(gpus.length, gpuName), S.gpuUse(use, gpus.length - up.length), use];
+  const down = gpus.length - up.length;
+  return [S.gpus(gpus.length, gpuName), S.gpuUse(use, down), use, down > 0];
 }
 
 const share = (part, whole) => (whole ? Math.min(part / whole, 1) : null);
 
-function Gauge([name, words, part]) {
+function Gauge([name, words, part, isBad]) {
   return html`
-    <li class="gauge">
+    <li class=${isBad ? "gauge bad" : "gauge"}>
       <span>${name}</span>
       <span>${words}</span>
       ${part !== null && html`<meter value=${part} aria-label=${`${name}: ${words}`}></meter>`}
