@@ -9,9 +9,13 @@ import sys
 import tarfile
 import venv
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from email.parser import Parser
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -107,6 +111,41 @@ def test_the_command_is_there_without_a_checkout(dist: Path, tmp_path: Path) -> 
     assert asked.stdout.startswith(f"btworker {btworker.__version__}\n"), asked.stderr
     asked = subprocess.run([*command, "serve"], env=plain, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert asked.returncode == 2 and 'pip install "btworker[cu121]"' in asked.stderr
+
+
+@contextmanager
+def release_page(dist: Path, folder: Path) -> Iterator[str]:
+    """The page of a release as GitHub has it, as far as pip reads it: its text, with the files behind its links."""
+    tag = f"v{btworker.__version__}"
+    shutil.copytree(dist, folder / "releases" / "download" / tag)
+    page = folder / "releases" / "tag" / tag / "index.html"
+    page.parent.mkdir(parents=True)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder))) as server:
+        Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        command = [str(ROOT / "tools" / "release_notes.sh"), tag, address, *map(str, sorted(dist.iterdir()))]
+        page.write_bytes(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+        yield f"{address}/releases/tag/{tag}/"
+        server.shutdown()
+
+
+@pytest.mark.timeout(300)
+def test_pip_finds_the_packages_on_a_release_page(dist: Path, tmp_path: Path) -> None:
+    """By the links in its text; a file that is not the one of the release is refused."""
+    wanted = [f"btworker=={btworker.__version__}", f"openai-whisper=={packages.VERSION}"]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    with release_page(dist, tmp_path / "served") as page:
+        command = [*setup_env.pip(Path(sys.prefix)), "download", "--no-deps", "--no-index", "--no-cache-dir"]
+        command += ["--find-links", page, "--dest", str(tmp_path / "got"), *wanted]
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=120)
+        for path in (tmp_path / "got").iterdir():
+            assert path.read_bytes() == (dist / path.name).read_bytes()
+        assert len(list((tmp_path / "got").iterdir())) == len(wanted)
+        shutil.rmtree(tmp_path / "got")
+        for path in (tmp_path / "served").rglob("openai_whisper*.whl"):
+            path.write_bytes(path.read_bytes() + b"x")
+        refused = subprocess.run(command, env=environment, check=False, capture_output=True, text=True, timeout=120)
+    assert refused.returncode != 0 and "DO NOT MATCH THE HASHES" in refused.stderr
 
 
 def chroot(root: Path, command: Sequence[str], *, foreign: bool = False, **more: str) -> str:

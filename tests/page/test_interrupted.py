@@ -5,23 +5,31 @@ import hashlib
 import random
 import signal
 import struct
+import time
+import urllib.error
+import urllib.request
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
+from btworker import control
 from btworker.storage import JobFolder
-from tests.page.stored import SHORT, finished_job, restored
+from tests.demo_worker import DEMO_WORKER
+from tests.page.stored import finished_job, restored
 from tests.page.user import User
 from tests.process.keys_of import keys
-from tests.process.server_of import Server
+from tests.process.server_of import Server, serving
 from tests.slices import FULL
 from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(900 if FULL else 300)
 MIB = 2**20
+BRIEF_S = 3
+"""Seconds until a key or a ticket ends by itself."""
 LONG_SOUND_S = 1200
 """Too long for a browser to have all of it at once: 19 MB of 8 kHz."""
 
@@ -36,7 +44,7 @@ def die(worker: Server) -> None:
 
 def long_sound(worker: Server) -> str:
     """A finished job whose sound is exchanged for twenty minutes of silence; its id."""
-    job_id = finished_job(worker, "long.flac", SHORT)
+    job_id = finished_job(worker, "long.flac")
     with wave.open(str(JobFolder(worker.folder / "data" / "jobs" / job_id).rendition(0).audio), "wb") as sound:
         sound.setnchannels(1)
         sound.setsampwidth(2)
@@ -46,8 +54,7 @@ def long_sound(worker: Server) -> str:
 
 
 def test_a_key_ends_while_somebody_types(stranger: User, worker: Server, talk: str) -> None:
-    """The page says why and asks for another one; what was typed is there afterwards, and one button keeps it. An
-    expired key gets the same answer in other words."""
+    """The page says why and asks for another one; what was typed is there afterwards, and one button keeps it."""
     page = stranger.page
     token = keys(worker.folder, "add", "ending", "--scopes", "admin").stdout.strip()
     stranger.enter(token)
@@ -64,9 +71,80 @@ def test_a_key_ends_while_somebody_types(stranger: User, worker: Server, talk: s
     restored(worker, talk)
 
 
+def brief_key(worker: Server) -> str:
+    """The token of a key that ends by itself in a moment; the command's own periods are hours at least."""
+    shares = {"weight": None, "limits": {}}
+    wanted = {"do": "add", "name": "brief", "scopes": ["admin"], "expiresAt": time.time() + BRIEF_S, **shares}
+    return str(control.ask(worker.folder / "data", "keys", wanted, timeout_s=60)["token"])
+
+
+def test_a_key_ends_by_its_time(user: User, worker: Server, talk: str) -> None:
+    """While somebody is in the middle of a recording, types, and sends another one: the page says that the key has
+    expired; with the next one it is at the same place, the upload has gone on by itself, and a button keeps the text."""
+    page, held = user.page, list[Route]()
+    user.open("interview.flac")
+    user.press_word("bridge")
+    until(user.spoken, "its word is marked", within_s=30)
+    page.keyboard.press("k")
+    place, number = user.sound("currentTime"), page.locator(".row.active").get_attribute("data-number")
+    page.route("**/v1/uploads", lambda route: held.append(route))
+    user.drop("on-its-way.flac", speakers="no")
+    user.type_text(0, "Typed with the brief key.")
+    token = brief_key(worker)
+    page.evaluate("(token) => import('./page/state.js').then(({ keepToken }) => keepToken(token))", token)
+    held[0].abort()
+    expect(page.get_by_role("alert")).to_contain_text("expired")
+    until(lambda: (page.wait_for_timeout(50), len(held) == 2)[1], "it is sent again, with that key", within_s=60)
+    page.unroute("**/v1/uploads")
+    held[1].continue_()
+    user.enter()
+    user.finished()
+    expect(page.locator(".row.active")).to_have_attribute("data-number", str(number))
+    until(lambda: user.sound("currentTime") == place, "the sound is where it was", within_s=60)
+    expect(page.get_by_role("navigation").get_by_role("link", name="on-its-way.flac")).to_be_visible()
+    expect(page.locator(".notice")).to_contain_text("“Typed with the brief key.”")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("[data-number='0'] .text")).to_have_text("Typed with the brief key.")
+    restored(worker, talk)
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A worker whose tickets end after a moment."""
+    brief = {"WORKER_TICKET_MINUTES": str(BRIEF_S / 60)}
+    with serving(tmp_path_factory.mktemp("hasty"), **DEMO_WORKER, **brief) as server:
+        yield server
+
+
+def test_a_ticket_ends_by_its_time(hasty: Server, browser: Browser) -> None:
+    """Sound and waveform get another one where they are, as often as that happens, and go on without a word."""
+    with User.at(hasty, browser, f"#{long_sound(hasty)}") as listener:
+        listener.enter()
+        listener.finished()
+        for place in (LONG_SOUND_S - 100, LONG_SOUND_S / 2):
+            ticket = listener.sound("src")
+            until(lambda ticket=ticket: is_over(ticket), "the ticket ends", within_s=60)
+            _plays_at(listener, place)
+            assert listener.sound("src") != ticket
+        until(lambda: is_over(listener.sound("src")), "the last one ends as well", within_s=60)
+        with listener.page.expect_response(lambda answer: "/peaks" in answer.url and answer.status == 206):
+            listener.page.get_by_role("button", name="Zoom in").click()
+        expect(listener.page.locator(".notice")).to_have_count(0)
+
+
+def is_over(address: str) -> bool:
+    """Whether an address with a ticket plays nothing any more."""
+    request = urllib.request.Request(address, headers={"Range": "bytes=0-0"})
+    try:
+        with urllib.request.urlopen(request, timeout=30):
+            return False
+    except urllib.error.HTTPError as error:
+        return error.code == 401
+
+
 def test_the_worker_dies_and_comes_back(worker: Server, browser: Browser) -> None:
     """One tab watches a job, another one plays and corrects: text, sound and change are all there afterwards. The
-    ticket of the sound ended with the worker's run, and one whose hour is over gets the same answer."""
+    ticket of the sound ended with the worker's run."""
     sound = long_sound(worker)
     with User.at(worker, browser, f"#{sound}") as listener, User.at(worker, browser) as watcher:
         listener.enter()
