@@ -54,7 +54,7 @@ export const S = {
   recordings: "Recordings",
   search: "Search names and texts",
   nothingFound: "No recording has these words in its name or text.",
-  noJobs: "Nothing yet. Drop a recording above: it is sent, transcribed, and listed here.",
+  noJobs: "Nothing yet. A recording that you choose above is sent, transcribed, and listed here.",
   loadMore: "Show older ones",
   waitsToBeSent: "Waits to be sent",
   sent: (percent, size) => `Sending ${percent} % of ${size}`,

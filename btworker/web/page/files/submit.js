@@ -34,6 +34,8 @@ export function Submit() {
 }
 
 function Options({ options, set }) {
+  const folded = useRef();
+  useEffect(() => foldedByOthers(folded.current), []);
   const models = worker.value?.models ?? [];
   const of = (name) => ({ value: options[name], onChange: (event) => set({ [name]: event.target.value }) });
   return html`
@@ -50,7 +52,7 @@ function Options({ options, set }) {
             ${S.speakerChoices.map(([value, text]) => html`<option value=${value}>${text}</option>`)}
           </select>
         </label>`}
-      <details>
+      <details ref=${folded}>
         <summary>${S.more}</summary>
         <div class="more">
           <label>${S.model}
@@ -64,6 +66,16 @@ function Options({ options, set }) {
         </div>
       </details>
     </div>`;
+}
+
+/** What is open over the page is closed by Escape, and by a press next to it. */
+function foldedByOthers(details) {
+  const close = (event) => {
+    if (event.type === "keydown" ? event.key === "Escape" : !details.contains(event.target)) details.open = false;
+  };
+  const names = ["keydown", "pointerdown"];
+  names.forEach((name) => addEventListener(name, close));
+  return () => names.forEach((name) => removeEventListener(name, close));
 }
 
 /** Whether speakers can be told apart; while the worker still starts, nothing says that they cannot. */
