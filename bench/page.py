@@ -101,8 +101,8 @@ def scrolled(browser: Browser, page: Page) -> tuple[list[dict[str, Any]], int]:
 
 
 def tasks_of(trace: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The tasks of renderers' main threads, with microseconds on the clock (`dur`) and of CPU time (`tdur`), which other
-    work on the machine does not stretch."""
+    """The tasks of renderers' main threads, with microseconds on the clock (`dur`) and of CPU time (`tdur`), which
+    other work on the machine does not stretch."""
     mains = {
         (one["pid"], one["tid"])
         for one in trace

@@ -80,14 +80,14 @@ def brief_key(worker: Server) -> str:
 
 def test_a_key_ends_by_its_time(user: User, worker: Server, talk: str) -> None:
     """While somebody is in the middle of a recording, types, and sends another one: the page says that the key has
-    expired; with the next one it is at the same place, the upload has gone on by itself, and a button keeps the text."""
+    expired; with the next one it is where it was, the upload has gone on by itself, and a button keeps the text."""
     page, held = user.page, list[Route]()
     user.open("interview.flac")
     user.press_word("bridge")
     until(user.spoken, "its word is marked", within_s=30)
     page.keyboard.press("k")
     place, number = user.sound("currentTime"), int(str(page.locator(".row.active").get_attribute("data-number")))
-    page.route("**/v1/uploads", lambda route: held.append(route))
+    page.route("**/v1/uploads", held.append)
     user.drop("on-its-way.flac", speakers="no")
     user.type_text(number, "Typed with the brief key.")
     token = brief_key(worker)
