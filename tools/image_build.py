@@ -50,17 +50,17 @@ class Identity:
 
 
 class Buildah:
-    """buildah with a storage of its own below `folder`."""
+    """buildah with a storage of its own below `folder`, of a driver that it knows."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, driver: str) -> None:
         self.folder = folder
         self.logs = folder / "logs"
         (folder / "tmp").mkdir()
         self.logs.mkdir()
-        # vfs asks nothing of the kernel; chroot isolation needs no cgroups and shares the machine's network.
+        # Chroot isolation needs no cgroups and shares the machine's network.
         self.command = [
             *("buildah", "--root", str(folder / "storage"), "--runroot", str(folder / "run")),
-            *("--storage-driver", "vfs"),
+            *("--storage-driver", driver),
         ]
         self.environment = {**os.environ, "TMPDIR": str(folder / "tmp"), "BUILDAH_ISOLATION": "chroot"}
 
@@ -122,7 +122,7 @@ def build(buildah: Buildah, stack: str, identity: Identity) -> Path:
     }
     log = buildah.logs / "build.log"
     command = [
-        # The docker format, since OCI's has no HEALTHCHECK; no layers, since vfs copies the whole tree for each.
+        # The docker format, since OCI's has no HEALTHCHECK; no layers, since of vfs each is a copy of the whole tree.
         *(*buildah.command, "bud", "--format", "docker", "--isolation", "chroot", "--layers=false", "--pull-never"),
         *(part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")),
         *("--tag", IMAGE, "--file", str(ROOT / "worker/Dockerfile"), str(ROOT)),
