@@ -3,8 +3,8 @@
     debootstrap -> base image -> buildah bud (the very Dockerfile) -> runc (read-only root, no capabilities, user 10001)
         -> imports, demo, a server with an upload from outside, health check, SIGTERM, a volume that belongs to root
 
-Root only: debootstrap and chroot need it. Takes up to 36 GB of disk for a while, with --driver overlay half of that, all in
-one folder, removed at the end.
+Root only: debootstrap and chroot need it. Takes up to 36 GB of disk for a while, with --driver overlay half of that,
+all in one folder, removed at the end.
 """
 
 from __future__ import annotations
