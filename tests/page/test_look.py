@@ -203,7 +203,7 @@ def test_paper_has_all_of_a_transcript(user: User, worker: Server) -> None:
 
 
 def test_on_a_phone(worker: Server, browser: Browser, board: str, axe: str) -> None:
-    """360 pixels: the list, a transcript, the panel; nothing is wider than the window."""
+    """360 pixels: the list, a transcript, the panel; nothing is wider than the window. With 820 its name has room, too."""
     with User.at(worker, browser, **NARROW) as user:
         user.enter()
         expect(user.page.get_by_role("heading", name="Recordings")).to_be_visible()
@@ -214,6 +214,9 @@ def test_on_a_phone(worker: Server, browser: Browser, board: str, axe: str) -> N
         user.page.get_by_role("button", name="Speakers, 3 to look at").click()
         look(user, axe, "narrow-panel")
         assert user.page.evaluate("document.documentElement.scrollWidth") == 360
+        user.page.set_viewport_size({"width": 820, "height": 1180})
+        box = user.page.get_by_role("heading", name="board-meeting.m4a").bounding_box()
+        assert box is not None and box["width"] > 200 and box["height"] < 40
 
 
 def test_eight_hours_scroll_with_a_few_hundred_rows(user: User, worker: Server) -> None:

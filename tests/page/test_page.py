@@ -147,6 +147,10 @@ def test_all_of_it_goes_by_keyboard(user: User, worker: Server, talk: str) -> No
     expect(page.get_by_role("heading", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_text("More options").press("Enter")
+    expect(page.get_by_label("Names and terms")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Names and terms")).to_be_hidden()
     restored(worker, talk)
 
 
