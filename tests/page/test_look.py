@@ -203,7 +203,7 @@ def test_paper_has_all_of_a_transcript(user: User, worker: Server) -> None:
 
 
 def test_on_a_phone(worker: Server, browser: Browser, board: str, axe: str) -> None:
-    """360 pixels: the list, a transcript, the panel; nothing is wider than the window. With 820 its name has room, too."""
+    """360 pixels: the list, a transcript, the panel; nothing is wider than the window. With 820 a name has room."""
     with User.at(worker, browser, **NARROW) as user:
         user.enter()
         expect(user.page.get_by_role("heading", name="Recordings")).to_be_visible()
