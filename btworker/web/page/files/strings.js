@@ -85,8 +85,8 @@ export const S = {
 
   // Transcript
   chooseOne: "Choose a recording at the left, or drop a new one anywhere in this window.",
-  welcomeTitle: "Drop recordings anywhere in this window",
-  welcomeHint: "Their text appears here while they are transcribed. A click on a word plays it.",
+  welcomeTitle: "Drop audio or video anywhere in this window",
+  welcomeHint: "Its text appears here while it is transcribed. A click on a word plays it.",
   recording: "Recording",
   transcript: "Transcript",
   back: "All recordings",
