@@ -10,17 +10,20 @@ from btworker.control import Command
 from btworker.errors import EXIT_BAD_SETTINGS, StartupError
 from btworker.logs import get_logger
 from btworker.pool import Pool
-from btworker.pool.supervisor import Supervisor
+from btworker.pool.supervisor import FirstChildren, Supervisor
 from btworker.storage import DataFolder
 
 log = get_logger()
 
 
 @asynccontextmanager
-async def pool_of(settings: Settings, data: DataFolder) -> AsyncIterator[tuple[Pool, Mapping[str, Command]]]:
-    """The pool, and what commands on this machine may ask of it. Raises StartupError."""
+async def pool_of(
+    settings: Settings, data: DataFolder, children: FirstChildren
+) -> AsyncIterator[tuple[Pool, Mapping[str, Command]]]:
+    """The pool, and what commands on this machine may ask of it; `children` are those of first_children(). Raises
+    StartupError."""
     if settings.pool == "local":
-        yield Supervisor(settings), {}
+        yield Supervisor(settings, children), {}
         return
     if find_spec("ray") is None:
         message = "WORKER_POOL=ray needs Ray, which is not installed here: install the extra `ray` (docs/fleet.md)"

@@ -5,15 +5,18 @@ What imports torch and whisper is imported by `open` and after it, so that a bro
 every import stands at the top.
 """
 
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from btworker.checkpoints import Hashes
 from btworker.engine.asr.loading import checkpoint_of
+from btworker.engine.sound.process import runs_confined
 from btworker.engine.stack.faults import translated
 from btworker.engine.stack.surroundings import LOADING, Surroundings, look_around
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.ffmpeg import find_ffmpeg
 from btworker.messages import EngineInfo, HelpTask, JobEvent, Loading, RunTask
 from btworker.specs import WorkerSpec
 from btworker.storage import JobFolder
@@ -25,19 +28,32 @@ if TYPE_CHECKING:
 def load(spec: WorkerSpec) -> "WhisperEngine":
     """Make the engine of one child. Cheap next to a model, and never fails: what is wrong is in its `info`.
 
-    The default model's checkpoint is hashed while torch is imported: each takes a core for seconds.
+    The default model's checkpoint is hashed, and the sandbox tried, while torch is imported: that takes a core for
+    seconds.
     """
     hashes = Hashes()
     if (path := checkpoint_of(spec.settings.default_model, spec.settings)) is not None:
         hashes.begin(path)
-    return WhisperEngine(spec, look_around(spec.device), hashes)
+    sandbox = threading.Thread(target=_try_sandbox, name="sandbox", daemon=True)
+    sandbox.start()
+    return WhisperEngine(spec, look_around(spec.device), hashes, sandbox)
+
+
+def _try_sandbox() -> None:
+    """Find out, for the jobs and the log, how ffmpeg is held."""
+    if (ffmpeg := find_ffmpeg()) is not None:
+        runs_confined(str(ffmpeg))
 
 
 class WhisperEngine:
     """One device, one loaded model at a time, any number of jobs. Implements pool.engine_api.Engine."""
 
-    def __init__(self, spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes) -> None:
+    def __init__(
+        self, spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, sandbox: threading.Thread
+    ) -> None:
+        """`hashes` and `sandbox` are what `load` began."""
         self._hashes = hashes
+        self._sandbox = sandbox
         self.spec = spec
         """What this child was told at spawn."""
         self._surroundings = surroundings
@@ -76,6 +92,7 @@ class WhisperEngine:
         except BtworkerError as error:
             self._model_error = error.message
             raise
+        self._sandbox.join()
         self._model_error = ""
 
     def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:

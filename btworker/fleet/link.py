@@ -8,7 +8,7 @@ from btworker.fleet.records import GatewayEvent, GatewaySpec, ToBox
 from btworker.logs import get_logger
 from btworker.pool.backoff import Backoff
 from btworker.pool.limits import STOP_GRACE_S
-from btworker.pool.process import ChildProcess, Gone
+from btworker.pool.process import ChildProcess, Gone, Spawned
 
 log = get_logger()
 
@@ -32,7 +32,9 @@ class GatewayLink:
     def start(self) -> None:
         """Spawn a gateway. Main thread only."""
         try:
-            self._child = ChildProcess[GatewayEvent](self._spec, self._on_event, main=gateway.main, name="gateway")
+            self._child = ChildProcess[GatewayEvent](
+                Spawned(self._spec, main=gateway.main, name="gateway"), self._on_event
+            )
         except OSError as error:  # no memory, processes or descriptors left: that may change
             log.warning("gateway_not_started", message=f"the fleet's gateway could not be started: {error.strerror}")
             self._later()

@@ -1,8 +1,8 @@
 """One child as the parent sees it: spawn, send, read its events, notice its death, stop it.
 
-Runs in the parent. `start` must be called from the main thread: the child asks the kernel to be killed when the thread
-that made it dies (PR_SET_PDEATHSIG), and the main thread lives as long as the service. A thread per child reads its
-event queue; every event, and then Gone, reaches `deliver` in the event loop, in order.
+Runs in the parent. Children are spawned by the main thread: each asks the kernel to be killed when the thread that made
+it dies (PR_SET_PDEATHSIG), and the main thread lives as long as the service. A thread per child reads its event queue;
+every event, and then Gone, reaches `deliver` in the event loop, in order.
 """
 
 import asyncio
@@ -52,32 +52,22 @@ E = TypeVar("E")
 """What the child puts on its event queue."""
 
 
-class ChildProcess(Generic[E]):
-    """A spawned child with its own pair of queues and control pipe, thrown away with it. `main` is what runs in it."""
+class Spawned:
+    """A child from its start on, with its own pair of queues and control pipe, thrown away with it. Needs no event
+    loop: what it says waits in its queue until a ChildProcess reads it. Main thread only. Raises OSError."""
 
-    def __init__(
-        self,
-        spec: Spec,
-        deliver: Callable[["E | Gone"], None],
-        *,
-        main: Callable[..., None] = child.main,
-        name: str = "child",
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._gone = asyncio.Event()
-        self._deliver = deliver
-        self._tasks = _CONTEXT.SimpleQueue()
-        self._events = _CONTEXT.SimpleQueue()
-        control, self._control = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(
+    def __init__(self, spec: Spec, *, main: Callable[..., None] = child.main, name: str = "child") -> None:
+        """`main` is what runs in it."""
+        self.tasks = _CONTEXT.SimpleQueue()
+        self.events = _CONTEXT.SimpleQueue()
+        control, self.control = _CONTEXT.Pipe(duplex=False)
+        self.process = _CONTEXT.Process(
             target=main,
-            args=(spec, self._tasks, self._events, control),
+            args=(spec, self.tasks, self.events, control),
             name=f"btworker-{name}-{spec.index}",
         )
-        self._process.start()
+        self.process.start()
         self._leave_ends_to_child(control)
-        self._reader = threading.Thread(target=self._read, name=f"events-{spec.index}", daemon=True)
-        self._reader.start()
 
     def _leave_ends_to_child(self, control: Connection) -> None:
         """Close our copies of the child's ends: its death then ends the event queue, and a full pipe fails to write.
@@ -85,8 +75,21 @@ class ChildProcess(Generic[E]):
         SimpleQueue has no public name for its two ends.
         """
         control.close()
-        self._events._writer.close()  # type: ignore[attr-defined]  # noqa: SLF001
-        self._tasks._reader.close()  # type: ignore[attr-defined]  # noqa: SLF001
+        self.events._writer.close()  # type: ignore[attr-defined]  # noqa: SLF001
+        self.tasks._reader.close()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+class ChildProcess(Generic[E]):
+    """A spawned child, from the moment at which somebody takes what it says."""
+
+    def __init__(self, spawned: Spawned, deliver: Callable[["E | Gone"], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._gone = asyncio.Event()
+        self._deliver = deliver
+        self._tasks, self._events, self._control = spawned.tasks, spawned.events, spawned.control
+        self._process = spawned.process
+        self._reader = threading.Thread(target=self._read, name=f"{self._process.name}-events", daemon=True)
+        self._reader.start()
 
     @property
     def pid(self) -> int | None:

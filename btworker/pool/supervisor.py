@@ -1,7 +1,8 @@
 """The local pool: workers over the GPUs of this box, and their events as one stream. Runs in the parent's loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from btworker.config import Settings
 from btworker.jobs import Job, JobId
@@ -12,9 +13,12 @@ from btworker.pool.devices import ffmpegs_per_child, find_gpus, places, threads_
 from btworker.pool.helping import HelpEvent, Offers
 from btworker.pool.limits import child_limits
 from btworker.pool.placing import Placement, Vacancy, place
+from btworker.pool.process import Spawned
 from btworker.pool.worker import Worker
 from btworker.specs import EngineSettings, LogSettings, WorkerSpec
 
+FirstChildren = Mapping[WorkerSpec, Spawned | None]
+"""First child of each worker; None where start() is to spawn it."""
 WATCH_INTERVAL_S = 1.0
 """Seconds between two looks for a hung child, of which it takes two to kill one, and for an idle one."""
 
@@ -22,10 +26,12 @@ WATCH_INTERVAL_S = 1.0
 class Supervisor:
     """Implements pool.Pool with spawned processes."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, first: FirstChildren | None = None) -> None:
+        """`first` are those of first_children(); None: they are spawned by start()."""
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
+        spawned = dict.fromkeys(worker_specs(settings)) if first is None else first
         self._workers = tuple(
-            Worker(spec, child_limits(settings, spec.device), self._on_event) for spec in worker_specs(settings)
+            Worker(spec, child_limits(settings, spec.device), self._on_event, child) for spec, child in spawned.items()
         )
         self._placement = Placement()
         self._offers = Offers()
@@ -120,6 +126,24 @@ class Supervisor:
                 worker.look()
                 if worker.can_help and (task := self._offers.of(worker.model)) is not None:
                     worker.help(task)
+
+
+@contextmanager
+def first_children(settings: Settings) -> Iterator[FirstChildren]:
+    """Spawn the first child of each worker, in the main thread, before there is an event loop: they import what they
+    need while the parent does. After the block none of them is left. Where there is a fleet, there are none."""
+    specs = worker_specs(settings) if settings.pool == "local" else ()
+    spawned: dict[WorkerSpec, Spawned | None] = dict.fromkeys(specs)
+    try:
+        with suppress(OSError):  # no memory, processes or descriptors left: start() tries again, and says so
+            for spec in spawned:
+                spawned[spec] = Spawned(spec)
+        yield spawned
+    finally:
+        for child in spawned.values():
+            if child is not None:
+                child.process.kill()
+                child.process.join()
 
 
 def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:

@@ -41,7 +41,7 @@ from btworker.pool.child_record import GPU_BROKE_LATE, NOT_CANCELED, ChildRecord
 from btworker.pool.helping import HelpEvent, help_with
 from btworker.pool.limits import CANCEL_GRACE_S, STOP_GRACE_S, ChildLimits, Strikes
 from btworker.pool.placing import Vacancy
-from btworker.pool.process import ChildProcess, Gone
+from btworker.pool.process import ChildProcess, Gone, Spawned
 from btworker.pool.restarts import Restarts
 from btworker.pool.tasks import Tasks
 from btworker.specs import WorkerSpec
@@ -52,8 +52,16 @@ log = get_logger()
 class Worker:
     """See the module's docstring. `emit` takes what the service should hear."""
 
-    def __init__(self, spec: WorkerSpec, limits: ChildLimits, emit: Callable[[PoolEvent | HelpEvent], None]) -> None:
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        limits: ChildLimits,
+        emit: Callable[[PoolEvent | HelpEvent], None],
+        first: Spawned | None = None,
+    ) -> None:
+        """`first` is its first child, where that was spawned already."""
         self.spec = spec
+        self._first = first
         self._limits = limits
         self.phase = Phase.WAITING
         self.model = ""
@@ -104,7 +112,8 @@ class Worker:
         self.phase = phase
         self._record = ChildRecord(load_s=self._record.load_s)
         try:
-            self._child = ChildProcess[ChildEvent](self.spec, self._on_event)
+            first, self._first = self._first, None
+            self._child = ChildProcess[ChildEvent](first or Spawned(self.spec), self._on_event)
         except OSError as error:  # no memory, processes or descriptors left: that may change
             self._start_next(not_started(error.strerror or type(error).__name__))
             return

@@ -1,4 +1,4 @@
-"""The application and the socket that it listens on. Parent; cli/serve.py is the only caller besides tests.
+"""The application and the socket that it listens on. Parent; cli/serving.py is the only caller besides tests.
 
 build_app puts routes.py and middlewares.py together; Server gives every client a connection.Connection. The socket is
 bound before the service starts, so that a busy port is said at once.

@@ -87,7 +87,7 @@ class Running:
 
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[Running]:
-    """settings -> store -> pool -> service -> app, as cli/serve.py does it."""
+    """settings -> store -> pool -> service -> app, as cli/serving.py does it."""
     data = DataFolder.open(settings.data_dir)
     store = Store.open(data.database)
     pool = LocalPool()

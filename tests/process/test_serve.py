@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,36 @@ def test_damaged_database_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "data" / "jobs.sqlite3").write_text("not a database, " * 500)
     code, words = refused(tmp_path)
     assert code == EXIT_DATABASE and "jobs.sqlite3" in words and "Traceback" not in words
+
+
+def test_children_are_spawned_before_the_server_is_imported() -> None:
+    """They load the model meanwhile: until then, nothing of the web, the service or the metrics is there."""
+    code = (
+        "import sys, btworker.cli.serve; print({'aiohttp', 'prometheus_client', 'btworker.service'} & {*sys.modules})"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+
+
+def test_a_start_that_fails_leaves_no_child(tmp_path: Path) -> None:
+    """The table is damaged, which is found once the first child is spawned."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "jobs.sqlite3").write_bytes(b"not a database" * 1000)
+    assert refused(tmp_path)[0] == EXIT_DATABASE
+    ours = f"WORKER_DATA_DIR={tmp_path / 'data'}".encode()
+
+    def left() -> list[Path]:
+        return [path for path in Path("/proc").glob("[0-9]*/environ") if ours in read_if_there(path)]
+
+    until(lambda: not left(), "no process is left", within_s=30)
+
+
+def read_if_there(path: Path) -> bytes:
+    """A file of a process; empty once it has ended."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def test_a_new_job_table_costs_no_results(tmp_path: Path) -> None:

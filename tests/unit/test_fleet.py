@@ -308,6 +308,6 @@ def test_a_box_gets_none_of_the_front_ends_secrets(monkeypatch: pytest.MonkeyPat
 
 def test_without_a_fleet_nothing_of_it_is_imported() -> None:
     """`btworker serve` on a single machine loads what it loaded before."""
-    code = "import sys, btworker.cli.serve; print([name for name in sys.modules if 'fleet' in name or name == 'ray'])"
+    code = "import sys, btworker.cli.serving; print([name for name in sys.modules if 'fleet' in name or name == 'ray'])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "['btworker.config.fleet']"

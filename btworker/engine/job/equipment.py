@@ -15,12 +15,10 @@ from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.diarization.slot import DiarizerSlot
 from btworker.engine.job.model_slot import ModelSlot
 from btworker.engine.sound.pool import SoundPool
-from btworker.engine.sound.process import runs_confined
 from btworker.engine.stack.faults import translated
 from btworker.engine.stack.free_memory import give_back_freed_memory
 from btworker.engine.stack.gpu_turns import release_cached_memory
 from btworker.engine.stack.surroundings import Surroundings
-from btworker.ffmpeg import find_ffmpeg
 from btworker.specs import WorkerSpec
 
 SWITCH_S = 0.0005
@@ -57,8 +55,6 @@ def equip(spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, tell: Te
         torch.set_num_threads(spec.settings.threads)
     models: ModelSlot[Model] = ModelSlot(lambda name: _load_model(name, spec, hashes, tell), _rest)
     sounds = SoundPool(spec.settings.ffmpeg_processes)
-    if (ffmpeg := find_ffmpeg()) is not None:
-        runs_confined(str(ffmpeg))  # so that it is in the log from the start
     with _one_thread(), models.lease(spec.settings.default_model, check=lambda: None):
         pass  # loaded, and nobody's
     mismatch = surroundings.errors.get("torchaudio", "")

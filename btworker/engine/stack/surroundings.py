@@ -5,6 +5,7 @@ ping and preflight repeat it. pyannote is only looked for, since importing it ta
 """
 
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
@@ -54,7 +55,15 @@ class Surroundings:
 
 
 def look_around(device: Device) -> Surroundings:
-    """Import what is critical, ask for the rest."""
+    """Import what is critical, ask for the rest; ffmpeg starts beside that."""
+    with ThreadPoolExecutor(1, thread_name_prefix="version") as beside:
+        ffmpeg = beside.submit(_ffmpeg)
+        found = _look_around(device)
+        found.versions["ffmpeg"] = ffmpeg.result()
+    return found
+
+
+def _look_around(device: Device) -> Surroundings:
     versions = _versions()
     checks: dict[str, bool] = {}
     errors: dict[str, str] = {}
@@ -82,9 +91,12 @@ def _versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "missing"
-    ffmpeg = find_ffmpeg()
-    found["ffmpeg"] = (ffmpeg_version(ffmpeg) or "broken") if ffmpeg else "missing"
     return found
+
+
+def _ffmpeg() -> str:
+    ffmpeg = find_ffmpeg()
+    return (ffmpeg_version(ffmpeg) or "broken") if ffmpeg else "missing"
 
 
 def _import_problem(name: str) -> str | None:
