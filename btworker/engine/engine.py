@@ -48,9 +48,7 @@ def _try_sandbox() -> None:
 class WhisperEngine:
     """One device, one loaded model at a time, any number of jobs. Implements pool.engine_api.Engine."""
 
-    def __init__(
-        self, spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, sandbox: threading.Thread
-    ) -> None:
+    def __init__(self, spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, sandbox: threading.Thread) -> None:
         """`hashes` and `sandbox` are what `load` began."""
         self._hashes = hashes
         self._sandbox = sandbox
