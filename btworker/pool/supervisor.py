@@ -29,10 +29,8 @@ class Supervisor:
     def __init__(self, settings: Settings, first: FirstChildren | None = None) -> None:
         """`first` are those of first_children(); None: they are spawned by start()."""
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
-        spawned = dict.fromkeys(worker_specs(settings)) if first is None else first
-        self._workers = tuple(
-            Worker(spec, child_limits(settings, spec.device), self._on_event, child) for spec, child in spawned.items()
-        )
+        self._first = dict.fromkeys(worker_specs(settings)) if first is None else first
+        self._workers = tuple(Worker(spec, child_limits(settings, spec.device), self._on_event) for spec in self._first)
         self._placement = Placement()
         self._offers = Offers()
         self._watch: asyncio.Task[None] | None = None
@@ -52,7 +50,7 @@ class Supervisor:
     async def start(self) -> None:
         """Spawn the children; they report when they are ready."""
         for worker in self._workers:
-            worker.start()
+            worker.start(first=self._first[worker.spec])
         self._watch = asyncio.create_task(self._look_around(), name="pool-watch")
 
     def pick(self, waiting: Iterable[Job], goes_beside: Callable[[Job], bool]) -> JobId | None:

@@ -52,16 +52,8 @@ log = get_logger()
 class Worker:
     """See the module's docstring. `emit` takes what the service should hear."""
 
-    def __init__(
-        self,
-        spec: WorkerSpec,
-        limits: ChildLimits,
-        emit: Callable[[PoolEvent | HelpEvent], None],
-        first: Spawned | None = None,
-    ) -> None:
-        """`first` is its first child, where that was spawned already."""
+    def __init__(self, spec: WorkerSpec, limits: ChildLimits, emit: Callable[[PoolEvent | HelpEvent], None]) -> None:
         self.spec = spec
-        self._first = first
         self._limits = limits
         self.phase = Phase.WAITING
         self.model = ""
@@ -107,12 +99,11 @@ class Worker:
         """It has nothing to do."""
         return self.phase is Phase.IDLE and not self._tasks.helps and not self._record.worn_out
 
-    def start(self, phase: Phase = Phase.STARTING) -> None:
-        """Spawn a child. Main thread only."""
+    def start(self, phase: Phase = Phase.STARTING, *, first: Spawned | None = None) -> None:
+        """Spawn a child, or take the `first` one, which was spawned before. Main thread only."""
         self.phase = phase
         self._record = ChildRecord(load_s=self._record.load_s)
         try:
-            first, self._first = self._first, None
             self._child = ChildProcess[ChildEvent](first or Spawned(self.spec), self._on_event)
         except OSError as error:  # no memory, processes or descriptors left: that may change
             self._start_next(not_started(error.strerror or type(error).__name__))
