@@ -86,6 +86,8 @@ TOUCHED = web.RequestKey("touched", str)
 """request[TOUCHED] is the id of the job that an upload became, where no header of the answer names it."""
 IS_INVITED = web.RequestKey("is_invited", bool)
 """request[IS_INVITED]: its client asked whether the body is welcome, and was told so."""
+IS_WAITING = web.RequestKey("is_waiting", bool)
+"""request[IS_WAITING]: its client was told that its answer takes a while."""
 WIRE = web.RequestKey("wire", Wire)
 """request[WIRE] reads the rest of its body, past aiohttp; not there where aiohttp reads it."""
 ROUTE_PATTERN = web.RequestKey("route_pattern", str)

@@ -12,12 +12,12 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
 from btworker.store import is_disk_trouble
-from btworker.web.context import REQUEST_ID, ROUTE_PATTERN, WIRE
+from btworker.web.context import IS_WAITING, REQUEST_ID, ROUTE_PATTERN, WIRE
 from btworker.web.drain import DRAINS
 from btworker.web.fallback import CANONICAL
 from btworker.web.refusal import Refusal
@@ -78,11 +78,15 @@ def request_id_of(request: web.BaseRequest) -> str:
 
 
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """on_response_prepare: the request's id, no version of anything, and nothing for a browser to guess."""
+    """on_response_prepare: the request's id, no version of anything, and nothing for a browser to guess. Behind a 102
+    the connection is closed: a proxy that passes all of it on, without a look, knows the end by that alone."""
     response.headers["X-Request-Id"] = request_id_of(request)
     response.headers["Server"] = "btworker"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
+    if request.get(IS_WAITING, False):
+        response.force_close()
+        response.headers[hdrs.CONNECTION] = "close"
 
 
 @web.middleware

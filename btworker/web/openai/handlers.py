@@ -19,7 +19,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, Job, Options, OutputFormat
 from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Transcript
-from btworker.web.context import Context, context_of
+from btworker.web.context import IS_WAITING, Context, context_of
 from btworker.web.fields import bare
 from btworker.web.interim import PROCESSING, send_interim, waits_by_fetch
 from btworker.web.jobs.form import Form
@@ -190,6 +190,7 @@ async def _ended(request: web.Request, context: Context, job: Job) -> Job | None
                 return None
             if every_s and time.monotonic() - sent_at >= every_s:
                 await send_interim(request, PROCESSING)
+                request[IS_WAITING] = True
                 sent_at = time.monotonic()
         return waiting.result()
     finally:
