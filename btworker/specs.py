@@ -57,6 +57,8 @@ class EngineSettings:
     sound_bits: int = 16
     """Of each number of the sound that steps read: 8 or 16."""
     diarization_device: str = "auto"
+    diarization_half: bool = True
+    """The network of voices computes in half precision on a GPU."""
     diarization_pipeline: Path | None = None
     """The operator's folder with a pyannote pipeline; None stands for the pretrained one."""
     diarization_block_s: float = 3600.0
@@ -95,6 +97,7 @@ class EngineSettings:
             triton=settings.triton,
             sound_bits=settings.sound_bits,
             diarization_device=settings.diarization_device,
+            diarization_half=settings.diarization_precision == "half",
             diarization_pipeline=settings.diarization_pipeline,
             diarization_block_s=settings.diarization_block_minutes * 60,
             diarization_overlap_s=settings.diarization_overlap_s,

@@ -111,6 +111,11 @@ class SpeechSettings(BaseSettings):
         "auto", validation_alias=env("DIARIZATION_DEVICE")
     )
     """Where speakers are told apart; cuda without a GPU is an error."""
+    diarization_precision: Annotated[Literal["half", "single"], ANY_CASE] = Field(
+        "half", validation_alias=env("DIARIZATION_PRECISION")
+    )
+    """In what the network of voices computes on a GPU: half is several times faster than single, and taken where the
+    voices stay the same, which is tried when it is loaded (`diarization_single_precision` in the log: they do not)."""
     diarization_pipeline: Path | None = Field(None, validation_alias=env("WORKER_DIARIZATION_PIPELINE"))
     """Folder with a pyannote pipeline (config.yaml and the files that it names), for machines without a network.
     Default: the pretrained pipeline from huggingface.co, with HF_TOKEN. A pipeline is code: trust who made it."""

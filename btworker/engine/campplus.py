@@ -182,12 +182,17 @@ class CamPlusPlus(Model):  # type: ignore[misc]  # pyannote carries no types
         """Numbers in an embedding."""
         return DIMENSION
 
+    @property
+    def trunk(self) -> list[nn.Module]:
+        """Parts from the spectrum to the pooling, each of which takes what the one before it gives."""
+        return [self.head, *list(self.xvector.children())[:-1]]
+
     def frames(self, waveforms: Tensor) -> Tensor:
         """(batch, 1, samples) to (batch, channels, frames of 20 ms)."""
         energies = partial(kaldi.fbank, num_mel_bins=MEL_BANDS, sample_frequency=self.hparams.sample_rate)
         bands = torch.vmap(energies)(waveforms)
-        hidden: Tensor = self.head((bands - bands.mean(1, keepdim=True)).transpose(1, 2))
-        for layer in list(self.xvector.children())[:-1]:
+        hidden: Tensor = (bands - bands.mean(1, keepdim=True)).transpose(1, 2)
+        for layer in self.trunk:
             hidden = layer(hidden)
         return hidden
 

@@ -50,6 +50,11 @@ class TinyEmbedding(Model):  # type: ignore[misc]  # pyannote carries no types
         """Numbers in an embedding."""
         return int(self.hparams["dimension"])
 
+    @property
+    def trunk(self) -> list[nn.Module]:
+        """Parts from the spectrum to the pooling, each of which takes what the one before it gives."""
+        return list(self.layers)
+
     def frames(self, waveforms: Tensor) -> Tensor:
         """(batch, 1, samples) to (batch, channels, frames of 10 ms)."""
         logs = torch.log(self.mel(waveforms.squeeze(1)) + FLOOR)
