@@ -5,7 +5,7 @@ import { computed } from "./signals.js";
 import { rows } from "./rows.js";
 
 /** Rows that come and go together. */
-export const BLOCK = 6;
+export const BLOCK = 4;
 /** How far above and below the window rows are kept ready. */
 const BEYOND_PX = 800;
 /** Blocks that come in one frame: more than a screen of rows takes a few frames. */

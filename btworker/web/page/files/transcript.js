@@ -55,7 +55,7 @@ export function Transcript() {
   };
   const classes = ["transcript", state.sound.value && "sounds", !speakers.value.length && "nobody"];
   return html`
-    <section class=${classes.filter(Boolean).join(" ")} ref=${list} tabindex="0" aria-label=${S.transcript} onClick=${clicked} onPointerOver=${entered}
+    <section class=${classes.filter(Boolean).join(" ")} ref=${list} tabindex="0" aria-label=${S.transcript} onClick=${clicked}
       onFocusIn=${entered} onPointerMove=${pointed} onPointerLeave=${() => mark("pointed", null)}>
       <div key="above" style=${{ height: `${tops[first] ?? 0}px` }} />
       ${Array.from({ length: last - first + 1 }, (_, at) => html`
@@ -138,13 +138,14 @@ function clicked(event) {
   if (found) playFrom(rows.value[found.at].words[found.word].start);
 }
 
-/** The tools are in the row where the mouse or the focus is. */
+/** The tools are in the row where the mouse was moved last, or the focus is; rows that are scrolled below it get none. */
 function entered(event) {
   const number = event.target.closest?.("[data-number]")?.dataset.number;
   if (number !== undefined) state.hovered.value = Number(number);
 }
 
 function pointed(event) {
+  entered(event);
   const found = state.sound.value && event.pointerType === "mouse" ? wordUnder(event) : null;
   mark("pointed", found && rangeOf(event.currentTarget.querySelector(`[data-at="${found.at}"]`), found.word));
 }
