@@ -59,8 +59,9 @@ class ServerSettings(BaseSettings):
     write_idle_s: float = Field(60.0, ge=1, le=3600, validation_alias=env("WORKER_WRITE_IDLE_SECONDS"))
     """Seconds that an answer may wait for a client that takes nothing of it; then the connection is closed."""
     interim_s: float = Field(100.0, ge=0, le=3600, validation_alias=env("WORKER_INTERIM_SECONDS"))
-    """Seconds after which a request that waits for its transcript by fetch gets a `102 Processing`, and again: Node
-    gives up after 300 s without one. 0: never, for a proxy that takes it for the answer."""
+    """Seconds after which a request of OpenAI's packages that waits for its transcript gets a `102 Processing`, and
+    again: fetch in Node gives up after 300 s without one, OpenAI's package for Python after 600. 0: never, for a proxy
+    that takes it for the answer."""
     stranger_connections: int = Field(256, ge=1, le=100_000, validation_alias=env("WORKER_STRANGER_CONNECTIONS"))
     """Open connections that have shown no valid token yet, health checks among them; one more costs the oldest its
     place, so that nobody without a token can take memory or descriptors from others."""

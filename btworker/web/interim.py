@@ -13,8 +13,9 @@ async def send_interim(request: web.Request, head: bytes) -> None:
     request.writer.output_size = 0
 
 
-def waits_by_fetch(request: web.Request) -> bool:
-    """Whether the client is fetch, which gives up in Node where no head of an answer comes in 300 s, whatever the
-    program's own limit is: a 102 begins that time anew. Others wait as they were told, and some, as Python's
-    http.client, take a 102 for the answer."""
-    return "Sec-Fetch-Mode" in request.headers and request.version >= HttpVersion11
+def counts_silence(request: web.Request) -> bool:
+    """Whether the client gives up after a time in which nothing comes, so that a 102 begins that time anew: fetch in
+    Node after 300 s, whatever the program's own limit is, and OpenAI's and Groq's packages for Python after theirs. No
+    other client gets one: some, as Python's http.client, take it for the answer."""
+    known = "Sec-Fetch-Mode" in request.headers or request.headers.get("X-Stainless-Lang") == "python"
+    return known and request.version >= HttpVersion11

@@ -94,7 +94,8 @@ def exit_code_of(words: list[str]) -> int:
 @pytest.fixture(scope="module")
 def fake_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """One worker for a module's tests."""
-    worker = Worker(tmp_path_factory.mktemp("worker"), {"WORKER_MAX_FILE_MB": "64"}).start()
+    settings = {"WORKER_MAX_FILE_MB": "64", "WORKER_INTERIM_SECONDS": "1"}
+    worker = Worker(tmp_path_factory.mktemp("worker"), settings).start()
     yield worker
     assert worker.stop() == 0, worker.log.read_text()
 

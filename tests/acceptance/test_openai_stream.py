@@ -1,4 +1,4 @@
-"""OpenAI's clients and stream=true, with the scripted engine: what arrives when."""
+"""OpenAI's clients and what arrives when, with the scripted engine: streams, and answers that are long in coming."""
 
 import asyncio
 from collections.abc import Iterator
@@ -44,6 +44,14 @@ async def test_the_async_client_hears_it_as_well(fake_worker: Worker, tmp_path: 
     await asyncio.sleep(0)  # lets the loop close the generators that the client leaves behind [DONE]
     assert "".join(event.delta for event in rest[:-1]) == " two"
     assert rest[-1].text == "One two"
+
+
+def test_a_client_waits_for_a_job_that_takes_longer_than_its_limit(fake_worker: Worker) -> None:
+    """Which is one for silence: the worker gives a sign now and then."""
+    prompt = script(["sleep", 9], ["say", " At last"])
+    with openai.OpenAI(base_url=f"{fake_worker.url}/v1", api_key=TOKEN, max_retries=0, timeout=6.0) as client:
+        answer = client.audio.transcriptions.create(**asked(prompt, stream=False))
+    assert answer.text == "At last"
 
 
 def test_a_job_that_fails_in_the_middle_is_an_error(fake_worker: Worker) -> None:

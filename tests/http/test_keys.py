@@ -44,13 +44,13 @@ NEEDS: dict[tuple[str, str], set[Scope]] = {
     ("POST", "/openai/v1/audio/transcriptions"): {Scope.SUBMIT, Scope.READ_OWN},
     ("POST", "/openai/v1/audio/translations"): {Scope.SUBMIT, Scope.READ_OWN},
     ("GET", "/openai/v1/models"): set(),
-    ("GET", "/openai/v1/models/{model}"): set(),
+    ("GET", "/openai/v1/models/{model:.+}"): set(),
     ("POST", "/v1/voices"): {Scope.SUBMIT},
     ("GET", "/v1/voices"): {Scope.READ_OWN},
     ("DELETE", "/v1/voices/{voice_id}"): {Scope.SUBMIT},
     ("GET", "/v1/usage"): {Scope.READ_OWN},
     ("GET", "/v1/models"): set(),
-    ("GET", "/v1/models/{model}"): set(),
+    ("GET", "/v1/models/{model:.+}"): set(),
     ("OPTIONS", "/v1/uploads"): set(),
     ("POST", "/v1/uploads"): {Scope.SUBMIT},
     ("OPTIONS", "/v1/uploads/{upload_id}"): set(),
@@ -87,7 +87,7 @@ def path_of(route: Route, ids: dict[str, str]) -> str:
     path = NAMED.sub(lambda found: ids[found[1]], route.path)
     return (
         path.replace("{name:[^/]+}", "x.json")
-        .replace("{model}", "tiny")
+        .replace("{model:.+}", "tiny")
         .replace("{index}", "0")
         .replace("{path:.*}", "v1/nothing")
     )

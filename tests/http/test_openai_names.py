@@ -4,6 +4,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from btworker.web.openai.names import NAMES
 from tests.http.server import FORM, field, file, form
@@ -122,8 +123,9 @@ async def test_models_are_listed_by_all_their_names(client: aiohttp.ClientSessio
         names = [model["id"] for model in (await response.json())["data"]]
     assert len(names) == len(set(names))
     assert set(names) == {"tiny", "large-v3", ALIASES[0][0], *NAMES}
-    async with client.get(f"/v1/models/{NAMES[1]}") as response:
-        assert response.status == 200
+    for name in (NAMES[1], ALIASES[0][0], ALIASES[0][0].replace("/", "%2F")):  # the other half of the clients quotes it
+        async with client.get(URL(f"/v1/models/{name}", encoded=True)) as response:
+            assert (response.status, (await response.json())["id"]) == (200, name.replace("%2F", "/"))
     async with client.get("/v1/models/gpt-7") as response:
         assert response.status == 404
 

@@ -107,18 +107,21 @@ async def test_a_second_file_is_refused(client: aiohttp.ClientSession, path: str
 
 
 @pytest.mark.parametrize("overrides", [{"interim_s": 0.1}])
-async def test_fetch_is_told_that_its_job_goes_on(server: Running, client: aiohttp.ClientSession) -> None:
-    """Node.js gives up 300 s after the last sign; other clients get the answer alone, since some take a 102 for it."""
+@pytest.mark.parametrize("known", [("Sec-Fetch-Mode", "cors"), ("X-Stainless-Lang", "python")])
+async def test_who_counts_silence_is_told_that_the_job_goes_on(
+    server: Running, client: aiohttp.ClientSession, known: tuple[str, str]
+) -> None:
+    """fetch in Node gives up 300 s after the last sign; other clients get the answer alone: some take a 102 for it."""
     body = form(field("prompt", "hold"), file(b"speech"))
     headers = {**FORM, "Content-Length": str(len(body))}
-    async with server.connect() as fetch, server.connect() as other:
-        fetch.send(request_head("POST", SPEECH, {**headers, "Sec-Fetch-Mode": "cors"}) + body)
+    async with server.connect() as waiting, server.connect() as other:
+        waiting.send(request_head("POST", SPEECH, {**headers, known[0]: known[1]}) + body)
         other.send(request_head("POST", SPEECH, {**headers, "Connection": "close"}) + body)
         for _ in range(2):
-            assert await fetch.until(b"\r\n\r\n") == b"HTTP/1.1 102 Processing\r\n\r\n"
+            assert await waiting.until(b"\r\n\r\n") == b"HTTP/1.1 102 Processing\r\n\r\n"
         server.pool.release.set()
         assert (await other.all()).startswith(b"HTTP/1.1 404 ")
-        last = (await fetch.all()).replace(b"HTTP/1.1 102 Processing\r\n\r\n", b"")
+        last = (await waiting.all()).replace(b"HTTP/1.1 102 Processing\r\n\r\n", b"")
         assert last.startswith(b"HTTP/1.1 404 ") and b"\r\nConnection: close\r\n" in last
     async with client.get("/v1/jobs") as response:
         assert len((await response.json())["jobs"]) == 1

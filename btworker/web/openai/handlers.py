@@ -21,7 +21,7 @@ from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Transcript
 from btworker.web.context import IS_WAITING, Context, context_of
 from btworker.web.fields import bare
-from btworker.web.interim import PROCESSING, send_interim, waits_by_fetch
+from btworker.web.interim import PROCESSING, counts_silence, send_interim
 from btworker.web.jobs.form import Form
 from btworker.web.jobs.references import NAMES as SPEAKER_NAMES
 from btworker.web.jobs.references import REFERENCES as SPEAKER_REFERENCES
@@ -182,7 +182,7 @@ def rate_limit(context: Context, owner: str) -> dict[str, str]:
 async def _ended(request: web.Request, context: Context, job: Job) -> Job | None:
     """The job at its end; None when its client has gone away before."""
     waiting = asyncio.create_task(context.service.ended(job.id), name=f"openai-{job.id}")
-    every_s = context.settings.interim_s if waits_by_fetch(request) else 0
+    every_s = context.settings.interim_s if counts_silence(request) else 0
     sent_at = time.monotonic()
     try:
         while not (await asyncio.wait({waiting}, timeout=1.0))[0]:
