@@ -57,6 +57,8 @@ class Load:
     """Windows that are done at the same moment: those of a batch."""
     rendition_bytes: int = 0
     """Of what players get of a recording; 0: none."""
+    output_is_input: bool = False
+    """A copy of the recording is among its results."""
 
 
 class ScriptedPool:
@@ -92,6 +94,9 @@ class ScriptedPool:
     def accepting(self) -> frozenset[int]:
         """All of them."""
         return frozenset(range(self._load.gpus))
+
+    offers = ()
+    """Of recordings with which others may help: none."""
 
     def load_for(self, jobs: int) -> None:
         """Nothing is unloaded."""
@@ -157,8 +162,12 @@ class ScriptedPool:
         windows = [json.loads(line) for line in folder.windows_of(0).read_text().splitlines()]
         data = json.dumps({"text": TEXT, "windows": windows}).encode()
         name = f"{task.inputs[0].stem}_transcript.json"
-        output = Output(task.inputs[0].input_id, name, "json", len(data), write_durably(folder.outputs / name, data))
-        return Finished(task.job_id, task.attempt, (output,), (length_s,), (("transcribing", length_s),))
+        source = task.inputs[0]
+        outputs = [Output(source.input_id, name, "json", len(data), write_durably(folder.outputs / name, data))]
+        if self._load.output_is_input:
+            os.link(folder.input(0), folder.outputs / f"{source.stem}.copy")
+            outputs.append(Output(source.input_id, f"{source.stem}.copy", "txt", source.size_bytes, source.sha256))
+        return Finished(task.job_id, task.attempt, tuple(outputs), (length_s,), (("transcribing", length_s),))
 
 
 def _append(journal: Path, batch: range) -> None:

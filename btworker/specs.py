@@ -137,4 +137,4 @@ class WorkerSpec:
     clip_slots: int = 0
     """Clips that it takes beside those."""
     has_siblings: bool = False
-    """Other children of the same kind are on this machine."""
+    """Other children of the same kind are on this machine, or may be on other boxes."""

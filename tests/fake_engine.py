@@ -9,7 +9,8 @@ diarize (tell that speakers are told apart) | no_speakers WHY (found out by this
 broke (the GPU, once the words are there) |
 leak MB (kept by the child) | eat MB (until memory ends) | swap NAME | on_attempt N STEP |
 tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
-tool_left S (the same, not waited for). No JSON: one window, at once.
+tool_left S (the same, not waited for) |
+share PARTS S HOLD (fake_shares.py). No JSON: one window, at once.
 The first line of the input is the "speech"; windows go to windows/0.jsonl and are not repeated by a later attempt.
 A model named "broken…" cannot be opened.
 """
@@ -40,12 +41,14 @@ from btworker.messages import (
     ModelLoaded,
     Progressed,
     RunTask,
+    ShareOffered,
     Warned,
     WindowDone,
 )
 from btworker.specs import WorkerSpec
 from btworker.storage import JobFolder, transcript_name
 from btworker.voices import ENROLLED, Voice
+from tests import fake_shares
 
 WINDOW_S = 30.0
 LEAKED: list[bytes] = []
@@ -97,13 +100,18 @@ class FakeEngine:
         yield run.finished()
 
     def help(self, task: HelpTask, enough: Callable[[], bool]) -> Generator[None, None, bool]:
-        """It has nothing to give; the scripted engine offers nothing, either."""
-        del task, enough
-        yield
-        return True
+        """Follow the script's `share`."""
+        shares = JobFolder(task.folder).shares(task.file_index, task.take)
+        hold = next(Path(str(rest[2])) for name, *rest in _steps(task) if name == "share")
+        try:
+            for _ in fake_shares.help_with(shares, hold, enough):
+                yield
+        except FileNotFoundError:  # the other one has ended
+            pass
+        return not enough()
 
 
-def _steps(task: RunTask) -> list[list[object]]:
+def _steps(task: RunTask | HelpTask) -> list[list[object]]:
     try:
         return list(json.loads(task.options.prompt)["steps"])
     except (ValueError, KeyError, TypeError):
@@ -121,6 +129,8 @@ class _Run:
         self.spill = b""
         self.no_speakers = ""
         self.fatal = False
+        self.helpers: list[int] = []
+        """Process ids of those that decoded a part of a recording that is shared, a time for each part."""
 
     def step(self, step: list[object]) -> Iterator[JobEvent]:
         """One step of the script."""
@@ -160,6 +170,20 @@ class _Run:
     def _done(self, index: int, count: int) -> WindowDone:
         seconds = (WINDOW_S * (index + 1), WINDOW_S * count)
         return WindowDone(self.task.job_id, self.task.attempt, 0, index, *seconds)
+
+    def _share(self, parts: int, seconds: float, hold: str) -> Iterator[JobEvent]:
+        yield Progressed(self.task.job_id, self.task.attempt, Stage.TRANSCRIBING, 0, 0.0, 60.0)
+        found = fake_shares.transcribe(
+            self.folder.shares(0), self.scratch, parts, seconds, hold=Path(hold), canceled=self.canceled
+        )
+        for texts, pid in found:
+            if not texts:
+                yield ShareOffered(self.task.job_id, self.task.attempt, 0)
+            self.helpers += [pid] if pid else []
+            for text in texts:
+                yield from self._say(text)
+        if self.canceled():
+            raise BtworkerError(ErrorCode.CANCELED, "canceled")
 
     def _sleep(self, seconds: float) -> Iterator[JobEvent]:
         yield Progressed(self.task.job_id, self.task.attempt, Stage.TRANSCRIBING, 0, 0.0, 60.0)
@@ -305,6 +329,7 @@ class _Run:
             "segments": segments,
             "pid": os.getpid(),
             "attempt": self.task.attempt,
+            "helpers": self.helpers,
             "windows": self._window_lines(index),
         }
         data = json.dumps(body).encode() + self.spill

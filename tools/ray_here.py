@@ -31,6 +31,18 @@ QUICK = {
 """What docs/fleet.md advises: a box notices the end of its head, and the head that of a box, within 10 s."""
 
 
+@dataclass(frozen=True)
+class Network:
+    """Where a box is."""
+
+    address: str
+    enter: tuple[str, ...] = ()
+    """What begins a command that runs there."""
+
+
+LOOPBACK = Network("127.0.0.1")
+
+
 def free_port() -> int:
     """A port that nobody has now."""
     with socket.create_server(("127.0.0.1", 0)) as found:
@@ -50,11 +62,14 @@ class RayHere:
     """Name of a box -> its `ray start`."""
     own: dict[str, Mapping[str, str]] = field(default_factory=dict)
     """Name of a box -> settings of its own."""
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    """Name of a box -> where it is; else all share this machine's loopback."""
 
     @property
     def address(self) -> str:
         """Of the head."""
-        return f"127.0.0.1:{self.port}"
+        head = next(iter(self.own or self.networks), "")
+        return f"{self.networks.get(head, LOOPBACK).address}:{self.port}"
 
     @property
     def access(self) -> dict[str, str]:
@@ -75,8 +90,10 @@ class RayHere:
         self.own.setdefault(name, own)
         first = next(iter(self.own)) == name
         place = ["--head", "--port", str(self.port), "--include-dashboard", "false", "--no-monitor"] if first else []
+        network = self.networks.get(name, LOOPBACK)
         command = [
-            *(sys.executable, BESIDE, "start", "--block", "--node-ip-address", "127.0.0.1", "--node-name", name),
+            *(*network.enter, sys.executable, BESIDE, "start", "--block"),
+            *("--node-ip-address", network.address, "--node-name", name),
             *(place or ["--address", self.address]),
             *(
                 "--num-cpus",
@@ -147,9 +164,11 @@ def session_of(leader: int) -> list[int]:
 
 
 @contextmanager
-def ray_here(folder: Path, environment: Mapping[str, str], *boxes: str) -> Iterator[RayHere]:
+def ray_here(
+    folder: Path, environment: Mapping[str, str], *boxes: str, networks: Mapping[str, Network] | None = None
+) -> Iterator[RayHere]:
     """A cluster with these boxes, until the end of the block."""
-    cluster = RayHere(folder, environment)
+    cluster = RayHere(folder, environment, networks=networks or {})
     try:
         for name in boxes:
             cluster.start(name)

@@ -38,13 +38,15 @@ async def fleet(settings: Settings, data: DataFolder, **more: str) -> AsyncItera
     from btworker.fleet.leases import Leases
     from btworker.fleet.object_store import FleetStore
     from btworker.fleet.pool import FleetPool
+    from btworker.fleet.sharing import Sharing
     from btworker.web.fleet.listener import FleetListener, bind
 
-    leases = Leases()
+    leases, sharing = Leases(), Sharing()
     socket = bind(settings)
     host, port = socket.getsockname()[:2]
-    listener = FleetListener(settings, data, leases, socket, FleetStore.of(settings, leases))
-    pool = FleetPool(settings, leases, port=port, **more)
+    store = FleetStore.of(settings, leases)
+    listener = FleetListener(settings, data, leases, socket, sharing=sharing, store=store)
+    pool = FleetPool(settings, leases, sharing, port=port, **more)
     await listener.start()
     log.info("fleet_listening", host=host, port=port)
     try:

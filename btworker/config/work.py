@@ -77,8 +77,8 @@ class WorkSettings(BaseSettings):
     """Recordings that a child has ffmpeg decode at once, ahead of the model; 0 = one for four of its share of the
     machine's cores, since the others have more to do. Each may take a core."""
     spread_minutes: float = Field(30.0, ge=0, le=60_000, validation_alias=env("WORKER_SPREAD_MINUTES"))
-    """Minutes of audio from which on processes without a job help with a file in fast mode: below, one GPU is done
-    before it is worth it. They leave at once for a job of their own. 0 = never."""
+    """Minutes of audio from which on processes without a job, those of other boxes of a fleet too, help with a file in
+    fast mode: below, one GPU is done before it is worth it. They leave at once for a job of their own. 0 = never."""
     window_timeout_s: float = Field(0.0, ge=0, le=86_400, validation_alias=env("WORKER_WINDOW_TIMEOUT_SECONDS"))
     """Seconds that 30 s of audio may take before the child counts as hung; 0 = 600 on a GPU, 3600 on the CPU."""
     recycle_jobs: int = Field(1000, ge=0, validation_alias=env("WORKER_RECYCLE_JOBS"))

@@ -14,5 +14,7 @@ Rules
   to join again. Nothing of a session that is over counts.
 - Nobody waits for the line between two jobs: a box fetches what is next beside its work (prefetching.py,
   box_prefetch.py), and a slot is free when its child is done, while results are on their way (WorkDone).
+- A long recording is decoded by several boxes as by several children: by parts, that one gives to others (sharing.py,
+  box_lending.py, box_help.py).
 - The front end keeps all state; a box that dies costs the window that was at work in it.
 """

@@ -11,12 +11,14 @@ import os
 import shutil
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import aiohttp
 
 from btworker import __version__
 from btworker.config import Settings
 from btworker.fleet.box_attempt import BoxAttempt
+from btworker.fleet.box_help import BoxHelp
 from btworker.fleet.box_prefetch import BoxPrefetches
 from btworker.fleet.records import (
     BoxCommand,
@@ -24,6 +26,7 @@ from btworker.fleet.records import (
     BoxWord,
     BoxWorkers,
     DropPrefetch,
+    HelpOnBox,
     JobNews,
     Join,
     Joined,
@@ -51,9 +54,10 @@ class Box:
         self._settings = settings
         self._say = say
         self._jobs = settings.data_dir / "jobs"
-        self._pool = Supervisor(settings)
+        self._pool = Supervisor(settings, is_box=True)
         self._prefetches = BoxPrefetches(settings, self._jobs)
         self._attempts: dict[JobId, BoxAttempt] = {}
+        self._helps: dict[JobId, BoxHelp] = {}
         self._session = 0
         """0: no front end has asked it to join."""
         self._address = ""
@@ -85,6 +89,7 @@ class Box:
                 case Join() as join:
                     await self._join(join)
                 case RunOnBox() as order if order.session == self._session:
+                    await self._end_help(order.task.job_id)
                     await self._give_up(order.task.job_id)
                     self._begin(order, session)
                 case Cancel(job_id=job_id, attempt=number):
@@ -97,6 +102,8 @@ class Box:
                     await self._prefetches.begin(order, session=session, address=self._address, at_work=at_work)
                 case DropPrefetch(job_id=job_id):
                     await self._prefetches.drop(job_id)
+                case HelpOnBox() as order if order.session == self._session:
+                    await self._help(order, session)
 
     async def _join(self, join: Join) -> None:
         """Give up what another session left, then say so: the front end counts on empty workers."""
@@ -105,6 +112,8 @@ class Box:
         given_up = list(self._attempts.values())
         for attempt in given_up:
             attempt.give_up()
+        for job_id in list(self._helps):
+            await self._end_help(job_id)
         await asyncio.gather(self._prefetches.drop_all(), *(attempt.over for attempt in given_up))
         self._session, self._address = join.session, join.address
         self._say(Joined(join.session, versions_here(self._settings.model), self._workers()))
@@ -126,11 +135,30 @@ class Box:
             say=self._news,
         )
         self._attempts[order.task.job_id] = attempt
-        attempt.over.add_done_callback(partial(self._forget, attempt, order.task.job_id))
+        attempt.over.add_done_callback(partial(self._forget, self._attempts, attempt, order.task.job_id))
 
-    def _forget(self, attempt: BoxAttempt, job_id: JobId, over: "asyncio.Task[None]") -> None:
-        if self._attempts.get(job_id) is attempt:
-            del self._attempts[job_id]
+    async def _help(self, order: HelpOnBox, session: aiohttp.ClientSession) -> None:
+        job_id = order.task.job_id
+        await self._end_help(job_id)
+        self._helps[job_id] = BoxHelp(
+            order,
+            settings=self._settings,
+            folder=self._jobs / f"{job_id}.help-{order.number}",
+            pool=self._pool,
+            session=session,
+            address=self._address,
+        )
+        self._helps[job_id].over.add_done_callback(partial(self._forget, self._helps, self._helps[job_id], job_id))
+
+    async def _end_help(self, job_id: JobId) -> None:
+        if (help_ := self._helps.get(job_id)) is not None:
+            await help_.stop()
+
+    def _forget(self, among: dict[JobId, Any], ended: object, job_id: JobId, over: "asyncio.Task[None]") -> None:
+        if among.get(job_id) is ended:
+            del among[job_id]
+        if over.cancelled():
+            return
         if (error := over.exception()) is not None:  # that nobody foresaw: the job must not stay here for ever
             last_words(type(error), error, error.__traceback__)
             os._exit(1)
@@ -156,7 +184,11 @@ class Box:
 
     def _say_state(self) -> None:
         if self._session:
-            self._say(BoxState(self._session, self._workers()))
+            workers = self._workers()
+            for attempt in self._attempts.values():
+                attempt.lend(workers.offers)
+            self._say(BoxState(self._session, workers))
 
     def _workers(self) -> BoxWorkers:
-        return BoxWorkers(self._pool.workers(), self._pool.accepting)
+        offers = tuple(task for task in self._pool.offers if task.job_id in self._attempts)
+        return BoxWorkers(self._pool.workers(), self._pool.accepting, offers)

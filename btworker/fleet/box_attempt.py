@@ -4,7 +4,7 @@ event that tells of it. Runs in the box.
 
 import asyncio
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
+from btworker.fleet.box_lending import Lending
 from btworker.fleet.box_prefetch import BoxPrefetches
 from btworker.fleet.courier import Courier
 from btworker.fleet.front_end import FencedError, FrontEnd
@@ -19,7 +20,17 @@ from btworker.fleet.leases import path_of
 from btworker.fleet.records import NotTaken, RunOnBox, WorkDone
 from btworker.jobs import Stage
 from btworker.logs import get_logger
-from btworker.messages import Failed, FileDone, Finished, JobEvent, Progressed, Rendered, WindowDone, WorkerLost
+from btworker.messages import (
+    Failed,
+    FileDone,
+    Finished,
+    HelpTask,
+    JobEvent,
+    Progressed,
+    Rendered,
+    WindowDone,
+    WorkerLost,
+)
 from btworker.pool.supervisor import Supervisor
 from btworker.storage import JobFolder
 
@@ -49,7 +60,9 @@ class BoxAttempt:
         self._folder = JobFolder(folder)
         self._pool = pool
         url = address + path_of(self._task.job_id, self._task.attempt)
-        self._courier = Courier(FrontEnd(session, url, order.ticket), self._folder)
+        self._front_end = FrontEnd(session, url, order.ticket)
+        self._courier = Courier(self._front_end, self._folder)
+        self._lendings: dict[HelpTask, Lending] = {}
         self._tell = say
         self._events: asyncio.Queue[JobEvent] = asyncio.Queue()
         self._fenced = False
@@ -93,6 +106,12 @@ class BoxAttempt:
             self._files.cancel()
         self.cancel()
 
+    def lend(self, offers: Iterable[HelpTask]) -> None:
+        """Let other boxes have parts of these recordings, as far as they are its own."""
+        for task in offers:
+            if task.job_id == self._task.job_id and task not in self._lendings:
+                self._lendings[task] = Lending(task, self._front_end, self._courier)
+
     async def _run(self) -> None:
         lease = asyncio.create_task(self._hold_lease(), name=f"lease-{self._task.job_id}")
         try:
@@ -101,6 +120,7 @@ class BoxAttempt:
         finally:
             lease.cancel()
             await asyncio.gather(lease, return_exceptions=True)
+            await asyncio.gather(*(lending.stop() for lending in self._lendings.values()))
             if self._prefetched is not None:
                 await self._prefetched.drop()
             await asyncio.to_thread(shutil.rmtree, self._folder.path, ignore_errors=True)

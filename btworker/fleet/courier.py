@@ -90,6 +90,10 @@ class Courier:
         for path in paths:
             await self._put(str(path.relative_to(self._folder.path)))
 
+    async def fetch_file(self, name: str, size_bytes: int, sha256: str | None = None) -> None:
+        """Bring one more file into the folder. Raises FencedError, DOWNLOAD_FAILED."""
+        await self._fetch_whole(name, size_bytes, sha256)
+
     async def publish_results(self) -> None:
         """Bring all results to the front end, and have them published together. Raises FencedError, DISK_FULL."""
         names = await asyncio.to_thread(files.results, self._folder)
@@ -232,7 +236,7 @@ class _Part:
 
     def begin(self) -> None:
         """Make the file, empty. Blocking."""
-        self._path.parent.mkdir(exist_ok=True)
+        self._path.parent.mkdir(exist_ok=True, parents=True)
         self._path.write_bytes(b"")
 
     def add(self, chunk: bytes) -> None:

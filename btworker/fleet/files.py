@@ -5,6 +5,8 @@
     diarizing                          both ways: a note of who is telling speakers apart (engine/job/speaker_stage.py)
     renditions/<n>.m4a  .peaks         up: what players get
     out/<name>  voice.json             up: results; those in out/ are seen once all of them are there
+    shares/<n>/<k>.s16                 sound of a part of a long recording: up, and down to a box that helps
+    shares/<n>/<k>.texts               its texts, the other way (btworker/shared_windows.py)
 
 A name that is none of these is no file.
 """
@@ -27,6 +29,9 @@ _INPUT = re.compile(r"in/\d{1,6}|in/voice\.\d{1,6}(\.json)?")
 _JOURNAL = re.compile(r"windows/\d{1,6}(\.\d{1,6})?\.jsonl")
 _STATE = re.compile(rf"{_WINDOWS}|{DIARIZING}")
 _PLAYED = re.compile(rf"renditions/\d{{1,6}}\.(m4a|peaks)|{re.escape(ENROLLED)}")
+_SHARED = r"shares/\d{1,6}(\.\d{1,6})?/\d{1,6}"
+_LENT = re.compile(rf"{_SHARED}\.s16")
+_DECODED = re.compile(rf"{_SHARED}\.texts")
 _TRANSCRIPT = re.compile(r"\.transcript\.\d{1,6}\.json")
 _RESULTS = "out/"
 MOST_NAME_BYTES = 255
@@ -58,7 +63,17 @@ def is_input(name: str) -> bool:
 
 def is_writable(name: str) -> bool:
     """Whether a box may replace it."""
-    return any(pattern.fullmatch(name) for pattern in (_STATE, _PLAYED)) or is_result(name)
+    return any(pattern.fullmatch(name) for pattern in (_STATE, _PLAYED, _LENT)) or is_result(name)
+
+
+def is_lent(name: str) -> bool:
+    """Whether a box reads it that helps with a long recording."""
+    return _LENT.fullmatch(name) is not None
+
+
+def is_decoded(name: str) -> bool:
+    """Whether such a box made it, for the one that has the recording."""
+    return _DECODED.fullmatch(name) is not None
 
 
 def is_result(name: str) -> bool:

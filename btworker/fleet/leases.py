@@ -3,6 +3,8 @@
 A box that fetches the inputs of a job before it starts there has a lease of another kind, which lets it read alone; one
 at a time for each job. It ends with the attempt, or when the job is to start elsewhere.
 
+A box that helps with a recording of another one has a lease that ends with the attempt that it helps.
+
 A lease begins when a task is sent to a box and ends with the attempt. A write takes place while the lease is held, and
 no lease of the next attempt begins meanwhile: a result that comes late never lies between those of its successor.
 Used by the event loop (grant, revoke) and by threads that write (holding).
@@ -21,7 +23,7 @@ from btworker.tickets import Tickets
 TICKET_S = 900.0
 """Seconds that a ticket is good for. A box asks for its lease far more often, and gets a new ticket each time."""
 OVER = "this attempt is over: another one has the job, or it has ended"
-ATTEMPTS, PREFETCHES = "attempts", "prefetches"
+ATTEMPTS, PREFETCHES, HELPS = "attempts", "prefetches", "helps"
 """What a lease is for."""
 
 
@@ -43,6 +45,8 @@ class Leases:
         self._leases: dict[JobId, _Lease] = {}
         self._prefetches: dict[JobId, int] = {}
         """The number of the prefetch of each job that has one."""
+        self._helps: dict[int, tuple[JobId, int]] = {}
+        """The job and the attempt that each help is for, by the help's number."""
         self._numbers = count(1)
 
     def grant(self, job_id: JobId, attempt: int) -> str | None:
@@ -73,6 +77,25 @@ class Leases:
         """End the lease of a prefetch."""
         self._prefetches.pop(job_id, None)
 
+    def begin_help(self, job_id: JobId, attempt: int) -> tuple[int, str]:
+        """Let one more box help with an attempt; the help's number and ticket."""
+        number = next(self._numbers)
+        self._helps[number] = job_id, attempt
+        return number, self.ticket(job_id, number, HELPS)
+
+    def is_open(self, job_id: JobId, attempt: int) -> bool:
+        """Whether an attempt's box may still speak for the job."""
+        lease = self._leases.get(job_id)
+        return lease is not None and lease.attempt == attempt and not lease.over
+
+    def end_help(self, number: int) -> None:
+        """End the lease of a help."""
+        self._helps.pop(number, None)
+
+    def attempt_of(self, number: int, kind: str) -> int:
+        """The attempt that a lease of this kind is for; 0: none."""
+        return number if kind == ATTEMPTS else self._helps.get(number, ("", 0))[1] if kind == HELPS else 0
+
     @staticmethod
     def _end(lease: _Lease | None) -> bool:
         """Let a lease be over; False where a write still holds it."""
@@ -94,6 +117,10 @@ class Leases:
             raise BtworkerError(ErrorCode.UNAUTHORIZED, "the ticket has expired, or is for another attempt")
         if kind == ATTEMPTS:
             self._current(job_id, number)
+        elif kind == HELPS:
+            if self._helps.get(number, ("", 0))[0] != job_id:
+                raise BtworkerError(ErrorCode.GONE, "this help is over")
+            self._current(job_id, self.attempt_of(number, kind))
         elif self._prefetches.get(job_id) != number:
             raise BtworkerError(ErrorCode.GONE, "this job starts on another box, or has started, or will not start")
 
@@ -115,10 +142,9 @@ class Leases:
             self._leases.pop(job_id, None)
 
     def _current(self, job_id: JobId, attempt: int) -> _Lease:
-        lease = self._leases.get(job_id)
-        if lease is None or lease.attempt != attempt or lease.over:
+        if not self.is_open(job_id, attempt):
             raise BtworkerError(ErrorCode.GONE, OVER)
-        return lease
+        return self._leases[job_id]
 
 
 def path_of(job_id: JobId, number: int, kind: str = ATTEMPTS) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from btworker.config import Settings
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.fleet.cordon import Cordon
+from btworker.fleet.helpers import Helpers
 from btworker.fleet.leases import Leases
 from btworker.fleet.link import GatewayLink
 from btworker.fleet.prefetching import Prefetches
@@ -37,6 +38,7 @@ from btworker.fleet.records import (
     WorkDone,
 )
 from btworker.fleet.remote_box import MOST_WORKERS, BoxPhase, RemoteBox
+from btworker.fleet.sharing import Sharing
 from btworker.fleet.versions import versions_here
 from btworker.jobs import Job, JobId
 from btworker.logs import get_logger, wants_json
@@ -56,13 +58,14 @@ NO_BOX = "waiting for a box to join the fleet (docs/fleet.md)"
 class FleetPool:
     """See the module's docstring. `port` is that of the fleet's listener; `cluster` knows the boxes (gateway.py)."""
 
-    def __init__(self, settings: Settings, leases: Leases, *, port: int, cluster: str = RAY) -> None:
+    def __init__(self, settings: Settings, leases: Leases, sharing: Sharing, *, port: int, cluster: str = RAY) -> None:
         self._settings = settings
         self._leases = leases
         self._port = port
         self._versions = versions_here(settings.model)
         self._cordon = Cordon(settings.data_dir)
         self._prefetches = Prefetches(leases, self._tell)
+        self._helpers = Helpers(leases, sharing, self._tell)
         self._placement = Placement(self._prefetches.starts_in)
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
         self._boxes: dict[str, RemoteBox] = {}
@@ -287,6 +290,7 @@ class FleetPool:
         limit_s = self._settings.fleet_silence_s
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
+            self._helpers.match(self._open_boxes())
             for box in list(self._boxes.values()):
                 if box.is_silent(limit_s):
                     self._lose(box, f"gave no sign of life for {limit_s:g} s (WORKER_FLEET_SILENCE_SECONDS)")

@@ -1,7 +1,7 @@
 """What crosses between the front end, the gateway and the boxes: frozen records, like those of messages.py.
 
     front end --(at spawn)----> GatewaySpec
-    front end --(task queue)--> ToBox(box, Join | RunOnBox | Cancel | LoadModels | Prefetch | DropPrefetch)
+    front end --(task queue)--> ToBox(box, Join | RunOnBox | Cancel | LoadModels | Prefetch | DropPrefetch | HelpOnBox)
                                 | messages.Stop
     gateway   --(event queue)-> Connected | BoxFound | BoxGone
                                 | FromBox(box, Joined | BoxState | JobNews | NotTaken | WorkDone)
@@ -12,7 +12,7 @@ A session begins with Join, whose number each word of the box in it repeats: wor
 from dataclasses import dataclass
 
 from btworker.jobs import Input, JobId
-from btworker.messages import Cancel, JobEvent, RunTask
+from btworker.messages import Cancel, HelpTask, JobEvent, RunTask
 from btworker.pool import WorkerState
 from btworker.specs import LogSettings
 
@@ -87,7 +87,18 @@ class DropPrefetch:
     job_id: JobId
 
 
-BoxCommand = Join | RunOnBox | Cancel | LoadModels | Prefetch | DropPrefetch
+@dataclass(frozen=True, slots=True)
+class HelpOnBox:
+    """Decode parts of a recording that another box transcribes, until a job of its own comes."""
+
+    session: int
+    task: HelpTask
+    number: int
+    """Of this help, among those of the run: its files are at path_of(job_id, number, HELPS)."""
+    ticket: str
+
+
+BoxCommand = Join | RunOnBox | Cancel | LoadModels | Prefetch | DropPrefetch | HelpOnBox
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,8 @@ class BoxWorkers:
 
     states: tuple[WorkerState, ...] = ()
     accepting: frozenset[int] = frozenset()
+    offers: tuple[HelpTask, ...] = ()
+    """Long recordings of its own jobs with which other boxes may help."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,21 +22,35 @@ class Offers:
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[JobId, int, int], HelpTask] = {}
+        self._failed: set[JobId] = set()
+        """Jobs with which a helper failed, since their last offer."""
+
+    @property
+    def tasks(self) -> tuple[HelpTask, ...]:
+        """All of them."""
+        return tuple(self._tasks.values())
+
+    def has_failed(self, job_id: JobId) -> bool:
+        """Whether a helper failed with the job."""
+        return job_id in self._failed
 
     def note(self, event: object) -> None:
         """Begin or end an offer, where the event does."""
         match event:
             case HelpTask():
                 self._tasks[event.job_id, event.file_index, event.take] = event
+                self._failed.discard(event.job_id)
             case Helped():
                 if event.through:
                     self._tasks.pop((event.job_id, event.file_index, event.take), None)
                 if event.error is not None:
                     self._drop(event.job_id)
+                    self._failed.add(event.job_id)
             case FileDone():
                 self._drop(event.job_id, event.file_index)
             case Finished() | Failed() | WorkerLost():
                 self._drop(event.job_id)
+                self._failed.discard(event.job_id)
 
     def of(self, model: str) -> HelpTask | None:
         """One for a child that has this model."""

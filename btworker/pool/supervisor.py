@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from btworker.config import Settings
 from btworker.jobs import Job, JobId
 from btworker.logs import wants_json
-from btworker.messages import RunTask
+from btworker.messages import Helped, HelpTask, RunTask
 from btworker.pool import Phase, PoolEvent, WorkerState
 from btworker.pool.devices import ffmpegs_per_child, find_gpus, places, threads_per_child
 from btworker.pool.helping import HelpEvent, Offers
@@ -26,10 +26,10 @@ WATCH_INTERVAL_S = 1.0
 class Supervisor:
     """Implements pool.Pool with spawned processes."""
 
-    def __init__(self, settings: Settings, first: FirstChildren | None = None) -> None:
-        """`first` are those of first_children(); None: they are spawned by start()."""
+    def __init__(self, settings: Settings, first: FirstChildren | None = None, *, is_box: bool = False) -> None:
+        """`first` are those of first_children(); None: they are spawned by start(). `is_box`: other machines may help."""
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
-        self._first = dict.fromkeys(worker_specs(settings)) if first is None else first
+        self._first = dict.fromkeys(worker_specs(settings, is_box=is_box)) if first is None else first
         self._workers = tuple(Worker(spec, child_limits(settings, spec.device), self._on_event) for spec in self._first)
         self._placement = Placement()
         self._offers = Offers()
@@ -85,6 +85,26 @@ class Supervisor:
     def accepting(self) -> frozenset[int]:
         """Indices of the workers that have a child which takes jobs, or would if it had a slot."""
         return frozenset(vacancy.worker for vacancy in self._room())
+
+    @property
+    def offers(self) -> tuple[HelpTask, ...]:
+        """Recordings with which children that have nothing to do help."""
+        return self._offers.tasks
+
+    def offer(self, task: HelpTask) -> None:
+        """Have idle children help with a recording of another machine."""
+        self._offers.note(task)
+
+    def withdraw(self, task: HelpTask) -> None:
+        """Let no more children help with it."""
+        self._offers.note(Helped(task.job_id, task.file_index, task.take, through=True))
+
+    def why_no_help(self, task: HelpTask) -> str:
+        """Say in a word why no child is at such a recording, or about to be; empty where one is."""
+        if task not in self._offers.tasks:
+            return "failed" if self._offers.has_failed(task.job_id) else "cannot"
+        able = (worker.phase is Phase.IDLE and worker.model == task.options.model for worker in self._workers)
+        return "" if any(able) else "busy"
 
     def _send_to(self, index: int, task: RunTask) -> WorkerState:
         self._workers[index].send(task)
@@ -144,7 +164,7 @@ def first_children(settings: Settings) -> Iterator[FirstChildren]:
                 child.process.join()
 
 
-def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
+def worker_specs(settings: Settings, *, is_box: bool = False) -> tuple[WorkerSpec, ...]:
     """One spec per child, from the settings and the GPUs that are there."""
     gpus = () if settings.device == "cpu" else find_gpus(settings.cuda_visible_devices)
     slots, processes = settings.max_concurrent_jobs, settings.processes_per_gpu
@@ -157,7 +177,14 @@ def worker_specs(settings: Settings) -> tuple[WorkerSpec, ...]:
     logs = LogSettings(settings.log_level, json=wants_json(settings.log_format))
     return tuple(
         WorkerSpec(
-            index, child.device, settings.engine, engine, logs, child.slots, settings.clip_slots, len(children) > 1
+            index,
+            child.device,
+            settings.engine,
+            engine,
+            logs,
+            child.slots,
+            settings.clip_slots,
+            has_siblings=is_box or len(children) > 1,
         )
         for index, child in enumerate(children)
     )

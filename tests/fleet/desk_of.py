@@ -15,6 +15,7 @@ from btworker.fleet.courier import Courier
 from btworker.fleet.front_end import FrontEnd
 from btworker.fleet.leases import Leases, path_of
 from btworker.fleet.object_store import FleetStore
+from btworker.fleet.sharing import Sharing
 from btworker.jobs import Input, JobId, new_job_id
 from btworker.storage import DataFolder, JobFolder
 from btworker.web.fleet.listener import FleetListener, bind
@@ -37,6 +38,7 @@ class Desk:
     session: aiohttp.ClientSession
     box: JobFolder
     listener: FleetListener
+    sharing: Sharing
 
     @property
     def port(self) -> int:
@@ -61,16 +63,19 @@ async def desk_of(folder: Path, **changes: Any) -> AsyncIterator[Desk]:
     """All of it, with these settings; nothing lingers at the end."""
     settings = settings_for(folder / "front", fleet_port=0, **changes)
     data = DataFolder.open(settings.data_dir)
-    leases, socket, job_id = Leases(), bind(settings), new_job_id()
+    leases, sharing, socket, job_id = Leases(), Sharing(), bind(settings), new_job_id()
     front = data.create(job_id)
     front.input(0).write_bytes(SOUND)
-    listener = FleetListener(settings, data, leases, socket, FleetStore.of(settings, leases, grace_s=0.2))
+    listener = FleetListener(
+        settings, data, leases, socket, sharing=sharing, store=FleetStore.of(settings, leases, grace_s=0.2)
+    )
     url = f"http://127.0.0.1:{socket.getsockname()[1]}"
     await listener.start()
     ticket = leases.grant(job_id, 1)
     assert ticket is not None
     async with aiohttp.ClientSession(auto_decompress=False) as session:
-        yield Desk(settings, leases, front, job_id, url, ticket, session, JobFolder(folder / "box" / job_id), listener)
+        box = JobFolder(folder / "box" / job_id)
+        yield Desk(settings, leases, front, job_id, url, ticket, session, box, listener, sharing)
     await listener.stop()
     data.close()
     await eventually(lambda: len(asyncio.all_tasks()) == 1, "no request lingers")

@@ -70,7 +70,8 @@ class Fleet:
     def on_disk(self, name: str) -> list[str]:
         """Files of jobs on a box, as <job id>/<rest of the path>, with what is behind the id left out."""
         jobs = self.cluster / name / "data" / "boxes" / name / "jobs"
-        found = (path.relative_to(jobs) for path in jobs.rglob("*") if path.is_file())
+        walked = os.walk(jobs)  # which folders that go meanwhile do not disturb
+        found = (Path(folder, file).relative_to(jobs) for folder, _, files in walked for file in files)
         return sorted("/".join((path.parts[0].partition(".")[0], *path.parts[1:])) for path in found)
 
     def box_of(self, job_id: str) -> str:

@@ -1,6 +1,7 @@
 """The fleet's listener and the box's side of it, over a real socket: what a ticket opens, what a fence keeps out."""
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,9 +12,10 @@ import yarl
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.fleet.courier import Courier
 from btworker.fleet.front_end import FencedError, FrontEnd
-from btworker.fleet.leases import path_of
+from btworker.fleet.leases import ATTEMPTS, HELPS, path_of
 from btworker.jobs import new_job_id
 from tests.fleet.desk_of import SOUND, Desk, desk_of, inputs
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -178,6 +180,56 @@ async def test_no_attempt_begins_under_a_write(desk: Desk) -> None:
     let_go.set()
     thread.join()
     assert desk.leases.grant(desk.job_id, 2) is not None
+
+
+async def test_a_help_opens_the_parts_of_one_recording(desk: Desk) -> None:
+    """It reads the sound of parts, and leaves the texts of those that it was given; no other file opens, and nothing
+    once the attempt is over."""
+    key = (desk.job_id, 1, "0")
+    number, ticket = desk.leases.begin_help(desk.job_id, 1)
+    desk.sharing.begin_help(key, number, "two", 7)
+    helper, owner = (path_of(desk.job_id, *which) for which in ((number, HELPS), (1, ATTEMPTS)))
+    texts = f"{helper}/files/shares/0/3.texts"
+    assert await desk.status("POST", f"{helper}/parts", ticket, json={"has": []}) == 410, "nothing is shared yet"
+
+    desk.sharing.begin(key)
+    sound = desk.box.shares(0) / "3.s16"
+    sound.parent.mkdir(parents=True)
+    sound.write_bytes(SOUND)
+    await desk.courier().put_files((sound,))
+    kept = {"sizeBytes": len(SOUND), "sha256": hashlib.sha256(SOUND).hexdigest()}
+    body = {"lent": {"3": kept}, "plan": {"run": "one"}, "isWhole": True}
+    headers = {"Authorization": f"Bearer {desk.ticket}"}
+    lent = asyncio.create_task(desk.session.post(f"{desk.url}{owner}/shares/0", json=body, headers=headers))
+    share = await eventually(lambda: desk.sharing.find(key), "it is shared")
+    assert await desk.status("PUT", texts, ticket, data=b"{}") == 410, "nobody gave it this part"
+    headers = {"Authorization": f"Bearer {ticket}"}
+    async with desk.session.post(f"{desk.url}{helper}/parts", json={"has": []}, headers=headers) as answer:
+        assert await answer.json() == {"number": 3, "plan": {"run": "one"}, "sound": kept}
+    async with desk.session.get(f"{desk.url}{helper}/files/shares/0/3.s16", headers=headers) as answer:
+        assert await answer.read() == SOUND
+    for name in ("in/0", "shares/0/plan.json", "shares/0/3.texts", "windows/0.jsonl"):
+        assert await desk.status("GET", f"{helper}/files/{name}", ticket) == 404
+    for name in ("out/talk.json", "shares/0/3.s16", "shares/0/x.texts"):
+        assert await desk.status("PUT", f"{helper}/files/{name}", ticket, data=b"x") == 404
+    assert await desk.status("PUT", f"{helper}/files/shares/1/3.texts", ticket, data=b"{}") == 410
+    assert await desk.status("POST", f"{helper}/results", ticket, json={"names": []}) in (404, 405)
+    damaged = {"Content-SHA256": "0" * 64, "Authorization": f"Bearer {ticket}"}
+    async with desk.session.put(desk.url + texts, data=b"{}", headers=damaged) as answer:
+        assert answer.status == 460
+    assert await desk.status("PUT", texts, ticket, data=b'{"texts": []}') == 204
+    async with await lent as answer:
+        found = await answer.json()
+    assert found["decoded"]["3"]["sizeBytes"] == 13 and not found["returned"] and not found["wantsMore"]
+    await desk.courier().fetch_file("shares/0/3.texts", 13, found["decoded"]["3"]["sha256"])
+    assert not (desk.front.shares(0) / "3.s16").exists()
+
+    assert desk.leases.grant(desk.job_id, 2) is not None
+    before = sorted(str(path) for path in desk.front.path.rglob("*"))
+    for method, path in (("GET", helper), ("PUT", texts), ("POST", f"{helper}/parts"), ("DELETE", helper)):
+        assert await desk.status(method, path, ticket, data=b'{"has": []}') == 410
+    assert sorted(str(path) for path in desk.front.path.rglob("*")) == before
+    assert share.is_taken(3, number)
 
 
 @pytest.mark.parametrize("ticket", ["", "nonsense", "other"])

@@ -52,15 +52,16 @@ async def running_service(folder: Path, **changes: Any) -> AsyncIterator[JobServ
 
 
 async def submit(
-    service: JobService, *steps: list[Any], text: str = "hello", owner: str = OPERATOR, **options: Any
+    service: JobService, *steps: list[Any], text: str | bytes = "hello", owner: str = OPERATOR, **options: Any
 ) -> Job:
     """Accept a job with one small input and a script."""
     job_id = new_job_id()
     folder = service.data.create(job_id)
-    folder.input(0).write_text(text)
+    data = text.encode() if isinstance(text, str) else text
+    folder.input(0).write_bytes(data)
     prompt = json.dumps({"steps": list(steps)}) if steps else ""
     chosen = Options(**{"model": service.settings.model, "prompt": prompt, **options})
-    item = Input("0", "talk.wav", "talk", len(text), hashlib.sha256(text.encode()).hexdigest())
+    item = Input("0", "talk.wav", "talk", len(data), hashlib.sha256(data).hexdigest())
     job, _ = await service.submit(NewJob(job_id, chosen, (item,), owner=owner))
     return job
 

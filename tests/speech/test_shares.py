@@ -10,7 +10,7 @@ import pytest
 
 from btworker.engine.asr.recognition import run_name
 from btworker.engine.asr.spread.helping import help_with
-from btworker.engine.asr.spread.shares import PART, Plan, RemoteWindow, Shares
+from btworker.engine.asr.spread.shares import Plan, RemoteWindow, Shares
 from btworker.engine.asr.timeline import Window
 from btworker.engine.cooperate.result import result_of
 from btworker.engine.cooperate.ticket import Ticket
@@ -18,6 +18,7 @@ from btworker.engine.engine import WhisperEngine, load
 from btworker.engine.sound.ffmpeg import Audio
 from btworker.jobs import Options
 from btworker.messages import FileDone, Progressed, WindowDone
+from btworker.shared_windows import PART
 from tests.speech.jobs import spec_for, task_for
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
@@ -78,6 +79,24 @@ def test_helpers_leave_what_the_owner_would_have_heard(engine: WhisperEngine, pl
     owner.close()
 
 
+def test_a_part_is_decoded_once_its_sound_is_there(engine: WhisperEngine, plan: Plan, tmp_path: Path) -> None:
+    """In a copy on another box: a helper waits for more, and ends when the recording is not on offer any more."""
+    shares = Shares.offer(tmp_path / "shares", replace(plan, sound_comes=True))
+    (tmp_path / "shares" / "1.here").touch()
+    with engine.equipment.models.lease("random", lambda: None) as model:
+        steps = help_with(model, shares, FAST, "sha")
+        while not (tmp_path / "shares" / "1.json").exists():
+            next(steps)
+        assert not (tmp_path / "shares" / "2.json").exists()
+        (tmp_path / "shares" / "2.here").touch()
+        while not (tmp_path / "shares" / "2.json").exists():
+            next(steps)
+        (tmp_path / "shares" / "plan.json").unlink()
+        with pytest.raises(FileNotFoundError):
+            result_of(steps)
+    shares.close()
+
+
 def test_a_helper_with_another_model_does_nothing(engine: WhisperEngine, plan: Plan, tmp_path: Path) -> None:
     """What it would say might be another text."""
     shares = Shares.offer(tmp_path / "shares", replace(plan, run="another run"))
@@ -109,10 +128,11 @@ def test_a_part_whose_helper_died_is_decoded_here(plan: Plan, tmp_path: Path, mo
 
 
 def test_torn_and_foreign_parts_are_as_good_as_none(plan: Plan, tmp_path: Path) -> None:
-    """A power cut, and an earlier attempt with other options."""
+    """A power cut, an earlier attempt with other options, one with too few windows."""
     shares = Shares.offer(tmp_path / "shares", plan)
     (tmp_path / "shares" / "0.json").write_text('{"run": "')
     (tmp_path / "shares" / "1.json").write_text(json.dumps({"run": "another", "texts": []}))
+    (tmp_path / "shares" / "2.json").write_text(json.dumps({"run": plan.run, "texts": []}))
     assert [shares.result(number) for number in range(3)] == [None] * 3
     assert all(shares.claim(number) for number in range(3))
     shares.remove()

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from btworker import shared_windows
 from btworker.engine.asr import fast
 from btworker.engine.asr.decoding.places import Places
-from btworker.engine.asr.spread import helping, shares
+from btworker.engine.asr.spread import shares
 from btworker.engine.engine import WhisperEngine, load
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options, OutputFormat
@@ -207,7 +208,7 @@ def test_helpers_decode_windows_of_a_channel(
     engine: WhisperEngine, call: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each long channel is offered by itself; what another child makes of it is what its owner would have made."""
-    for module in (fast, helping, shares):
+    for module in (fast, shares, shared_windows):
         monkeypatch.setattr(module, "PART", 1)
     monkeypatch.setattr(fast, "AHEAD", 1)  # the owner leaves the second window of the first voice
     wanted = options(channels="separate")

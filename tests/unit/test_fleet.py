@@ -1,5 +1,6 @@
 """What of a fleet is pure, or small: settings, placement over boxes, names of files, what a box's end means."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from btworker.fleet.pool import FleetPool
 from btworker.fleet.prefetching import Prefetches
 from btworker.fleet.records import BoxCommand, BoxFound, BoxState, BoxWorkers, FromBox, Joined, Versions
 from btworker.fleet.remote_box import REJOIN_S, BoxPhase, RemoteBox, difference
+from btworker.fleet.sharing import Kept, Share, Sharing
 from btworker.jobs import Job, JobId, Options
 from btworker.messages import Blame, Failed, Finished, RunTask, WindowDone
 from btworker.pool import BoxStatus, BoxSummary, Phase, WorkerState
@@ -45,7 +47,7 @@ def box(*models: str) -> RemoteBox:
 async def test_a_box_whose_answer_was_lost_is_asked_again(tmp_path: Path) -> None:
     """Its Joined went to nobody (to the gateway before, say), and it gives signs of life: after a while it is asked to
     join once more."""
-    pool = FleetPool(settings_for(tmp_path), Leases(), port=8478)
+    pool = FleetPool(settings_for(tmp_path), Leases(), Sharing(), port=8478)
     pool._on_gateway_event(BoxFound("gpu-1"))
     found = pool._box("gpu-1")
     asked = found.session
@@ -57,6 +59,31 @@ async def test_a_box_whose_answer_was_lost_is_asked_again(tmp_path: Path) -> Non
     assert found.session != asked
     pool._on_gateway_event(FromBox("gpu-1", Joined(found.session, pool._versions, BoxWorkers())))
     assert found.phase is BoxPhase.READY
+
+
+SOUND = Kept(10, "a")
+
+
+async def test_a_part_is_with_one_helper_at_a_time() -> None:
+    """A helper whose answer was lost gets the same part again; another one gets none of its parts. What it has not
+    decoded goes back with its end, and with the last one also what nobody has."""
+    share = Share()
+    wanted = asyncio.create_task(share.take(1, ()))
+    lent = await share.lend({}, {}, is_whole=False)
+    assert lent.wants_more
+    asked = asyncio.create_task(share.lend({9: SOUND, 8: SOUND, 7: SOUND}, {}, is_whole=False))
+    assert await wanted == await share.take(1, ()) == (9, SOUND)
+    assert await share.take(2, ()) == (8, SOUND)
+    share.note_decoded(9, 2, SOUND)
+    assert not asked.done(), "it was not that help's to decode"
+    share.note_decoded(9, 1, SOUND)
+    assert (await asked).decoded == {9: SOUND}
+    share.end_help(2, others=True)
+    lent = await share.lend({8: SOUND, 7: SOUND}, {}, is_whole=False)
+    assert lent.returned == (8,)
+    share.end_help(1, others=False)
+    assert (await share.lend({7: SOUND}, {}, is_whole=True)).returned == (7,)
+    assert await share.take(3, ()) is None
 
 
 def test_a_job_goes_to_its_model_then_to_the_emptiest_box() -> None:

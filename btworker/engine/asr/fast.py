@@ -21,7 +21,7 @@ from btworker.engine.asr.language import Languages
 from btworker.engine.asr.segments import clear_empty, segment
 from btworker.engine.asr.sentences import fit_to_speech
 from btworker.engine.asr.spectrograms import WindowSamples
-from btworker.engine.asr.spread.shares import PART, RemoteWindow, Shares
+from btworker.engine.asr.spread.shares import RemoteWindow, Shares
 from btworker.engine.asr.timeline import FRAMES_PER_SECOND, WINDOW_FRAMES, Window
 from btworker.engine.asr.transcriber import Transcriber
 from btworker.engine.asr.weights import Model
@@ -30,6 +30,7 @@ from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.quality.coverage import Interval, apart, is_crowded, joined, total_s, unattended, uncovered
 from btworker.engine.sound.recording import Sound
 from btworker.jobs import EACH_WINDOW, Options
+from btworker.shared_windows import PART
 from btworker.transcript import Segment
 
 AHEAD = 2

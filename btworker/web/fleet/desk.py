@@ -9,8 +9,9 @@ from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.fleet import files
 from btworker.fleet.files import TICKET, NotYetError
-from btworker.fleet.leases import ATTEMPTS, PREFETCHES, Leases
+from btworker.fleet.leases import ATTEMPTS, HELPS, PREFETCHES, Leases
 from btworker.fleet.object_store import FleetStore
+from btworker.fleet.sharing import Sharing
 from btworker.jobs import JobId
 from btworker.receiving.wire import Receivers
 from btworker.storage import DataFolder, JobFolder
@@ -30,6 +31,7 @@ class Desk:
     leases: Leases
     data: DataFolder
     settings: Settings
+    sharing: Sharing
     store: FleetStore | None = None
     """What large files go through; None: this listener."""
     receivers: Receivers = field(default_factory=lambda: Receivers(threads=0, least_bytes=0))
@@ -38,16 +40,22 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The attempt, or the prefetch, that a request's path names, with its job's folder."""
+    """The attempt, or the prefetch or help for one, that a request's path names, with its job's folder."""
 
     job_id: JobId
     number: int
     folder: JobFolder
     kind: str = ATTEMPTS
+    attempt: int = 0
+    """The attempt's own number."""
 
     def may_read(self, name: str) -> bool:
         """Whether this is a file that its box needs."""
-        return files.is_input(name) if self.kind == PREFETCHES else files.is_readable(name)
+        if self.kind == HELPS:
+            return files.is_lent(name)
+        if self.kind == PREFETCHES:
+            return files.is_input(name)
+        return files.is_readable(name) or files.is_decoded(name)
 
 
 DESK = web.AppKey("desk", Desk)
@@ -81,7 +89,7 @@ def _checked(request: web.Request) -> Attempt:
     )
     scheme, _, ticket = request.headers.get("Authorization", "").partition(" ")
     desk.leases.check(job_id, number, ticket if scheme == "Bearer" else "", kind)
-    return Attempt(job_id, number, desk.data.folder(job_id), kind)
+    return Attempt(job_id, number, desk.data.folder(job_id), kind, desk.leases.attempt_of(number, kind))
 
 
 async def small_body(request: web.Request) -> bytes:

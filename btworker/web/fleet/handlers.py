@@ -11,6 +11,7 @@ then published together (writing.py). Parent.
                                           come with Fleet-Stored and no body; 202: ask again (fleet/object_store.py)
     DELETE {attempt}/files/{name}         a note that is over
     POST   {attempt}/results              all results are here: they take the place of earlier ones, durably
+                                          (long recordings that several boxes decode together: sharing.py)
 
 A body lands in a file of its own, and takes its place while the attempt's lease is held (fleet/leases.py).
 """
@@ -24,9 +25,10 @@ from aiohttp import web
 from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.fleet import files
-from btworker.fleet.leases import ATTEMPTS, PREFETCHES
+from btworker.fleet.leases import ATTEMPTS, HELPS, PREFETCHES
 from btworker.storage import JobFolder
 from btworker.web.files import StoredFile, send_file
+from btworker.web.fleet import sharing
 from btworker.web.fleet.desk import ATTEMPT, DESK, named_file, no_file, small_body
 from btworker.web.fleet.writing import address, append, replace
 from btworker.web.jobs.admission import defer_continue
@@ -54,9 +56,8 @@ class FilesWire(Wire):
 def routes() -> list[web.RouteDef]:
     """The table of the listener."""
     job = r"/fleet/v1/jobs/{job_id:wk_[A-Za-z0-9_-]{1,64}}"
-    reader, attempt = (
-        f"{job}/{{kind:{kind}}}" + r"/{number:\d{1,9}}" for kind in (f"{ATTEMPTS}|{PREFETCHES}", ATTEMPTS)
-    )
+    everybody = f"{ATTEMPTS}|{PREFETCHES}|{HELPS}"
+    reader, attempt, helper = (f"{job}/{{kind:{kind}}}" + r"/{number:\d{1,9}}" for kind in (everybody, ATTEMPTS, HELPS))
     file = attempt + "/files/{name:.+}"
     return [
         web.get(reader, renew),
@@ -67,6 +68,10 @@ def routes() -> list[web.RouteDef]:
         web.post(file, address),
         web.delete(file, remove),
         web.post(f"{attempt}/results", publish),
+        web.post(attempt + r"/shares/{share:\d{1,6}(\.\d{1,6})?}", sharing.lend),
+        web.post(f"{helper}/parts", sharing.take),
+        web.put(helper + "/files/{name:.+}", sharing.put_texts),
+        web.delete(helper, sharing.end),
     ]
 
 
@@ -92,7 +97,8 @@ async def send(request: web.Request) -> web.StreamResponse:
     """GET {attempt}/files/{name}"""
     attempt = request[ATTEMPT]
     name = named_file(request, attempt.may_read)
-    tag = f"{attempt.job_id}/{attempt.number}/{name}"  # inputs never change, and a box asks for the others once
+    # inputs never change, and a box asks for the others once
+    tag = f"{attempt.job_id}/{attempt.kind}/{attempt.number}/{name}"
     try:
         return await send_file(
             request,

@@ -7,6 +7,7 @@ from aiohttp import web
 from btworker.config import Settings
 from btworker.fleet.leases import Leases
 from btworker.fleet.object_store import FleetStore
+from btworker.fleet.sharing import Sharing
 from btworker.storage import DataFolder
 from btworker.web.app import SHUTDOWN_S, Site, bound
 from btworker.web.drain import DRAINS, Drains
@@ -26,10 +27,12 @@ class FleetListener:
         data: DataFolder,
         leases: Leases,
         listener: socket.socket,
+        *,
+        sharing: Sharing,
         store: FleetStore | None = None,
     ) -> None:
         app = web.Application(middlewares=[close_after_early_answer, errors_to_json, fenced])
-        app[DESK] = Desk(leases, data, settings, store)
+        app[DESK] = Desk(leases, data, settings, sharing, store)
         app[DRAINS] = Drains(settings)
         app[STRANGERS] = Strangers(most=settings.stranger_connections)
         app.on_response_prepare.append(add_headers)
@@ -58,6 +61,7 @@ class FleetListener:
 async def _end_waits(app: web.Application) -> None:
     app[DRAINS].close()
     app[STRANGERS].close()
+    app[DESK].sharing.stop()
 
 
 def bind(settings: Settings) -> socket.socket:

@@ -153,7 +153,7 @@ def _put_in_place(desk: Desk, attempt: Attempt, name: str, received: Path) -> No
     """Blocking; raises GONE."""
     final = files.path_in(attempt.folder, name)
     with desk.leases.holding(attempt.job_id, attempt.number):
-        final.parent.mkdir(exist_ok=True, mode=0o750)
+        final.parent.mkdir(exist_ok=True, mode=0o750, parents=True)
         os.replace(received, final)
         sync_folder(final.parent)
 

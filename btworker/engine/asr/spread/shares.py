@@ -1,16 +1,11 @@
-"""The windows of one long recording, shared among processes through a folder. Runs in the children.
-
-    <job>/shares/<n>/plan.json    who made it, and every window of input n
-                     <k>.claim    locked by the process that decodes part k; the kernel opens the lock when it dies
-                     <k>.json     the texts of part k, where a helper decoded it
+"""The windows of one long recording, shared among processes through a folder (btworker/shared_windows.py). Runs in the
+children.
 
 The owner of the recording goes from its beginning, the helpers from its end. The owner reads what a helper decoded
 when its turn comes, so that segments, words and files are made in one place and in order: the same result.
 """
 
-import fcntl
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -24,9 +19,8 @@ from btworker.engine.asr.decoding.alignment import Alignment
 from btworker.engine.asr.decoding.requests import Decoded
 from btworker.engine.asr.timeline import Window
 from btworker.engine.cooperate.ticket import Ticket
+from btworker.shared_windows import PART, PLAN, claim, parts_of, write_whole
 
-PART = 8
-"""Windows: four minutes, a small part of a long recording, so the owner never waits long at the end."""
 FOLDER_POLL_S = 0.05
 """Seconds between two looks at the folder for a part of a helper."""
 PATIENCE_S = 30.0
@@ -46,11 +40,13 @@ class Plan:
     windows: tuple[Window, ...]
     first: int = 0
     """Sample of the file at which the sound begins."""
+    sound_comes: bool = False
+    """A copy on another box, which the sound of each part reaches by itself."""
 
     @property
     def parts(self) -> int:
         """Number of parts."""
-        return -(-len(self.windows) // PART)
+        return parts_of(len(self.windows))
 
     def part(self, number: int) -> tuple[Window, ...]:
         """List the windows of one part."""
@@ -72,16 +68,16 @@ class Shares:
         """Offer a recording, whose first `begun` windows the owner keeps. Results of an earlier attempt's helpers stay,
         if it was the same run."""
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / "plan.json", asdict(plan))
+        write_whole(folder / PLAN, asdict(plan))
         shares = cls(folder, plan)
-        for part in range(-(-begun // PART)):
+        for part in range(parts_of(begun)):
             shares.claim(part)
         return shares
 
     @classmethod
     def find(cls, folder: Path) -> "Shares":
         """Find a recording that is offered. Raises OSError or ValueError where there is none."""
-        raw = json.loads((folder / "plan.json").read_bytes())
+        raw = json.loads((folder / PLAN).read_bytes())
         windows = tuple(Window(one["seek"], one["size"]) for one in raw.pop("windows"))
         return cls(folder, Plan(windows=windows, **raw))
 
@@ -89,11 +85,10 @@ class Shares:
         """Claim a part for this process; False where another one decodes or has decoded it."""
         if number in self._claims:
             return True
-        file = (self._folder / f"{number}.claim").open("wb")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
+        if self.plan.sound_comes and not (self._folder / f"{number}.here").exists():
+            return False
+        file = claim(self._folder, number)
+        if file is None:
             return False
         if self.result(number) is not None:
             file.close()
@@ -104,7 +99,7 @@ class Shares:
     def publish(self, number: int, texts: Sequence[Decoded]) -> None:
         """Write the texts of a claimed part and give the claim back. Raises OSError where the job has ended."""
         shapes = [{**asdict(one), "alignment": _shape(one.alignment)} for one in texts]
-        _write(self._folder / f"{number}.json", {"run": self.plan.run, "texts": shapes})
+        write_whole(self._folder / f"{number}.json", {"run": self.plan.run, "texts": shapes})
         self._claims.pop(number).close()
 
     def result(self, number: int) -> list[Decoded] | None:
@@ -114,10 +109,21 @@ class Shares:
                 raw = json.loads((self._folder / f"{number}.json").read_bytes())
                 if raw["run"] != self.plan.run:
                     return None
-                self._results[number] = [_decoded(shape) for shape in raw["texts"]]
+                texts = [_decoded(shape) for shape in raw["texts"]]
+                if len(texts) != len(self.plan.part(number)):
+                    return None
+                self._results[number] = texts
             except (OSError, ValueError, KeyError, TypeError):  # not there, or torn by a power cut
                 return None
         return self._results[number]
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether parts that cannot be claimed now may be later: their sound comes. Raises OSError where the recording
+        is not on offer any more."""
+        if self.plan.sound_comes:
+            (self._folder / PLAN).stat()
+        return self.plan.sound_comes
 
     def is_late(self, number: int) -> bool:
         """Whether the part has been waited for, since the first call, for longer than it takes."""
@@ -173,13 +179,6 @@ class RemoteWindow(Ticket[Decoded]):
                 self._own.cancel()
         elif self._own is None and (self._shares.claim(self._part) or self._shares.is_late(self._part)):
             self._own = self._here()
-
-
-def _write(path: Path, shape: Any) -> None:
-    """Write a whole file at once, so that no reader sees half of it."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(shape))
-    os.replace(part, path)
 
 
 def _shape(alignment: Alignment | None) -> dict[str, Any] | None:

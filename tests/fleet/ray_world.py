@@ -1,0 +1,132 @@
+"""A real cluster of Ray's on this machine, with a worker in front of it: what the tests on Ray share."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ray_here import Network, RayHere, ray_here, session_of
+from tests.fleet.fleet_of import BOX
+from tests.process.server_of import Server, plain_environment
+from tests.waiting import until as until_at_once
+
+until = partial(until_at_once, pause_s=0.1)
+"""A look asks the front end, which is busy enough."""
+WINDOWS = 8
+
+
+def script(window_s: float) -> list[list[Any]]:
+    """A job of WINDOWS windows, which take so many seconds each."""
+    return [step for n in range(1, WINDOWS + 1) for step in (["windows", n], ["sleep", window_s])]
+
+
+@dataclass
+class World:
+    """The cluster and its front end."""
+
+    cluster: RayHere
+    server: Server
+
+    def boxes(self) -> dict[str, Any]:
+        """What `btworker fleet list` says; empty while nobody answers."""
+        from btworker.control import NoAnswerError, ask
+
+        self.cluster.restart_ended()
+        try:
+            found = ask(self.server.folder / "data", "fleet", {}, timeout_s=10)["boxes"]
+        except NoAnswerError:
+            return {}
+        return {box["box"]: box for box in found}
+
+    def until_ready(self, *names: str) -> None:
+        """Wait until these boxes take jobs."""
+        until(lambda: all(self.boxes().get(name, {}).get("ready") for name in names), f"{names} are ready")
+
+    def done(self, job_id: str) -> Any:
+        """The job, once it is complete, whatever has to be started again meanwhile."""
+
+        def look() -> Any:
+            self.cluster.restart_ended()
+            job = self.server.job(job_id)
+            return job if job["status"] in ("complete", "failed", "canceled") else None
+
+        job = until(look, f"{job_id} ends")
+        assert job["status"] == "complete", job["error"]
+        return job
+
+    def has_windows(self, job_id: str, count: int) -> bool:
+        """Whether so many windows of the job are done."""
+        self.cluster.restart_ended()
+        job = self.server.job(job_id)
+        return job["status"] == "complete" or job["progress"]["chunkIndex"] >= count
+
+    def kill(self, kind: str, name: str) -> None:
+        """End a process of this kind, on this box where it is one of a box."""
+        if kind == "head":
+            self.cluster.kill(next(iter(self.cluster.own)))
+        elif kind == "front":
+            self.server.stop(signal.SIGKILL)
+            self.server.start()
+        elif kind == "gateway":
+            _kill(pid for pid in self.server.children() if "spawn_main" in _command(pid))
+        else:
+            _kill(_processes(self.cluster, name, kind))
+
+
+def _processes(cluster: RayHere, name: str, kind: str) -> Iterator[int]:
+    for pid in session_of(cluster.units[name].pid):
+        command = _command(pid)
+        if kind == "raylet" and "/raylet/raylet " in command:
+            yield pid
+        if f"box_process {name} " in command and kind == "box":
+            yield pid
+        if "spawn_main" in command and kind == "child":
+            yield pid
+        if f"box_process {name} " in command and kind == "actor":
+            yield int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def _kill(pids: Iterator[int]) -> None:
+    for pid in list(pids)[:1]:
+        os.kill(pid, signal.SIGKILL)
+
+
+def on_box(job: Any) -> list[str]:
+    """The boxes that the job was on."""
+    return [line["message"].rpartition(" ")[2] for line in job["logs"] if "runs on the box" in line["message"]]
+
+
+@contextmanager
+def ray_world(
+    folder: Path, *boxes: str, networks: Mapping[str, Network] | None = None, **settings: str
+) -> Iterator[World]:
+    """Boxes that are ready, the first one of them the head, and a front end with these settings beside it."""
+    with ray_here(folder, plain_environment(**BOX), *boxes, networks=networks) as cluster:
+        of_front = {
+            **BOX,
+            **cluster.access,
+            "WORKER_POOL": "ray",
+            "WORKER_RAY_ADDRESS": cluster.address,
+            "WORKER_FLEET_PORT": "0",
+            **settings,
+        }
+        server = Server(folder, of_front)
+        server.start()
+        try:
+            found = World(cluster, server)
+            found.until_ready(*boxes)
+            yield found
+        finally:
+            if server.running:
+                server.stop()

@@ -1,0 +1,160 @@
+"""A long recording that several boxes decode together: the same text, whatever befalls them. The engine is scripted
+(tests/fake_shares.py) but for one test; the folder that children share, boxes, front end and lines are real."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from btworker.ffmpeg import find_ffmpeg
+from btworker.jobs import Job, JobStatus
+from btworker.service import JobService
+from tests.acceptance.places import HELD_OUT, MODEL
+from tests.demo_worker import DEMO_WORKER
+from tests.fake_shares import expected
+from tests.fleet.fleet_of import Fleet, running_fleet
+from tests.process.pool_of import ended, submit, transcript
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.sliced("fleet", 1)
+PARTS = 8
+NEVER_S = 3600.0
+"""For a part that is done once all parts behind it are."""
+ONE_EACH = {"WORKER_MAX_CONCURRENT_JOBS": "1"}
+
+
+def shares(fleet: Fleet) -> list[Any]:
+    """What the front end knows of the recordings that are shared."""
+    return list(fleet.pool._helpers._sharing._shares.values())
+
+
+def helped(fleet: Fleet) -> dict[str, str]:
+    """The boxes that help, each with the job."""
+    return {one.box: one.key[0] for one in fleet.pool._helpers._sharing._helps.values()}
+
+
+def has_part(fleet: Fleet) -> bool:
+    """Whether a helper has a part."""
+    return any(part.helper for share in shares(fleet) for part in share.parts.values())
+
+
+async def done(service: JobService, job: Job) -> Any:
+    """The transcript of the job, which is complete."""
+    job = await ended(service, job)
+    assert job.status is JobStatus.COMPLETE, job.error
+    return transcript(service, job)
+
+
+def texts(found: Any) -> list[str]:
+    """What the windows of a transcript say."""
+    return [segment["text"] for segment in found["segments"]]
+
+
+async def nothing_is_left(fleet: Fleet, *boxes: str) -> None:
+    """No file of a job on a box, nothing shared in the front end."""
+
+    def left() -> list[object]:
+        shared = fleet.service.data.jobs.glob("*/shares")
+        return [*(name for box in boxes for name in fleet.on_disk(box)), *shares(fleet), *helped(fleet), *shared]
+
+    await eventually(lambda: not left() or print(left()), "nothing is left")
+
+
+async def test_an_idle_box_helps_with_a_long_recording(tmp_path: Path) -> None:
+    """All that its own box has not begun is decoded by the other one, and the text is that of one box; nothing of it
+    stays anywhere. A job of its own comes first, and the rest of the recording goes on without that box."""
+    hold = tmp_path / "hold"
+    async with running_fleet(tmp_path, "one", "two", box=ONE_EACH) as fleet:
+        job = await submit(fleet.service, ["share", PARTS, NEVER_S, str(hold)])
+        found = await done(fleet.service, job)
+        assert texts(found) == expected(PARTS, tmp_path / "expected")
+        assert len(found["helpers"]) == PARTS - 1, "the box that has it keeps the first part"
+        assert len(set(found["helpers"])) == 1
+        await nothing_is_left(fleet, "one", "two")
+
+        hold.touch()
+        job = await submit(fleet.service, ["share", PARTS, 0, str(hold)])
+        await eventually(lambda: has_part(fleet), "a part is on the other box")
+        helper = next(iter(helped(fleet)))
+        short = await submit(fleet.service)
+        await done(fleet.service, short)
+        assert any(f"runs on the box {helper}" in line.message for line in (await fleet.service.get(short.id)).logs)
+        assert (await fleet.service.get(job.id)).status is JobStatus.RUNNING
+        await fleet.pool.answer({"action": "drain", "box": helper})  # it gets nothing more to do
+        await eventually(lambda: not helped(fleet), "nobody helps")
+        hold.unlink()
+        found = await done(fleet.service, job)
+        assert texts(found) == expected(PARTS, tmp_path / "expected")
+        assert not found["helpers"]
+        await nothing_is_left(fleet, "one", "two")
+
+
+async def test_a_box_that_dies_leaves_its_parts_to_others(tmp_path: Path) -> None:
+    """A helper that is killed, or cut off, with parts in it: the box that has the recording decodes them, in the same
+    attempt. Where that box is killed, the job goes on elsewhere, from its last window."""
+    hold = tmp_path / "hold"
+    async with running_fleet(tmp_path, "one", "two", box=ONE_EACH, fleet_silence_s=5) as fleet:
+        for number in (signal.SIGKILL, signal.SIGSTOP):
+            hold.touch()
+            job = await submit(fleet.service, ["share", PARTS, 0, str(hold)])
+            await eventually(lambda: has_part(fleet), "a part is on the other box")
+            helper = next(iter(helped(fleet)))
+            fleet.kill(helper, number)
+            hold.unlink()
+            found = await done(fleet.service, job)
+            assert texts(found) == expected(PARTS, tmp_path / "expected")
+            assert found["attempt"] == 1
+            if number == signal.SIGSTOP:
+                fleet.kill(helper, signal.SIGCONT)
+            await fleet.until_ready("one", "two")
+
+        hold.touch()
+        job = await submit(fleet.service, ["share", PARTS, 0, str(hold)])
+        await eventually(lambda: has_part(fleet), "a part is on the other box")
+        fleet.kill(fleet.box_of(job.id))
+        hold.unlink()
+        found = await done(fleet.service, job)
+        assert texts(found) == expected(PARTS, tmp_path / "expected")
+        assert found["attempt"] == 2
+        await fleet.until_ready("one", "two")
+        await nothing_is_left(fleet, "one", "two")
+
+
+def speech(folder: Path) -> bytes:
+    """Five minutes of it: recordings of the tests one after the other."""
+    pieces = sorted(HELD_OUT.glob("*.opus"))
+    (folder / "list").write_text("".join(f"file '{path.resolve()}'\n" for path in pieces))
+    command = [find_ffmpeg(), "-v", "error", "-f", "concat", "-safe", "0", "-i", folder / "list"]
+    command += ["-t", "300", "-c", "copy", folder / "long.opus"]
+    subprocess.run([str(part) for part in command], check=True)
+    return (folder / "long.opus").read_bytes()
+
+
+def spoken(found: Any) -> list[Any]:
+    """Segments and words, but for probabilities, which other windows in the batch move by a rounding."""
+    words = [[(word["word"], word["start"], word["end"]) for word in one["words"]] for one in found["segments"]]
+    return [[(one["id"], one["start"], one["end"], one["text"]) for one in found["segments"]], words]
+
+
+@pytest.mark.full
+@pytest.mark.speech
+@pytest.mark.timeout(600)
+async def test_the_transcript_is_that_of_one_box(tmp_path: Path) -> None:
+    """By the real engine: with a box more, some of the windows are decoded there, and every segment and word is the
+    same."""
+    box = {**DEMO_WORKER, **ONE_EACH, "WORKER_SPREAD_MINUTES": "1", "WORKER_BATCH_SIZE": "1", "WORKER_CPU_THREADS": "1"}
+    sound = speech(tmp_path)
+    async with running_fleet(tmp_path, "one", box=box, model="demo", models=f"demo={MODEL}") as fleet:
+        job = await submit(fleet.service, text=sound, decode="fast")
+        alone = spoken(await done(fleet.service, job))
+        fleet.add_box("two", **box)
+        await fleet.until_ready("two")
+        job = await submit(fleet.service, text=sound, decode="fast")
+        assert spoken(await done(fleet.service, job)) == alone
+        owner, helper = ("one", "two") if "help_started" in fleet.log("two") else ("two", "one")
+        helped_with = [json.loads(line) for line in fleet.log(helper).splitlines() if '"texts_returned"' in line]
+        assert helped_with and "help_started" not in fleet.log(owner), "it was no help"
+        await nothing_is_left(fleet, "one", "two")
