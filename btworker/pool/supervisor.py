@@ -27,7 +27,7 @@ class Supervisor:
     """Implements pool.Pool with spawned processes."""
 
     def __init__(self, settings: Settings, first: FirstChildren | None = None, *, is_box: bool = False) -> None:
-        """`first` are those of first_children(); None: they are spawned by start(). `is_box`: other machines may help."""
+        """`first` are those of first_children(); None: start() spawns them. `is_box`: other machines may help."""
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
         self._first = dict.fromkeys(worker_specs(settings, is_box=is_box)) if first is None else first
         self._workers = tuple(Worker(spec, child_limits(settings, spec.device), self._on_event) for spec in self._first)
