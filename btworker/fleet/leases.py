@@ -85,8 +85,7 @@ class Leases:
 
     def is_open(self, job_id: JobId, attempt: int) -> bool:
         """Whether an attempt's box may still speak for the job."""
-        lease = self._leases.get(job_id)
-        return lease is not None and lease.attempt == attempt and not lease.over
+        return self._open(job_id, attempt) is not None
 
     def end_help(self, number: int) -> None:
         """End the lease of a help."""
@@ -142,9 +141,14 @@ class Leases:
             self._leases.pop(job_id, None)
 
     def _current(self, job_id: JobId, attempt: int) -> _Lease:
-        if not self.is_open(job_id, attempt):
+        if (lease := self._open(job_id, attempt)) is None:
             raise BtworkerError(ErrorCode.GONE, OVER)
-        return self._leases[job_id]
+        return lease
+
+    def _open(self, job_id: JobId, attempt: int) -> _Lease | None:
+        """Find the lease of an attempt that is not over. One look, since another thread may end it meanwhile."""
+        lease = self._leases.get(job_id)
+        return lease if lease is not None and lease.attempt == attempt and not lease.over else None
 
 
 def path_of(job_id: JobId, number: int, kind: str = ATTEMPTS) -> str:
