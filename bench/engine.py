@@ -147,6 +147,7 @@ def run_shape(shape: str, options: argparse.Namespace, roof: Machine, folder: Pa
         peers_python=options.peers,
         most_s=120 if options.gpu else float("inf"),
         fewest=1 if options.gpu or options.quick else 4,
+        in_bytes=options.gpu,
     )
 
     def speeds(measured: windows.Windows) -> None:

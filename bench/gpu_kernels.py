@@ -206,9 +206,17 @@ def fused(network: Network, lane: Lane, rows: int, reaches: Sequence[int]) -> It
     sound = [kept.first(rows) for kept in lane.sound]
     run = partial(each, partial(kernels.to_sound(idle), flat), sound)
     yield Work("step", "sound, Triton", rows, run, layers, read, 2.0 * read / item)
+    in_bytes = [_in_bytes(kept) for kept in sound]
+    run = partial(each, partial(kernels.to_sound(idle), flat), in_bytes)
+    yield Work("step", "sound in 8 bits, Triton", rows, run, layers, read / item, 2.0 * read / item)
     blocks = network._decoder  # noqa: SLF001 - as above
     run = partial(each, lambda layer: kernels.add_and_norm(flat, flat, layer.norm), blocks)
     yield Work("step", "residual and layer norm, Triton", rows, run, layers, 4 * layers * flat.numel() * item)
+
+
+def _in_bytes(sound: KeptSound) -> KeptSound:
+    shape, device = tuple(sound.numbers.shape), sound.numbers.device
+    return KeptSound.empty(shape, sound.numbers.dtype, device, bits=8)
 
 
 def _past(query: Tensor, unseen: Tensor, rows: int, reach: int, own: Tensor) -> Tensor:
@@ -244,6 +252,7 @@ def encoder(network: Network, windows: int) -> Iterator[Work]:
         ("perceptron in", lambda layer: layer.mlp_in(x), 4, 5),
         ("perceptron out", lambda layer: layer.mlp_out(wide), 4, 5),
         ("layer norm", lambda layer: layer.norm(x), 0, 2),
+        ("residual and layer norm", lambda layer: network.kernels.add_and_norm(x, x, layer.norm), 0, 4),
         ("gelu", lambda _: F.gelu(wide), 0, 8),
     )
     for name, run, factor, moved in kinds:

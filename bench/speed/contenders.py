@@ -1,5 +1,6 @@
 """Who decodes windows: ours, openai-whisper, and the peers, all through the same call."""
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,13 +61,21 @@ class Sounds:
         return self._features[task.case][: task.count]
 
 
+IN_BYTES = "ours, 8 bits"
+"""Texts may differ from those of all bits."""
+
+
 class Ours:
     """The worker's Decoder, asked for all windows at once."""
 
     name = "ours"
 
-    def __init__(self, network: Network, sounds: Sounds) -> None:
+    def __init__(self, network: Network, sounds: Sounds, *, in_bytes: bool = False) -> None:
+        """`in_bytes`: with WORKER_SOUND_BITS=8, on the same weights."""
         self._network = network
+        if in_bytes:
+            self.name, self._network = IN_BYTES, copy.copy(network)
+            self._network.sound_bits = 8
         self._sounds = sounds
         self._tokenizer = tokenizer_of(network.dims)
         self._decoders: dict[int, Decoder] = {}

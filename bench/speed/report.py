@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.speed.contenders import THEIR_MOST, Task
+from bench.speed import windows
+from bench.speed.contenders import IN_BYTES, THEIR_MOST, Task
 from bench.speed.figures import Spread
 from bench.speed.files import THEIRS, Files
 from bench.speed.peers import KINDS
@@ -109,7 +110,9 @@ def _stages(found: Windows, machine: Machine) -> Table:
 
 
 def _who(found: Windows) -> Table:
-    rows = [(OURS, "", *_agreement(found, OURS)), ("openai-whisper", "", *_agreement(found, "openai-whisper"))]
+    rows = [
+        (name, "", *_agreement(found, name)) for name in (OURS, *[IN_BYTES] * found.setting.in_bytes, windows.THEIRS)
+    ]
     rows += [(kind, found.versions.get(kind, ""), *_agreement(found, kind)) for kind in KINDS]
     title = f"Tokens: ours are openai-whisper's in all {found.gate} of the gate, in float32, greedy, with timestamps"
     return Table(title, ("who", "version", "windows with openai's tokens in this run", "row lengths"), rows)

@@ -46,6 +46,8 @@ class Setting:
     """After so many seconds no further round begins; one there always is."""
     fewest: int = 4
     """Windows to measure a small batch by."""
+    in_bytes: bool = False
+    """Whether ours with the sound in eight bits a number is measured, too."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -197,6 +199,7 @@ def _contenders(
     sounds = Sounds(mels, model.encoder)
     contenders: list[Contender] = [
         Ours(network, sounds),
+        *([Ours(network, sounds, in_bytes=True)] if setting.in_bytes else []),
         OpenAi(model, sounds, setting.device),
     ]
     with ExitStack() as stack:

@@ -51,7 +51,9 @@ def decoded(network: Network, pair: Pair, windows: list[Case], *, batch_size: in
     return all_of(decoder, [window.request(pair.tokenizer, beams=beams) for window in windows])
 
 
-@pytest.mark.parametrize(("beams", "triton"), [(1, False), (3, False), pytest.param(1, True, marks=has_kernels)])
+@pytest.mark.parametrize(
+    ("beams", "triton"), [(1, False), (3, False), *[pytest.param(beams, True, marks=has_kernels) for beams in (1, 3)]]
+)
 def test_tokens_equal_openai_whisper_in_float32(pair: Pair, beams: int, triton: bool) -> None:
     """In batches of 1, 3 and 17, with graphs of several sizes; by torch's kernels and by Triton's."""
     windows = cases(seed=1)
