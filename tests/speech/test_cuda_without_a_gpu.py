@@ -27,6 +27,7 @@ from btworker.engine.asr.decoding import graphs
 from btworker.engine.asr.decoding.alignment import Text
 from btworker.engine.asr.decoding.graphs import CudaRecorder, Graphs, Recording
 from btworker.engine.asr.decoding.kernels.choosing import set_kernels
+from btworker.engine.asr.decoding.kernels.encoding import by_torch
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.languages import Detections
 from btworker.engine.asr.decoding.network import Network
@@ -480,8 +481,8 @@ def test_why_steps_are_of_torchs_kernels(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "WORKER_TRITON=0" in gpu_check._kernels_on(gpu, wanted=False).found
     monkeypatch.setenv("PATH", "")
     for wanted, reason in ((True, "Triton 2" if IS_OLD else "install gcc"), (False, "WORKER_TRITON=0")):
-        network = SimpleNamespace(device=CUDA, dims=DIMS, kernels=None)
+        network = SimpleNamespace(device=CUDA, dims=DIMS, dtype=torch.float16, kernels=None)
         with capture_logs() as logged:
             set_kernels(cast("Network", network), wanted=wanted)
         assert [line["event"] for line in logged] == ["step_kernels_off"] and reason in logged[0]["reason"]
-        assert network.kernels is None
+        assert network.kernels is None and network.encoder_attention is by_torch

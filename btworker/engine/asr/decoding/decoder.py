@@ -20,6 +20,7 @@ from btworker.engine.asr.decoding.beam import BeamLane
 from btworker.engine.asr.decoding.driver import Driver, OwnThread, Rounds, WhoeverWaits
 from btworker.engine.asr.decoding.finishing import Finishing
 from btworker.engine.asr.decoding.graphs import Recording
+from btworker.engine.asr.decoding.kernels.encoding import WINDOWS
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.languages import Detections
 from btworker.engine.asr.decoding.network import Network
@@ -39,8 +40,8 @@ STEPS_PER_ROUND = {"cuda": 4, "cpu": 1}
 rounds ahead; fewer steps would leave the host no time."""
 ROUNDS_AHEAD = {"cuda": 1, "cpu": 0}
 """Rounds that a GPU has to do while the host looks at the one before them."""
-ENCODE_BATCH = {"cuda": 16, "cpu": 1}
-"""Windows to encode in one pass; more gain nothing."""
+ENCODE_BATCH = {"cuda": WINDOWS, "cpu": 1}
+"""Windows to encode in one pass."""
 
 
 class Decoder:

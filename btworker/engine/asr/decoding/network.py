@@ -13,6 +13,7 @@ from torch import Tensor
 from whisper.model import ModelDimensions
 
 from btworker.engine.asr.decoding.kept_sound import KeptSound
+from btworker.engine.asr.decoding.kernels.encoding import Attention, by_torch
 from btworker.engine.asr.decoding.kernels.plain import PlainKernels
 from btworker.engine.asr.decoding.kernels.protocol import StepKernels
 from btworker.engine.asr.decoding.layers import Affine, Block, CrossAttention, KeysValues, Norm
@@ -104,6 +105,7 @@ class Network:
         self.dtype = dtype
         self.kernels: StepKernels = PlainKernels()
         """What is between the products with the weights."""
+        self.encoder_attention: Attention = by_torch
         self.sound_bits = 16
         """Of each number of the sound that steps read: 8, or as many as the dtype has."""
         taken = _Checkpoint(state, device, dtype)
@@ -175,7 +177,7 @@ class Network:
         next_norms = [*(layer.norm for layer in self._encoder[1:]), self._encoder_norm]
         for layer, next_norm in zip(self._encoder, next_norms, strict=True):
             qkv = _by_head(layer.qkv(normed), 3, self.dims.n_audio_head)
-            attended = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], scale=1.0)
+            attended = self.encoder_attention(qkv[0], qkv[1], qkv[2])
             x, normed = add_and_norm(x, layer.out(attended.transpose(1, 2).flatten(2)), layer.mlp_norm)
             x, normed = add_and_norm(x, layer.perceptron(normed), next_norm)
         return normed

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from btworker.engine.asr.decoding.kept_sound import KeptSound
+from btworker.engine.asr.decoding.kernels.encoding import fastest
 from btworker.engine.asr.decoding.kernels.plain import PlainKernels
 from btworker.engine.asr.decoding.layers import Norm
 from btworker.engine.asr.decoding.network import Network
@@ -59,10 +60,13 @@ class Sizes:
 
 
 def set_kernels(network: Network, *, wanted: bool = True) -> None:
-    """Give a network those of its device: Triton's on a GPU where they are `wanted`; the log says why they are not."""
+    """Give a network those of its device: on a GPU the faster attention for the encoder, and Triton's where they are
+    `wanted`; the log says why they are not."""
     device, dims = network.device, network.dims
     if device.type != "cuda":
         return
+    width = dims.n_audio_state // dims.n_audio_head
+    network.encoder_attention = fastest(dims.n_audio_head, dims.n_audio_ctx, width, network.dtype, device)
     sizes = Sizes(dims.n_text_head, dims.n_text_state // dims.n_text_head, dims.n_audio_ctx, dims.n_text_ctx)
     problem = why_not(device, sizes) if wanted else "WORKER_TRITON=0"
     if problem is None:
