@@ -64,17 +64,18 @@ class World:
         job = self.server.job(job_id)
         return job["status"] == "complete" or job["progress"]["chunkIndex"] >= count
 
-    def kill(self, kind: str, name: str) -> None:
-        """End a process of this kind, on this box where it is one of a box."""
+    def kill(self, kind: str, name: str) -> int:
+        """End a process of this kind, on this box where it is one of a box; 0 where there is none just now, else 1."""
         if kind == "head":
             self.cluster.kill(next(iter(self.cluster.own)))
-        elif kind == "front":
+            return 1
+        if kind == "front":
             self.server.stop(signal.SIGKILL)
             self.server.start()
-        elif kind == "gateway":
-            _kill(pid for pid in self.server.children() if "spawn_main" in _command(pid))
-        else:
-            _kill(_processes(self.cluster, name, kind))
+            return 1
+        if kind == "gateway":
+            return _kill(pid for pid in self.server.children() if "spawn_main" in _command(pid))
+        return _kill(_processes(self.cluster, name, kind))
 
 
 def _processes(cluster: RayHere, name: str, kind: str) -> Iterator[int]:
@@ -97,9 +98,11 @@ def _command(pid: int) -> str:
         return ""
 
 
-def _kill(pids: Iterator[int]) -> None:
-    for pid in list(pids)[:1]:
+def _kill(pids: Iterator[int]) -> int:
+    found = list(pids)[:1]
+    for pid in found:
         os.kill(pid, signal.SIGKILL)
+    return len(found)
 
 
 def on_box(job: Any) -> list[str]:
