@@ -82,6 +82,13 @@ def test_any_option_makes_another_run_but_those_that_are_listed(name: str, rando
     assert (before == after) == (name in NOT_OF_THE_TEXT)
 
 
+def test_other_numbers_make_another_run(random_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """WORKER_SOUND_BITS may have changed since the attempt before, or be another one on a box that helps."""
+    before = run_name(random_model, "the recording", OPTIONS)
+    monkeypatch.setattr(random_model.network, "sound_bits", 8)
+    assert run_name(random_model, "the recording", OPTIONS) != before
+
+
 def test_every_option_that_is_listed_exists() -> None:
     """A name that is gone would hide one that comes back."""
     assert {field.name for field in fields(Options)} >= NOT_OF_THE_TEXT
