@@ -10,7 +10,7 @@ broke (the GPU, once the words are there) |
 leak MB (kept by the child) | eat MB (until memory ends) | swap NAME | on_attempt N STEP |
 tool S (a program that runs for S seconds in ffmpeg's sandbox, with a scratch file) |
 tool_left S (the same, not waited for) |
-share PARTS S HOLD (fake_shares.py). No JSON: one window, at once.
+share PARTS S HOLD [HELP_S FRAMES] (fake_shares.py). No JSON: one window, at once.
 The first line of the input is the "speech"; windows go to windows/0.jsonl and are not repeated by a later attempt.
 A model named "broken…" cannot be opened.
 """
@@ -102,9 +102,10 @@ class FakeEngine:
     def help(self, task: HelpTask, enough: Callable[[], bool]) -> Generator[None, None, bool]:
         """Follow the script's `share`."""
         shares = JobFolder(task.folder).shares(task.file_index, task.take)
-        hold = next(Path(str(rest[2])) for name, *rest in _steps(task) if name == "share")
+        given = next(rest for name, *rest in _steps(task) if name == "share")
+        hold, seconds = Path(str(given[2])), float(str(given[3])) if len(given) > 3 else 0.0
         try:
-            for _ in fake_shares.help_with(shares, hold, enough):
+            for _ in fake_shares.help_with(shares, seconds, hold=hold, enough=enough):
                 yield
         except FileNotFoundError:  # the other one has ended
             pass
@@ -171,10 +172,18 @@ class _Run:
         seconds = (WINDOW_S * (index + 1), WINDOW_S * count)
         return WindowDone(self.task.job_id, self.task.attempt, 0, index, *seconds)
 
-    def _share(self, parts: int, seconds: float, hold: str) -> Iterator[JobEvent]:
+    def _share(
+        self, parts: int, seconds: float, hold: str, _help_s: float = 0.0, frames: int = fake_shares.FRAMES
+    ) -> Iterator[JobEvent]:
         yield Progressed(self.task.job_id, self.task.attempt, Stage.TRANSCRIBING, 0, 0.0, 60.0)
         found = fake_shares.transcribe(
-            self.folder.shares(0), self.scratch, parts, seconds, hold=Path(hold), canceled=self.canceled
+            self.folder.shares(0),
+            self.scratch,
+            parts,
+            seconds,
+            hold=Path(hold),
+            frames=frames,
+            canceled=self.canceled,
         )
         for texts, pid in found:
             if not texts:

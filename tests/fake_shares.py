@@ -3,6 +3,7 @@ of its samples, so that a text shows whether the right sound was decoded, and no
 
     ["share", PARTS, S, HOLD]   parts of eight windows; each takes its owner S seconds, or until all parts behind it are
                                 decoded; a helper is done at once, and nobody while there is a file HOLD
+    ["share", PARTS, S, HOLD, HELP_S, FRAMES]   a helper takes HELP_S; a window has so many frames
 """
 
 import json
@@ -18,15 +19,15 @@ from typing import Any
 
 from btworker.shared_windows import FRAME_BYTES, PART, PLAN, claim, parts_of, write_whole
 
-SIZE, STEP = 30, 100
-"""Frames of a window, and from one to the next."""
+FRAMES, APART = 30, 70
+"""Of a window, and between two."""
 SKIPPED_SAMPLES = 777
 """In the file before the sound."""
 
 
-def sound_of(parts: int) -> bytes:
+def sound_of(size_bytes: int) -> bytes:
     """The samples, the same ones everywhere."""
-    return random.Random(7).randbytes(parts * PART * STEP * FRAME_BYTES)
+    return random.Random(7).randbytes(size_bytes)
 
 
 def texts_of(plan: Any, number: int) -> list[str]:
@@ -46,16 +47,17 @@ def expected(parts: int, folder: Path) -> list[str]:
     return [text for number in range(parts) for text in texts_of(plan, number)]
 
 
-def offer(shares: Path, sound: Path, parts: int) -> dict[str, Any]:
+def offer(shares: Path, sound: Path, parts: int, frames: int = FRAMES) -> dict[str, Any]:
     """Write a recording and the plan of its windows."""
+    size_bytes = parts * PART * (frames + APART) * FRAME_BYTES
     shares.mkdir(parents=True, exist_ok=True)
-    sound.write_bytes(b"\1\2" * SKIPPED_SAMPLES + sound_of(parts))
+    sound.write_bytes(b"\1\2" * SKIPPED_SAMPLES + sound_of(size_bytes))
     plan = {
         "run": "scripted",
         "sound": str(sound),
-        "samples": parts * PART * STEP * FRAME_BYTES // 2,
+        "samples": size_bytes // 2,
         "language": "en",
-        "windows": [{"seek": number * STEP, "size": SIZE} for number in range(parts * PART)],
+        "windows": [{"seek": number * (frames + APART), "size": frames} for number in range(parts * PART)],
         "first": SKIPPED_SAMPLES,
         "sound_comes": False,
     }
@@ -64,11 +66,18 @@ def offer(shares: Path, sound: Path, parts: int) -> dict[str, Any]:
 
 
 def transcribe(
-    shares: Path, sound: Path, parts: int, seconds: float, *, hold: Path, canceled: Callable[[], bool]
+    shares: Path,
+    sound: Path,
+    parts: int,
+    seconds: float,
+    *,
+    hold: Path,
+    frames: int,
+    canceled: Callable[[], bool],
 ) -> Iterator[tuple[list[str], int]]:
     """The owner's way through the parts: texts of each, and the pid of the helper that decoded it, or 0; no texts once
     others may help. Ends early where it is canceled."""
-    plan, locks = offer(shares, sound, parts), []
+    plan, locks = offer(shares, sound, parts, frames), []
 
     def may_go_on(number: int) -> bool:
         behind = range(number + 1, parts)
@@ -95,7 +104,7 @@ def transcribe(
         sound.unlink(missing_ok=True)
 
 
-def help_with(shares: Path, hold: Path, enough: Callable[[], bool]) -> Iterator[bool]:
+def help_with(shares: Path, seconds: float, *, hold: Path, enough: Callable[[], bool]) -> Iterator[bool]:
     """A helper's way, from the end: True after a part, False while there is none."""
     plan = json.loads((shares / PLAN).read_text())
     while (shares / PLAN).exists() and not enough():
@@ -107,6 +116,7 @@ def help_with(shares: Path, hold: Path, enough: Callable[[], bool]) -> Iterator[
             yield False
             continue
         _wait(3600, lambda: enough() or not hold.exists())
+        _wait(seconds, enough)
         if not enough():
             write_whole(shares / f"{number}.json", {"texts": texts_of(plan, number), "pid": os.getpid()})
         lock.close()

@@ -8,7 +8,7 @@ from btworker.config import Settings
 from btworker.jobs import Job, JobId
 from btworker.logs import wants_json
 from btworker.messages import Helped, HelpTask, RunTask
-from btworker.pool import Phase, PoolEvent, WorkerState
+from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.devices import ffmpegs_per_child, find_gpus, places, threads_per_child
 from btworker.pool.helping import HelpEvent, Offers
 from btworker.pool.limits import child_limits
@@ -94,6 +94,7 @@ class Supervisor:
     def offer(self, task: HelpTask) -> None:
         """Have idle children help with a recording of another machine."""
         self._offers.note(task)
+        self._send_helpers()
 
     def withdraw(self, task: HelpTask) -> None:
         """Let no more children help with it."""
@@ -133,8 +134,7 @@ class Supervisor:
 
     def _on_event(self, event: PoolEvent | HelpEvent) -> None:
         self._offers.note(event)
-        if not isinstance(event, HelpEvent):
-            self._events.put_nowait(event)
+        self._events.put_nowait(RoomChanged() if isinstance(event, HelpEvent) else event)
 
     async def _look_around(self) -> None:
         """For hung children, and for idle ones: nothing that waits could start in them, or it would have."""
@@ -142,8 +142,12 @@ class Supervisor:
             await asyncio.sleep(WATCH_INTERVAL_S)
             for worker in self._workers:
                 worker.look()
-                if worker.can_help and (task := self._offers.of(worker.model)) is not None:
-                    worker.help(task)
+            self._send_helpers()
+
+    def _send_helpers(self) -> None:
+        for worker in self._workers:
+            if worker.can_help and (task := self._offers.of(worker.model)) is not None:
+                worker.help(task)
 
 
 @contextmanager
