@@ -223,16 +223,21 @@ def test_neighbours_terms_change_nothing(pair: Pair, beams: int, temperature: fl
     assert sum(one.tokens != plain.tokens for one, plain in zip(together, without, strict=True)) >= 3
 
 
-def test_a_term_that_is_never_whole_leaves_no_trace(pair: Pair) -> None:
-    """Greedy rows are led into terms whose last token is never chosen, and go back: every text, and its probability, is
-    the one without terms."""
+def endless_terms(pair: Pair) -> Trie:
+    """Terms whose last token is never chosen, with a bonus that leads every text into one."""
     never = Vocabulary.of(pair.tokenizer).suppressed[-1]
-    plain = [window.request(pair.tokenizer, timed=number % 2 == 0) for number, window in enumerate(cases(seed=9)[:8])]
-    without = all_of(Decoder(pair.network, pair.tokenizer, batch_size=4), plain)
     root = Node(is_whole=True)
     for token in range(0, 40_000, 3):
         grow(root, (token, token + 1, never))
-    endless = arrays(root, len(root.children), 20.0, torch.zeros(51865, dtype=torch.bool))
+    return arrays(root, len(root.children), 20.0, torch.zeros(51865, dtype=torch.bool))
+
+
+def test_a_term_that_is_never_whole_leaves_no_trace(pair: Pair) -> None:
+    """Greedy rows are led into terms whose last token is never chosen, and go back: every text, and its probability, is
+    the one without terms."""
+    plain = [window.request(pair.tokenizer, timed=number % 2 == 0) for number, window in enumerate(cases(seed=9)[:8])]
+    without = all_of(Decoder(pair.network, pair.tokenizer, batch_size=4), plain)
+    endless = endless_terms(pair)
     steps = 0
 
     class Counting(Network):
@@ -248,6 +253,16 @@ def test_a_term_that_is_never_whole_leaves_no_trace(pair: Pair) -> None:
     for one, other in zip(found, without, strict=True):
         assert abs(one.avg_logprob - other.avg_logprob) <= 1e-4
     assert steps > 1.5 * max(len(one.tokens) for one in without), "no row was led"
+
+
+def test_a_term_that_is_never_whole_leaves_no_trace_in_beams(pair: Pair) -> None:
+    """It takes no beam's place, and counts for nothing at the end: every text is the one without terms."""
+    windows = enumerate(cases(seed=9)[:8])
+    plain = [window.request(pair.tokenizer, timed=number % 2 == 0, beams=5) for number, window in windows]
+    endless = endless_terms(pair)
+    without = all_of(Decoder(pair.network, pair.tokenizer, batch_size=20), plain)
+    found = all_of(Decoder(pair.network, pair.tokenizer, batch_size=24), [replace(one, terms=endless) for one in plain])
+    assert [one.tokens for one in found] == [one.tokens for one in without]
 
 
 def test_no_terms_are_no_tables(pair: Pair) -> None:

@@ -4,7 +4,7 @@ Its bookkeeping is on the host: one look at the device a step, for the candidate
 openai-whisper looks at each number by itself. What is before that look and what is after it are recorded as graphs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -39,11 +39,18 @@ class Hypothesis:
     """Log-probability of the text."""
     score: np.float32 = ZERO
     """The same, with what terms gained and lost: by these, hypotheses are chosen."""
+    pending: np.float32 = ZERO
+    """What of the score is lost unless the text goes on in its term."""
+
+    @property
+    def settled(self) -> np.float32:
+        """The score without what may be lost."""
+        return self.score - self.pending
 
     @property
     def mean_score(self) -> float:
-        """By which texts of different lengths are compared."""
-        return float(self.score) / len(self.tokens)
+        """By which texts of different lengths are compared: a term that has only begun counts for nothing."""
+        return float(self.settled) / len(self.tokens)
 
 
 @dataclass(slots=True)
@@ -51,6 +58,8 @@ class Search:
     """One window's beams."""
 
     beams: list[Hypothesis]
+    wanted: int
+    """Texts that it looks for: as many as there are beams, less the one that terms have of their own."""
     ended: dict[tuple[int, ...], Hypothesis] = field(default_factory=dict)
     """Texts that came to their end, which counts in their log-probabilities."""
 
@@ -63,22 +72,31 @@ class Candidate:
     beam: int
     token: int
     logprob: np.float32
+    pending: np.float32
+    """As a hypothesis has it."""
+
+    @property
+    def settled(self) -> np.float32:
+        """The score without what may be lost."""
+        return self.score - self.pending
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The likeliest tokens of each row; shape (rows, beams + 1)."""
+    """The likeliest tokens of each row; shape (rows, beams + 1), twice as many where there are terms."""
 
     tokens: Integers
     logprobs: Floats
     gains: Floats
     """What terms add or take back; 0 where there are none."""
+    pending: Floats
+    """What of it is lost unless the text goes on in its term."""
 
     @classmethod
     def of(cls, likeliest: Tensor) -> "Choice":
-        """Read them, (3, rows, beams + 1), on the CPU."""
-        tokens, logprobs, gains = likeliest.numpy()
-        return cls(tokens.astype(np.int64), logprobs, gains)
+        """Read them, (4, rows, any), on the CPU."""
+        tokens, logprobs, gains, pending = likeliest.numpy()
+        return cls(tokens.astype(np.int64), logprobs, gains, pending)
 
 
 class BeamLane(Lane):
@@ -100,7 +118,8 @@ class BeamLane(Lane):
 
     def _begun(self, window: int, start: Start) -> None:
         super()._begun(window, start)
-        self._searches[window] = Search([Hypothesis()] * self.beams)
+        wanted = self.beams if start.terms is None else self.beams - 1
+        self._searches[window] = Search([Hypothesis()] * self.beams, wanted)
 
     def step(self, windows: int) -> None:
         """Decode one token more for each beam of the first `windows` windows."""
@@ -134,20 +153,24 @@ class BeamLane(Lane):
         return self.graphs.run(("step", name, *sizes, widths), lambda: work(*sizes))
 
     def _likeliest(self, windows: int, reach: int, *, widths: Widths) -> Tensor:
-        """Find what may come next in each row: tokens, log-probabilities and gains, (3, rows, beams + 1), all of which
-        float32 has as they are."""
-        favoured = self.terms.favoured(slice(0, windows * self.beams), widths)
+        """Find what may come next in each row: tokens, log-probabilities, gains and what of these is pending, (4, rows,
+        any), all of which float32 has as they are. Where there are terms: the likeliest with and without them."""
+        rows = slice(0, windows * self.beams)
+        favoured = self.terms.favoured(rows, widths)
         logprobs = self.rules.log_probabilities(self.logits(windows, reach), self.view(windows))
         if favoured is None:
             values, tokens = logprobs.topk(self.beams + 1)
-            return torch.stack((tokens.float(), values.float(), torch.zeros_like(values, dtype=torch.float32)))
-        scores, tokens = favoured.scores(logprobs).topk(self.beams + 1)
+            nothing = torch.zeros_like(values, dtype=torch.float32)
+            return torch.stack((tokens.float(), values.float(), nothing, nothing))
+        scores = favoured.scores(logprobs)
+        tokens = torch.cat([some.topk(self.beams + 1).indices for some in (logprobs, scores)], 1)
         values = logprobs.gather(1, tokens)
-        gains = (scores - values).nan_to_num(0.0)  # where both are -inf
-        return torch.stack((tokens.float(), values.float(), gains.float()))
+        gains = (scores.gather(1, tokens) - values).nan_to_num(0.0)  # where both are -inf
+        pending = self.terms.pending(tokens, rows, favoured)
+        return torch.stack((tokens.float(), values.float(), gains.float(), pending.float()))
 
     def fetch_rows(self, windows: int, *, anyway: bool = False) -> RowsOfRound:
-        """Find the texts of windows with as many ended texts as beams, or whose beams are as long as they may be."""
+        """Find the texts of windows with as many ended texts as wanted, or whose beams are as long as they may be."""
         del anyway
         return KnownRows([window for window in range(windows) if self._is_over(window)], self._tokens_of)
 
@@ -155,8 +178,8 @@ class BeamLane(Lane):
         """Find the text with the best mean log-probability: ended ones, and beams where too few have ended."""
         search = self._search(window)
         found = dict(search.ended)
-        for beam in np.argsort(np.array([beam.score for beam in search.beams]))[::-1]:
-            if len(found) >= self.beams:
+        for beam in np.argsort(np.array([beam.settled for beam in search.beams]))[::-1]:
+            if len(found) >= search.wanted:
                 break
             found[search.beams[beam].tokens] = search.beams[beam]
         texts = list(found.values())
@@ -175,21 +198,22 @@ class BeamLane(Lane):
 
     def _is_over(self, window: int) -> bool:
         search = self._search(window)
-        enough = len(search.ended) >= self.beams
+        enough = len(search.ended) >= search.wanted
         length = len(search.beams[0].tokens)
         start = self.reach[window] - length
         return enough or length >= min(self.samples, self.longest - start)
 
     def _advance(self, window: int, choice: Choice) -> list[Candidate]:
-        """Choose the window's next beams, out of beams + 1 tokens for each; what ends is kept apart."""
+        """Choose the window's next beams, out of the likeliest tokens for each; what ends is kept apart."""
         search = self._search(window)
         kept: list[Candidate] = []
-        for candidate in self._candidates(window, search, choice):
+        candidates = self._candidates(window, search, choice)
+        for candidate in candidates if choice.tokens.shape[1] == self.beams + 1 else self._each(candidates, search):
             if candidate.token != self.rules.vocabulary.end:
                 kept.append(candidate)
-            elif len(search.ended) < self.beams:
+            elif len(search.ended) < search.wanted:
                 parent = search.beams[candidate.beam]
-                ended = replace(parent, sum=parent.sum + candidate.logprob, score=candidate.score)
+                ended = replace(parent, sum=parent.sum + candidate.logprob, score=candidate.score, pending=ZERO)
                 search.ended[parent.tokens] = ended
             if len(kept) == self.beams:
                 break
@@ -206,11 +230,25 @@ class BeamLane(Lane):
                 row - first,
                 int(choice.tokens[row, rank]),
                 choice.logprobs[row, rank],
+                choice.pending[row, rank],
             )
             for row, hypothesis in enumerate(beams, first)
-            for rank in range(self.beams + 1)
+            for rank in range(choice.tokens.shape[1])
         ]
         return sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
+
+    def _each(self, candidates: Sequence[Candidate], search: Search) -> Iterator[Candidate]:
+        """Go through them, each once: as many beams as texts are wanted by what is best without the gains that may be
+        lost, so that the search is that without terms until one is whole; then, of what goes on, by all gains."""
+        end, going_on, seen = self.rules.vocabulary.end, 0, set()
+        for one in sorted(candidates, key=lambda one: one.settled, reverse=True):
+            if going_on == search.wanted:
+                break
+            if (one.beam, one.token) not in seen:
+                seen.add((one.beam, one.token))
+                going_on += one.token != end
+                yield one
+        yield from (one for one in candidates if one.token != end and (one.beam, one.token) not in seen)
 
     def _follow(self, windows: int, reach: int, *, widths: Widths) -> None:
         """Make the rows what their new beams are: another beam's past, and one token more; those of places that are
@@ -237,4 +275,5 @@ def _longer(hypothesis: Hypothesis, candidate: Candidate) -> Hypothesis:
         logprobs=(*hypothesis.logprobs, float(candidate.logprob)),
         sum=hypothesis.sum + candidate.logprob,
         score=candidate.score,
+        pending=candidate.pending,
     )

@@ -56,9 +56,15 @@ class Favoured:
     def after(self, chosen: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
         """Find the node behind the token that each row has got, and whether it is out of the term that it was in;
         shape (rows,)."""
-        reached = self.node.masked_fill(self.tokens != chosen[:, None], -1)
-        goes_on, begins = reached[:, : self.inner].amax(1), reached[:, self.inner :].amax(1)
-        return torch.where(goes_on >= 0, goes_on, torch.where(begins >= 0, begins, root)), goes_on < 0
+        goes_on, begins = self.reached(chosen[:, None])
+        node = torch.where(goes_on >= 0, goes_on, torch.where(begins >= 0, begins, root[:, None]))
+        return node[:, 0], goes_on[:, 0] < 0
+
+    def reached(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the nodes behind tokens of each row: those of the term that has begun, and those where one begins; -1
+        where there is none. Shape (rows, any)."""
+        reached = self.node[:, None].masked_fill(self.tokens[:, None] != tokens[:, :, None], -1)
+        return reached[:, :, : self.inner].amax(2), reached[:, :, self.inner :].amax(2)
 
 
 class TermTables:
@@ -126,6 +132,12 @@ class TermTables:
         nodes = torch.cat(found, 1)
         tokens = token[window, nodes].long().masked_fill(nodes == 0, self._never)
         return Favoured(tokens, value[window, nodes], nodes, widths[0], held[window[:, 0], node])
+
+    def pending(self, tokens: Tensor, rows: slice, favoured: Favoured) -> Tensor:
+        """Look up what these tokens' gains come to that are lost unless the text goes on in its term; (rows, any)."""
+        goes_on, begins = favoured.reached(tokens)
+        node = torch.where(goes_on >= 0, goes_on, begins).clamp_min(0)
+        return self._tables[4][self._window[rows], node]
 
     def follow(self, chosen: Tensor, rows: slice, favoured: Favoured) -> tuple[Tensor, Tensor]:
         """Note the token that each row has got: whether it is out of the term that it was in, and whether a whole one

@@ -63,8 +63,10 @@ class TextEntry:
 
     @property
     def beams(self) -> int:
-        """Rows that the window needs at this temperature."""
-        return self.task.beams if self.temperature == 0 else 1
+        """Rows that the window needs at this temperature: with terms one more, so that none that has only begun takes a
+        beam's place."""
+        asked = self.task.beams if self.temperature == 0 else 1
+        return asked + 1 if asked > 1 and self.task.terms is not None else asked
 
     @property
     def may_be_hopeless(self) -> bool:
