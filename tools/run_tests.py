@@ -40,7 +40,8 @@ class Lane:
 
 SPEECH = (
     "tests/speech", "tests/media", "tests/security", "tests/acceptance", "tests/process", "tests/clients", "tests/gpu",
-    "tests/real", "tests/releases", "tests/unit/test_channels_merged.py", "tests/unit/test_cli.py",
+    "tests/real", "tests/releases", "tests/fleet/test_sharing.py", "tests/unit/test_channels_merged.py",
+    "tests/unit/test_cli.py",
 )  # fmt: skip
 """Where the tests with the mark are; tests/unit/test_lanes.py knows if one is elsewhere."""
 LANES = (

@@ -42,17 +42,13 @@ from btworker.engine.stack import gpu_turns
 from btworker.engine.stack.complex_numbers import magnitude
 from btworker.specs import Device
 from tests.speech.decoder_cases import cases
+from tests.speech.fake_cuda import IS_OLD, has_fake_cuda
 from tests.speech.lively_model import DIMS, Pair, lively_pair
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(120)]
 CUDA = torch.device("cuda:0")
 VIEWS = frozenset("view _unsafe_view reshape t transpose slice select unsqueeze squeeze alias detach device".split())
 """Operators that launch nothing."""
-IS_OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11)
-has_fake_cuda = pytest.mark.skipif(
-    IS_OLD,
-    reason="torch 2.2 makes fake CUDA tensors on a GPU alone",
-)
 
 
 class Launches(TorchDispatchMode):

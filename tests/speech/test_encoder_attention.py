@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from btworker.engine.asr.decoding.kernels import encoding
 from btworker.engine.asr.decoding.kernels.encoding import OfFullPasses, by_cudnn, by_torch, fastest
-from tests.speech.test_cuda_without_a_gpu import has_fake_cuda
+from tests.speech.fake_cuda import has_fake_cuda
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(60)]
 CPU = torch.device("cpu")

@@ -15,6 +15,7 @@ LONG = {
     "faults/test_kill.py": "each kill is a start of the server: one for each system call, and fifty under load",
     "chaos/test_chaos.py": "a minute of faults, and the minute in which the last of them must be over",
     "acceptance/test_spread.py": "only a long recording is shared: 15 minutes, with and without help",
+    "fleet/test_partition.py": "a cluster over network namespaces, and a minute in which one is cut off",
     "fleet/test_ray.py": "a cluster of three boxes, and what is killed of it and comes again",
     "installs/test_packages.py": "a Debian from debootstrap, and 5.8 GB of packages into it by pip",
     "speech/test_fast.py": "all held-out recordings, in both modes",
