@@ -40,7 +40,7 @@ from btworker.fleet.versions import versions_here
 from btworker.jobs import JobId
 from btworker.logs import get_logger, last_words
 from btworker.messages import Cancel, Failed, Finished, JobEvent, WorkerLost
-from btworker.pool import RoomChanged
+from btworker.pool import HelpBegun, RoomChanged
 from btworker.pool.supervisor import Supervisor
 
 log = get_logger()
@@ -172,7 +172,7 @@ class Box:
 
     async def _follow_pool(self) -> None:
         async for event in self._pool.events():
-            if isinstance(event, RoomChanged):
+            if isinstance(event, RoomChanged | HelpBegun):
                 self._say_state()
             elif (attempt := self._attempts.get(event.job_id)) is not None:
                 attempt.take(event)

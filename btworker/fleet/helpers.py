@@ -1,7 +1,7 @@
 """Which box helps with which long recording of another one: a box that has a child without a job. Front end's loop.
 
 As on one machine (pool/helping.py), the oldest recording first, and only where its model is loaded; what parts it gets
-is sharing.py's. A help ends by itself, with the attempt that it is for, or with its box.
+is sharing.py's. A help ends by itself, with the attempt that it is for, or with its box. The job's log names each box.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,19 +12,27 @@ from btworker.fleet.remote_box import BoxPhase, RemoteBox
 from btworker.fleet.sharing import Key, Sharing
 from btworker.logs import get_logger
 from btworker.messages import HelpTask
-from btworker.pool import Phase
+from btworker.pool import HelpBegun, Phase
 from btworker.stems import numbered
 
 log = get_logger()
 
 
 class Helpers:
-    """All helps that go on. `tell` sends a command to a box."""
+    """All helps that go on. `tell` sends a command to a box, `emit` takes what the service should hear."""
 
-    def __init__(self, leases: Leases, sharing: Sharing, tell: Callable[[RemoteBox, BoxCommand], None]) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        sharing: Sharing,
+        *,
+        tell: Callable[[RemoteBox, BoxCommand], None],
+        emit: Callable[[HelpBegun], None],
+    ) -> None:
         self._leases = leases
         self._sharing = sharing
         self._tell = tell
+        self._emit = emit
 
     def match(self, boxes: Sequence[RemoteBox]) -> None:
         """Send those of these boxes to help that have nothing to do. End helps for attempts that are over, and those of
@@ -48,6 +56,9 @@ class Helpers:
                     share = self._sharing.find(key)
                     if share is not None and share.wants_help_of(box.name):
                         self._begin(box, task, key)
+                        if box.name not in share.helpers:
+                            share.helpers.add(box.name)
+                            self._emit(HelpBegun(*key[:2], box.name))
                         return
 
     @staticmethod

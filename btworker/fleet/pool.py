@@ -65,9 +65,9 @@ class FleetPool:
         self._versions = versions_here(settings.model)
         self._cordon = Cordon(settings.data_dir)
         self._prefetches = Prefetches(leases, self._tell)
-        self._helpers = Helpers(leases, sharing, self._tell)
         self._placement = Placement(self._prefetches.starts_in)
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
+        self._helpers = Helpers(leases, sharing, tell=self._tell, emit=self._events.put_nowait)
         self._boxes: dict[str, RemoteBox] = {}
         self._first_indices = count(0, MOST_WORKERS)
         self._sessions = count(time.time_ns())  # boxes may remember those of an earlier run

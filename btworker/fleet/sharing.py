@@ -64,6 +64,8 @@ class Share:
     """The owner's plan.json (btworker/shared_windows.py)."""
     declined: set[str] = field(default_factory=set)
     """Boxes that cannot help."""
+    helpers: set[str] = field(default_factory=set)
+    """Boxes that help, or did."""
     waiting: set[int] = field(default_factory=set)
     """Helps that wait for a part."""
     parts: dict[int, _Part] = field(default_factory=dict)

@@ -134,7 +134,16 @@ class RoomChanged:
     """A slot became free: a waiting job may start."""
 
 
-PoolEvent = JobEvent | RoomChanged
+@dataclass(frozen=True, slots=True)
+class HelpBegun:
+    """Another box of a fleet begins to help with a recording of a job."""
+
+    job_id: JobId
+    attempt: int
+    box: str
+
+
+PoolEvent = JobEvent | RoomChanged | HelpBegun
 
 
 class Pool(Protocol):

@@ -13,7 +13,7 @@ from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobStatus, Stage
 from btworker.logs import get_logger
 from btworker.messages import Blame, Failed, Finished, JobEvent, RunTask, Warned, WindowDone, WorkerLost
-from btworker.pool import Pool, RoomChanged
+from btworker.pool import HelpBegun, Pool, RoomChanged
 from btworker.service import progress
 from btworker.service.table import JobTable
 from btworker.service.traces import trace_id_of
@@ -107,7 +107,7 @@ class Attempts:
             else:
                 await self.on_event(event)
 
-    async def on_event(self, event: JobEvent) -> None:
+    async def on_event(self, event: JobEvent | HelpBegun) -> None:
         """The single return path of a running job. An attempt that is over changes nothing any more."""
         job = self._table.live.get(event.job_id)
         if job is None or job.status is not JobStatus.RUNNING or job.attempt != event.attempt or job.delivers:
@@ -130,7 +130,7 @@ class Attempts:
         else:
             await self._table.end(job, JobStatus.COMPLETE)
 
-    def _log(self, event: JobEvent) -> None:
+    def _log(self, event: JobEvent | HelpBegun) -> None:
         if isinstance(event, Warned):
             log.warning("job_warning", workerJobId=event.job_id, attempt=event.attempt, message=event.message)
         elif isinstance(event, WindowDone) and self._settings.log_progress:

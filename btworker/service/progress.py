@@ -14,6 +14,7 @@ from btworker.messages import (
     WindowDone,
     WorkerLost,
 )
+from btworker.pool import HelpBegun
 
 UNFINISHED_PERCENT = 99.0
 """No running job says 100: that is what `complete` is for."""
@@ -35,6 +36,8 @@ def after(job: Job, event: object, now: float) -> Job:
             return replace(job, renditions=(*others, one))
         case ModelLoaded():
             return job.with_log(now, "info", f"loaded model {event.model} in {event.load_s:.1f} s")
+        case HelpBegun(box=box):
+            return job.with_log(now, "info", f"the box {box} helps")
         case Started():  # an attempt begins with its first input
             job = replace(job, progress=replace(job.progress, files=()))
             return job.with_log(now, "info", f"attempt {event.attempt} started")

@@ -73,6 +73,8 @@ async def test_an_idle_box_helps_with_a_long_recording(tmp_path: Path) -> None:
         assert texts(found) == expected(PARTS, tmp_path / "expected")
         assert len(found["helpers"]) == PARTS - 1, "the box that has it keeps the first part"
         assert len(set(found["helpers"])) == 1
+        lines = [line.message for line in (await fleet.service.get(job.id)).logs]
+        assert sum(line in ("the box one helps", "the box two helps") for line in lines) == 1
         await nothing_is_left(fleet, "one", "two")
 
         hold.touch()
