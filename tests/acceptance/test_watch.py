@@ -115,6 +115,7 @@ def reached(worker: Worker, inbox: Path, goal: int) -> bool:
     return steps(worker, inbox) >= goal
 
 
+@pytest.mark.timeout(1800 if FULL else 120)
 def test_kills_cost_nothing_and_double_nothing(cli: Cli, worker: Worker, inbox: Path) -> None:
     """kill -9 between any two steps, while more arrives: each recording is one job, and has its results, once the
     command has run to its end."""
