@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from btworker.jobs import Options, OutputFormat
 from btworker.messages import JobEvent, Warned
@@ -65,3 +66,11 @@ def decoded(path: Path) -> npt.NDArray[np.int16]:
     from tools.demo_model.audio import read_audio
 
     return pcm(read_audio(path))
+
+
+def with_statistics(network: torch.nn.Module) -> None:
+    """Give the norms of random weights some, so that the network is no constant."""
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            part.running_mean.normal_(std=0.1)
+            part.running_var.uniform_(0.5, 1.5)

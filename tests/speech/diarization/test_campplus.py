@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from btworker.engine.campplus import DIMENSION, CamPlusPlus
+from tests.speech.diarization.cases import with_statistics
 from tools.demo_diarization.checkpoint import save
 from tools.demo_diarization.specifications import of_embedding
 
@@ -19,10 +20,7 @@ def network() -> CamPlusPlus:
     torch.manual_seed(0)
     model = CamPlusPlus()
     model.specifications = of_embedding(10.0)
-    for part in model.modules():
-        if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
-            part.running_mean.normal_(std=0.1)
-            part.running_var.uniform_(0.5, 1.5)
+    with_statistics(model)
     return model.eval()
 
 

@@ -15,6 +15,7 @@ from btworker.engine.campplus import CamPlusPlus
 from btworker.engine.diarization.half import MOST_APART, halve
 from btworker.engine.diarization.pipeline import OnePassDiarization, accelerated, embedding_id, silent_embedding
 from btworker.engine.tiny_embedding import TinyEmbedding
+from tests.speech.diarization.cases import with_statistics
 from tools.demo_diarization.heldout import Dialogue
 from tools.demo_diarization.measure import Case, diarize, diarizer_of, error_rate
 from tools.demo_diarization.specifications import of_embedding
@@ -29,10 +30,7 @@ def embedding_of(kind: Any) -> Any:
     torch.manual_seed(0)
     network = kind()
     network.specifications = of_embedding(10.0)
-    for part in network.modules():
-        if isinstance(part, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
-            part.running_mean.normal_(std=0.1)
-            part.running_var.uniform_(0.5, 1.5)
+    with_statistics(network)
     return PretrainedSpeakerEmbedding(network.eval())
 
 
