@@ -145,6 +145,7 @@ class Box:
             settings=self._settings,
             folder=self._jobs / f"{job_id}.help-{order.number}",
             pool=self._pool,
+            prefetches=self._prefetches,
             session=session,
             address=self._address,
         )

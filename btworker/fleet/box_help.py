@@ -19,6 +19,7 @@ import aiohttp
 
 from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.fleet.box_prefetch import BoxPrefetches
 from btworker.fleet.courier import Courier
 from btworker.fleet.front_end import FencedError, FrontEnd
 from btworker.fleet.leases import HELPS, path_of
@@ -53,12 +54,14 @@ class BoxHelp:
         settings: Settings,
         folder: Path,
         pool: Supervisor,
+        prefetches: BoxPrefetches,
         session: aiohttp.ClientSession,
         address: str,
     ) -> None:
         self.task: HelpTask = replace(order.task, folder=folder)
         self._settings = settings
         self._pool = pool
+        self._prefetches = prefetches
         self._job = JobFolder(folder)
         self._name = f"shares/{numbered(self.task.file_index, self.task.take)}"
         self._shares = self._job.shares(self.task.file_index, self.task.take)
@@ -93,7 +96,8 @@ class BoxHelp:
                 await self._front_end.insist(lambda: self._front_end.ask("DELETE", "", params={"why": why}))
 
     async def _help(self) -> None:
-        """Have a part here that no child has begun, and return the texts of others, until none is left anywhere.
+        """Have a part here that no child has begun, and return the texts of others, until none is left anywhere. What
+        an attempt waits for goes first.
 
         Raises NoHelpError, FencedError, and what moving files raises.
         """
@@ -106,7 +110,8 @@ class BoxHelp:
                 await self._return_texts()
                 if why := self._pool.why_no_help(self.task):
                     raise NoHelpError(why)
-                if bringing is None and is_more and not await asyncio.to_thread(self._has_unbegun):
+                may_bring = bringing is None and is_more and not self._prefetches.gives_way
+                if may_bring and not await asyncio.to_thread(self._has_unbegun):
                     bringing = asyncio.create_task(self._bring_part(), name=f"part-{self.task.job_id}")
                 if bringing is not None and bringing.done():
                     is_more, bringing = bringing.result(), None

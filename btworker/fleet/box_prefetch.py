@@ -117,6 +117,11 @@ class BoxPrefetches:
         for job_id in list(self._of):
             await self.drop(job_id)
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether an attempt waits for its own inputs."""
+        return self._urgent > 0
+
     @contextmanager
     def giving_way(self) -> Iterator[None]:
         """Fetch nothing while an attempt waits for its own inputs: both share a line."""

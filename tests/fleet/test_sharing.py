@@ -16,6 +16,7 @@ from tests.acceptance.places import HELD_OUT, MODEL
 from tests.demo_worker import DEMO_WORKER
 from tests.fake_shares import expected
 from tests.fleet.fleet_of import Fleet, running_fleet
+from tests.fleet.line import line
 from tests.process.pool_of import ended, submit, transcript
 from tests.waiting import eventually
 
@@ -34,6 +35,12 @@ def shares(fleet: Fleet) -> list[Any]:
 def helped(fleet: Fleet) -> dict[str, str]:
     """The boxes that help, each with the job."""
     return {one.box: one.key[0] for one in fleet.pool._helpers._sharing._helps.values()}
+
+
+def taken(fleet: Fleet) -> list[int]:
+    """Parts that a helper has."""
+    found = (share.parts.items() for share in shares(fleet))
+    return [number for parts in found for number, part in parts if part.helper and part.texts is None]
 
 
 def has_part(fleet: Fleet) -> bool:
@@ -123,6 +130,35 @@ async def test_a_box_that_dies_leaves_its_parts_to_others(tmp_path: Path) -> Non
         assert found["attempt"] == 2
         await fleet.until_ready("one", "two")
         await nothing_is_left(fleet, "one", "two")
+
+
+async def test_what_a_job_waits_for_goes_first(tmp_path: Path) -> None:
+    """While a box waits for the input of a job of its own, it fetches no more parts, though its children are done with
+    those that they have; once the job is through, it helps again."""
+    hold = tmp_path / "hold"
+    hold.touch()
+    async with line() as slow, running_fleet(tmp_path, "one", "two", box=ONE_EACH, line=slow) as fleet:
+        job = await submit(fleet.service, ["share", PARTS, NEVER_S, str(hold)])
+        await eventually(lambda: len(taken(fleet)) == 2, "the other box has a part at work, and one more")
+        helper = next(iter(helped(fleet)))
+        slow.hold(lambda what: "/files/in/0" in what)
+        short = await submit(fleet.service)
+        await eventually(lambda: any(f"{short.id}/attempts/1/files/in/0" in what for what in slow.asked))
+        assert fleet.box_of(short.id) == helper
+        hold.unlink()
+        await eventually(lambda: not taken(fleet), "both are decoded")
+        asked = len(slow.asked)
+
+        def since(what: str) -> int:
+            return sum(what in one for one in slow.asked[asked:])
+
+        await eventually(lambda: any(one.startswith("GET") and "/helps/" in one for one in slow.asked[asked:]))
+        assert not since("/parts")
+        slow.hold(lambda _: False)
+        await done(fleet.service, short)
+        found = await done(fleet.service, job)
+        assert texts(found) == expected(PARTS, tmp_path / "expected")
+        assert since("/parts")
 
 
 def speech(folder: Path) -> bytes:
