@@ -36,8 +36,7 @@ def accelerated(pipeline: Pipeline, *, half: bool = False) -> Pipeline:
         if pipeline.device.type == "cpu":
             _suit_cpu(pipeline)
         elif half:
-            pipeline.whole_id = embedding_id(pipeline)
-            halve(pipeline._embedding)  # noqa: SLF001 - it has no public name, in either version
+            _suit_gpu(pipeline)
         pipeline.silent = silent_embedding(pipeline)
     return pipeline
 
@@ -46,7 +45,18 @@ def _suit_cpu(pipeline: "OnePassDiarization") -> None:
     """Use all cores, and images channels last: a CPU convolves them about a tenth faster that way."""
     pipeline.cores = Cores()
     on_all_cores(pipeline._segmentation, pipeline.cores)  # noqa: SLF001 - it has no public name, in either version
-    network = getattr(pipeline._embedding, "model_", None)  # noqa: SLF001 - neither has this
+    _lay_channels_last(pipeline)
+
+
+def _suit_gpu(pipeline: "OnePassDiarization") -> None:
+    """Halve the embedding's network, and have images channels last: cuDNN turns others round for half precision."""
+    pipeline.whole_id = embedding_id(pipeline)
+    if halve(pipeline._embedding):  # noqa: SLF001 - it has no public name, in either version
+        _lay_channels_last(pipeline)
+
+
+def _lay_channels_last(pipeline: "OnePassDiarization") -> None:
+    network = getattr(pipeline._embedding, "model_", None)  # noqa: SLF001 - it has no public name, in either version
     if isinstance(network, torch.nn.Module):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch 2.2 does not type it
 

@@ -88,15 +88,21 @@ def test_turns_are_the_same(dialogue: Dialogue) -> None:
 
 
 def test_it_is_done_on_a_gpu_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And on no CPU."""
+    """And on no CPU. What is halved has its images channels last, as cuDNN wants them then."""
     pipeline = diarizer_of(DEMO).pipeline
+    pipeline._embedding = embedding_of(CamPlusPlus)
+    images = [one for one in pipeline._embedding.model_.modules() if isinstance(one, torch.nn.Conv2d)]
     halved: list[Any] = []
-    monkeypatch.setattr("btworker.engine.diarization.pipeline.halve", halved.append)
-    for device, half, count in (("cpu", True, 0), ("cuda", False, 0), ("cuda", True, 1)):
+    monkeypatch.setattr("btworker.engine.diarization.pipeline.halve", lambda one: halved.append(one) or len(halved) > 1)
+    for half, count, is_last in ((False, 0, False), (True, 1, False), (True, 2, True)):
         pipeline.__class__ = OnePassDiarization.__mro__[1]
-        pipeline.device = torch.device(device)
+        pipeline.device = torch.device("cuda")
         try:
             accelerated(pipeline, half=half)
         finally:
             pipeline.device = torch.device("cpu")
         assert len(halved) == count
+        assert all(one.weight.is_contiguous(memory_format=torch.channels_last) for one in images) is is_last
+    pipeline.__class__ = OnePassDiarization.__mro__[1]
+    accelerated(pipeline, half=True)
+    assert len(halved) == 2
