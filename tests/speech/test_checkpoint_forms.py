@@ -16,6 +16,7 @@ from btworker.checkpoints import file_hashes, look_into, sha256_of_all
 from btworker.engine.asr.checkpoint_file import CheckpointError
 from btworker.engine.asr.decoding.requests import Decoded, TextRequest
 from btworker.engine.asr.formats.reading import read_any
+from btworker.engine.asr.formats.tokens import tokens_of_folder
 from btworker.engine.asr.weights import Model, load_model
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Options
@@ -192,6 +193,22 @@ def test_a_row_without_a_token_is_never_chosen(name: str, tmp_path: Path) -> Non
     assert unnamed(shape)
     found = decoded(load(hugging_face(tmp_path / "own", shape, state)), shape)
     assert [one.tokens for one in found] == wanted
+
+
+@pytest.mark.parametrize("name", ["english", "base"])
+def test_older_names_of_signs_are_whispers(name: str, tmp_path: Path) -> None:
+    """The hub's checkpoints that know English alone, and what was distilled from them, call Hebrew iw."""
+    shape = SHAPES[name]
+    folder = hugging_face(tmp_path / "own", shape, weights(shape))
+    older = 0
+    for path in folder.glob("*.json"):
+        text = path.read_text()
+        path.write_text(text.replace("<|he|>", "<|iw|>").replace("<|nospeech|>", "<|nocaptions|>"))
+        older += text != path.read_text()
+    assert older
+    tokens = tokens_of_folder(folder, shape.dims.n_vocab)
+    assert tokens.encoding is None, "Whisper's own"
+    assert (tokens.size, tokens.is_multilingual) == (shape.plain_size, bool(shape.languages))
 
 
 def test_without_spaces_in_words_a_space_is_no_dash(tmp_path: Path) -> None:

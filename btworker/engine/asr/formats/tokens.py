@@ -20,7 +20,8 @@ from btworker.engine.asr.checkpoint_file import CheckpointError
 from btworker.engine.asr.formats.token_table import TokenTable, read_table
 
 END, START, TRANSLATE = "<|endoftext|>", "<|startoftranscript|>", "<|translate|>"
-OLD_NAMES = {"<|nocaptions|>": "<|nospeech|>"}
+OLD_NAMES = {"<|nocaptions|>": "<|nospeech|>", "<|iw|>": "<|he|>"}
+"""As the hub's checkpoints that know English alone have them, whose tokenizer is older than the others."""
 ENGLISH_END = 50256
 """The end of text in the vocabulary of models that know English alone; one word more is before it in the other one."""
 SIZES = {51864: 99, 51865: 99, 51866: 100}
