@@ -16,5 +16,6 @@ def _whispers_files() -> None:
     """Read the files that whisper reads once and does not close."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        get_tokenizer(multilingual=True)
+        for multilingual in (True, False):
+            get_tokenizer(multilingual)
         plain_words("", "en")

@@ -85,8 +85,8 @@ def test_the_forms_of_one_model_are_one_model(tmp_path: Path) -> None:
 
 
 def test_a_model_that_knows_english_alone() -> None:
-    """tiny.en as CTranslate2 has it, with the hub's tokenizer, in which a language has an older name: the same tokens, by
-    the same heads."""
+    """tiny.en as CTranslate2 has it, with the hub's tokenizer, in which a language has an older name: the same tokens,
+    by the same heads."""
     try:
         found = checkpoint("tiny.en")
     except UnreachableError as error:
