@@ -38,6 +38,8 @@ _CODE_OF_STATUS = {
     416: ErrorCode.RANGE_NOT_SATISFIABLE,
 }
 RETRY_AFTER_S = {429: 30, 503: 15}
+GROQ = "/openai"
+"""Groq's clients write this before /v1, which OpenAI's have in their base URL; the routes are the same."""
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -166,4 +168,6 @@ def route_pattern(request: web.BaseRequest) -> str:
 
 def _find_pattern(request: web.Request) -> str:
     resource = request.match_info.route.resource
-    return "other" if resource is None or resource.canonical == CANONICAL else resource.canonical
+    if resource is None or resource.canonical == CANONICAL:
+        return "other"
+    return resource.canonical.removeprefix(GROQ)

@@ -26,7 +26,7 @@ from btworker.web.jobs.form import Form
 from btworker.web.jobs.references import NAMES as SPEAKER_NAMES
 from btworker.web.jobs.references import REFERENCES as SPEAKER_REFERENCES
 from btworker.web.jobs.submissions import accept
-from btworker.web.middlewares import RETRY_AFTER_S, request_id_of
+from btworker.web.middlewares import GROQ, RETRY_AFTER_S, request_id_of
 from btworker.web.openai.fields import (
     bad,
     check_chunking,
@@ -59,8 +59,6 @@ KNOWN = (
 AS_OURS = ("language", "languages", "prompt", "temperature", "url", *TAKES)
 """Fields that mean what our options of these names mean."""
 REPEATABLE = frozenset({"timestamp_granularities", "include", "languages", "ranges", "keywords", SPEAKER_NAMES})
-GROQ = "/openai/v1/"
-"""Groq's clients write this behind their base URL, where OpenAI's have /v1 in it."""
 
 
 @dataclass(slots=True)
@@ -153,7 +151,7 @@ async def translations(request: web.Request) -> web.StreamResponse:
 async def _speech(request: web.Request, asked: Asked) -> web.StreamResponse:
     context = context_of(request)
     asked.own_models = frozenset(_own_models(context))
-    if request.path.startswith(GROQ):
+    if request.path.startswith(f"{GROQ}/"):
         asked.request_id = request_id_of(request)
     job, _ = await accept(request, context, Form(asked.understand, asked.key, is_known, one_file=True))
     if asked.stream:
