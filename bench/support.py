@@ -41,8 +41,17 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path, **environment: str) -> Iterator[Server]:
-    """`python -m btworker serve` on a free port with the scripted engine of the tests."""
+def earlier_tree(revision: str) -> Iterator[Path]:
+    """The repository as it was at a commit."""
+    with tempfile.TemporaryDirectory(prefix="btworker-before-") as folder:
+        archive = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=True).stdout
+        subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
+        yield Path(folder)
+
+
+@contextmanager
+def server(folder: Path, *, tree: Path = ROOT, **environment: str) -> Iterator[Server]:
+    """`python -m btworker serve` of a tree, on a free port, with the scripted engine of the tests."""
     token = secrets.token_urlsafe(16)
     ready = folder / "ready.json"
     values = {
@@ -54,12 +63,12 @@ def server(folder: Path, **environment: str) -> Iterator[Server]:
         "WORKER_MODEL": "fake",
         "WORKER_MODELS": "fake",
         "WORKER_MAX_FILE_MB": "20000",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(tree),
         **environment,
     }
     command = [sys.executable, "-m", "btworker", "serve", "--ready-file", str(ready)]
     with open(folder / "server.log", "wb") as log:
-        process = subprocess.Popen(command, env={**os.environ, **values}, stdout=log, stderr=log, cwd=ROOT)
+        process = subprocess.Popen(command, env={**os.environ, **values}, stdout=log, stderr=log, cwd=tree)
     try:
         where = json.loads(_wait_for(ready, process))
         yield Server(where["url"], where["pid"], token, folder)

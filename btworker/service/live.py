@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from btworker.jobs import Job, JobId
+from btworker.jobs import Job, JobId, JobStatus
 from btworker.logprobs import TokenLogprob
 from btworker.storage import DataFolder, JobFolder
 
 HEARTBEAT_S = 15.0
 """Below the idle limit of any proxy."""
 JOURNAL_POLL_S = 0.5
-"""Between two looks at a job. A window takes longer than that."""
+"""Between two looks at a job that waits."""
+WORK_POLL_S = 0.1
+"""The same while a worker has it, since somebody waits for its text; a look is a read of what is new in a file."""
 MOST_NEW_BYTES = 2**22
 """Of a journal, read at one look."""
 
@@ -87,7 +89,7 @@ class Feed:
                 self.job, self.awaited = job, awaited
                 self.wake()
             if not self.over:
-                await asyncio.sleep(JOURNAL_POLL_S)
+                await asyncio.sleep(WORK_POLL_S if job.status is JobStatus.RUNNING else JOURNAL_POLL_S)
 
     def wake(self) -> None:
         """Tell every listener."""

@@ -21,6 +21,7 @@ LISTENERS = 100
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("btworker.service.live.JOURNAL_POLL_S", 0.02)
+    monkeypatch.setattr("btworker.service.live.WORK_POLL_S", 0.02)
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ async def inputs(
 ) -> AsyncIterator[Inputs]:
     """It runs until it is released."""
     monkeypatch.setattr("btworker.service.live.JOURNAL_POLL_S", 0.02)
+    monkeypatch.setattr("btworker.service.live.WORK_POLL_S", 0.02)
     files = [file(b"a", filename="a.wav"), file(b"b", filename="b.wav")]
     async with client.post("/v1/jobs", data=form(*files, field("prompt", "hold")), headers=FORM) as response:
         job_id = str((await response.json())["workerJobId"])
