@@ -17,6 +17,8 @@ from btworker.specs import Device
 PACKAGES = ("numpy", "torch", "torchaudio", "openai-whisper", "pyannote.audio", "silero-vad")
 CRITICAL = ("numpy", "torch", "whisper")
 LOADING = "the engine is being loaded"
+REMEDIES = {"libgomp.so.1": "install it on this machine (Debian, Ubuntu: apt-get install libgomp1)"}
+"""Library that a wheel asks of the machine, as torchaudio's for arm64 does -> where it is."""
 BROKEN = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError, NameError, SystemError)
 """What an import of a broken or mismatched binary package has been seen to raise; torch without numpy: a NameError."""
 
@@ -108,8 +110,10 @@ def _import_problem(name: str) -> str | None:
 
 
 def unusable(name: str, error: BaseException) -> str:
-    """Make the sentence for a package whose import failed."""
-    return f"{name} cannot be imported ({type(error).__name__}: {str(error)[:200]}); install the pinned set again"
+    """Make the sentence for a package whose import failed: it is broken, or a library of the machine's is not there."""
+    reason = str(error)[:200]
+    remedy = REMEDIES.get(reason.partition(":")[0], "install the pinned set again")
+    return f"{name} cannot be imported ({type(error).__name__}: {reason}); {remedy}"
 
 
 def _cuda_version() -> str:

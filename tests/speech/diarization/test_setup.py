@@ -10,6 +10,7 @@ import pytest
 
 from btworker.engine.diarization.diarizer import Diarizer
 from btworker.engine.engine import WhisperEngine, load
+from btworker.engine.stack.surroundings import unusable
 from btworker.messages import Finished
 from btworker.specs import Device, LogSettings, WorkerSpec
 from tests.speech.diarization.cases import (
@@ -171,3 +172,10 @@ def test_a_pyannote_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("btworker.engine.diarization.diarizer.Diarizer", fail)
     assert "libcudnn.so.8" in problem(tmp_path, monkeypatch)
+
+
+def test_a_library_that_the_machine_lacks_is_named() -> None:
+    """torchaudio's wheel for arm64 brings no libgomp: installing the packages again would not help."""
+    error = OSError("libgomp.so.1: cannot open shared object file: No such file or directory")
+    assert "apt-get install libgomp1" in unusable("pyannote.audio", error)
+    assert "install the pinned set again" in unusable("torch", ImportError("libcudart.so.12: cannot open"))
