@@ -43,6 +43,7 @@ from btworker.engine.asr.formats.reading import read_any
 from btworker.engine.asr.formats.tokens import Tokens
 from btworker.engine.asr.loading import LoadingReport, Tell
 from btworker.engine.asr.mel import LogMel
+from btworker.engine.stack.cores import Cores
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
@@ -115,7 +116,10 @@ def load_model(
         log.warning("model_forbids_commercial_use", model=name, licence=licence)
     vocabulary = Vocabulary.of(tokenizer, suppressed=tokens.suppressed, blank=tokens.blank, unnamed=tokens.unnamed)
     recording = Recording.on(device, wanted=settings.cuda_graphs)
-    decoder = Decoder(network, tokenizer, batch_size=batch_size, vocabulary=vocabulary, recording=recording)
+    cores = Cores(0 if device.type == "cuda" else settings.threads)
+    decoder = Decoder(
+        network, tokenizer, batch_size=batch_size, vocabulary=vocabulary, recording=recording, cores=cores
+    )
     if device.type == "cuda":  # on a CPU, memory of places that nobody uses stays untouched
         decoder.prepare()
     log.info(

@@ -6,6 +6,7 @@ segmentation and the convolutions of an embedding take a quarter to a half longe
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,17 @@ import numpy.typing as npt
 import torch
 from pyannote.audio import Inference
 
+from btworker.engine.stack.cores import use_cores
+
 Arrays = npt.NDArray[Any]
 
 
 class Cores:
-    """As many threads as torch uses where this is made; each of them uses one core."""
+    """So many threads, each of which uses one core."""
 
-    def __init__(self) -> None:
-        self.count = torch.get_num_threads()
-        self._threads = ThreadPoolExecutor(self.count, thread_name_prefix="core", initializer=_use_one_core)
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="core", initializer=partial(use_cores, 1))
 
     def share(self, work: Callable[..., Arrays], *tensors: torch.Tensor) -> Arrays:
         """`work` of tensors with a batch first, (batch, …) to (batch, …), part by part."""
@@ -30,11 +33,6 @@ class Cores:
             return work(*tensors)
         parts = zip(*(tensor.tensor_split(count) for tensor in tensors), strict=True)
         return np.concatenate(list(self._threads.map(lambda part: work(*part), parts)))
-
-
-def _use_one_core() -> None:
-    torch.get_num_threads()  # a thread's first look sets it to the process's number: that must not come later
-    torch.set_num_threads(1)
 
 
 class SharedInference(Inference):  # type: ignore[misc]  # pyannote carries no types

@@ -73,12 +73,11 @@ class Diarizer:
         """Load. Raises DiarizationError."""
         self.device = diarization_device(settings, on_gpu=on_gpu)
         """ "cuda:0" or "cpu"."""
-        self.pipeline: Pipeline = accelerated(
-            load_pipeline(settings, torch.device(self.device)), half=settings.diarization_half
-        )
+        self._cores = settings.threads or torch.get_num_threads()  # of this thread it may be a job's share
+        pipeline = load_pipeline(settings, torch.device(self.device))
+        self.pipeline: Pipeline = accelerated(pipeline, cores=self._cores, half=settings.diarization_half)
         self._turn = threading.Lock()
         self._block_s, self._overlap_s = settings.diarization_block_s, settings.diarization_overlap_s
-        self._cores = torch.get_num_threads()
         self._most: tuple[int, int] | None = None
         """Batches for which there was memory, once there was none for others."""
         self._fit_batches()

@@ -27,24 +27,25 @@ PROBE_S = 3.0
 PROBE_TOLERANCE = 1e-4
 
 
-def accelerated(pipeline: Pipeline, *, half: bool = False) -> Pipeline:
-    """Return the same pipeline, faster where it is of pyannote's own class and its embedding model allows it. `half`:
-    with the embedding's network in half precision on a GPU, where that changes nothing."""
+def accelerated(pipeline: Pipeline, *, cores: int, half: bool = False) -> Pipeline:
+    """Return the same pipeline, faster where it is of pyannote's own class and its embedding model allows it. On a CPU
+    it uses so many cores; `half`: with the embedding's network in half precision on a GPU, where that changes
+    nothing."""
     if type(pipeline) is SpeakerDiarization and pipeline.klustering != "OracleClustering":
         pipeline.__class__ = OnePassDiarization
         pipeline.cores = None
         if pipeline.device.type == "cpu":
-            _suit_cpu(pipeline)
+            _suit_cpu(pipeline, Cores(cores))
         elif half:
             _suit_gpu(pipeline)
         pipeline.silent = silent_embedding(pipeline)
     return pipeline
 
 
-def _suit_cpu(pipeline: "OnePassDiarization") -> None:
+def _suit_cpu(pipeline: "OnePassDiarization", cores: Cores) -> None:
     """Use all cores, and images channels last: a CPU convolves them about a tenth faster that way."""
-    pipeline.cores = Cores()
-    on_all_cores(pipeline._segmentation, pipeline.cores)  # noqa: SLF001 - it has no public name, in either version
+    pipeline.cores = cores
+    on_all_cores(pipeline._segmentation, cores)  # noqa: SLF001 - it has no public name, in either version
     _lay_channels_last(pipeline)
 
 

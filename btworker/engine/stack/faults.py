@@ -58,3 +58,9 @@ def translate(error: BaseException) -> BtworkerError | None:
     if any(word in text for word in GPU_WORDS):
         return BtworkerError(ErrorCode.GPU_ERROR, "the GPU reported an error while it worked on this job; try again")
     return None
+
+
+def without_frames(error: Exception) -> Exception:
+    """Cut off what holds the frames in which an error was raised, or others that led to it."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -3,15 +3,16 @@ the next window that waits.
 
 driver.py says who makes the rounds; each serves all jobs. A round encodes what is needed, fills the lanes, makes steps,
 and finishes what is done: a text that cannot be believed is decoded again at the next temperature, in its place, with
-the sound that is there.
+the sound that is there. On a CPU windows are encoded beside the rounds, by whoever waits.
 """
 
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,17 +25,18 @@ from btworker.engine.asr.decoding.kernels.encoding import WINDOWS
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.languages import Detections
 from btworker.engine.asr.decoding.network import Network
-from btworker.engine.asr.decoding.places import LanguageEntry, Places, TextEntry
+from btworker.engine.asr.decoding.places import LanguageEntry, Places, TextEntry, drop_canceled, taken
 from btworker.engine.asr.decoding.requests import Decoded, Encoded, LanguageRequest, TextRequest
 from btworker.engine.asr.decoding.rules import TokenRules, Vocabulary
 from btworker.engine.asr.decoding.trie import TrieMaker
 from btworker.engine.asr.spectrograms import Spectrograms, WindowSamples
 from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.stack.cores import Cores
+from btworker.engine.stack.faults import without_frames
 from btworker.engine.stack.gpu_turns import enter_thread, release_cached_memory
 from btworker.logs import get_logger
 
 log = get_logger()
-Entry = TypeVar("Entry", LanguageEntry, TextEntry)
 STEPS_PER_ROUND = {"cuda": 4, "cpu": 1}
 """Steps before it is asked which texts are done. What is done decodes nothing until then, and until the end of the
 rounds ahead; fewer steps would leave the host no time."""
@@ -56,10 +58,13 @@ class Decoder:
         vocabulary: Vocabulary | None = None,
         recording: Recording | None = None,
         own_thread: bool | None = None,
+        cores: Cores | None = None,
     ) -> None:
         """`vocabulary` is that of a checkpoint with lists of its own; None: the tokenizer's. `recording` says whether
-        steps are recorded; None: where the device can. `own_thread` makes the rounds; None: on a GPU."""
+        steps are recorded; None: where the device can. `own_thread` makes the rounds; None: on a GPU. Elsewhere those
+        who wait share `cores`; None: one of them computes at a time."""
         self._network = network
+        self._cores = cores or Cores()
         self._recording = recording or Recording.on(network.device)
         self._tokenizer = tokenizer
         self._rules = TokenRules(vocabulary or Vocabulary.of(tokenizer), network.dims.n_vocab, network.device)
@@ -69,14 +74,16 @@ class Decoder:
         self._language_queue: deque[LanguageEntry] = deque()
         self._text_queue: deque[TextEntry] = deque()
         self._lanes: dict[int, Places] = {}
-        has_thread = network.device.type == "cuda" if own_thread is None else own_thread
-        rounds = Rounds(self._round, self._is_idle)
-        self._driver: Driver = (
-            OwnThread(rounds, enter=partial(enter_thread, network.device)) if has_thread else WhoeverWaits(rounds)
-        )
+        self._claiming = threading.RLock()
+        """Held to choose what a thread encodes, and to make a lane."""
+        self._has_thread = network.device.type == "cuda" if own_thread is None else own_thread
+        rounds = Rounds(self._round, self._is_idle, self._encode_beside)
+        self._driver: Driver = WhoeverWaits(rounds, self._cores)
+        if self._has_thread:
+            self._driver = OwnThread(rounds, enter=partial(enter_thread, network.device))
         self._spectrograms = Spectrograms(network.device)
         self._detections = Detections(network, tokenizer)
-        self._finishing = Finishing(network, tokenizer, beside=self._driver.notice if has_thread else None)
+        self._finishing = Finishing(network, tokenizer, beside=self._driver.notice if self._has_thread else None)
 
     @property
     def batch_size(self) -> int:
@@ -135,29 +142,39 @@ class Decoder:
 
     def _is_idle(self) -> bool:
         queues = self._language_queue, self._detections.entries, self._text_queue
-        return not (any(queues) or any(places.seated for places in self._lanes.values()))
+        return not (any(queues) or self._has_seated)
+
+    @property
+    def _has_seated(self) -> bool:
+        return any(places.seated for places in list(self._lanes.values()))
 
     @torch.inference_mode()
-    def _round(self) -> None:
-        """Make one round. What goes wrong in it is raised to everyone by their tickets, the driver among them."""
-        error = self._try_round()
+    def _round(self) -> bool:
+        """Make one round; False where nothing has a place after it. What goes wrong in it is raised to everyone by
+        their tickets, the driver among them."""
+        error = self._try(self._make_round)
         if isinstance(error, torch.cuda.OutOfMemoryError) and self._batch_size > 1:
             self._halve()
         elif error is not None:
             self._fail(error)
+        return self._has_seated
 
-    def _try_round(self) -> Exception | None:
-        """Make one round; return what goes wrong, without its traceback: its frames hold the lanes and their memory."""
-        try:
-            self._forget_canceled()
+    def _make_round(self) -> None:
+        self._forget_canceled()
+        if self._has_thread:
             self._encode_next()
-            self._fill()
-            for places in self._lanes.values():
-                self._step(places)
-            self._detections.answer()  # once there are steps to do
+        self._fill()
+        for places in list(self._lanes.values()):
+            self._step(places)
+        self._detections.answer()  # once there are steps to do
+
+    def _try(self, work: Callable[[], None]) -> Exception | None:
+        """Return what goes wrong, without its traceback: its frames hold the lanes and their memory."""
+        try:
+            work()
         except Exception as error:  # noqa: BLE001 - an edge: nobody is left waiting, whoever drove
             log.warning("decoder_failed", exception="".join(traceback.format_exception(error)))
-            return _without_frames(error)
+            return without_frames(error)
         return None
 
     def _step(self, places: Places) -> None:
@@ -167,7 +184,9 @@ class Decoder:
         steps, ahead = STEPS_PER_ROUND[kind], 0 if has_beams else ROUNDS_AHEAD[kind]
         for _ in range(steps if has_beams else 1):
             if places.seated:
+                self._cores.use(rows=len(places.seated) * places.lane.beams)
                 places.step(1 if has_beams else steps)
+                self._cores.use()
                 for outcome in places.outcomes(ahead=ahead):
                     self._text_queue.extendleft(self._finishing.finish(places, outcome))
 
@@ -175,12 +194,12 @@ class Decoder:
         """Forget all windows on their way and return them."""
         on_their_way = [entry for lane in self._lanes.values() for _, entry in lane.seated]
         self._lanes.clear()
-        return [*on_their_way, *_taken(self._text_queue)]
+        return [*on_their_way, *taken(self._text_queue)]
 
     def _fail(self, error: BaseException) -> None:
         """Fail all windows on their way, of every job: what the lanes hold cannot be trusted any more."""
         on_their_way: list[LanguageEntry | TextEntry]
-        on_their_way = [*self._detections.entries, *_taken(self._language_queue), *self._clear()]
+        on_their_way = [*self._detections.entries, *taken(self._language_queue), *self._clear()]
         self._detections.forget()
         for entry in on_their_way:
             entry.ticket.fail(error)
@@ -194,8 +213,9 @@ class Decoder:
         self._text_queue.extend(TextEntry(entry.task, entry.ticket, tries=entry.tries) for entry in entries)
 
     def _forget_canceled(self) -> None:
-        _drop_canceled(self._language_queue)
-        _drop_canceled(self._text_queue)
+        with self._claiming:
+            drop_canceled(self._language_queue)
+            drop_canceled(self._text_queue)
         for places in self._lanes.values():
             for _, entry in places.seated:
                 if entry.ticket.canceled:
@@ -213,6 +233,39 @@ class Decoder:
             encoded = self._encode([entry.task.sound for entry in next_ones])
             for text, features in zip(next_ones, encoded, strict=True):
                 text.features = features
+
+    @torch.inference_mode()
+    def _encode_beside(self) -> bool:
+        """Encode the next window that no other thread encodes; False where there is none. What goes wrong is that
+        window's alone."""
+        entry = self._claim()
+        if entry is None:
+            return False
+        error = self._try(partial(self._encode_claimed, entry))
+        if error is not None:
+            entry.ticket.fail(error)
+            entry.ticket.cancel()  # the next round forgets it
+        return True
+
+    def _claim(self) -> LanguageEntry | TextEntry | None:
+        """Choose what to encode next: a window whose language is wanted, else one for which a place will be free."""
+        with self._claiming:
+            if self._language_queue:
+                return self._language_queue.popleft()
+            waiting = list(self._text_queue)
+            left = [entry for entry in waiting if not (entry.is_encoded or entry.is_claimed)]
+            if not left or len(waiting) - len(left) >= self._places(left[0].beams).free:
+                return None
+            left[0].is_claimed = True
+            return left[0]
+
+    def _encode_claimed(self, entry: LanguageEntry | TextEntry) -> None:
+        if isinstance(entry, TextEntry):
+            (entry.features,) = self._encode([entry.task.sound])
+            return
+        detections = Detections(self._network, self._tokenizer)
+        detections.begin([entry], self._encode([entry.task.mel]))
+        detections.answer()
 
     def _encode(self, windows: Sequence[Tensor | WindowSamples]) -> Tensor:
         mel = torch.stack(self._spectrograms.of(windows))
@@ -238,29 +291,10 @@ class Decoder:
         return group
 
     def _places(self, beams: int) -> Places:
-        if beams not in self._lanes:
-            windows = max(1, self._batch_size // beams)
-            kind: Callable[..., Lane] = Lane if beams == 1 else BeamLane
-            lane = kind(self._network, self._rules, windows=windows, beams=beams, recording=self._recording)
-            self._lanes[beams] = Places(lane)
-        return self._lanes[beams]
-
-
-def _without_frames(error: Exception) -> Exception:
-    """Cut off what holds the frames in which an error was raised, or others that led to it."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
-
-
-def _taken(queue: deque[Entry]) -> list[Entry]:
-    """Take all out of a queue, one by one: other jobs may be adding to it."""
-    return [queue.popleft() for _ in range(len(queue))]
-
-
-def _drop_canceled(queue: "deque[LanguageEntry] | deque[TextEntry]") -> None:
-    """Drop them in place, entry by entry: other jobs may be adding to the queue."""
-    for _ in range(len(queue)):
-        if queue[0].ticket.canceled:
-            queue.popleft()
-        else:
-            queue.rotate(-1)
+        with self._claiming:
+            if beams not in self._lanes:
+                windows = max(1, self._batch_size // beams)
+                kind: Callable[..., Lane] = Lane if beams == 1 else BeamLane
+                lane = kind(self._network, self._rules, windows=windows, beams=beams, recording=self._recording)
+                self._lanes[beams] = Places(lane)
+            return self._lanes[beams]

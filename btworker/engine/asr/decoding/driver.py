@@ -1,5 +1,6 @@
-"""Who makes the decoder's rounds. On a CPU whoever waits for a window does, since there all cores are at the same work.
-On a GPU a thread of its own does nothing else: what jobs compute of their windows meanwhile, spectrograms, segments
+"""Who makes the decoder's rounds. On a CPU whoever waits for a window does, and what the encoder has to do beside them:
+products of few rows, of which steps are made, gain nothing by a second core, so that others encode on it meanwhile. On
+a GPU a thread of its own does nothing else: what jobs compute of their windows meanwhile, spectrograms, segments
 and files, never stands between two rounds, in which the GPU would have nothing to do.
 """
 
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 from weakref import WeakMethod
 
 from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.stack.cores import Cores
 from btworker.errors import BtworkerError, ErrorCode
 
 TURN_S = 0.05
@@ -23,10 +25,11 @@ END_S = 1.0
 class Rounds:
     """The rounds of a decoder, which is not kept alive by who makes them: its model may have to make room."""
 
-    def __init__(self, make: Callable[[], None], is_idle: Callable[[], bool]) -> None:
-        """Take two methods of the decoder."""
+    def __init__(self, make: Callable[[], bool], is_idle: Callable[[], bool], encode: Callable[[], bool]) -> None:
+        """Take three methods of the decoder."""
         self._make = WeakMethod(make)
         self._is_idle = WeakMethod(is_idle)
+        self._encode = WeakMethod(encode)
 
     @property
     def is_idle(self) -> bool:
@@ -34,11 +37,15 @@ class Rounds:
         is_idle = self._is_idle()
         return is_idle is None or is_idle()
 
-    def make(self) -> None:
-        """Make one."""
+    def make(self) -> bool:
+        """Make one; False where there was nothing to decode."""
         make = self._make()
-        if make is not None:
-            make()
+        return make is not None and make()
+
+    def encode(self) -> bool:
+        """Encode a window beside the rounds; False where there is none."""
+        encode = self._encode()
+        return encode is not None and encode()
 
 
 class Driver(Protocol):
@@ -55,10 +62,12 @@ class Driver(Protocol):
 
 
 class WhoeverWaits:
-    """Who waits for a ticket makes a round; when several jobs wait, they take turns, and every round serves all."""
+    """Who waits for a ticket encodes a window, then makes a round unless somebody else is at one; every round serves
+    all. Of those who wait, as many compute as there are cores."""
 
-    def __init__(self, rounds: Rounds) -> None:
+    def __init__(self, rounds: Rounds, cores: Cores) -> None:
         self._rounds = rounds
+        self._cores = cores
         self._turn = threading.Lock()
 
     def wake(self) -> None:
@@ -71,20 +80,26 @@ class WhoeverWaits:
         """See Decoder."""
         end = time.monotonic() + at_most_s
         began = False
-        while not any(ticket.done for ticket in tickets):
-            if began and time.monotonic() >= end:
-                return False
-            began = True
-            if self._turn.acquire(timeout=TURN_S):
-                try:
-                    idle = self._rounds.is_idle
-                    if not idle and not any(ticket.done for ticket in tickets):
-                        self._rounds.make()
-                finally:
-                    self._turn.release()
-                if idle:
+        with self._cores.wanted():
+            while not any(ticket.done for ticket in tickets):
+                if began and time.monotonic() >= end:
+                    return False
+                began = True
+                with self._cores.taken():
+                    encoded = self._rounds.encode()
+                if not self._made_round(tickets, within_s=0.0 if encoded else TURN_S) and not encoded:
                     time.sleep(IDLE_S)
         return True
+
+    def _made_round(self, tickets: Sequence[Ticket[Any]], *, within_s: float) -> bool:
+        """Make a round once it is this thread's turn; False where there is nothing to decode."""
+        if not self._turn.acquire(timeout=within_s):
+            return True
+        try:
+            with self._cores.taken():
+                return any(ticket.done for ticket in tickets) or self._rounds.make()
+        finally:
+            self._turn.release()
 
 
 class OwnThread:

@@ -5,6 +5,7 @@ window takes, or the last one where none waits.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -39,6 +40,8 @@ class TextEntry:
     ticket: Ticket[Decoded]
     features: Tensor | None = None
     """Encoded window, until it has a place."""
+    is_claimed: bool = False
+    """Whether a thread encodes it."""
     tries: int = 0
     """Temperatures that gave no acceptable text."""
 
@@ -72,6 +75,9 @@ class TextEntry:
     def may_be_hopeless(self) -> bool:
         """Whether it is asked if the text loops: it would go on to its limit, and then be decoded again."""
         return self.task.hopeless is not None and not self.is_last_try
+
+
+Entry = TypeVar("Entry", LanguageEntry, TextEntry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +223,17 @@ class Places:
 def _features_of(entry: TextEntry) -> Tensor:
     assert entry.features is not None  # noqa: S101 - only encoded windows are seated
     return entry.features
+
+
+def taken(queue: deque[Entry]) -> list[Entry]:
+    """Take all out of a queue, one by one: other jobs may be adding to it."""
+    return [queue.popleft() for _ in range(len(queue))]
+
+
+def drop_canceled(queue: deque[LanguageEntry] | deque[TextEntry]) -> None:
+    """Drop them in place, entry by entry: other jobs may be adding to the queue."""
+    for _ in range(len(queue)):
+        if queue[0].ticket.canceled:
+            queue.popleft()
+        else:
+            queue.rotate(-1)
