@@ -27,7 +27,7 @@ PROBE_S = 3.0
 PROBE_TOLERANCE = 1e-4
 
 
-def accelerated(pipeline: Pipeline, *, cores: int, half: bool = False) -> Pipeline:
+def accelerated(pipeline: Pipeline, *, cores: int = 1, half: bool = False) -> Pipeline:
     """Return the same pipeline, faster where it is of pyannote's own class and its embedding model allows it. On a CPU
     it uses so many cores; `half`: with the embedding's network in half precision on a GPU, where that changes
     nothing."""
