@@ -24,7 +24,8 @@ class WorkSettings(BaseSettings):
     """Scratch files (decoded audio: 115 MB an hour); for this worker alone. Default: inside the data folder."""
     max_concurrent_jobs: Annotated[int | Literal["auto"], Field(validation_alias=env("WORKER_MAX_CONCURRENT_JOBS"))] = 1
     """Jobs at work at once over all GPUs (slots), 1 to 64; `auto` = one per process. They are spread over the
-    processes; those of one process share its model, so that a job more costs little memory."""
+    processes; those of one process share its model, so that a job more costs little memory. On a CPU, twice as many as
+    there are cores keep all of them busy with short recordings; one alone has each of its windows soonest."""
     short_s: float = Field(60.0, ge=0, le=3600, validation_alias=env("WORKER_SHORT_SECONDS"))
     """Seconds of audio up to which a job is a clip: clips start before longer recordings, whoever sent these. A file's
     length is estimated by its size and by earlier files. 0 = none is."""
