@@ -116,7 +116,7 @@ def load_model(
         log.warning("model_forbids_commercial_use", model=name, licence=licence)
     vocabulary = Vocabulary.of(tokenizer, suppressed=tokens.suppressed, blank=tokens.blank, unnamed=tokens.unnamed)
     recording = Recording.on(device, wanted=settings.cuda_graphs)
-    cores = Cores(0 if device.type == "cuda" else settings.threads)
+    cores = Cores(settings.threads) if device.type == "cpu" else None
     decoder = Decoder(
         network, tokenizer, batch_size=batch_size, vocabulary=vocabulary, recording=recording, cores=cores
     )

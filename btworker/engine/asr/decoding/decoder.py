@@ -62,9 +62,9 @@ class Decoder:
     ) -> None:
         """`vocabulary` is that of a checkpoint with lists of its own; None: the tokenizer's. `recording` says whether
         steps are recorded; None: where the device can. `own_thread` makes the rounds; None: on a GPU. Elsewhere those
-        who wait share `cores`; None: one of them computes at a time."""
+        who wait share `cores` and encode beside the rounds; None: one of them does all at a time."""
         self._network = network
-        self._cores = cores or Cores()
+        self._cores, self._encodes_beside = cores or Cores(), cores is not None
         self._recording = recording or Recording.on(network.device)
         self._tokenizer = tokenizer
         self._rules = TokenRules(vocabulary or Vocabulary.of(tokenizer), network.dims.n_vocab, network.device)
@@ -76,14 +76,14 @@ class Decoder:
         self._lanes: dict[int, Places] = {}
         self._claiming = threading.RLock()
         """Held to choose what a thread encodes, and to make a lane."""
-        self._has_thread = network.device.type == "cuda" if own_thread is None else own_thread
+        has_thread = network.device.type == "cuda" if own_thread is None else own_thread
         rounds = Rounds(self._round, self._is_idle, self._encode_beside)
         self._driver: Driver = WhoeverWaits(rounds, self._cores)
-        if self._has_thread:
+        if has_thread:
             self._driver = OwnThread(rounds, enter=partial(enter_thread, network.device))
         self._spectrograms = Spectrograms(network.device)
         self._detections = Detections(network, tokenizer)
-        self._finishing = Finishing(network, tokenizer, beside=self._driver.notice if self._has_thread else None)
+        self._finishing = Finishing(network, tokenizer, beside=self._driver.notice if has_thread else None)
 
     @property
     def batch_size(self) -> int:
@@ -161,7 +161,7 @@ class Decoder:
 
     def _make_round(self) -> None:
         self._forget_canceled()
-        if self._has_thread:
+        if not self._encodes_beside:
             self._encode_next()
         self._fill()
         for places in list(self._lanes.values()):
@@ -238,7 +238,7 @@ class Decoder:
     def _encode_beside(self) -> bool:
         """Encode the next window that no other thread encodes; False where there is none. What goes wrong is that
         window's alone."""
-        entry = self._claim()
+        entry = self._claim() if self._encodes_beside else None
         if entry is None:
             return False
         error = self._try(partial(self._encode_claimed, entry))
