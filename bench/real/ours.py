@@ -19,7 +19,8 @@ from bench.real.weights import Checkpoint
 from btworker.engine.asr.alignment_heads import AlignmentHeads
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.journal import Journal
-from btworker.engine.asr.recognition import Recognition, recognize, run_name
+from btworker.engine.asr.recognition import Recognition, recognize, run_name, transcriber_of
+from btworker.engine.asr.second_look import SecondLook
 from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.cooperate.result import result_of
 from btworker.engine.cooperate.side_by_side import side_by_side
@@ -27,6 +28,7 @@ from btworker.engine.sound.recording import Recording as Sounding
 from btworker.engine.sound.recording import Whole
 from btworker.jobs import Options
 from btworker.specs import EngineSettings
+from btworker.transcript import Segment
 
 Sound = tuple[NDArray[np.int16], str]
 """Samples and their hash."""
@@ -66,6 +68,14 @@ class Ours:
             pieces = [partial(piece, number) for number in range(len(some))]
             steps = side_by_side(pieces, driver=self._model.decoder, may_begin=lambda: True)
             return result_of(steps)
+
+    def second_look(
+        self, samples: NDArray[np.int16], doubtful: Sequence[Segment], options: Options, language: str
+    ) -> list[float]:
+        """Decode doubtful segments once more: see SecondLook.shares()."""
+        transcriber_for = partial(transcriber_of, self._model, options, "")
+        looks = partial(SecondLook(self._model, samples, transcriber_for).shares, doubtful, language)
+        return result_of(side_by_side([looks], driver=self._model.decoder, may_begin=lambda: True))[0]
 
 
 def load(checkpoint: Checkpoint, setting: str, *, bits: int = 16) -> Model:

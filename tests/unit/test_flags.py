@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from btworker.engine.quality.hallucinations import assess
+from btworker.engine.quality.hallucinations import assess, doubts
+from btworker.engine.quality.second_look import after_second_look
 from btworker.transcript import Segment, Word
 
 SLICE = Path(__file__).resolve().parents[1] / "data" / "flags.jsonl"
-LEAST_INVENTED, MOST_REAL = 38, 3
+LEAST_INVENTED, MOST_REAL = 42, 1
 """Segments flagged at the default sensitivity, of 46 and of 224."""
 Interval = tuple[float, float]
 
@@ -30,7 +31,7 @@ def clips() -> Iterator[tuple[list[str], tuple[Segment, ...], dict[str, Any]]]:
 
 def segment_of(text: str, start: float, end: float, *numbers: Any) -> Segment:
     """Make a segment of what the slice has of it: see bench/real/flags/slice_of.py."""
-    temperature, avg_logprob, compression_ratio, no_speech_prob, probabilities = numbers
+    temperature, avg_logprob, compression_ratio, no_speech_prob, probabilities, _ = numbers
     words = tuple(Word("", start, end, probability) for probability in probabilities)
     return Segment(0, 0, start, end, text, (), temperature, avg_logprob, compression_ratio, no_speech_prob, words=words)
 
@@ -45,7 +46,12 @@ def flagged(sensitivity: int) -> Counter[tuple[str, bool]]:
     counts = Counter[tuple[str, bool]]()
     for labels, segments, clip in clips():
         speech = partial(between, clip["speech"])
-        found = assess(segments, language=clip["language"], sensitivity=sensitivity, speech_between=speech)
+        points = doubts(segments, language=clip["language"], speech_between=speech)
+        shares = [segment[-1] for segment in clip["segments"]]
+        looked = [
+            one if share is None else after_second_look(one, share) for one, share in zip(points, shares, strict=True)
+        ]
+        found = assess(segments, looked, sensitivity=sensitivity)
         for label, one in zip(labels, found, strict=True):
             assert one.hallucination is None or one.hallucination.reasons
             if one.text.strip():

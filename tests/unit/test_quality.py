@@ -2,6 +2,7 @@
 """What is said about a text without hearing it again: inventions, loops, missing speech, times in order. Pure."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,19 +13,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from btworker.engine.quality.coverage import apart, is_crowded, joined, total_s, unattended, uncovered
-from btworker.engine.quality.hallucinations import assess, threshold
+from btworker.engine.quality.hallucinations import assess, doubts, threshold
 from btworker.engine.quality.loops import is_looping, is_looping_tokens
+from btworker.engine.quality.measures import Points, SpeechBetween
 from btworker.engine.quality.phrases import CLOSINGS, CREDITS, OPENINGS, SHORT_CLOSINGS, doubt_of, normalized
 from btworker.engine.quality.scripts import foreign_share
+from btworker.engine.quality.second_look import (
+    CONFIRMED,
+    LOOK_FROM,
+    LOOK_TO,
+    after_second_look,
+    is_worth_it,
+    shares_there,
+)
 from btworker.engine.quality.tidy import tidy, words_inside
 from btworker.transcript import Hallucination, Missing, Segment, Transcript, Word
 
 REASONS = {
     "empty_or_very_short", "known_hallucination_phrase", "foreign_characters", "high_no_speech_prob",
     "low_avg_logprob", "high_compression_ratio", "too_much_text_for_duration", "repetition",
-    "no_speech_detected",
+    "no_speech_detected", "another_text",
 }  # fmt: skip
-"""The controller's contract, and what the detector says."""
+"""The controller's contract, what the detector says, and the second look."""
 TEXTS = st.text(max_size=60) | st.sampled_from(["", "Yes.", "♪", "好。", "1,000", "שלום", "👍", " and then"])
 TIMES = st.floats(-10, 200) | st.sampled_from((0.0, float("nan"), float("inf"), float("-inf")))
 
@@ -35,9 +45,17 @@ def said(text: str, *, start: float = 0.0, seconds: float = 5.0, **numbers: floa
     return Segment(0, 0, start, start + seconds, text, **sure)  # type: ignore[arg-type]
 
 
+def judged(
+    segments: Sequence[Segment], *, language: str, sensitivity: int, speech_between: SpeechBetween | None = None
+) -> tuple[Segment, ...]:
+    """All that is said of segments without a second look."""
+    found = doubts(segments, language=language, speech_between=speech_between)
+    return assess(segments, found, sensitivity=sensitivity)
+
+
 def found(segment: Segment, language: str = "en", sensitivity: int = 50) -> Hallucination | None:
     """What is said of one segment alone."""
-    (assessed,) = assess([segment], language=language, sensitivity=sensitivity)
+    (assessed,) = judged([segment], language=language, sensitivity=sensitivity)
     return assessed.hallucination
 
 
@@ -99,7 +117,7 @@ def doubted(
     """What is found where the detector has a share of speech, and each word a probability."""
     segment = said(text, seconds=2.0, **numbers)
     words = tuple(Word(word, 0.0, 2.0, probability) for word in text.split())
-    (assessed,) = assess(
+    (assessed,) = judged(
         [replace(segment, words=words)],
         language="en",
         sensitivity=50,
@@ -175,13 +193,72 @@ def test_the_threshold_is_the_contracts() -> None:
 def test_segments_that_repeat_are_flagged_from_the_second_on() -> None:
     """One, or two by turns; the first round may have been said, and a short answer may come again."""
     loop = "And we will see what comes next."
-    many = assess([said(loop)] * 3, language="en", sensitivity=50)
+    many = judged([said(loop)] * 3, language="en", sensitivity=50)
     assert [one.hallucination is not None and one.hallucination.flagged for one in many] == [False, True, True]
-    turns = assess([said(loop), said("Yes, of course we do.")] * 3, language="en", sensitivity=50)
+    turns = judged([said(loop), said("Yes, of course we do.")] * 3, language="en", sensitivity=50)
     assert [one.hallucination is not None for one in turns] == [False] * 2 + [True] * 4
-    answers = assess([said("Yes."), said("Yes."), said("Yes.")], language="en", sensitivity=100)
+    answers = judged([said("Yes."), said("Yes."), said("Yes.")], language="en", sensitivity=100)
     assert [one.hallucination for one in answers] == [None] * 3
-    assert assess([said("Yes.")] * 9, language="en", sensitivity=50)[-1].hallucination is not None
+    assert judged([said("Yes.")] * 9, language="en", sensitivity=50)[-1].hallucination is not None
+
+
+@given(texts=st.lists(TEXTS, min_size=1, max_size=5), others=st.lists(TEXTS, max_size=5))
+def test_what_comes_out_again_is_a_share_of_each_text(texts: list[str], others: list[str]) -> None:
+    """All of it where the sound gives the same texts, none where it gives nothing, whatever is around them."""
+    letters = [any(sign.isalnum() for sign in text.casefold()) for text in texts]
+    assert shares_there(texts, " ".join(texts)) == [float(one) for one in letters]
+    assert shares_there(texts, "") == [0.0] * len(texts)
+    assert all(0 <= share <= 1 for share in shares_there(texts, " ".join(others)))
+
+
+def test_signs_and_capitals_do_not_count_as_another_text() -> None:
+    """What is around a text may be other words; what comes in the wrong order is not there."""
+    assert shares_there([" and so, my Fellow-Americans!"], "So it is. And so my fellow Americans, ask") == [1.0]
+    assert shares_there(["one two", "three four"], "One two. Nothing else.")[0] == 1.0
+    assert shares_there(["one two", "three four"], "One two. Nothing else.")[1] < 0.5
+
+
+@given(first=st.floats(LOOK_FROM, LOOK_TO - 1e-6), share=st.floats(0, 1))
+def test_a_second_look_decides(first: float, share: float) -> None:
+    """At the default sensitivity a doubtful text is flagged if it does not come out again, and only then; the reason is
+    told, and what spoke against it before."""
+    points = after_second_look(Points(float, {"low_avg_logprob": first}), share)
+    assert is_worth_it("Money needed from them.", Points(float, {"low_avg_logprob": first}))
+    (one,) = assess([said("Money needed from them.")], [points], sensitivity=50)
+    assert one.hallucination is not None
+    assert one.hallucination.flagged == (share < CONFIRMED)
+    assert "low_avg_logprob" in one.hallucination.reasons
+    assert ("another_text" in one.hallucination.reasons) == (share < CONFIRMED)
+
+
+@given(reason=st.sampled_from(sorted(REASONS - {"another_text"})), share=st.floats(0, 1))
+def test_a_second_look_clears_the_models_own_doubts_alone(reason: str, share: float) -> None:
+    """A known phrase where nobody speaks may come out twice."""
+    points = after_second_look(Points(float, {reason: 1.0}), share)
+    own = reason in {"low_avg_logprob", "high_no_speech_prob", "high_compression_ratio"}
+    assert (sum(points.values()) < 1.0) == (own and share >= CONFIRMED)
+
+
+@pytest.mark.parametrize("points", [0.0, LOOK_FROM - 0.01, LOOK_TO, 9.0])
+def test_what_is_beyond_doubt_has_no_second_look(points: float) -> None:
+    """Neither what is hardly invented nor what surely is."""
+    assert not is_worth_it("Money needed from them.", Points(float, {"repetition": points}))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_long_enough"),
+    [
+        (" rhythm", False),
+        (" Oh, wow.", True),
+        ("", False),
+        ("はい。", False),
+        ("好。", False),
+        ("ご視聴ありがとうございました", True),
+    ],
+)
+def test_a_word_by_itself_has_no_second_look(text: str, is_long_enough: bool) -> None:
+    """Out of what was spoken around it, it is often another one; in scripts without spaces letters count."""
+    assert is_worth_it(text, Points(float, {"low_avg_logprob": 1.0})) == is_long_enough
 
 
 @pytest.mark.parametrize("phrase", [*CREDITS, *OPENINGS, *CLOSINGS, *SHORT_CLOSINGS])
@@ -215,7 +292,7 @@ def test_assessing_never_fails_and_changes_nothing_else(
 ) -> None:
     """Any text, any times; reasons are the contract's, and a higher sensitivity flags no fewer."""
     segments = [Segment(n, 0, start, end, text) for n, (text, start, end) in enumerate(texts)]
-    assessed = assess(segments, language=language, sensitivity=sensitivity)
+    assessed = judged(segments, language=language, sensitivity=sensitivity)
     # a NaN equals nothing, not even itself
     assert [repr(replace(one, hallucination=None)) for one in assessed] == [repr(one) for one in segments]
     for one in assessed:
@@ -223,7 +300,7 @@ def test_assessing_never_fails_and_changes_nothing_else(
             assert set(one.hallucination.reasons) <= REASONS
             assert 0 < one.hallucination.confidence <= 1
             assert one.hallucination.flagged == (one.hallucination.confidence >= threshold(sensitivity))
-    again = assess(assessed, language=language, sensitivity=sensitivity)
+    again = judged(assessed, language=language, sensitivity=sensitivity)
     assert repr(again) == repr(assessed)
 
 

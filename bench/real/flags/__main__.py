@@ -22,7 +22,7 @@ import torch
 from bench.real.flags import slice_of
 from bench.real.flags.clips import HALVES, HARD, NOBODY, ORDINARY, Clip, Voice, clips, halves
 from bench.real.flags.fit import ENOUGH, NAMES, Observation, fit, observations
-from bench.real.flags.kept import rows, transcribe, voice
+from bench.real.flags.kept import look_again, rows, transcribe, voice
 from bench.real.flags.labels import BETWEEN, INVENTED, REAL
 from bench.real.recordings import OWN, Recording, recordings
 from bench.speed.figures import markdown_table
@@ -76,8 +76,9 @@ def main() -> int:
     groups = list(_clips(_voices(options.recordings), options.sounds, options.share))
     until = time.monotonic() + 60 * options.minutes
     left = sum(transcribe(some, model, until=until) for model, some in groups)
+    left = left or sum(look_again(some, model, until=until) for model, some in groups)
     if left:
-        print(f"{left} clips are not transcribed yet: run this again")
+        print(f"{left} clips are not transcribed or looked at again yet: run this again")
         return 1
     found = [row for model, some in groups for row in rows(some, model)]
     some = list(observations(found))

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from bench.real.flags.kept import Row
 from bench.real.flags.labels import INVENTED, REAL
 from btworker.engine.quality.hallucinations import text_points, threshold
-from btworker.engine.quality.measures import RAMPS, measures
+from btworker.engine.quality.measures import RAMPS, Points, measures
+from btworker.engine.quality.second_look import after_second_look
 from btworker.transcript import Segment
 
 NAMES = tuple(RAMPS)
@@ -37,21 +38,26 @@ class Observation:
     text_points: float
     units: tuple[float, ...]
     """Of each measure, in the order of NAMES."""
+    share: float | None
+    """Of its letters, what came out again."""
 
     def points(self, of_measures: Sequence[float]) -> float:
         """All of them, where the measures have these for a unit."""
-        return self.text_points + sum(one * unit for one, unit in zip(of_measures, self.units, strict=True))
+        found = Points(float, {"text": self.text_points})
+        for name, one, unit in zip(NAMES, of_measures, self.units, strict=True):
+            found[RAMPS[name].reason] += one * unit
+        return sum((found if self.share is None else after_second_look(found, self.share)).values())
 
 
 def observations(some: Sequence[Row]) -> Iterator[Observation]:
     """Measure all segments with text."""
     for row in some:
         of_text = text_points(row.segments, row.language)
-        for segment, label, points in zip(row.segments, row.labels, of_text, strict=True):
+        for segment, label, points, share in zip(row.segments, row.labels, of_text, row.shares, strict=True):
             if segment.text.strip():
                 found = dict(measures(segment, row.speech_between))
                 units = tuple(RAMPS[name].units(found[name]) for name in NAMES)
-                yield Observation(row, segment, label, sum(points.values()), units)
+                yield Observation(row, segment, label, sum(points.values()), units, share)
 
 
 def fit(some: Sequence[Observation], *, false_share: float) -> list[float]:

@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from bench.real.recordings import Recording
 from bench.real.scoring import timed_words
 from bench.real.weights import cache_folder, checkpoint
 from btworker.engine.asr.recognition import REVISION
+from btworker.engine.asr.second_look import ROOM_S
+from btworker.engine.quality.hallucinations import doubts
+from btworker.engine.quality.second_look import is_worth_it
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.jobs import Options
 from btworker.transcript import Segment
@@ -45,6 +48,14 @@ class Row:
     """Where the detector finds speech: (start, end) in seconds."""
     segments: tuple[Segment, ...]
     labels: tuple[str, ...]
+    shares: tuple[float | None, ...] = ()
+    """Of each segment's letters, what came out again; None where nobody looked."""
+
+    @property
+    def doubtful(self) -> list[int]:
+        """Indices of segments that are worth a second look."""
+        found = doubts(self.segments, language=self.language, speech_between=self.speech_between)
+        return [n for n, points in enumerate(found) if is_worth_it(self.segments[n].text, points)]
 
     def speech_between(self, low: float, high: float) -> list[tuple[float, float]]:
         """List the speech between two times, cut off there."""
@@ -76,15 +87,39 @@ def transcribe(some: Sequence[Clip], model: str, *, until: float) -> int:
     return len(missing)
 
 
-def rows(some: Sequence[Clip], model: str) -> Iterator[Row]:
-    """Read what became of clips that were transcribed."""
+def look_again(some: Sequence[Clip], model: str, *, until: float) -> int:
+    """Decode doubtful segments of transcribed clips once more, unless that is in the cache; as transcribe()."""
+    left = 0
     for clip in some:
-        raw = json.loads(_place(clip, model).read_text())
-        segments = tuple(map(Segment.from_dict, raw["segments"]))
-        labels = tuple(label(one.text, one.start, one.end, clip.spoken, clip.language) for one in segments)
-        speech = tuple((start, end) for start, end in raw["speech"])
-        language, options = raw["language"], dict(clip.options)
-        yield Row(clip.half, clip.recipe.name, model, clip.what, language, options, speech, segments, labels)
+        row = _row(clip, model)
+        place = _place(clip, model, row.doubtful)
+        if place.exists():
+            continue
+        if time.monotonic() >= until:
+            left += 1
+            continue
+        doubtful = [row.segments[n] for n in row.doubtful]
+        asked = Options(model=model, **clip.options)
+        _write(place, _engine(model).second_look(clip.samples, doubtful, asked, row.language) if doubtful else [])
+    return left
+
+
+def rows(some: Sequence[Clip], model: str) -> Iterator[Row]:
+    """Read what became of clips that were transcribed and looked at again."""
+    for clip in some:
+        row = _row(clip, model)
+        doubtful = row.doubtful
+        found = dict(zip(doubtful, json.loads(_place(clip, model, doubtful).read_text()), strict=True))
+        yield replace(row, shares=tuple(found.get(n) for n in range(len(row.segments))))
+
+
+def _row(clip: Clip, model: str) -> Row:
+    raw = json.loads(_place(clip, model).read_text())
+    segments = tuple(map(Segment.from_dict, raw["segments"]))
+    labels = tuple(label(one.text, one.start, one.end, clip.spoken, clip.language) for one in segments)
+    speech = tuple((start, end) for start, end in raw["speech"])
+    language, options = raw["language"], dict(clip.options)
+    return Row(clip.half, clip.recipe.name, model, clip.what, language, options, speech, segments, labels)
 
 
 def _transcribe(engine: Ours, some: Sequence[Clip], model: str) -> None:
@@ -110,8 +145,10 @@ def _rounded(shape: dict[str, Any]) -> dict[str, Any]:
     return {**shape, **numbers, "tokens": [], "words": words}
 
 
-def _place(clip: Clip, model: str) -> Path:
-    facts = json.dumps([clip.sha256, model, dict(clip.options), REVISION], sort_keys=True)
+def _place(clip: Clip, model: str, doubtful: Sequence[int] | None = None) -> Path:
+    """Name the file of a clip's segments, or of the second look at some of them."""
+    again = [] if doubtful is None else [ROOM_S, *doubtful]
+    facts = json.dumps([clip.sha256, model, dict(clip.options), REVISION, *again], sort_keys=True)
     return _folder() / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.json"
 
 

@@ -1,7 +1,8 @@
 """A small part of the rows as a file for the tests: segments in numbers, and whether they are invented.
 
 One JSON object a line for each clip: its language, where the detector finds speech, and its segments as
-[label, text, start, end, temperature, avg_logprob, compression_ratio, no_speech_prob, probabilities of the words].
+[label, text, start, end, temperature, avg_logprob, compression_ratio, no_speech_prob, probabilities of the words,
+share of its letters that came out again or null].
 """
 
 import json
@@ -35,7 +36,8 @@ def _shape(row: Row) -> dict[str, object]:
             one.compression_ratio,
             one.no_speech_prob,
             [word.probability for word in one.words],
+            share,
         ]
-        for label, one in zip(row.labels, row.segments, strict=True)
+        for label, one, share in zip(row.labels, row.segments, row.shares, strict=True)
     ]
     return {"language": row.language, "speech": row.speech, "segments": segments}

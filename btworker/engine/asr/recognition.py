@@ -20,6 +20,7 @@ from btworker.engine.asr.journal import Entry, Journal
 from btworker.engine.asr.language import Languages, WindowLanguages, find_language, windows_needed
 from btworker.engine.asr.mel import find_peak
 from btworker.engine.asr.revision import installed_revision
+from btworker.engine.asr.second_look import SecondLook
 from btworker.engine.asr.spread.shares import Shares
 from btworker.engine.asr.timeline import Window
 from btworker.engine.asr.transcriber import Transcriber, WindowOptions
@@ -27,7 +28,8 @@ from btworker.engine.asr.weights import Model
 from btworker.engine.asr.window_plan import WindowPlan
 from btworker.engine.cooperate.side_by_side import emitting, side_by_side
 from btworker.engine.cooperate.ticket import checkpoint
-from btworker.engine.quality.hallucinations import assess
+from btworker.engine.quality.hallucinations import assess, doubts
+from btworker.engine.quality.second_look import after_second_look, is_worth_it
 from btworker.engine.quality.tidy import tidy
 from btworker.engine.sound.recording import Recording
 from btworker.ffmpeg import SAMPLE_RATE
@@ -143,8 +145,8 @@ async def recognize(
         else ExactLoop(model, mel, options, transcriber_for(language.code), plan)
     )
     await loop.run(done, languages=languages, finish=finish)
-    transcriber = transcriber_for(language.code)
-    found = _judged(_whole(entries, transcriber, language.code), plan, options)
+    found = _whole(entries, transcriber_for(language.code), language.code)
+    found = await _judged(found, plan, options, SecondLook(model, recording.sound.samples, transcriber_for))
     segments = _numbered(found.segments, model.tokens)
     return replace(found, segments=segments)
 
@@ -176,20 +178,27 @@ def _numbered(segments: tuple[Segment, ...], tokens: Tokens) -> tuple[Segment, .
     return tuple(replace(segment, tokens=tokens.own_numbers(segment.tokens)) for segment in segments)
 
 
-def _judged(found: Recognition, plan: WindowPlan, options: Options) -> Recognition:
+async def _judged(found: Recognition, plan: WindowPlan, options: Options, second: SecondLook) -> Recognition:
     """Add what is doubtful about it; nothing is taken away but words that nobody asked for."""
     segments = found.segments
     if options.decode == "fast":
         segments = tidy(segments, plan.speech.total_samples / SAMPLE_RATE)
     if options.hallucination_detection:
-        assessed = assess(
-            segments,
-            language="en" if options.task == "translate" else found.language,
-            sensitivity=options.hallucination_sensitivity,
-            speech_between=plan.speech_between,
-        )
-        # openai-whisper keeps segments that it emptied; they claim nothing
-        segments = tuple(one if one.text.strip() else replace(one, hallucination=None) for one in assessed)
+        segments = await _assessed(replace(found, segments=segments), plan, options, second)
     if not options.word_timestamps:
         segments = tuple(replace(one, words=()) for one in segments)
     return replace(found, segments=segments)
+
+
+async def _assessed(found: Recognition, plan: WindowPlan, options: Options, second: SecondLook) -> tuple[Segment, ...]:
+    """Find the segments that may be invented. A translation has no second look: it comes out otherwise each time."""
+    segments, translated = found.segments, options.task == "translate"
+    language = "en" if translated else found.language
+    points = doubts(segments, language=language, speech_between=plan.speech_between)
+    doubtful = [] if translated else [n for n, one in enumerate(points) if is_worth_it(segments[n].text, one)]
+    shares = await second.shares([segments[n] for n in doubtful], found.language)
+    for n, share in zip(doubtful, shares, strict=True):
+        points[n] = after_second_look(points[n], share)
+    assessed = assess(segments, points, sensitivity=options.hallucination_sensitivity)
+    # openai-whisper keeps segments that it emptied; they claim nothing
+    return tuple(one if one.text.strip() else replace(one, hallucination=None) for one in assessed)

@@ -126,6 +126,23 @@ class Transcriber:
             )
         )
 
+    def submit_plainly(self, sound: Tensor | WindowSamples) -> Ticket[Decoded]:
+        """Ask for a text that owes nothing to luck, to a prompt, to keywords or to timestamps; its words get no
+        times."""
+        return self._decoder.submit(
+            TextRequest(
+                sound=sound,
+                start=self._untimed_sot_sequence,
+                sot=0,
+                timed=False,
+                temperatures=(0.0,),
+                beams=1,
+                seed=self._seed,
+                unacceptable=self.is_unacceptable,
+                to_align=lambda _: None,
+            )
+        )
+
     def is_silence(self, decoded: Decoded) -> bool:
         """Whether nobody speaks in the window, as far as the model can tell: its own text is improbable."""
         believed = decoded.avg_logprob > LOGPROB_THRESHOLD
@@ -143,6 +160,10 @@ class Transcriber:
     def is_sure(self, decoded: Decoded) -> bool:
         """Whether the first temperature gave an acceptable text."""
         return decoded.temperature == self._options.temperatures[0] and not self.is_unacceptable(decoded)
+
+    def is_speech(self, decoded: Decoded) -> bool:
+        """Whether somebody speaks in the window and the text is acceptable."""
+        return decoded.no_speech_prob <= self._options.no_speech_threshold and not self.is_unacceptable(decoded)
 
     def pieces(self, decoded: Decoded, window: Window) -> Cut:
         """Cut the window's tokens at its timestamps."""

@@ -4,17 +4,17 @@ nothing.
 Each reason alone says how likely an invention is (its weight); together they say 1 - (1 - a)(1 - b)…, as if they were
 independent: their points, -ln(1 - weight), add up. A segment is flagged from 0.9 - sensitivity/100 x 0.6 on: 0.6 at 50,
 the default. What is in the text itself (phrases, loops, letters, pace) has weights chosen by hand: one strong reason is
-enough. What the numbers say (measures.py) is fitted to segments of which it is known whether they are invented.
+enough. What the numbers say (measures.py) is fitted to segments of which it is known whether they are invented. What
+all of it leaves in doubt is decoded once more (second_look.py).
 """
 
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import expm1, log1p
 
 from btworker.engine.quality.loops import is_looping
-from btworker.engine.quality.measures import RAMPS, SpeechBetween, measures
+from btworker.engine.quality.measures import RAMPS, Points, SpeechBetween, measures
 from btworker.engine.quality.phrases import doubt_of, normalized
 from btworker.engine.quality.scripts import foreign_share, is_dense
 from btworker.transcript import Hallucination, Segment
@@ -58,40 +58,39 @@ def threshold(sensitivity: int) -> float:
     return round(0.9 - sensitivity / 100 * 0.6, 6)
 
 
-def assess(
-    segments: Sequence[Segment],
-    *,
-    language: str,
-    sensitivity: int,
-    speech_between: SpeechBetween | None = None,
-) -> tuple[Segment, ...]:
-    """Give each segment its `hallucination` where there is a reason. `language` is the code of the text's, where a
-    segment has none of its own; `speech_between` tells where the detector finds speech.
+def doubts(segments: Sequence[Segment], *, language: str, speech_between: SpeechBetween | None = None) -> list[Points]:
+    """Give the points of each reason for each segment. `language` is the code of the text's, where a segment has none
+    of its own; `speech_between` tells where the detector finds speech.
 
     A translation's text is English. A language that is not known has no foreign characters.
     """
-    assessed = []
+    found = []
     for segment, points in zip(segments, text_points(segments, language), strict=True):
         for name, number in measures(segment, speech_between):
             ramp = RAMPS[name]
             points[ramp.reason] += ramp.points * ramp.units(number)
-        assessed.append(_assessed(segment, points, sensitivity))
-    return tuple(assessed)
+        found.append(points)
+    return found
 
 
-def text_points(segments: Sequence[Segment], language: str) -> list[defaultdict[str, float]]:
+def assess(segments: Sequence[Segment], found: Sequence[Points], *, sensitivity: int) -> tuple[Segment, ...]:
+    """Give each segment its `hallucination` where there is a reason; `found` are the doubts of each."""
+    return tuple(_assessed(segment, points, sensitivity) for segment, points in zip(segments, found, strict=True))
+
+
+def text_points(segments: Sequence[Segment], language: str) -> list[Points]:
     """Give the points of each reason that is in the text itself, for each segment; 0 for other reasons."""
     plain = [normalized(segment.text) for segment in segments]
     found = []
     for segment, text, repeated in zip(segments, plain, _repeated(plain), strict=True):
-        points = defaultdict[str, float](float)
+        points = Points(float)
         for doubt in (*_doubts_of_text(segment, text, segment.language or language), *repeated):
             points[doubt.reason] = max(points[doubt.reason], doubt.points)
         found.append(points)
     return found
 
 
-def _assessed(segment: Segment, points: dict[str, float], sensitivity: int) -> Segment:
+def _assessed(segment: Segment, points: Points, sensitivity: int) -> Segment:
     confidence = round(-expm1(-sum(points.values())), 3)
     if confidence < LEAST_CONFIDENCE:
         return replace(segment, hallucination=None)

@@ -5,6 +5,7 @@ where somebody speaks. The points are fitted (docs/quality.md says on what): `py
 this table.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import log
@@ -14,6 +15,8 @@ from btworker.transcript import Segment
 
 SpeechBetween = Callable[[float, float], Sequence[Interval]]
 """(low, high) in seconds -> the speech between them, cut off there."""
+Points = defaultdict[str, float]
+"""Of each reason to doubt a segment; 0 of others. See Ramp.points."""
 LEAST_S = 0.1
 """A segment is taken to be that long at least."""
 LEAST_PROBABILITY = 1e-5

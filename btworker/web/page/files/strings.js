@@ -10,6 +10,7 @@ const REASONS = {
   too_much_text_for_duration: "too many words for its length",
   repetition: "repeats itself",
   no_speech_detected: "no speech was found here",
+  another_text: "decoded once more, it was another text",
 };
 
 export const S = {
