@@ -50,17 +50,17 @@ class Identity:
 
 
 class Buildah:
-    """buildah with a storage of its own below `folder`, of a driver that it knows."""
+    """buildah with a storage of its own below `folder`."""
 
-    def __init__(self, folder: Path, driver: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.logs = folder / "logs"
         (folder / "tmp").mkdir()
         self.logs.mkdir()
-        # Chroot isolation needs no cgroups and shares the machine's network.
+        # vfs asks nothing of the kernel; chroot isolation needs no cgroups and shares the machine's network.
         self.command = [
             *("buildah", "--root", str(folder / "storage"), "--runroot", str(folder / "run")),
-            *("--storage-driver", driver),
+            *("--storage-driver", "vfs"),
         ]
         self.environment = {**os.environ, "TMPDIR": str(folder / "tmp"), "BUILDAH_ISOLATION": "chroot"}
 
@@ -122,7 +122,7 @@ def build(buildah: Buildah, stack: str, identity: Identity) -> Path:
     }
     log = buildah.logs / "build.log"
     command = [
-        # The docker format, since OCI's has no HEALTHCHECK; no layers, since of vfs each is a copy of the whole tree.
+        # The docker format, since OCI's has no HEALTHCHECK; no layers, since vfs copies the whole tree for each.
         *(*buildah.command, "bud", "--format", "docker", "--isolation", "chroot", "--layers=false", "--pull-never"),
         *(part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")),
         *("--tag", IMAGE, "--file", str(ROOT / "worker/Dockerfile"), str(ROOT)),

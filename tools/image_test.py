@@ -3,8 +3,7 @@
     debootstrap -> base image -> buildah bud (the very Dockerfile) -> runc (read-only root, no capabilities, user 10001)
         -> imports, demo, a server with an upload from outside, health check, SIGTERM, a volume that belongs to root
 
-Root only: debootstrap and chroot need it. Takes up to 36 GB of disk for a while, with --driver overlay half of that,
-all in one folder, removed at the end.
+Root only: debootstrap and chroot need it. Takes up to 36 GB of disk for a while, all in one folder, removed at the end.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ from image_build import IMAGE, ROOT, Buildah, Identity, ImageError, build, clean
 from image_checks import Image, all_checks
 
 TOOLS = {"buildah": "buildah", "debootstrap": "debootstrap", "runc": "runc"}
-FREE_GB = {"vfs": 40, "overlay": 20}
-"""By the driver of buildah's storage."""
+FREE_GB = 40
 WORK = Path("/var/tmp/btworker-image-test")  # noqa: S108 - made by root, refused where it is there already
 
 
@@ -36,21 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stack", choices=("cu121", "cu130"), default="cu121")
     parser.add_argument("--work", type=Path, default=WORK, help=f"folder for everything ({WORK})")
-    parser.add_argument(
-        "--driver",
-        choices=FREE_GB,
-        default="vfs",
-        help="of the storage: vfs runs anywhere, overlay is smaller and faster",
-    )
     parser.add_argument("--keep", action="store_true", help="keep the folder, to look into the image")
     args = parser.parse_args(argv)
     # Ctrl-C and `kill` both end in the clean-up below.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        check_machine(args.work, FREE_GB[args.driver])
+        check_machine(args.work)
         args.work.mkdir(mode=0o755)
         try:
-            work(Buildah(args.work, args.driver), args.stack)
+            work(args.work, args.stack)
         finally:
             if not args.keep:
                 clean_up(args.work)
@@ -61,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check_machine(folder: Path, wanted_gb: float) -> None:
+def check_machine(folder: Path) -> None:
     """Say at once what is missing. Raises ImageError."""
     if os.geteuid() != 0:
         raise ImageError("needs root, since debootstrap and chroot do: sudo make image-test")
@@ -71,8 +63,8 @@ def check_machine(folder: Path, wanted_gb: float) -> None:
     if folder.exists():
         raise ImageError(f"{folder} is there already; another run, or one that was kept: remove it, or name another")
     free_gb = shutil.disk_usage(folder.parent).free / 2**30
-    if free_gb < wanted_gb:
-        raise ImageError(f"needs {wanted_gb} GB of free disk for a while, {folder.parent} has {free_gb:.0f} GB")
+    if free_gb < FREE_GB:
+        raise ImageError(f"needs {FREE_GB} GB of free disk for a while, {folder.parent} has {free_gb:.0f} GB")
 
 
 def search_path() -> str:
@@ -80,10 +72,10 @@ def search_path() -> str:
     return os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 
 
-def work(buildah: Buildah, stack: str) -> None:
+def work(folder: Path, stack: str) -> None:
     """Everything that happens in the folder. Raises ImageError."""
     os.environ["PATH"] = search_path()
-    identity = Identity.of_checkout()
+    buildah, identity = Buildah(folder), Identity.of_checkout()
     began_s = time.monotonic()
     make_base(buildah)
     log = build(buildah, stack, identity)
