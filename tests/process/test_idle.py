@@ -63,8 +63,16 @@ async def test_a_job_at_work_is_no_idleness(tmp_path: Path, monkeypatch: pytest.
     """A job that runs far longer than the limit keeps its child."""
     monkeypatch.setattr("btworker.pool.supervisor.WATCH_INTERVAL_S", RACE_LOOK_S)
     async with running_service(tmp_path, idle_unload_minutes=SOON) as service:
-        job = await ended(service, await submit(service, ["sleep", 1.5]))
-        assert (job.status, job.attempt) == (JobStatus.COMPLETE, 1)
+        job = await submit(service, ["sleep", 1.5])
+        phases = set()
+
+        async def is_over() -> bool:
+            phases.update(state.phase for state in service.workers() if job.id in state.job_ids)
+            return (await service.get(job.id)).status.finished
+
+        await eventually(is_over)
+        assert phases == {Phase.BUSY}
+        assert (await service.get(job.id)).status is JobStatus.COMPLETE
 
 
 async def test_the_first_job_says_that_it_waits_for_the_model(tmp_path: Path) -> None:
