@@ -1,14 +1,13 @@
 """Cores that torch uses on a CPU, thread by thread, and how those who compute at once share them. Runs in the child."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-ROWS_OF_A_CORE = 8
-"""Rows of a product for each of which a core more is of use: BLAS gives products of fewer rows one core, and what torch
-shares out of the rest takes longer to wake a thread than to compute. At 16 a second one saves a tenth of a step."""
+from btworker.engine.stack.trials import Trials
 
 
 def use_cores(count: int) -> None:
@@ -25,6 +24,7 @@ class Cores:
         self._count = count
         self._places = threading.Semaphore(max(1, count))
         self._lock = threading.Lock()
+        self._trials = Trials()
         self._users = 0
 
     @contextmanager
@@ -43,11 +43,26 @@ class Cores:
             self.use()
             yield
 
-    def use(self, *, rows: int | None = None) -> None:
-        """Have the calling thread use its share of the cores, or as many of it as are of use for so many rows."""
+    def use(self) -> None:
+        """Have the calling thread use its share of the cores."""
         if self._count:
-            share = max(1, self._count // max(1, self._users))
-            use_cores(share if rows is None else min(share, max(1, rows // ROWS_OF_A_CORE)))
+            use_cores(self._share())
+
+    @contextmanager
+    def of_use(self, rows: int) -> Iterator[None]:
+        """Compute a step of so many rows, by as many of the share as are of use for it; one thread at a time."""
+        if not self._count:
+            yield
+            return
+        cores = self._trials.choose(rows, self._share())
+        use_cores(cores)
+        began = time.perf_counter()
+        yield
+        self._trials.note(rows, cores, time.perf_counter() - began)
+        self.use()
+
+    def _share(self) -> int:
+        return max(1, self._count // max(1, self._users))
 
     def _add(self, users: int) -> None:
         with self._lock:

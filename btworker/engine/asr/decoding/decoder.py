@@ -184,9 +184,8 @@ class Decoder:
         steps, ahead = STEPS_PER_ROUND[kind], 0 if has_beams else ROUNDS_AHEAD[kind]
         for _ in range(steps if has_beams else 1):
             if places.seated:
-                self._cores.use(rows=len(places.seated) * places.lane.beams)
-                places.step(1 if has_beams else steps)
-                self._cores.use()
+                with self._cores.of_use(len(places.seated) * places.lane.beams):
+                    places.step(1 if has_beams else steps)
                 for outcome in places.outcomes(ahead=ahead):
                     self._text_queue.extendleft(self._finishing.finish(places, outcome))
 

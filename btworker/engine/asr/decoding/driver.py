@@ -1,6 +1,6 @@
 """Who makes the decoder's rounds. On a CPU whoever waits for a window does, and what the encoder has to do beside them:
-products of few rows, of which steps are made, gain nothing by a second core, so that others encode on it meanwhile. On
-a GPU a thread of its own does nothing else: what jobs compute of their windows meanwhile, spectrograms, segments
+products of few rows, of which steps are made, may gain little by a second core, so that others encode on it meanwhile.
+On a GPU a thread of its own does nothing else: what jobs compute of their windows meanwhile, spectrograms, segments
 and files, never stands between two rounds, in which the GPU would have nothing to do.
 """
 
