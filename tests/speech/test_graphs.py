@@ -115,6 +115,7 @@ def texts_of(decoder: Decoder, requests: list[TextRequest]) -> list[tuple[int, .
     return [all_of(decoder, [request])[0].tokens for request in requests]
 
 
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # whisper's, with numpy 2
 @pytest.mark.parametrize("beams", [2, 5] if FULL else [3])
 def test_beams_are_recorded_and_whispers(pair: Pair, beams: int) -> None:
     """Their steps before and after the host's look, of places some of which are empty; texts with terms as those of
