@@ -15,7 +15,6 @@ import argparse
 import inspect
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -180,17 +179,16 @@ def main() -> int:
     if options.measure:
         print(json.dumps(measure(*options.measure)))
         return 0
+    from support import earlier_tree
+
     found: dict[str, list[float]] = {"now": [], "before": []}
-    with tempfile.TemporaryDirectory() as folder:
-        archive = subprocess.run(["git", "archive", options.before], cwd=ROOT, capture_output=True, check=True).stdout
-        subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
+    with earlier_tree(options.before) as earlier:
         for number in range(options.rounds):
-            for name, tree in (("before", Path(folder)), ("now", ROOT)):
+            for name, tree in (("before", earlier), ("now", ROOT)):
                 one = in_process(tree, options.windows, options.batch)
                 found[name].append(one["ms"])
                 where = "a thread of its own" if one["own_thread"] else "the job's thread"
                 print(f"  round {number}, {name}: {one['ms']:.2f} ms a window, in {where}", flush=True)
-        shutil.rmtree(folder, ignore_errors=True)
     sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
     from bench.launches import kernels_per_beam_step, kernels_per_step, launches_per_round
 

@@ -86,11 +86,13 @@ class KeyLimits:
         """How many jobs of an owner may wait at once, and how many more may come. Those count whose files are being
         fetched."""
         most, limit = self._keys.limits_of(owner).waiting, self._settings.queue_limit
-        taken, own = self._table.live.count(LivePhase.WAITING), self._waiting_of(owner)
-        left = places_left(limit, taken, own) if self._keys.are_several else max(limit - taken, 0)
+        taken = self._table.live.count(LivePhase.WAITING)
+        left = max(limit - taken, 0)
+        if self._keys.are_several:
+            left = places_left(limit, taken, self._waiting_of(owner))
         if most is None or most >= limit:
             return limit, left
-        return most, min(left, max(most - own, 0))
+        return most, min(left, max(most - self._waiting_of(owner), 0))
 
     def check_waiting(self, owner: str) -> None:
         """Raise QUEUE_FULL where as many jobs wait as may, or as many of this owner."""

@@ -1,10 +1,9 @@
-"""A client's options: form fields or one JSON object -> jobs.Options, or a BAD_OPTION that names the culprit.
+"""A client's options: what form fields say (option_fields.py) -> jobs.Options, or a BAD_OPTION that names the culprit.
 
 Pure, parent. Uploads are strict: an unknown option is an error, since a silent one would surprise much later.
 """
 
 import json
-from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -12,10 +11,9 @@ from pydantic.alias_generators import to_camel
 
 from btworker.config import Settings
 from btworker.config.speech import MOST_BONUS, MOST_PROMPT_TOKENS
-from btworker.delivery.guard import Guard
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import DEFAULT_OUTPUTS, Options, OutputFormat
-from btworker.web.fields import bare, listed
+from btworker.web.fields import bare
 from btworker.web.keywords import FIELDS as KEYWORD_FIELDS
 from btworker.web.keywords import NAME as KEYWORDS
 from btworker.web.keywords import keyword_options, split_keywords
@@ -25,21 +23,22 @@ from btworker.web.language_options import ONE as ONE_LANGUAGE
 from btworker.web.language_options import SEVERAL as SEVERAL_LANGUAGES
 from btworker.web.language_options import chosen_languages, split_languages
 from btworker.web.mistakes import first_mistake
+from btworker.web.option_fields import (
+    CALLBACK,
+    JSON_FIELD,
+    NAME_FIELDS,
+    OUTPUTS_TO,
+    SOURCE,
+    SPEAKER_NAMES,
+    SPEAKER_REFERENCES,
+    Fields,
+    collect,
+    is_empty,
+    shown,
+)
 from btworker.web.ranges import RANGES, TIME, Ranges, Time, checked_ranges, chosen_channels
 from btworker.web.speaker_names import known_speakers
 
-Fields = Sequence[tuple[str, str]]
-"""Form fields in the order in which they came."""
-JSON_FIELD = "options"
-SPEAKER_NAMES = "knownSpeakerNames"
-CALLBACK = "callbackUrl"
-"""Stands among the options, but says nothing of the work."""
-SOURCE = "url"
-"""The same: where the recording is, in place of a file."""
-SPEAKER_REFERENCES = "knownSpeakerReferences"
-"""The same: the voices of those names (web/jobs/references.py)."""
-OUTPUTS_TO = "outputsTo"
-"""The same: the folder of a bucket that the outputs are put into."""
 FOLLOWED = frozenset(
     {
         "includeSegments", "includeFull", "includeTimestamps",  # every result has these
@@ -49,7 +48,6 @@ FOLLOWED = frozenset(
     }
 )  # fmt: skip
 """A controller's options that ask for what is done anyway."""
-REPEATABLE = frozenset({"outputs", "ranges", SPEAKER_NAMES, SPEAKER_REFERENCES, KEYWORDS, LANGUAGES})
 DEFAULTS = {"qualityPreset": "balanced", "backend": "remote", "diarizationFastSwitching": False}
 """A controller's options that have no effect here, and the value that asks for nothing."""
 MOST_NAMED = 50
@@ -139,8 +137,6 @@ def is_option(name: str) -> bool:
 
 
 _BESIDE = (CALLBACK, SOURCE, OUTPUTS_TO, SPEAKER_REFERENCES)
-NAME_FIELDS = frozenset({"known_speaker_names", SPEAKER_NAMES})
-"""How OpenAI's clients spell it, and ours."""
 WIRE_NAMES = {field.alias or name: name for name, field in OptionsForm.model_fields.items()}
 """Wire name -> field name."""
 CONTROLLERS_NAMES = WIRE_NAMES.keys() - {SPEAKER_NAMES}
@@ -149,7 +145,7 @@ CONTROLLERS_NAMES = WIRE_NAMES.keys() - {SPEAKER_NAMES}
 
 def parse_options(fields: Fields, settings: Settings) -> Options:
     """The options of an upload. Raises BAD_OPTION, with the option's name as `param`."""
-    values = _collect(fields)
+    values = collect(fields)
     for name in _BESIDE:
         values.pop(name, None)
     try:
@@ -159,32 +155,11 @@ def parse_options(fields: Fields, settings: Settings) -> Options:
     return _checked(form, settings)
 
 
-def url_option(fields: Fields, name: str) -> str | None:
-    """CALLBACK, where the end of the job is to be told, or SOURCE, where its recording is. Raises BAD_OPTION."""
-    url = value_beside(fields, name)
-    if url is not None and not isinstance(url, str):
-        raise BtworkerError(ErrorCode.BAD_OPTION, f"{name} must be a URL", param=name)
-    return url
-
-
-def value_beside(fields: Fields, name: str) -> Any:
-    """What stands among the options under a name that says nothing of the work; None where nothing does."""
-    return _collect(fields).get(name)
-
-
-def allowed_url(fields: Fields, name: str, guard: Guard) -> str | None:
-    """The same, where the worker may go there. Raises BAD_OPTION, URL_REFUSED."""
-    url = url_option(fields, name)
-    if url is not None:
-        guard.checked(url, what=name)
-    return url
-
-
 def lenient_options(wanted: dict[str, Any], settings: Settings) -> tuple[Options, tuple[str, ...]]:
     """The options of a controller's job, and what of them was not followed. Raises BAD_OPTION for the model alone: a
     transcript of another model is not what was asked for."""
     values = {name: value for name, value in wanted.items() if name in CONTROLLERS_NAMES and not is_empty(value)}
-    unknown = [_shown(name) for name in sorted(wanted) if _has_no_effect(name, wanted)]
+    unknown = [shown(name) for name in sorted(wanted) if _has_no_effect(name, wanted)]
     warnings = [f"options without effect here: {', '.join(unknown[:MOST_NAMED])}"] if unknown else []
     while True:
         try:
@@ -203,71 +178,21 @@ def _has_no_effect(name: str, wanted: dict[str, Any]) -> bool:
     return not name.startswith("diarization") or bool(wanted.get("diarizationEnabled"))
 
 
-def _collect(fields: Fields) -> dict[str, Any]:
-    """One value for each option, from form fields and from the JSON object; twice the same one is an error. An empty
-    one is not given."""
-    values: dict[str, Any] = {}
-    for raw, text in fields:
-        name = SPEAKER_NAMES if bare(raw) in NAME_FIELDS else raw
-        for key, value in _pairs(name, text):
-            if is_empty(value):
-                continue
-            if key in REPEATABLE and key in values:
-                values[key] = [*_as_list(values[key]), *_as_list(value)]
-                continue
-            if key in values:
-                raise BtworkerError(ErrorCode.BAD_OPTION, f"{_shown(key)} is given twice", param=_shown(key))
-            values[key] = value
-    return values
-
-
-def _pairs(name: str, text: str) -> Iterable[tuple[str, Any]]:
-    """What a field says: the members of the JSON object, or the value of one option."""
-    if name == JSON_FIELD:
-        return _json_object(text).items()
-    items = listed(text) if name in REPEATABLE else None
-    return [(name, text if items is None else items or "")]
-
-
-def is_empty(value: object) -> bool:
-    """A field in which nothing was chosen or typed."""
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _as_list(value: object) -> list[object]:
-    return list(value) if isinstance(value, list) else [value]
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text) if text.strip() else {}
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise BtworkerError(ErrorCode.BAD_OPTION, "options must be one JSON object", param=JSON_FIELD)
-    return value
-
-
 def _explained(error: ValidationError) -> BtworkerError:
     """The first mistake as a sentence; values are not repeated."""
     option = first_mistake(error)[0][0]
     if option not in WIRE_NAMES:
-        shown = _shown(option)
-        message = f"there is no option {shown!r}; there are {', '.join(WIRE_NAMES)}"
-        return BtworkerError(ErrorCode.BAD_OPTION, message, param=shown)
+        name = shown(option)
+        message = f"there is no option {name!r}; there are {', '.join(WIRE_NAMES)}"
+        return BtworkerError(ErrorCode.BAD_OPTION, message, param=name)
     allowed = OptionsForm.model_fields[WIRE_NAMES[option]].description
     return BtworkerError(ErrorCode.BAD_OPTION, f"{option} must be {allowed}", param=option)
-
-
-def _shown(name: str) -> str:
-    """A client's name for an option, short and printable."""
-    return "".join(c if c.isprintable() else "?" for c in name[:64])
 
 
 def _checked(form: OptionsForm, settings: Settings) -> Options:
     model = settings.model_called(form.model or settings.model)
     if model not in (allowed := settings.model_paths):
-        message = f"the model {_shown(model)!r} is not offered here; there are {', '.join(allowed)}"
+        message = f"the model {shown(model)!r} is not offered here; there are {', '.join(allowed)}"
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param="model")
     decode = form.decode or settings.decode
     language, languages = chosen_languages(form.language, form.languages, model=model, decode=decode, settings=settings)

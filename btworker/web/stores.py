@@ -24,7 +24,7 @@ from btworker.locations import (
 )
 from btworker.web.context import Context
 from btworker.web.mistakes import first_mistake
-from btworker.web.options import CALLBACK, OUTPUTS_TO, Fields, allowed_url, value_beside
+from btworker.web.option_fields import CALLBACK, OUTPUTS_TO, Fields, allowed_url, value_beside
 
 TARGET = 'must be {"s3": {"store": …, "bucket": …, "prefix": …}}, or s3://store/bucket/prefix'
 

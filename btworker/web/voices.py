@@ -18,7 +18,7 @@ from btworker.web.jobs.handlers import json_answer
 from btworker.web.jobs.submissions import accept
 from btworker.web.middlewares import error_response
 from btworker.web.openai.results import CLIENTS_FAULT
-from btworker.web.options import Fields
+from btworker.web.option_fields import Fields
 from btworker.web.schemas import Wire, rfc3339
 from btworker.web.speaker_names import clean_name
 

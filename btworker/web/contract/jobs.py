@@ -32,7 +32,8 @@ from btworker.web.jobs.inputs import InputsForm
 from btworker.web.jobs.json_jobs import UploadsForm
 from btworker.web.jobs.references import NAMES, REFERENCES
 from btworker.web.jobs.transcripts import Wanted
-from btworker.web.options import CALLBACK, JSON_FIELD, OUTPUTS_TO, SOURCE, OptionsForm
+from btworker.web.option_fields import CALLBACK, JSON_FIELD, OUTPUTS_TO, SOURCE
+from btworker.web.options import OptionsForm
 from btworker.web.schemas import CancelWire, JobListWire, JobWire, OutputListWire
 
 TAG = "jobs"

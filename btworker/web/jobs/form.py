@@ -8,7 +8,8 @@ from aiohttp import web
 from btworker.config import Settings
 from btworker.jobs import Input, Options
 from btworker.web.jobs.admission import idempotency_key
-from btworker.web.options import Fields, is_option, parse_options
+from btworker.web.option_fields import Fields
+from btworker.web.options import is_option, parse_options
 
 
 @dataclass(frozen=True, slots=True)

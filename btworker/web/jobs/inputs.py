@@ -24,7 +24,8 @@ from btworker.web.filenames import clean_filename, name_in_source
 from btworker.web.jobs.admission import check_elsewhere, idempotency_key
 from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
-from btworker.web.options import JSON_FIELD, OUTPUTS_TO, SOURCE, Fields, parse_options, url_option
+from btworker.web.option_fields import JSON_FIELD, OUTPUTS_TO, SOURCE, Fields, url_option
+from btworker.web.options import parse_options
 from btworker.web.stores import ObjectForm, TargetForm, check_readable, delivery_of
 from btworker.web.tus.voices import OF_VOICES, SpeakerVoices, named_uploads
 

@@ -22,7 +22,7 @@ from btworker.web.jobs.admission import (
 from btworker.web.jobs.controller import dispatch
 from btworker.web.middlewares import request_id_of
 from btworker.web.mistakes import first_mistake
-from btworker.web.options import JSON_FIELD
+from btworker.web.option_fields import JSON_FIELD
 from btworker.web.tus.finished import Asked, submit_all
 from btworker.web.tus.voices import OF_VOICES
 

@@ -21,7 +21,7 @@ from btworker.service.voices import Voices
 from btworker.storage import DataFolder
 from btworker.web.fields import bare
 from btworker.web.mistakes import bad_option
-from btworker.web.options import SPEAKER_REFERENCES, Fields, value_beside
+from btworker.web.option_fields import SPEAKER_REFERENCES, Fields, value_beside
 
 NAMES, REFERENCES = "known_speaker_names", "known_speaker_references"
 _bad = partial(bad_option, REFERENCES)

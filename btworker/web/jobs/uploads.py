@@ -25,7 +25,7 @@ from btworker.web.jobs import admission
 from btworker.web.jobs.form import Form
 from btworker.web.jobs.references import ReceivedReference, References, is_reference, texts_of
 from btworker.web.middlewares import request_id_of
-from btworker.web.options import JSON_FIELD, SOURCE, Fields, url_option
+from btworker.web.option_fields import JSON_FIELD, SOURCE, Fields, url_option
 from btworker.web.parts import PartEvent, PartHead, PartParser, boundary_of, check_part_encoding
 from btworker.web.stores import check_readable, delivery_of, named_object
 

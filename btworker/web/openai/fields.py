@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.web.fields import bare, listed
 from btworker.web.mistakes import first_mistake
-from btworker.web.options import MOST_PROMPT_CHARS, Fields, is_empty
+from btworker.web.option_fields import Fields, is_empty
+from btworker.web.options import MOST_PROMPT_CHARS
 
 GRANULARITIES = frozenset({"word", "segment"})
 CHUNKING = "chunking_strategy"

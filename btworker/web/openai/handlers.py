@@ -40,7 +40,7 @@ from btworker.web.openai.names import NAMES, counts_tokens, lists_languages, mea
 from btworker.web.openai.results import from_transcript, refusal
 from btworker.web.openai.shapes import Diarized, Models, Plain, Reports, Verbose, diarized, model, plain, verbose
 from btworker.web.openai.stream import stream
-from btworker.web.options import JSON_FIELD, Fields
+from btworker.web.option_fields import JSON_FIELD, Fields
 
 RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 TRANSLATION_FORMATS = RESPONSE_FORMATS[:5]

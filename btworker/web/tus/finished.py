@@ -16,7 +16,8 @@ from btworker.stems import unique_stems
 from btworker.web.context import Context
 from btworker.web.filenames import clean_filename
 from btworker.web.jobs import admission
-from btworker.web.options import JSON_FIELD, SOURCE, Fields, parse_options, url_option
+from btworker.web.option_fields import JSON_FIELD, SOURCE, Fields, url_option
+from btworker.web.options import parse_options
 from btworker.web.parts import decoded
 from btworker.web.stores import delivery_of
 from btworker.web.tus.voices import SpeakerVoices, complete_upload, named_uploads

@@ -10,7 +10,7 @@ from btworker.keys import Caller
 from btworker.service.resumable import UPLOAD_ID, Resumable
 from btworker.web.context import Context
 from btworker.web.jobs.references import REFERENCES, References, check_names, check_texts, reference_too_large, texts_of
-from btworker.web.options import SPEAKER_REFERENCES, Fields
+from btworker.web.option_fields import SPEAKER_REFERENCES, Fields
 
 OF_VOICES = f"{SPEAKER_REFERENCES} may have ids of finished uploads beside data URLs"
 """For the description of options."""
