@@ -55,8 +55,8 @@ class Buildah:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.logs = folder / "logs"
-        (folder / "tmp").mkdir()
-        self.logs.mkdir()
+        (folder / "tmp").mkdir(exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
         # vfs asks nothing of the kernel; chroot isolation needs no cgroups and shares the machine's network.
         self.command = [
             *("buildah", "--root", str(folder / "storage"), "--runroot", str(folder / "run")),

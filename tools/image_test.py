@@ -3,7 +3,8 @@
     debootstrap -> base image -> buildah bud (the very Dockerfile) -> runc (read-only root, no capabilities, user 10001)
         -> imports, demo, a server with an upload from outside, health check, SIGTERM, a volume that belongs to root
 
-Root only: debootstrap and chroot need it. Takes up to 36 GB of disk for a while, all in one folder, removed at the end.
+Root only: debootstrap and chroot need it. Takes up to 36 GB of disk for a while, all in one folder, removed at the end;
+with --keep it stays (15 GB), and --again goes through the checks alone, on the image that is there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stack", choices=("cu121", "cu130"), default="cu121")
     parser.add_argument("--work", type=Path, default=WORK, help=f"folder for everything ({WORK})")
-    parser.add_argument("--keep", action="store_true", help="keep the folder, to look into the image")
+    parser.add_argument("--keep", action="store_true", help="keep the folder, to look into the image, or for --again")
+    parser.add_argument("--again", action="store_true", help="check the image of a folder that was kept; build nothing")
     args = parser.parse_args(argv)
     # Ctrl-C and `kill` both end in the clean-up below.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        check_machine(args.work)
-        args.work.mkdir(mode=0o755)
+        check_machine(args.work, again=args.again)
+        args.work.mkdir(mode=0o755, exist_ok=args.again)
         try:
-            work(args.work, args.stack)
+            work(args.work, args.stack, again=args.again)
         finally:
             if not args.keep:
                 clean_up(args.work)
@@ -53,13 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def check_machine(folder: Path) -> None:
+def check_machine(folder: Path, *, again: bool) -> None:
     """Say at once what is missing. Raises ImageError."""
     if os.geteuid() != 0:
         raise ImageError("needs root, since debootstrap and chroot do: sudo make image-test")
     missing = [package for tool, package in TOOLS.items() if shutil.which(tool, path=search_path()) is None]
     if missing:
         raise ImageError(f"needs {', '.join(missing)}: apt-get install {' '.join(missing)}")
+    if again:
+        if not (folder / "identity.json").is_file():
+            raise ImageError(f"{folder} has no image of a run with --keep")
+        return
     if folder.exists():
         raise ImageError(f"{folder} is there already; another run, or one that was kept: remove it, or name another")
     free_gb = shutil.disk_usage(folder.parent).free / 2**30
@@ -72,35 +80,48 @@ def search_path() -> str:
     return os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
 
 
-def work(folder: Path, stack: str) -> None:
+def work(folder: Path, stack: str, *, again: bool) -> None:
     """Everything that happens in the folder. Raises ImageError."""
     os.environ["PATH"] = search_path()
-    buildah, identity = Buildah(folder), Identity.of_checkout()
+    buildah, kept = Buildah(folder), folder / "identity.json"
+    if not again:
+        identity, began_s = Identity.of_checkout(), time.monotonic()
+        make_base(buildah)
+        build(buildah, stack, identity)
+        kept.write_text(json.dumps(asdict(identity)))
+        print(f"Built in {time.monotonic() - began_s:.0f} s")
     began_s = time.monotonic()
-    make_base(buildah)
-    log = build(buildah, stack, identity)
-    built_s = time.monotonic() - began_s
-    wheels = next(line for line in log.read_text(errors="replace").splitlines() if line.startswith("torch: came from"))
-    image = opened(buildah, stack, identity)
-    failures = 0
-    for name, check in all_checks(image):
-        try:
-            print(f"  ok    {name}{f': {said}' if (said := check()) else ''}", flush=True)
-        except ImageError as error:
-            failures += 1
-            print(f"  FAILS {name}: {error}", flush=True)
-    print(f"Built in {built_s:.0f} s, checked in {time.monotonic() - began_s - built_s:.0f} s")
-    print(f"Size {size_gb(image.root):.2f} GB unpacked, {platform.machine()}, stack {stack}")
-    print(wheels)
+    with opened(buildah, stack, Identity(**json.loads(kept.read_text()))) as image:
+        failures = sum(not passes(name, check) for name, check in all_checks(image))
+        size = size_gb(image.root)
+    print(f"Checked in {time.monotonic() - began_s:.0f} s")
+    print(f"Size {size:.2f} GB unpacked, {platform.machine()}, stack {stack}")
+    log = (buildah.logs / "build.log").read_text(errors="replace")
+    print(next(line for line in log.splitlines() if line.startswith("torch: came from")))
     if failures:
         raise ImageError(f"{failures} checks failed")
 
 
-def opened(buildah: Buildah, stack: str, identity: Identity) -> Image:
+def passes(name: str, check: Callable[[], str]) -> bool:
+    """Whether a check passes; prints what it found."""
+    try:
+        found = check()
+    except ImageError as error:
+        print(f"  FAILS {name}: {error}", flush=True)
+        return False
+    print(f"  ok    {name}{f': {found}' if found else ''}", flush=True)
+    return True
+
+
+@contextmanager
+def opened(buildah: Buildah, stack: str, identity: Identity) -> Iterator[Image]:
     """The image, unpacked for running."""
     config: dict[str, Any] = json.loads(buildah("inspect", "--type", "image", IMAGE))["Docker"]["config"]
     container = buildah("from", "--pull-never", IMAGE)
-    return Image(Path(buildah("mount", container)), config, buildah.folder / "containers", stack, identity)
+    try:
+        yield Image(Path(buildah("mount", container)), config, buildah.folder / "containers", stack, identity)
+    finally:
+        buildah("rm", container)
 
 
 def size_gb(root: Path) -> float:

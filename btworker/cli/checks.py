@@ -14,6 +14,7 @@ from pathlib import Path
 
 import btworker
 from btworker.cli.model_files import describe, model_files
+from btworker.cli.probing import ask
 from btworker.cli.version import installed
 from btworker.cli.wording import megabytes
 from btworker.config import Settings
@@ -28,6 +29,11 @@ STACKS = {
     },
 }  # fmt: skip
 """The sets that are known to work together (locks/); any other mixture crashes sooner or later."""
+INSTALL_AGAIN = 'in a checkout make setup (or STACK=cu130 make setup); else pip install "btworker[cu121]" (or [cu130])'
+IMPORT_PROBE = "btworker.engine.stack.import_probe"
+"""Named, not imported: the command line holds no torch."""
+SPEECH = frozenset({"torch", "whisper"})
+"""Modules without which there is no transcript; the others tell speakers apart."""
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "lustre", "afs", "gpfs", "beegfs", "ncpfs", "ocfs2"}
 )
@@ -65,7 +71,10 @@ class Check:
 
 def package_checks() -> Iterator[Check]:
     """The speech stack and ffmpeg."""
-    yield stack_check({name: installed(name) for name in STACKS["cu121"]})
+    packages = stack_check({name: installed(name) for name in STACKS["cu121"]})
+    yield packages
+    if packages.verdict is Verdict.OK:
+        yield _imports()
     yield _ffmpeg()
     yield _sandbox()
 
@@ -85,9 +94,21 @@ def stack_check(versions: dict[str, str | None]) -> Check:
     for name, stack in STACKS.items():
         if versions == stack:
             return Check("packages", Verdict.OK, f"stack {name}: {found}")
-    return Check(
-        "packages", Verdict.FAIL, f"{found}: no set that works together", "make setup (or STACK=cu130 make setup)"
-    )
+    return Check("packages", Verdict.FAIL, f"{found}: no set that works together", INSTALL_AGAIN)
+
+
+def _imports() -> Check:
+    """Whether the packages can be imported: some ask the machine for libraries that their wheels do not bring."""
+    answer = ask(IMPORT_PROBE, {})
+    if isinstance(answer, str):
+        return Check("imports", Verdict.FAIL, answer, INSTALL_AGAIN)
+    if not answer:
+        return Check("imports", Verdict.OK, "torch, torchaudio, whisper and pyannote.audio can be imported")
+    found = "; ".join(problem["found"] for problem in answer.values())
+    mend = "; ".join(dict.fromkeys(problem["mend"] for problem in answer.values()))
+    if SPEECH.isdisjoint(answer):
+        return Check("imports", Verdict.WARN, f"{found}: speakers cannot be told apart", mend)
+    return Check("imports", Verdict.FAIL, found, mend)
 
 
 def _ffmpeg() -> Check:

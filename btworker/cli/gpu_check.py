@@ -1,18 +1,16 @@
 """The doctor's look at the GPUs: what the driver says of them, and whether torch can run a kernel on each.
 
-torch is asked in a process of its own: importing it takes seconds and hundreds of MB, and a broken driver may kill it.
+torch is asked in a process of its own (probing.py).
 """
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pynvml
 
-from btworker.cli.checks import Check, Verdict
-from btworker.config import Settings, child_environment
+from btworker.cli.checks import INSTALL_AGAIN, Check, Verdict
+from btworker.cli.probing import ask
+from btworker.config import Settings
 from btworker.gpu_support import Problem, TorchFacts, ask_driver, judge, nvml
 from btworker.pool.devices import NO_NVML, find_gpus
 from btworker.specs import Device
@@ -20,7 +18,6 @@ from btworker.specs import Device
 PROBE = "btworker.engine.stack.gpu_probe"
 """Named, not imported: the command line holds no torch."""
 KERNELS = "btworker.engine.asr.decoding.kernels.choosing"
-PROBE_TIMEOUT_S = 120.0
 NO_GPU = "none: the CPU does the work, which is fine for small models and slow for large-v3"
 
 
@@ -51,7 +48,7 @@ def _torch_on(gpus: Sequence[Device], *, wanted: bool) -> Iterator[Check]:
     """What torch makes of each GPU, seen alone as a worker's child sees it, and which kernels steps are made of."""
     for gpu in gpus:
         label, answer = f"GPU {gpu.label}", probe(gpu)
-        problem = Problem(answer, "make setup") if isinstance(answer, str) else judge(answer, ask_driver(gpu.uuid))
+        problem = Problem(answer, INSTALL_AGAIN) if isinstance(answer, str) else judge(answer, ask_driver(gpu.uuid))
         if problem is None:
             yield Check(label, Verdict.OK, f"{gpu.name}: torch ran a kernel on it")
             yield _kernels_on(gpu, wanted=wanted)
@@ -80,21 +77,8 @@ def probe(gpu: Device) -> TorchFacts | str:
 
 
 def _ask(module: str, gpu: Device) -> dict[str, Any] | str:
-    """Run a module in a process that sees this GPU alone: its line of JSON, or why there is none."""
-    environment = {**child_environment(), **({"CUDA_VISIBLE_DEVICES": gpu.uuid} if gpu.uuid else {})}
-    command = [sys.executable, "-m", module]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False, env=environment
-        )
-    except subprocess.TimeoutExpired:
-        return f"torch gave no answer within {PROBE_TIMEOUT_S:.0f} s"
-    line = next((line for line in done.stdout.splitlines() if line.startswith("{")), None)
-    if line is None or done.returncode != 0:
-        words = (done.stderr.strip().splitlines() or [f"it died with {done.returncode}"])[-1]
-        return f"torch cannot be asked: {words}"
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+    """Ask a module that sees this GPU alone."""
+    return ask(module, {"CUDA_VISIBLE_DEVICES": gpu.uuid} if gpu.uuid else {})
 
 
 def _driver(count: int) -> Check:

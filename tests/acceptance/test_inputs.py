@@ -13,6 +13,7 @@ import pytest
 from btworker.client import Client
 from tests.acceptance.conftest import Cli, Worker
 from tests.buckets import Storage, Trouble, storage
+from tests.light_stack import light_stack
 from tests.process.server_of import TOKEN, plain_environment
 
 
@@ -130,6 +131,7 @@ def test_the_doctor_looks_at_the_stores(lone_cli: Cli, store: Storage) -> None:
     """The file, who may read it, and whether each bucket answers; what does not is a failed check with its reason."""
     path = store.stores_file(lone_cli.folder, read=["recordings", "nowhere"])
     settings = {"WORKER_TOKEN": "x" * 20, "WORKER_STORES_FILE": str(path), "WORKER_DEVICE": "cpu"}
+    settings["PYTHONPATH"] = light_stack(lone_cli.folder)
 
     def checks() -> list[tuple[str, str, str]]:
         found = json.loads(lone_cli("doctor", "--json", **settings).stdout)

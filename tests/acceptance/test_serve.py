@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import DEADLINE_S, Cli, Worker
+from tests.light_stack import light_stack
 from tests.process.server_of import TOKEN, plain_environment
 
 
@@ -70,16 +71,17 @@ def test_a_signal_is_a_clean_end(tmp_path: Path, number: signal.Signals) -> None
 
 
 def test_the_doctor_passes_a_good_box(lone_cli: Cli, settings: dict[str, str], tmp_path: Path) -> None:
-    """Every check with its verdict, as a table and as JSON."""
+    """Every check with its verdict, as a table."""
     (tmp_path / "m.pt").write_bytes(b"x")
     good = {**settings, "WORKER_MODELS": f"m={tmp_path / 'm.pt'}", "WORKER_MODEL": "m"}
     done = lone_cli("doctor", **good)
     assert done.returncode == 0, done.stdout
     assert "This machine can run a worker" in done.stdout
-    report = json.loads(lone_cli("doctor", "--json", **good).stdout)
-    assert {item["check"] for item in report} >= {
-        "packages", "ffmpeg", "settings", "model", "data folder", "disk space", "file system", "port", "GPU",
-    }  # fmt: skip
+    lines = [line[6:].split("  ")[0] for line in done.stdout.splitlines() if line.startswith(("ok    ", "warn  "))]
+    assert lines == [
+        "packages", "imports", "ffmpeg", "sandbox", "settings", "model", "data folder", "disk space", "file system",
+        "port", "GPU",
+    ]  # fmt: skip
 
 
 def test_the_doctor_says_how_to_mend(lone_cli: Cli, settings: dict[str, str], tmp_path: Path) -> None:
@@ -88,6 +90,7 @@ def test_the_doctor_says_how_to_mend(lone_cli: Cli, settings: dict[str, str], tm
         bad = {
             **settings, "WORKER_TOKEN": "", "WORKER_MODELS": "m=/none.pt", "WORKER_MODEL": "m",
             "WORKER_DISK_RESERVE_MB": str(2**40), "WORKER_PORT": str(taken.getsockname()[1]),
+            "PYTHONPATH": light_stack(tmp_path),
         }  # fmt: skip
         done = lone_cli("doctor", "--json", **bad)
     assert done.returncode == 1
@@ -96,10 +99,25 @@ def test_the_doctor_says_how_to_mend(lone_cli: Cli, settings: dict[str, str], tm
     assert all(failed.values())
 
 
-def test_the_doctor_knows_a_worker_that_runs(fake_worker: Worker, lone_cli: Cli, settings: dict[str, str]) -> None:
+def test_the_doctor_names_a_library_that_the_machine_lacks(
+    lone_cli: Cli, settings: dict[str, str], tmp_path: Path
+) -> None:
+    """The packages are there, with the right versions: torchaudio's wheel for arm64 asks a bare Debian in vain."""
+    words = "libgomp.so.1: cannot open shared object file: No such file or directory"
+    packages = light_stack(tmp_path, torchaudio=f"raise OSError({words!r})")
+    report = json.loads(lone_cli("doctor", "--json", **settings, PYTHONPATH=packages).stdout)
+    found = {item["check"]: item for item in report}
+    assert found["packages"]["verdict"] == "ok" and found["imports"]["verdict"] == "warn"
+    assert found["imports"]["found"].startswith("torchaudio cannot be imported (OSError: libgomp.so.1: cannot open")
+    assert found["imports"]["mend"] == "install it on this machine (Debian, Ubuntu: apt-get install libgomp1)"
+
+
+def test_the_doctor_knows_a_worker_that_runs(
+    fake_worker: Worker, lone_cli: Cli, settings: dict[str, str], tmp_path: Path
+) -> None:
     """The port is taken, but by a btworker: a warning."""
-    port = fake_worker.url.rpartition(":")[2]
-    report = json.loads(lone_cli("doctor", "--json", **{**settings, "WORKER_PORT": port}).stdout)
+    there = {"WORKER_PORT": fake_worker.url.rpartition(":")[2], "PYTHONPATH": light_stack(tmp_path)}
+    report = json.loads(lone_cli("doctor", "--json", **{**settings, **there}).stdout)
     assert next(item["verdict"] for item in report if item["check"] == "port") == "warn"
 
 

@@ -14,6 +14,7 @@ import pytest
 from btworker.errors import EXIT_DATA_FOLDER, EXIT_DATABASE
 from tests.damage import damage_foreign, damage_newer, damage_text, damage_truncated, damage_zeroed
 from tests.faults.clients import SLOW, body_of, jobs_of, post
+from tests.light_stack import light_stack
 from tests.process.server_of import serving
 from tests.slices import slice_of
 from tests.waiting import until
@@ -67,6 +68,7 @@ def test_a_network_file_system_is_named(tmp_path: Path) -> None:
         "WORKER_ENGINE": "tests.fake_engine:load",
         "WORKER_DEVICE": "cpu",
         "WORKER_LOG_FORMAT": "json",
+        "PYTHONPATH": light_stack(tmp_path),
         **SLOW,
     }
     command = ["unshare", "-m", "sh", "-e", "-c", MOUNT_AS, str(tmp_path), sys.executable, "-m", "btworker"]

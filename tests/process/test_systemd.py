@@ -12,6 +12,7 @@ import pytest
 
 from btworker.config import Settings
 from btworker.config.environment_file import UNIT as UNIT_ENVIRONMENT
+from tests.light_stack import light_stack
 from tests.process.server_of import busy_port, serving
 from tests.process.service_manager import BEAT_S, manager, watched
 from tests.waiting import until
@@ -279,6 +280,7 @@ def test_the_doctor_reads_what_the_unit_reads(tmp_path: Path) -> None:
         "WORKER_PORT=\\",
         "0",
         "WORKER_DISK_RESERVE_MB=0",
+        f"PYTHONPATH={light_stack(tmp_path)}",
         "WORKER_COLOUR=blue # no comment",
     )
     file.write_text("\n".join(lines))

@@ -70,7 +70,9 @@ class DiarizerSlot:
 
             diarizer = Diarizer(self._settings, on_gpu=self._on_gpu)
         except (DiarizationError, *BROKEN) as error:
-            self.error = str(error) if isinstance(error, DiarizationError) else unusable("pyannote.audio", error)
+            self.error = (
+                str(error) if isinstance(error, DiarizationError) else unusable("pyannote.audio", error).sentence
+            )
             self._failed_at = time.monotonic()
             log.info("diarization_unavailable", message=self.error)
             raise DiarizationError(self.error) from error

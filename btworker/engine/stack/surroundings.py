@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 from btworker.ffmpeg import ffmpeg_version, find_ffmpeg
-from btworker.gpu_support import ask_driver, judge
+from btworker.gpu_support import Problem, ask_driver, judge
 from btworker.messages import EngineInfo
 from btworker.specs import Device
 
@@ -18,7 +18,7 @@ PACKAGES = ("numpy", "torch", "torchaudio", "openai-whisper", "pyannote.audio", 
 CRITICAL = ("numpy", "torch", "whisper")
 LOADING = "the engine is being loaded"
 REMEDIES = {"libgomp.so.1": "install it on this machine (Debian, Ubuntu: apt-get install libgomp1)"}
-"""Library that a wheel asks of the machine, as torchaudio's for arm64 does -> where it is."""
+"""Library that a wheel asks of the machine, as torchaudio's for arm64 does -> what brings it."""
 BROKEN = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError, NameError, SystemError)
 """What an import of a broken or mismatched binary package has been seen to raise; torch without numpy: a NameError."""
 
@@ -105,15 +105,15 @@ def _import_problem(name: str) -> str | None:
     try:
         importlib.import_module(name)
     except BROKEN as error:
-        return unusable(name, error)
+        return unusable(name, error).sentence
     return None
 
 
-def unusable(name: str, error: BaseException) -> str:
-    """Make the sentence for a package whose import failed: it is broken, or a library of the machine's is not there."""
+def unusable(name: str, error: BaseException) -> Problem:
+    """Say why an import failed, and what mends it: the package is broken, or the machine lacks a library."""
     reason = str(error)[:200]
-    remedy = REMEDIES.get(reason.partition(":")[0], "install the pinned set again")
-    return f"{name} cannot be imported ({type(error).__name__}: {reason}); {remedy}"
+    found = f"{name} cannot be imported ({type(error).__name__}: {reason})"
+    return Problem(found, REMEDIES.get(reason.partition(":")[0], "install the pinned set again"))
 
 
 def _cuda_version() -> str:

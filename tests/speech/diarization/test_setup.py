@@ -177,5 +177,5 @@ def test_a_pyannote_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.
 def test_a_library_that_the_machine_lacks_is_named() -> None:
     """torchaudio's wheel for arm64 brings no libgomp: installing the packages again would not help."""
     error = OSError("libgomp.so.1: cannot open shared object file: No such file or directory")
-    assert "apt-get install libgomp1" in unusable("pyannote.audio", error)
-    assert "install the pinned set again" in unusable("torch", ImportError("libcudart.so.12: cannot open"))
+    assert "apt-get install libgomp1" in unusable("pyannote.audio", error).sentence
+    assert "install the pinned set again" in unusable("torch", ImportError("libcudart.so.12: cannot open")).sentence
