@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import locks
+from btworker import __version__
 from btworker.cli import demo
 from btworker.client import Client
 from btworker.jobs import JobStatus
@@ -31,6 +32,10 @@ START_S, DEMO_S, STOP_S = 300.0, 600.0, 60.0
 SMALL_BYTES = 2**20
 """Up to here a checkpoint is a package's own: torchmetrics has one of 12 kB."""
 TORCH = 'import torch, torchaudio; print(f"torch={torch.__version__} torchaudio={torchaudio.__version__}")'
+DEMO_MODEL = {
+    "WORKER_MODEL": "demo",
+    "WORKER_MODELS": "demo=/opt/btworker-app/btworker/demo/whisper-tiny-words.pt",
+}
 ENVIRONMENT = {
     "NVIDIA_VISIBLE_DEVICES": "all",
     "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
@@ -67,6 +72,7 @@ def all_checks(image: Image) -> Iterator[tuple[str, Callable[[], str]]]:
     yield 'python3 -c "import torch, torchaudio"', partial(torch_versions, image)
     yield "a data folder of root's: a sentence and exit code 73", partial(foreign_folder, image)
     yield "the same with --user 0: repaired, and root dropped", partial(repaired_folder, image)
+    yield "btworker version, and doctor as whom the image runs", partial(doctor_inside, image)
     yield "btworker demo", partial(demo_inside, image)
     yield "a server, used from outside", partial(server, image)
 
@@ -134,6 +140,18 @@ def repaired_folder(image: Image) -> str:
     return ""
 
 
+def doctor_inside(image: Image) -> str:
+    """The command on the PATH knows its packages; the image's user, whom nothing but volumes and /tmp lets write, has
+    all that the doctor looks for."""
+    script = "btworker version && id -u && ! touch /here /opt/btworker/here /opt/btworker-app/here && btworker doctor"
+    settings = {"WORKER_TOKEN": TOKEN, "WORKER_DEVICE": "cpu", **DEMO_MODEL}
+    code, output = image.container("sh", "-c", script, environment=settings).run(START_S)
+    require(code == 0, f"exit code {code}:\n{output}")
+    require(f"btworker {__version__}\n" in output and f"\n{UID}\n" in output, f"it is not the one: {output}")
+    require(output.count("Read-only file system") == 3, f"a file could be made: {output}")
+    return output.splitlines()[-1]
+
+
 def demo_inside(image: Image) -> str:
     """The embedded model transcribes the sample, with nothing set up and no network needed."""
     code, output = image.container("demo", "--output-dir", "/tmp/demo").run(DEMO_S)  # noqa: S108
@@ -150,8 +168,7 @@ def running_server(image: Image) -> Iterator[tuple[Container, str]]:
     environment = {
         "WORKER_TOKEN": TOKEN,
         "WORKER_PORT": str(port),
-        "WORKER_MODEL": "demo",
-        "WORKER_MODELS": "demo=/opt/btworker-app/btworker/demo/whisper-tiny-words.pt",
+        **DEMO_MODEL,
     }
     container = image.container(*image.config["Cmd"], environment=environment).start()
     try:

@@ -8,8 +8,12 @@
 set -euo pipefail
 tag=$1 repository=$2
 shift 2
-awk -v head="## [${tag#v}] " 'index($0, "## [") == 1 { found = index($0, head) == 1; next } found' \
-    "$(dirname "$0")/../CHANGELOG.md" | sed "s#](\([^):]*\))#]($repository/blob/$tag/\1)#g"
+# A line of its own for each entry: GitHub breaks a page's text where its source does.
+awk -v head="## [${tag#v}] " '
+    index($0, "## [") == 1 { found = index($0, head) == 1; next }
+    found && /^  [^ ]/ { entry = entry substr($0, 2); next }
+    found { print entry; entry = $0 }
+    END { print entry }' "$(dirname "$0")/../CHANGELOG.md" | sed "s#](\([^):]*\))#]($repository/blob/$tag/\1)#g"
 printf '\n### Files\n\n'
 for file in "$@"; do
     name=${file##*/} sum=$(sha256sum <"$file")

@@ -141,6 +141,7 @@ def revoke_key(args: argparse.Namespace) -> int:
 def _ask(args: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
     """What the keys answer, those of the running worker where there is one. Raises StartupError, SystemExit."""
     root = data_dir(args.data)
+    _look_at(root, is_made=request["do"] == "add")
     try:
         data = DataFolder.open(root)
     except StartupError as in_use:
@@ -155,6 +156,16 @@ def _ask(args: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
         say(str(answer["error"]))
         sys.exit(EXIT_JOB_FAILED)
     return answer
+
+
+def _look_at(root: Path, *, is_made: bool) -> None:
+    """Say where no worker has run yet: the folder may be a slip. Raises StartupError unless it is to be made."""
+    if root.exists():
+        return
+    if not is_made:
+        message = f"there is no data folder {root}; --data (or WORKER_DATA_DIR) has to be the worker's"
+        raise StartupError(message, exit_code=EXIT_DATA_FOLDER)
+    say(f"no worker has run with {root} yet: the key is good for one that gets this folder (WORKER_DATA_DIR)")
 
 
 def _ask_worker(root: Path, request: dict[str, Any], in_use: StartupError) -> dict[str, Any]:
@@ -206,12 +217,15 @@ def _limit(kind: type[int] | type[float]) -> Any:
     def read(text: str) -> float | None:
         if text.strip().lower() == "none":
             return None
-        value = kind(text)
+        try:
+            value = kind(text)
+        except ValueError:
+            value = -1
         if not 0 <= value < math.inf:
-            raise ValueError
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"must be {what}, 0 or more, or none")
         return value
 
-    read.__name__ = "limit"  # argparse names it where the text is none
     return read
 
 

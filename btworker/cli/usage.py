@@ -3,6 +3,9 @@
 import argparse
 import csv
 import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -18,7 +21,7 @@ examples:
 """
 
 
-COLUMNS = ("day", "owner", "jobs", "audioSeconds", "workSeconds", "gpuSeconds", "inputBytes")
+COLUMNS = ("day", "owner", "keyId", "jobs", "audioSeconds", "workSeconds", "gpuSeconds", "inputBytes")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -43,17 +46,23 @@ def run(args: argparse.Namespace) -> int:
             writer.writeheader()
             writer.writerows(days)
             return 0
-        table = Table(box=None, pad_edge=False)
-        for column in ("day", "key", "jobs", "audio", "work", "of it on GPUs", "MB"):
-            table.add_column(column)
-        for one in days:
-            times = (clock(one[name]) for name in ("audioSeconds", "workSeconds", "gpuSeconds"))
-            size = f"{one['inputBytes'] / 2**20:.1f}"
-            table.add_row(str(one["day"]), str(one["owner"]), str(one["jobs"]), *times, size)
         if days:
-            print_table(table)
+            print_table(table(days))
         else:
             say("nothing was used on these days")
         return 0
 
     return with_client(args, work)
+
+
+def table(days: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each key and day; keys that have had the same name are told apart by their ids."""
+    names = Counter(owner for owner, _ in {(one["owner"], one["keyId"]) for one in days})
+    rows = Table(box=None, pad_edge=False)
+    for column in ("day", "key", "jobs", "audio", "work", "of it on GPUs", "MB"):
+        rows.add_column(column)
+    for one in days:
+        owner = one["owner"] if names[one["owner"]] == 1 else f"{one['owner']} ({one['keyId']})"
+        times = (clock(one[name]) for name in ("audioSeconds", "workSeconds", "gpuSeconds"))
+        rows.add_row(one["day"], owner, str(one["jobs"]), *times, f"{one['inputBytes'] / 2**20:.1f}")
+    return rows

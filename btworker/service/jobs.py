@@ -154,13 +154,18 @@ class JobService:
             raise BtworkerError(ErrorCode.DRAINING, "the worker is shutting down; try again in a minute, or elsewhere")
         self.limits.check_waiting(owner)
 
-    async def submit(self, new: NewJob) -> tuple[Job, bool]:
-        """Accept a job: durable when this returns. With a known idempotency key: that job, and False.
+    async def submit(self, new: NewJob, *, arrived_bytes: int = 0) -> tuple[Job, bool]:
+        """Accept a job: durable when this returns. With a known idempotency key: that job, and False. `arrived_bytes`
+        of its inputs are no upload that was counted when it was announced. Raises DRAINING, QUEUE_FULL, QUOTA_EXCEEDED.
 
         A controller's job is never refused: its controller goes by activeJobs, and gives a refused job up.
         """
         if not new.sources or new.owner != OPERATOR:
             self.check_accepts(new.owner)
+        async with self.limits.counting(new.owner, arrived_bytes):
+            return await self._accept(new)
+
+    async def _accept(self, new: NewJob) -> tuple[Job, bool]:
         stored, created = await self._store.insert(new.job(self._table.clock(), TRACEPARENT.get()))
         if created:
             await self.data.run(self.data.accept, stored.id)

@@ -1,13 +1,16 @@
 """Limits of single keys: requests a minute, jobs waiting, audio a day, bytes stored. A refusal says when to try again.
 
 A key has the limits that it was given, and the operator has none. Requests are counted in memory; the rest is looked
-up when a submission comes, in the job table and the accounts. Of the places that all keys share, in the queue and for
-uploads, none takes the last. Parent.
+up when a submission comes, in the job table and the accounts, and once more when all of it is here. Of the places that
+all keys share, in the queue and for uploads, none takes the last. Parent.
 """
 
+import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from btworker.accounts import day_of
 from btworker.config import MIB, Settings
@@ -68,6 +71,7 @@ class KeyLimits:
         self._settings = settings
         self._clock = clock
         self._buckets: dict[str, Bucket] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def take_request(self, owner: str) -> None:
         """Count a request. Raises RATE_LIMITED."""
@@ -124,6 +128,20 @@ class KeyLimits:
         if self._table.live.count(LivePhase.WAITING) > len(self._table.waiting):  # files of some are being fetched
             waiting += sum(bool(job.sources) and job.owner == owner for job in self._table.live.values())
         return waiting
+
+    @asynccontextmanager
+    async def counting(self, owner: str, incoming_bytes: int) -> AsyncIterator[None]:
+        """`check_quotas`, and until the end of the block, by when what came is counted, nothing else of this key comes.
+
+        Of uploads side by side each had room when it began.
+        """
+        limits = self._keys.limits_of(owner)
+        if limits.audio_hours is None and limits.stored_mb is None:
+            yield
+            return
+        async with self._turns[owner]:
+            await self.check_quotas(owner, incoming_bytes)
+            yield
 
     async def check_quotas(self, owner: str, incoming_bytes: int) -> None:
         """Raise QUOTA_EXCEEDED where the key has had its audio of today, or its results and inputs have no room."""

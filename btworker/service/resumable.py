@@ -133,10 +133,16 @@ class ResumableUploads:
     async def create(
         self, *, length: int | None, metadata: str, owner: str = OPERATOR, needs: tuple[str, ...] = ()
     ) -> Resumable:
-        """Begin an upload, durably."""
+        """Begin an upload, durably; `begun` and `stored_bytes` count it from the call on."""
         record = Resumable(f"up_{secrets.token_hex(16)}", length, metadata, self._clock(), owner=owner, needs=needs)
-        await self._data.run(self._make, record)
         self._known[record.id], self._offsets[record.id] = record, 0
+        made = False
+        try:
+            await self._data.run(self._make, record)
+            made = True
+        finally:
+            if not made:
+                del self._known[record.id], self._offsets[record.id]
         self._hashes[record.id] = (0, hashlib.sha256())
         return record
 
@@ -280,11 +286,8 @@ class ResumableUploads:
         return found
 
     def _found(self, upload_id: str) -> int:
-        try:
-            back_to = int(self._unverified(upload_id).read_text())
-        except FileNotFoundError:
-            back_to = None
-        return self._settled(upload_id, back_to)
+        mark = self._unverified(upload_id)
+        return self._settled(upload_id, int(mark.read_text()) if mark.exists() else None)
 
 
 def _linked(source: Path, target: Path) -> None:

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 from enum import Enum
 
 from aiohttp import web
@@ -43,6 +43,7 @@ class UsageWire(Wire):
 
     day: str
     owner: str
+    key_id: str
     jobs: int
     audio_seconds: float
     work_seconds: float
@@ -63,7 +64,7 @@ async def usage(request: web.Request) -> web.StreamResponse:
     context, wanted = context_of(request), read_query(request.query, UsageQuery)
     today = datetime.now(timezone.utc).date()
     last = wanted.last or today
-    first = wanted.first or last - timedelta(days=USUAL_DAYS - 1)
+    first = wanted.first or date.fromordinal(max(last.toordinal() - USUAL_DAYS + 1, 1))
     if not 0 <= (last - first).days < MOST_DAYS:
         message = f"from must not be after to, and at most {MOST_DAYS} days are looked at"
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="from")
@@ -79,6 +80,7 @@ def _wire(account: Account, owner: str) -> UsageWire:
     return UsageWire(
         day=account.day,
         owner=owner,
+        key_id=account.owner,
         jobs=account.jobs,
         audio_seconds=account.audio_ms / 1000,
         work_seconds=account.work_ms / 1000,

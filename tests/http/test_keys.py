@@ -1,7 +1,9 @@
 """Keys over HTTP: each route with each scope, and what is another key's is not there."""
 
+import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
 from itertools import chain, combinations
 from typing import Any
 
@@ -379,6 +381,57 @@ async def test_stored_bytes_are_limited(
     async with session.post(f"/v1/jobs/{job['workerJobId']}/cancel", headers=alice) as response:
         assert response.status == 200
     assert (await upload(session, file(b"x" * 300_000), **alice))[0] == 201
+
+
+async def test_what_nobody_could_count_before_is_counted_at_the_end(
+    server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
+) -> None:
+    """Uploads side by side, each of which alone has room, and one that does not say how long it is: nothing of what is
+    refused stays."""
+    await upload(client, field("prompt", "hold"), file(b"speech"))
+    alice = await key(server, "alice", limits=Limits(stored_mb=1))
+    begun, go = asyncio.Semaphore(0), asyncio.Event()
+
+    async def send(size: int) -> int:
+        body = form(file(b"x" * size))
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield body[:1000]
+            begun.release()
+            await go.wait()
+            yield body[1000:]
+
+        async with session.post("/v1/jobs", data=slowly(), headers={**FORM, **alice}) as response:
+            return response.status
+
+    sending = [asyncio.create_task(send(size)) for size in (400_000, 400_000, 400_000, 400_000)]
+    for _ in sending:
+        await begun.acquire()
+    go.set()
+    assert sorted(await asyncio.gather(*sending)) == [201, 201, 429, 429]
+    assert (await send(2_000_000), await send(200_000)) == (429, 201)
+    assert len({path.split("/")[0] for path in server.files()}) == 1 + 3
+
+
+async def test_uploads_are_counted_from_their_first_request_on(server: Running, session: aiohttp.ClientSession) -> None:
+    """Side by side each finds the others; one that tells its length later is counted then."""
+    alice = await key(server, "alice", limits=Limits(stored_mb=1))
+
+    async def begin(**headers: str) -> tuple[int, str]:
+        async with session.post(
+            "/v1/uploads",
+            headers={**alice, **TUS, **{name.replace("_", "-"): value for name, value in headers.items()}},
+        ) as response:
+            return response.status, response.headers.get("Location", "")
+
+    statuses = [status for status, _ in await asyncio.gather(*(begin(Upload_Length="400000") for _ in range(5)))]
+    assert sorted(statuses) == [201, 201, 429, 429, 429]
+    status, path = await begin(Upload_Defer_Length="1")
+    assert status == 201
+    later = {**PATCH, **alice, "Upload-Offset": "0"}
+    for size, wanted in ((400_000, 429), (100_000, 204)):
+        async with session.patch(path, headers={**later, "Upload-Length": str(size)}, data=b"x" * 10) as response:
+            assert response.status == wanted
 
 
 async def test_requests_a_minute_are_limited(server: Running, session: aiohttp.ClientSession) -> None:

@@ -60,6 +60,7 @@ async def test_days_and_csv(server: Running, client: aiohttp.ClientSession) -> N
     yesterday = str(TODAY - timedelta(days=1))
     assert (await usage(client, **{"from": yesterday, "to": yesterday}))[1]["usage"] == []
     assert (await usage(client, to=yesterday))[1]["from"] == str(TODAY - timedelta(days=31))
+    assert (await usage(client, to="0001-01-05"))[1]["from"] == "0001-01-01"
     async with client.get("/v1/usage", params={"from": yesterday, "format": "csv"}) as response:
         assert response.content_type == "text/csv"
         (line,) = csv.DictReader(io.StringIO(await response.text()))
@@ -80,6 +81,20 @@ async def test_days_and_csv(server: Running, client: aiohttp.ClientSession) -> N
 async def test_what_is_no_day_is_refused(client: aiohttp.ClientSession, query: dict[str, str], param: str) -> None:
     status, answer = await usage(client, **query)
     assert (status, answer["error"]["code"], answer["error"]["param"]) == (400, "BAD_REQUEST", param)
+
+
+async def test_keys_of_one_name_are_apart(server: Running, client: aiohttp.ClientSession) -> None:
+    """A name is given again once its key is revoked: each has its line, by its id."""
+    ids = []
+    for size in (3, 5):
+        header = await key(server, "alice")
+        await sent(server, client, header, file(b"x" * size))
+        ids.append((await server.service.keys.revoke("alice")).id)
+    await sent(server, client, dict(client.headers), file(b"x" * 7))
+    found = (await usage(client))[1]["usage"]
+    assert {one["keyId"]: (one["owner"], one["inputBytes"]) for one in found} == {
+        ids[0]: ("alice", 3), ids[1]: ("alice", 5), "": ("operator", 7),
+    }  # fmt: skip
 
 
 async def test_labels_of_keys_are_bounded(server: Running, client: aiohttp.ClientSession) -> None:

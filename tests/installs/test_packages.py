@@ -60,6 +60,67 @@ def test_only_triton_is_asked_for_elsewhere(before: str, after: str) -> None:
     assert packages.relabelled(head.format("20231117") + before) == head.format(packages.VERSION) + after
 
 
+CHANGELOG = """# Changelog
+
+## [Unreleased]
+{later}
+## [1.2.3] - 2026-12-01
+
+### Added
+
+- One thing that takes
+  two lines ([docs/one.md](docs/one.md), https://example.org).
+- Another.
+
+## [1.2.2] - 2026-11-01
+
+- Before.
+"""
+
+
+def checkout_of_a_release(folder: Path, *, later: str = "", version: str = "1.2.3") -> Path:
+    """What the release's scripts look at."""
+    for name in ("release_check.sh", "release_notes.sh"):
+        (folder / "tools").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "tools" / name, folder / "tools")
+    (folder / "btworker").mkdir()
+    (folder / "btworker" / "__init__.py").write_text(f'__version__ = "{version}"\n')
+    (folder / "CHANGELOG.md").write_text(CHANGELOG.format(later=later))
+    return folder / "tools"
+
+
+@pytest.mark.parametrize(
+    ("tag", "more", "refusal"),
+    [
+        ("v1.2.3", {}, ""),
+        ("v1.2.2", {}, "another version than 1.2.2"),
+        ("v1.2.4", {"version": "1.2.4"}, "no date for 1.2.4"),
+        ("v1.2.3", {"later": "\n### Fixed\n\n- What came after.\n"}, "entries under [Unreleased]"),
+    ],
+)
+def test_a_tag_is_the_release_that_it_names(tmp_path: Path, tag: str, more: dict[str, str], refusal: str) -> None:
+    """Its version and its entry in the changelog; what came after an entry is in no release that it describes."""
+    tools = checkout_of_a_release(tmp_path, **more)
+    done = subprocess.run([tools / "release_check.sh", tag], capture_output=True, text=True, check=False)
+    assert (done.returncode, refusal in done.stderr) == (int(bool(refusal)), True), done.stderr
+
+
+def test_the_text_of_a_release_page(tmp_path: Path) -> None:
+    """What the changelog says of the tag alone, a line for each entry; links lead into the repository at the tag."""
+    (tmp_path / "a+1.whl").write_bytes(b"x")
+    tools = checkout_of_a_release(tmp_path)
+    command = [tools / "release_notes.sh", "v1.2.3", "https://host/o/r", tmp_path / "a+1.whl"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    digest = hashlib.sha256(b"x").hexdigest()
+    assert [line for line in text.splitlines() if line] == [
+        "### Added",
+        "- One thing that takes two lines ([docs/one.md](https://host/o/r/blob/v1.2.3/docs/one.md), https://example.org).",
+        "- Another.",
+        "### Files",
+        f'<a href="https://host/o/r/releases/download/v1.2.3/a%2B1.whl#sha256={digest}">a+1.whl</a><br>',
+    ]
+
+
 def metadata_of(wheel: Path) -> "Parser":
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]

@@ -15,7 +15,10 @@ def status(server: Server, token: str, path: str = "/v1/jobs") -> int:
 def test_keys_with_a_worker_and_without(tmp_path: Path) -> None:
     """One that is made before the first start is good in it; one that is made meanwhile, with the next request; both
     after kill -9, and a revoked one never again. The token is on stdout, alone, and in no log or file."""
-    early = keys(tmp_path, "add", "early", "--expires", "90d").stdout.removesuffix("\n")
+    assert "there is no data folder" in keys(tmp_path, "list", code=73).stderr
+    made = keys(tmp_path, "add", "early", "--expires", "90d")
+    early = made.stdout.removesuffix("\n")
+    assert "no worker has run with" in made.stderr
     assert re.fullmatch(r"btwk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}", early)
     with serving(tmp_path, WORKER_LOG_LEVEL="debug") as server:
         late = keys(tmp_path, "add", "late", "--scopes", "read-all").stdout.removesuffix("\n")

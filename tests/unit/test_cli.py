@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from btworker.cli import checks, gpu_check
+from btworker.cli import checks, gpu_check, usage
 from btworker.cli.board import summary, wait
 from btworker.cli.checks import Verdict
 from btworker.cli.job_options import wire_options
@@ -103,6 +103,37 @@ def test_keywords_come_from_the_line_and_from_files(tmp_path: Path, capsys: pyte
 def parsed(*words: str) -> argparse.Namespace:
     """The arguments of a command."""
     return build_parser(words[0]).parse_args(words)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--max-waiting", "-1", "a whole number, 0 or more, or none"),
+        ("--max-stored-mb", "1.5", "a whole number, 0 or more, or none"),
+        ("--audio-hours-a-day", "inf", "a number, 0 or more, or none"),
+        ("--weight", "0", "from 0.01 to 100.0"),
+        ("--expires", "tomorrow", "or a day in UTC like"),
+        ("--scopes", "root", "one or more of submit"),
+    ],
+)
+def test_options_of_a_key_say_what_they_take(
+    option: str, value: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sentence, and nothing is made."""
+    with pytest.raises(SystemExit):
+        parsed("keys", "add", "alice", option, value)
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [(("a", "b"), ["alice (a)", "alice (b)"]), (("a", "a"), ["alice", "alice"]), ((), [])],
+)
+def test_usage_tells_keys_of_one_name_apart(ids: tuple[str, ...], names: list[str]) -> None:
+    """By their ids, which nobody wants to see otherwise."""
+    numbers = dict.fromkeys(("jobs", "audioSeconds", "workSeconds", "gpuSeconds", "inputBytes"), 0)
+    days = [{"day": "2026-11-29", "owner": "alice", "keyId": one, **numbers} for one in ids]
+    assert list(usage.table(days).columns[1].cells) == names
 
 
 @pytest.mark.parametrize("command", COMMANDS)

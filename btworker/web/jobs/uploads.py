@@ -214,7 +214,8 @@ class Upload:
             delivery=delivery_of(fields, self._context, self._owner),
             owner=self._owner,
         )
-        self._submitting = asyncio.create_task(self._context.service.submit(new), name="upload-submit")
+        submitting = self._context.service.submit(new, arrived_bytes=all_bytes)
+        self._submitting = asyncio.create_task(submitting, name="upload-submit")
         await asyncio.wait({self._submitting})
         return self._submitting.result()
 

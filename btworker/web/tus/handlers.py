@@ -70,10 +70,10 @@ async def create(request: web.Request) -> web.StreamResponse:
     if context.service.draining or read_metadata(metadata).submit is not None:
         context.service.check_accepts(owner)  # now, and not once all of it is here
     size = length or 0
-    await context.service.limits.check_quotas(owner, size)
     await admission.check_room(context, incoming_bytes=size, largest_bytes=size * channels, all_bytes=size)
-    context.service.limits.check_begun(owner)
-    record = await context.resumable.create(length=length, metadata=metadata, owner=owner, needs=needs)
+    async with context.service.limits.counting(owner, size):
+        context.service.limits.check_begun(owner)
+        record = await context.resumable.create(length=length, metadata=metadata, owner=owner, needs=needs)
     headers = {"Location": f"{PATH}/{record.id}"}
     if request.content_type == OFFSET_STREAM and request.can_read_body:
         record = await _receive(request, context, record, offset=0)
@@ -104,7 +104,7 @@ async def append(request: web.Request) -> web.StreamResponse:
     if offset is None:
         raise _bad("Upload-Offset is missing", "Upload-Offset")
     if "Upload-Length" in request.headers:
-        record = await context.resumable.set_length(record, _length(request, context) or 0)
+        record = await _announced(context, record, _length(request, context) or 0)
     record = await _receive(request, context, record, offset=offset)
     return await _told(request, context, record, status=204, headers={})
 
@@ -174,6 +174,14 @@ async def _told(
     headers |= {"Upload-Offset": str(uploads.offset(uploads.get(record.id)))}
     headers |= {"Upload-Expires": formatdate(uploads.expires_at(record), usegmt=True)}
     return web.Response(status=status, headers=headers | ({} if job_id is None else {"Btworker-Job": job_id}))
+
+
+async def _announced(context: Context, record: Resumable, length: int) -> Resumable:
+    """An upload that began without a length has one from here on. Raises CONFLICT, QUOTA_EXCEEDED."""
+    if record.length is not None:
+        return await context.resumable.set_length(record, length)
+    async with context.service.limits.counting(record.owner, max(length - context.resumable.offset(record), 0)):
+        return await context.resumable.set_length(record, length)
 
 
 def _record(request: web.Request, context: Context) -> Resumable:
