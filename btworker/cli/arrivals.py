@@ -8,11 +8,12 @@ import asyncio
 import fcntl
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from btworker.cli.recordings import recordings
+from btworker.cli.recordings import folders, recordings
 
 SETTLE_S = 2.0
 """Seconds without a change after which a file that nobody writes is whole: some programs close, and write on."""
@@ -48,6 +49,8 @@ class Arrivals:
         self._folder = folder
         self._seen: dict[Path, tuple[Version, float]] = {}
         """As each was at the last look, and since when (monotonic seconds)."""
+        self._whole: dict[Path, Version] = {}
+        """What the last look gave."""
         self.are_pending = False
         """Some may be whole in a moment."""
 
@@ -61,11 +64,11 @@ class Arrivals:
                 continue
             before, since = self._seen.get(path, (None, 0.0))
             seen[path] = version, since if before == version else now
-            if self._is_whole(path, version, now - seen[path][1]):
+            if self._whole.get(path) == version or self._is_whole(path, version, now - seen[path][1]):
                 whole[path] = version
             else:
                 self.are_pending = True
-        self._seen = seen
+        self._seen, self._whole = seen, whole
         return whole
 
     def _is_whole(self, path: Path, version: Version, unchanged_s: float) -> bool:
@@ -105,43 +108,61 @@ class Bell:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._inotify: Any = None
-        self._watched: dict[str, Any] = {}
         self.trouble = ""
         """Why the clock alone rings."""
         try:
             from asyncinotify import Inotify
 
-            self._inotify = Inotify()
+            self._inotify = Inotify(sync_timeout=0)
         except (ImportError, OSError, AttributeError) as error:
             self._give_up(error)
 
     def watch(self) -> None:
-        """Blocking: ring for every folder that is there by now."""
+        """Blocking: ring for every folder that is there by now, and for none that was: the kernel knows a folder, and
+        not its name, which may be another's by now."""
         if self._inotify is None:
             return
-        from asyncinotify import Mask
-
-        mask = Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.CREATE | Mask.ONLYDIR
         try:
-            folders = {folder for folder, _, _ in os.walk(self._folder)}
-            self._watched = {folder: watch for folder, watch in self._watched.items() if folder in folders}
-            for folder in folders - self._watched.keys():
-                self._watched[folder] = self._inotify.add_watch(folder, mask)
+            kept = {watch for folder, _ in folders(self._folder) if (watch := self._added(folder)) is not None}
         except OSError as error:
             self._give_up(error)
+            return
+        for watch in self._inotify.watches:
+            if watch not in kept:
+                with suppress(OSError):  # its folder is gone
+                    self._inotify.rm_watch(watch)
 
-    async def wait(self, most_s: float | None = None) -> None:
-        """Until it rings, or the clock does."""
-        limit_s = min(most_s or SLOW_POLL_S, POLL_S if self._inotify is None else SLOW_POLL_S)
+    def _added(self, folder: Path) -> Any:
+        """The watch of a folder, also where there is one; None where the folder has just gone, or is closed to us."""
+        from asyncinotify import Mask
+
+        mask = Mask.CLOSE_WRITE | Mask.MOVED_TO | Mask.CREATE | Mask.MOVE_SELF | Mask.DELETE_SELF | Mask.ONLYDIR
+        try:
+            return self._inotify.add_watch(folder, mask)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return None
+
+    async def wait(self, most_s: float, beside: "asyncio.Future[Any]") -> None:
+        """Until it rings, the clock does, or `beside` is done. Everything that rang until then has rung."""
+        limit_s = min(most_s, POLL_S if self._inotify is None else SLOW_POLL_S)
         if self._inotify is None:
-            await asyncio.sleep(limit_s)
+            await asyncio.wait({beside}, timeout=limit_s)
             return
         ringing = asyncio.ensure_future(self._inotify.get())
-        try:
-            await asyncio.wait({ringing}, timeout=limit_s)  # wait_for of Python 3.11 may lose a SIGTERM
+        try:  # wait_for of Python 3.11 may lose a SIGTERM
+            await asyncio.wait({ringing, beside}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ringing.cancel()
-        if ringing.done() and (error := ringing.exception()) is not None:
+        if ringing.done():
+            self._empty(ringing)
+
+    def _empty(self, ringing: "asyncio.Future[Any]") -> None:
+        """Take what else has arrived: thousands of files are one look, and not a look each."""
+        try:
+            ringing.result()
+            while self._inotify.sync_get() is not None:
+                pass
+        except OSError as error:
             self._give_up(error)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from btworker.client import Client, ClientError
-from btworker.client.errors import BAD_FILE
+from btworker.client.errors import BAD_FILE, NOT_SAVED
 from btworker.config import ClientSettings, load_client_settings
 
 EXIT_JOB_FAILED = 1
@@ -58,7 +58,7 @@ def with_client(args: argparse.Namespace, work: Callable[[Client], Awaitable[int
 
 def exit_code(error: ClientError) -> int:
     """A local file that cannot be read is the caller's mistake; everything else is between us and the worker."""
-    return EXIT_USAGE if error.code == BAD_FILE else EXIT_SERVER
+    return EXIT_USAGE if error.code in (BAD_FILE, NOT_SAVED) else EXIT_SERVER
 
 
 def say(message: str) -> None:

@@ -1,20 +1,21 @@
 """Which recordings a command line names, and where the results of each go. Looks at names, opens nothing."""
 
+import argparse
 import mimetypes
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from btworker.locations import parse_address
+from btworker.locations import BUCKET_NAME, STORE_NAME, is_key, is_prefix, parse_address
 from btworker.stems import unique_stems
 
 MORE_MEDIA = (".opus", ".ogg", ".oga", ".m4a", ".mka", ".mkv", ".flac", ".amr", ".wma", ".webm", ".aac", ".caf")
 """Suffixes that not every system's table of types has."""
-_ADDRESS = re.compile(r"(https?|s3)://", re.IGNORECASE)
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +47,47 @@ class NoRecordingError(Exception):
 
 
 def recording(text: str) -> Recording:
-    """What an argument names: an address, or a path."""
-    return Remote(text) if _ADDRESS.match(text) else Path(text)
+    """What an argument names: an address, or a path. Raises ArgumentTypeError."""
+    found = _ADDRESS.match(text)
+    if found is None:
+        return Path(text)
+    if (scheme := found[1].lower()) not in ("http", "https", "s3"):
+        raise argparse.ArgumentTypeError(
+            f"{scheme}:// is not fetched; an address begins with https://, http:// or s3://"
+        )
+    if (place := parse_address(text)) is not None and not (_is_bucket(*place[:2]) and is_key(place[2])):
+        raise argparse.ArgumentTypeError("must be s3://store/bucket/key")
+    return Remote(text)
+
+
+def bucket_folder(text: str) -> str:
+    """The argument of --outputs-to. Raises ArgumentTypeError."""
+    place = parse_address(text)
+    if place is None or not (_is_bucket(*place[:2]) and is_prefix(place[2])):
+        raise argparse.ArgumentTypeError(
+            "must be s3://store/bucket/folder, of a store that the worker's operator named"
+        )
+    return text
+
+
+def _is_bucket(store: str, bucket: str) -> bool:
+    return bool(STORE_NAME.fullmatch(store) and BUCKET_NAME.fullmatch(bucket))
 
 
 def recordings(path: Path) -> list[Path]:
     """The file itself; of a folder, everything below it whose name says that it is sound or video, in order."""
     if not path.is_dir():
         return [path] if path.is_file() else []
-    names = (Path(folder) / name for folder, _, names in os.walk(path) for name in names)
-    return sorted(file for file in names if _is_media(file.name) and file.is_file())
+    files = (folder / name for folder, names in folders(path) for name in names)
+    return sorted(file for file in files if _is_media(file.name) and file.is_file())
+
+
+def folders(path: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and all below it, with the names of their files; but none that is hidden, where other programs keep what
+    is not whole (rsync), or not any more what it was (Syncthing, desktops' bins)."""
+    for folder, below, names in os.walk(path):
+        below[:] = [name for name in below if not name.startswith(".")]
+        yield Path(folder), names
 
 
 def named_by(paths: Sequence[Path]) -> list[Path]:

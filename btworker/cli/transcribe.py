@@ -28,7 +28,15 @@ from btworker.cli.connection import (
 from btworker.cli.interrupts import at_a_terminal, interruptible
 from btworker.cli.job_options import add_formats, add_speech_arguments, trouble_with_names, wire_options
 from btworker.cli.own_worker import with_own_worker
-from btworker.cli.recordings import NoRecordingError, Recording, Remote, named_anywhere, recording, with_folders
+from btworker.cli.recordings import (
+    NoRecordingError,
+    Recording,
+    Remote,
+    bucket_folder,
+    named_anywhere,
+    recording,
+    with_folders,
+)
 from btworker.cli.saving import save_outputs, trouble_with
 from btworker.cli.wording import clock, megabytes, printable
 from btworker.client import Client, ClientError, Job
@@ -65,7 +73,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     results = parser.add_argument_group("results")
     add_formats(results)
     results.add_argument("--output-dir", type=Path, default=Path(), metavar="DIR", help="where they go (here)")
-    results.add_argument("--outputs-to", dest="outputsTo", metavar="ADDRESS",
+    results.add_argument("--outputs-to", dest="outputsTo", type=bucket_folder, metavar="ADDRESS",
                          help="s3://store/bucket/folder: the worker puts them there as well")  # fmt: skip
     results.add_argument("--live", action="store_true", help="print the text as it is recognized")
     results.add_argument("--json", action="store_true", help="print the finished jobs as JSON instead of the paths")

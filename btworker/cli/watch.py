@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from btworker.cli.arrivals import SETTLE_S, Arrivals, Bell, Version
+from btworker.cli.arrivals import POLL_S, SETTLE_S, SLOW_POLL_S, Arrivals, Bell, Version
 from btworker.cli.connection import (
     EXIT_JOB_FAILED,
     EXIT_USAGE,
@@ -27,11 +27,12 @@ from btworker.cli.connection import (
 from btworker.cli.job_options import add_formats, add_speech_arguments, wire_options
 from btworker.cli.local_server import stop_on_signals
 from btworker.cli.own_worker import with_own_worker
+from btworker.cli.recordings import bucket_folder
 from btworker.cli.saving import save_outputs, trouble_with
 from btworker.cli.watched import InUseError, Note, Notes
 from btworker.cli.wording import printable
 from btworker.client import Client, ClientError, Job
-from btworker.client.errors import BAD_FILE
+from btworker.client.errors import BAD_FILE, NOT_SAVED
 from btworker.jobs import JobStatus
 
 AT_ONCE = 16
@@ -40,8 +41,10 @@ RETRY_S, LONGEST_RETRY_S = 2.0, 60.0
 """Seconds before a worker is asked again that is away, or full."""
 GONE = frozenset({"NOT_FOUND", "GONE"})
 """The job or the upload was deleted at the worker: the recording is sent again."""
-PASSING = frozenset({"QUEUE_FULL", "QUOTA_EXCEEDED", "RATE_LIMITED", "DRAINING", "NOT_READY", "DISK_FULL", "LOCKED"})
-"""Refusals that end by themselves."""
+PASSING = frozenset(
+    {"QUEUE_FULL", "QUOTA_EXCEEDED", "RATE_LIMITED", "DRAINING", "NOT_READY", "DISK_FULL", "LOCKED", NOT_SAVED}
+)
+"""Refusals that end by themselves, or once there is room here."""
 EXAMPLES = """\
 examples:
   btworker watch inbox/ --server http://gpu-box:8477 --formats srt,md
@@ -63,7 +66,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     results = parser.add_argument_group("results")
     add_formats(results)
     results.add_argument("--output-dir", type=Path, metavar="DIR", help="where they go (beside each recording)")
-    results.add_argument("--outputs-to", dest="outputsTo", metavar="ADDRESS",
+    results.add_argument("--outputs-to", dest="outputsTo", type=bucket_folder, metavar="ADDRESS",
                          help="s3://store/bucket/folder: the worker puts them there as well")  # fmt: skip
     results.add_argument("--delete", action="store_true", help="delete each job from the worker once it is fetched")
     results.add_argument("--once", action="store_true", help="end when all that is there is done")
@@ -116,35 +119,56 @@ class Watch:
         self._turn = asyncio.Lock()
         """One upload at a time: they share one line."""
         self._exit_code = 0
+        self._is_there = True
+        self._unsaved: set[str] = set()
+        """Recordings that are left to the next start."""
 
     async def run(self, client: Client) -> int:
         """Until it is stopped; with --once, until all is done."""
         stop_on_signals()
-        bell = Bell(self._folder)
+        bell, self._ended_badly = Bell(self._folder), asyncio.get_running_loop().create_future()
         say(f"watching {self._folder}")
-        if bell.trouble:
-            say(f"no inotify here ({bell.trouble}): the folder is looked at every few seconds")
+        told = ""
         try:
             while True:
                 await asyncio.to_thread(bell.watch)
+                if bell.trouble != told:
+                    say(f"no inotify here ({bell.trouble}): the folder is looked at every few seconds")
+                    told = bell.trouble
                 await self._look(client)
                 self._settle()
                 if self._once and not self._tasks and not self._arrivals.are_pending:
                     return self._exit_code
-                await bell.wait(SETTLE_S / 2 if self._arrivals.are_pending or self._once else None)
+                await bell.wait(self._patience_s, self._ended_badly)
         finally:
             bell.close()
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
+    @property
+    def _patience_s(self) -> float:
+        """How long to wait for what inotify tells of."""
+        if self._arrivals.are_pending or self._once:
+            return SETTLE_S / 2
+        return SLOW_POLL_S if self._is_there else POLL_S
+
     async def _look(self, client: Client) -> None:
         """Begin with every recording that is whole and not done."""
+        if self._folder.is_dir() is not self._is_there:
+            self._is_there = not self._is_there
+            say(f"{self._folder} is {'there again' if self._is_there else 'not there any more: waiting for it'}")
         for path, version in (await asyncio.to_thread(self._arrivals.look)).items():
             name = path.relative_to(self._folder).as_posix()
             note = self._notes.of(name, version)
-            if name not in self._tasks and not note.over:
-                self._tasks[name] = asyncio.create_task(self._one(client, path, note), name=f"watch-{name}")
+            if name not in self._tasks and name not in self._unsaved and not note.over:
+                self._tasks[name] = task = asyncio.create_task(self._one(client, path, note), name=f"watch-{name}")
+                task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: "asyncio.Task[None]") -> None:
+        """End the wait for arrivals where a task ended that should not have."""
+        if not task.cancelled() and task.exception() is not None and not self._ended_badly.done():
+            self._ended_badly.set_result(None)
 
     def _settle(self) -> None:
         """Forget tasks that have ended; raise what ended one that nobody expected."""
@@ -170,6 +194,9 @@ class Watch:
                         note = await self._kept(note, upload=None, job=None)
                     elif not error.away and error.code not in PASSING:
                         return await self._failed(note, error.message)
+                    elif error.code == NOT_SAVED and self._once:
+                        self._unsaved.add(note.path)
+                        return self._fail(note.path, error.message)
                     else:
                         say(f"{printable(note.path)}: {error.message}; trying again")
                 await asyncio.sleep(delay_s)
@@ -203,21 +230,25 @@ class Watch:
         return await self._kept(note, job=job.id)
 
     async def _save(self, client: Client, job: Job, note: Note) -> None:
-        folder = self._results / note.results
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = await save_outputs(client, job, folder, _teller(note.path))
+        paths = await save_outputs(client, job, self._results / note.results, _teller(note.path))
         await self._kept(note, done=True)
         for saved in paths:
             print(saved, flush=True)
 
     async def _failed(self, note: Note, reason: str) -> None:
         await self._kept(note, failed=reason)
+        self._fail(note.path, reason)
+
+    def _fail(self, name: str, reason: str) -> None:
         self._exit_code = EXIT_JOB_FAILED
-        say(f"{printable(note.path)}: failed: {printable(reason)}")
+        say(f"{printable(name)}: failed: {printable(reason)}")
 
     async def _kept(self, note: Note, **changes: Any) -> Note:
         note = replace(note, **changes)
-        await asyncio.to_thread(self._notes.keep, note)
+        try:
+            await asyncio.to_thread(self._notes.keep, note)
+        except OSError as error:  # until the end of this run it is known all the same
+            say(f"{printable(note.path)}: this cannot be noted: {(error.strerror or str(error)).lower()}")
         return note
 
 

@@ -88,6 +88,7 @@ class Notes:
     def keep(self, note: Note) -> None:
         """Durable when this returns."""
         self._known[note.path] = note
+        self._folder.mkdir(exist_ok=True)
         final = self._folder / f"{hashlib.sha256(os.fsencode(note.path)).hexdigest()[:32]}.json"
         part = final.with_suffix(".part")
         write_durably(part, json.dumps(asdict(note)).encode())

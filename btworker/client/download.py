@@ -5,11 +5,12 @@ import filecmp
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 
-from btworker.client.errors import BAD_ANSWER, BAD_FILE, CONNECTION_LOST, ClientError
+from btworker.client.errors import BAD_ANSWER, CONNECTION_LOST, NOT_SAVED, ClientError
 
 MAX_NAME_BYTES = 250
 """Of a file name, so that ".part" still fits behind it."""
@@ -50,9 +51,10 @@ async def save(
     except aiohttp.ClientError:  # some of them are OSErrors too
         raise
     except OSError as error:
-        raise ClientError(BAD_FILE, f"{target} cannot be written: {error.strerror}") from None
+        raise ClientError(NOT_SAVED, f"{target} cannot be written: {error.strerror}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # what is wrong with its folder was an error above
+            part.unlink(missing_ok=True)
     return target
 
 

@@ -17,6 +17,8 @@ BAD_ANSWER = "BAD_ANSWER"
 """Something answered, but not as a btworker does."""
 BAD_FILE = "BAD_FILE"
 """A local file cannot be read, or changed while it was being sent."""
+NOT_SAVED = "NOT_SAVED"
+"""What the worker has cannot be written here."""
 
 
 AWAY_CODES = frozenset({UNREACHABLE, CONNECTION_LOST})

@@ -137,15 +137,14 @@ def is_outside(address: Address) -> bool:
 
 
 def _inside(host: str, port: int) -> str:
+    place = f"{f'[{host}]' if ':' in host else host}:{port}"
+    allow = f"the operator can allow exactly this host with WORKER_ALLOWED_HOSTS={place}"
     if _is_this_machine(host):
         return (
-            f"{host} is the worker's own machine, where its sender is hardly meant; it has to name itself as the "
-            "worker reaches it (a Bulk Transcribe controller: CONTROLLER_BASE_URL)"
+            f"{host} is the worker's own machine; name the one that is meant as the worker reaches it (a Bulk "
+            f"Transcribe controller: CONTROLLER_BASE_URL), or {allow}"
         )
-    return (
-        f"{host} is not on the public internet; the operator can allow exactly this host with "
-        f"WORKER_ALLOWED_HOSTS={f'[{host}]' if ':' in host else host}:{port}"
-    )
+    return f"{host} is not on the public internet; {allow}"
 
 
 def _is_this_machine(host: str) -> bool:

@@ -8,12 +8,39 @@ from pydantic import BaseModel, ValidationError
 from btworker.errors import BtworkerError, ErrorCode
 
 M = TypeVar("M", bound=BaseModel)
+OBJECT = "must be an object"
+WORDS = {
+    "extra_forbidden": "there is no such field",
+    "missing": "is missing",
+    "string_type": "must be a text",
+    "tuple_type": "must be a list",
+    "dict_type": OBJECT,
+    "model_type": OBJECT,
+    "model_attributes_type": OBJECT,
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "too_short": "must have at least {min_length}",
+    "too_long": "must have at most {max_length}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
+}
+"""What is wrong, by pydantic's name for it: its own words are about Python, with names of our classes."""
 
 
 def first_mistake(error: ValidationError) -> tuple[tuple[str, ...], str]:
-    """(where, what): the path of the value, empty for the whole, and pydantic's words. Values are not repeated."""
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    return tuple(str(part) for part in first["loc"]), first["msg"]
+    """(where, what): the path of the value, empty for the whole, and what is wrong with it. Values are not repeated."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    if words := WORDS.get(first["type"]):
+        what = words.format(**first.get("ctx", {}))
+    else:
+        what = first["msg"].removeprefix("Value error, ")
+    return tuple(str(part) for part in first["loc"]), what
 
 
 def read_query(query: Mapping[str, str], model: type[M]) -> M:

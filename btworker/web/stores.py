@@ -119,7 +119,7 @@ def _folder(raw: Any) -> S3Prefix | None:
     except ValidationError as error:
         path, what = first_mistake(error)
         where = ".".join((OUTPUTS_TO, *path))
-        message = f"{where}: {what.removeprefix('Value error, ').lower()}; it {TARGET}"
+        message = f"{where}: {what}; it {TARGET}"
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param=where[:100]) from None
     except (ValueError, RecursionError):
         raise BtworkerError(ErrorCode.BAD_OPTION, f"{OUTPUTS_TO} {TARGET}", param=OUTPUTS_TO) from None

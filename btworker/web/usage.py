@@ -70,7 +70,8 @@ async def usage(request: web.Request) -> web.StreamResponse:
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="from")
     days = str(first), str(last)
     found = await context.service.usage(*days, owner=caller_of(request).view)
-    lines = tuple(_wire(one, context.service.keys.name_of(one.owner)) for one in found)
+    wires = (_wire(one, context.service.keys.name_of(one.owner)) for one in found)
+    lines = tuple(sorted(wires, key=lambda one: (one.day, one.owner, one.key_id)))
     if wanted.format is UsageFormat.CSV:
         return web.Response(text=_csv(lines), content_type=CSV)
     return json_answer(UsageListWire.model_validate({"from": days[0], "to": days[1], "usage": lines}))

@@ -1,5 +1,6 @@
 """`btworker watch`: only whole files, each once over restarts and kill -9, results beside, failures named once."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from btworker.cli.arrivals import Arrivals, Bell, is_written
+from btworker.cli.arrivals import SLOW_POLL_S, Arrivals, Bell, is_written
+from btworker.cli.recordings import recordings
 from tests.acceptance.conftest import Cli, Worker, script
 from tests.process.server_of import TOKEN, plain_environment
 from tests.slices import FULL, luck_of
@@ -219,20 +221,101 @@ async def test_the_clock_rings_where_inotify_is_not_there(tmp_path: Path, monkey
     path.write_text("speech")
     os.utime(path, (1, 1))
     bell.watch()
-    await bell.wait(0.01)
+    await bell.wait(0.01, asyncio.get_running_loop().create_future())
     arrivals = Arrivals(tmp_path)
     assert list(arrivals.look()) == [path]
     bell.close()
 
 
+async def rings(bell: Bell, within_s: float = 30) -> bool:
+    """Whether it rings by itself, and not by the clock."""
+    never = asyncio.get_running_loop().create_future()
+    try:
+        await asyncio.wait_for(bell.wait(SLOW_POLL_S, never), within_s)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
 async def test_inotify_rings_below_the_folder(tmp_path: Path) -> None:
-    """Also in a folder that came later; far before the clock."""
+    """Also in a folder that came later, or has the name of another that was there; far before the clock."""
     bell = Bell(tmp_path)
     assert bell.trouble == ""
     bell.watch()
     (tmp_path / "later").mkdir()
-    await bell.wait()
-    bell.watch()
-    (tmp_path / "later" / "a.mp3").write_text("speech")
-    await bell.wait()
+    assert await rings(bell)
+    for number in range(3):
+        bell.watch()
+        (tmp_path / "later" / "a.mp3").write_text("speech")
+        assert await rings(bell), number
+        (tmp_path / "later").rename(tmp_path.parent / f"{tmp_path.name}-{number}")
+        (tmp_path / "later").mkdir()
+        assert await rings(bell), number
     bell.close()
+
+
+async def test_what_happens_at_once_rings_once(tmp_path: Path) -> None:
+    """A look goes through all recordings: not one for each of thousands that arrive, and none for what another program
+    does in a folder that was moved away, or in a hidden one."""
+    bell = Bell(tmp_path)
+    (tmp_path / "sub").mkdir()
+    bell.watch()
+    for number in range(500):
+        (tmp_path / f"{number}.mp3").write_text("speech")
+    assert await rings(bell)
+    (tmp_path / "sub").rename(tmp_path.parent / f"{tmp_path.name}-away")
+    (tmp_path / ".rsync-partial").mkdir()
+    assert await rings(bell)
+    bell.watch()
+    await rings(bell, within_s=0.5)  # the kernel tells that it forgot the folder
+    (tmp_path.parent / f"{tmp_path.name}-away" / "a.mp3").write_text("speech")
+    (tmp_path / ".rsync-partial" / "a.mp3").write_text("speech")
+    assert not await rings(bell, within_s=0.5)
+    bell.close()
+
+
+def test_what_is_hidden_waits(tmp_path: Path) -> None:
+    """rsync's unfinished files have their last name in a hidden folder."""
+    for name in ("whole.mp3", ".hidden.mp3", ".rsync-partial/half.mp3", "sub/.stversions/old.mp3", "sub/b.mp3"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("speech")
+    assert recordings(tmp_path) == [tmp_path / "sub" / "b.mp3", tmp_path / "whole.mp3"]
+
+
+def test_a_wrong_token_ends_it_at_once(cli: Cli, inbox: Path) -> None:
+    """And not when the folder is looked at again."""
+    (inbox / "a.mp3").write_text("speech")
+    os.utime(inbox / "a.mp3", (1, 1))
+    with cli.start("watch", inbox, WORKER_TOKEN="not-the-right-one") as process:
+        _, errors = process.communicate(timeout=SLOW_POLL_S / 2)
+    assert process.returncode == 3 and "does not know this token" in errors
+
+
+def test_results_that_cannot_be_written_are_fetched_later(cli: Cli, worker: Worker, inbox: Path) -> None:
+    """A full disk passes: the job is there, and the next start saves what it found."""
+    (inbox / "sub").mkdir()
+    (inbox / "sub" / "a.mp3").write_text("speech")
+    os.utime(inbox / "sub" / "a.mp3", (1, 1))
+    (cli.folder / "texts").mkdir()
+    (cli.folder / "texts" / "sub").write_text("in the way")
+    command = ("watch", inbox, "--once", "--output-dir", "texts")
+    found = cli(*command)
+    assert found.returncode == 1 and "cannot be written" in found.stderr
+    (cli.folder / "texts" / "sub").unlink()
+    assert cli(*command).returncode == 0
+    assert (cli.folder / "texts" / "sub" / "a_transcript.json").exists() and len(jobs(worker)) == 1
+
+
+def test_a_folder_that_goes_and_comes_back(cli: Cli, inbox: Path) -> None:
+    """It is waited for, and said so; what arrives in the new one is taken."""
+    with cli.start("watch", inbox) as process:
+        assert process.stderr is not None and process.stderr.readline().startswith("btworker: watching ")
+        inbox.rename(inbox.with_name("away"))
+        assert "is not there any more: waiting for it" in process.stderr.readline()
+        inbox.mkdir()
+        (inbox / "a.mp3").write_text("speech")
+        until((inbox / "a_transcript.json").exists)
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, f"btworker: {inbox} is there again\n")

@@ -124,6 +124,28 @@ async def test_a_full_queue_or_a_drain_refuses_it(client: aiohttp.ClientSession,
 
 
 @pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"inputs": []}, "inputs: must have at least 1; send {"),
+        ({"inputs": "x"}, "inputs: must be a list; send {"),
+        ({"inputs": [{"url": 5}]}, "inputs.0.url: must be a text; send {"),
+        ({"inputs": [{"s3": {"store": "a", "bucket": "b"}}]}, "inputs.0.s3.bucket: must match ^[A-Za-z0-9]["),
+        ({"inputs": [{"s3": {"store": "a", "bucket": "bb"}}]}, "inputs.0.s3.key: is missing; send {"),
+        (
+            {"inputs": [{"s3": {"store": "a", "bucket": "bb", "key": ".."}}]},
+            "inputs.0.s3.key: must be the name of an object",
+        ),
+        ({"inputs": [{"url": "https://a.example/b"}], "outputsTo": "there"}, "outputsTo: must be an object; send {"),
+        ({"inputs": [{"url": "https://a.example/b"}], "more": 1}, "more: there is no such field; send {"),
+    ],
+)
+async def test_what_is_wrong_is_said_in_our_words(client: aiohttp.ClientSession, body: object, words: str) -> None:
+    """Not in those of a library, which are about Python's types."""
+    answer = (await sent(client, body))[1]
+    assert answer["error"]["message"].startswith(words)
+
+
+@pytest.mark.parametrize(
     ("body", "code", "param"),
     [
         ({"inputs": []}, "BAD_REQUEST", "inputs"),

@@ -14,6 +14,7 @@ from btworker.cli.checks import Verdict
 from btworker.cli.job_options import wire_options
 from btworker.cli.main import COMMANDS, build_parser, main
 from btworker.cli.model_files import describe, model_files
+from btworker.cli.recordings import Remote
 from btworker.cli.wording import clock, megabytes, printable, shortened, times
 from btworker.client.model import read_job
 from btworker.config import Settings
@@ -123,6 +124,33 @@ def test_options_of_a_key_say_what_they_take(
     with pytest.raises(SystemExit):
         parsed("keys", "add", "alice", option, value)
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["ftp://a.example/talk.mp3"], "ftp:// is not fetched"),
+        (["s3://archive"], "must be s3://store/bucket/key"),
+        (["s3://archive/calls/../x"], "must be s3://store/bucket/key"),
+        (["talk.mp3", "--outputs-to", "texts/2026"], "must be s3://store/bucket/folder"),
+        (["talk.mp3", "--outputs-to", "s3://archive/x"], "must be s3://store/bucket/folder"),
+    ],
+)
+def test_an_address_is_looked_at_before_anything_is_sent(
+    words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip in it is found before gigabytes have gone to the worker."""
+    with pytest.raises(SystemExit):
+        parsed("transcribe", *words)
+    assert complaint in capsys.readouterr().err
+
+
+def test_addresses_and_paths_are_told_apart() -> None:
+    """By their scheme; a bucket itself is a folder, too."""
+    args = parsed(
+        "transcribe", "https://a.example/b", "S3://store/bucket/key", "a:b.wav", "--outputs-to", "s3://s/bkt/"
+    )
+    assert args.files == [Remote("https://a.example/b"), Remote("S3://store/bucket/key"), Path("a:b.wav")]
 
 
 @pytest.mark.parametrize(

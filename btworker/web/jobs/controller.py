@@ -73,7 +73,7 @@ def _form(raw: object) -> DispatchForm:
     except ValidationError as error:
         path, what = first_mistake(error)
         where = ".".join(path) or "the body"
-        raise _bad(f"{where}: {what.lower()}", param=where[:100]) from None
+        raise _bad(f"{where}: {what}", param=where[:100]) from None
 
 
 def _new_job(form: DispatchForm, request: web.Request, context: Context, key: str) -> NewJob:

@@ -115,9 +115,7 @@ def _form(raw: object) -> InputsForm:
     except ValidationError as error:
         path, what = first_mistake(error)
         where = ".".join(path)
-        raise BtworkerError(
-            ErrorCode.BAD_REQUEST, f"{where}: {what.removeprefix('Value error, ').lower()}; {SHAPE}", param=where[:100]
-        ) from None
+        raise BtworkerError(ErrorCode.BAD_REQUEST, f"{where}: {what}; {SHAPE}", param=where[:100]) from None
 
 
 def _check_inputs(form: InputsForm, context: Context, owner: str) -> None:
