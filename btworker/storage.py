@@ -25,10 +25,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
-from btworker.durable import sync_folder
+from btworker.durable import SharedSync, sync_folder
 from btworker.errors import EXIT_DATA_FOLDER, StartupError
 from btworker.jobs import Job, JobId
 from btworker.renditions import RenditionFiles
@@ -145,6 +146,7 @@ class DataFolder:
         self.root = root
         self.database = root / "jobs.sqlite3"
         self.jobs = root / "jobs"
+        self.jobs_sync = SharedSync(self.jobs)
         self._lock = lock
         self.executor = ThreadPoolExecutor(threads, thread_name_prefix="files")
 
@@ -175,10 +177,9 @@ class DataFolder:
         self.executor.shutdown(wait=False, cancel_futures=True)
         self._lock.close()
 
-    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":
         """Call a blocking function in the file executor."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.executor, lambda: function(*args, **kwargs))
+        return asyncio.get_running_loop().run_in_executor(self.executor, partial(function, *args, **kwargs))
 
     def folder(self, job_id: JobId) -> JobFolder:
         """The folder of a job, existing or not."""
@@ -187,8 +188,9 @@ class DataFolder:
     def create(self, job_id: JobId) -> JobFolder:
         """A new job's folder with an empty `in`, until `accept` on its way to becoming one."""
         folder = self.folder(job_id)
-        folder.inputs.mkdir(parents=True, mode=0o750)
-        folder.receiving.touch(mode=0o640)
+        folder.path.mkdir()
+        folder.inputs.mkdir(mode=0o750)
+        os.close(os.open(folder.receiving, os.O_CREAT | os.O_WRONLY, 0o640))
         return folder
 
     def accept(self, job_id: JobId) -> None:

@@ -20,6 +20,7 @@ from btworker.errors import BtworkerError, ErrorCode
 
 ALIGNMENT = 4096
 """What O_DIRECT asks of addresses, offsets and lengths: a multiple of any disk's logical block."""
+FILE_MODE = 0o640
 ROOM_CHECK_BYTES = 64 * 2**20
 """How many bytes are written between two looks at the disk's free space."""
 
@@ -148,10 +149,10 @@ class DirectFile(io.FileIO):
 def _open_direct(path: str, flags: int) -> int:
     """FileIO's opener; tmpfs and some network and user-space file systems refuse O_DIRECT."""
     try:
-        return os.open(path, flags | os.O_DIRECT, 0o640)
+        return os.open(path, flags | os.O_DIRECT, FILE_MODE)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
     # Linux may have made the name before it refused
     Path(path).unlink(missing_ok=True)
-    return os.open(path, flags, 0o640)
+    return os.open(path, flags, FILE_MODE)

@@ -10,6 +10,7 @@ A thread cannot be cancelled: whoever gives up waits for the write under way, an
 
 import asyncio
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -17,14 +18,18 @@ from pathlib import Path
 from aiofiles.threadpool import wrap
 
 from btworker.config import Settings
+from btworker.durable import write_synced
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.receiving.direct_file import DirectFile
+from btworker.receiving.direct_file import FILE_MODE, DirectFile
 from btworker.receiving.intake import Intake
 from btworker.receiving.wire import Receivers, Wire
 from btworker.storage import DataFolder
 
 MAX_IN_FLIGHT = 4
 """Buffers handed over and not yet written: enough to go on receiving while the disk takes a breath."""
+
+SMALL_BYTES = 2**16
+"""Files up to which nothing is written before all of their upload is there: then in one go, with its folders."""
 
 
 class ReceivedFile:
@@ -54,7 +59,7 @@ class ReceivedFile:
         self._buffer: list[bytes] = []
         self._buffered_bytes = 0
         self._file: DirectFile | None = None
-        self._writes: deque[asyncio.Task[None]] = deque()
+        self._writes: deque[asyncio.Future[None]] = deque()
         self._sha256 = sha256 or hashlib.sha256()
 
     @property
@@ -113,15 +118,28 @@ class ReceivedFile:
         """Everything is on the disk under its name when this returns; the SHA-256 in hex."""
         while self._writes:
             await self._settle()
-        self._start(self._data.run(self._finish, self._take()), name="upload-finish")
+        self._writes.append(self._data.run(self._finish, self._take()))
         await self._settle()
         return self._sha256.hexdigest()
+
+    def end_small(self) -> str | None:
+        """The SHA-256 in hex of a file of at most SMALL_BYTES, which is then held for `store`; None where some of it is
+        on the disk, or it is larger, so that it is to be finished."""
+        if self._file is not None or self._writes or self.size_bytes > SMALL_BYTES:
+            return None
+        self._hash(self._buffer)
+        return self._sha256.hexdigest()
+
+    def store(self) -> None:
+        """Blocking, after `end_small`: the file is durable under its name, once its folder is."""
+        write_synced(self._part, b"".join(self._take()), mode=FILE_MODE)
+        os.replace(self._part, self._final)
 
     async def keep(self) -> None:
         """All that came is on the disk when this returns, under the name that the file had; its hash goes on, too."""
         while self._writes:
             await self._settle()
-        self._start(self._data.run(self._keep, self._take()), name="upload-keep")
+        self._writes.append(self._data.run(self._keep, self._take()))
         await self._settle()
 
     async def abandon(self) -> None:
@@ -141,7 +159,7 @@ class ReceivedFile:
     def _start(self, work: Coroutine[None, None, None], *, name: str) -> None:
         self._writes.append(asyncio.create_task(work, name=name))
 
-    async def _write(self, buffer: list[bytes], before: asyncio.Task[None] | None) -> None:
+    async def _write(self, buffer: list[bytes], before: asyncio.Future[None] | None) -> None:
         """Hash and write one buffer, after the one before it; its error is ours, too."""
         if before is not None:
             await asyncio.wait({before})

@@ -4,15 +4,19 @@
                  audit.<time>.jsonl     full ones, of which the oldest go (WORKER_AUDIT_FILES)
 
 Lines are made of names of keys, names of routes, ids and codes: never of a file's name, a text or a token. They are
-written in order by a thread, so that a slow disk delays nobody; what a full disk does not take is counted in the log.
+written in order by a thread, those that wait together at once, so that a slow disk delays nobody; what a full disk does
+not take is counted in the log.
 """
 
 import json
 import os
+import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from itertools import accumulate
 from pathlib import Path
 
 from btworker.config import MIB
@@ -34,7 +38,8 @@ class AuditLog:
         self._files = files
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
-        self._waiting = 0
+        self._lock = threading.Lock()
+        self._waiting: list[bytes] = []
         self._lost = 0
         self._warned_at = float("-inf")
 
@@ -42,37 +47,48 @@ class AuditLog:
         """Append a line; returns before it is written. `about`: ids of what it was done to, and of the request."""
         if not self._most_bytes:
             return
-        if self._waiting >= MOST_WAITING:
+        if len(self._waiting) >= MOST_WAITING:
             self._lost += 1
             self._warn("the disk is too slow")
             return
         moment = datetime.fromtimestamp(self._clock(), timezone.utc).isoformat(timespec="milliseconds")
         line = {"at": moment.replace("+00:00", "Z"), "key": key, "keyId": key_id, "do": do, "outcome": outcome, **about}
-        self._waiting += 1
-        self._thread.submit(self._append, json.dumps(line).encode() + b"\n")
+        with self._lock:
+            self._waiting.append(json.dumps(line).encode() + b"\n")
+            if len(self._waiting) == 1:
+                self._thread.submit(self._write)
 
     def close(self) -> None:
         """Write what waits."""
         self._thread.shutdown()
 
-    def _append(self, line: bytes) -> None:
+    def _write(self) -> None:
+        with self._lock:
+            lines, self._waiting = self._waiting, []
         try:
-            self._folder.mkdir(exist_ok=True, mode=0o750)
-            file = os.open(self._folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-            try:
-                size_bytes = os.fstat(file).st_size
-                if os.write(file, line) < len(line):
-                    os.ftruncate(file, size_bytes)  # half a line: the disk is full
-                    raise OSError("no room for a line")
-            finally:
-                os.close(file)
-            if size_bytes + len(line) >= self._most_bytes:
-                self._rotate()
+            while lines:
+                lines = lines[self._append(lines) :]
         except OSError as error:
-            self._lost += 1
+            self._lost += len(lines)
             self._warn(str(error))
+
+    def _append(self, lines: list[bytes]) -> int:
+        """Write lines up to where the file is full, all at once; how many. Raises OSError, and writes none then."""
+        self._folder.mkdir(exist_ok=True, mode=0o750)
+        file = os.open(self._folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        try:
+            size_bytes = os.fstat(file).st_size
+            ends_bytes = list(accumulate(map(len, lines), initial=size_bytes))
+            count = max(bisect_left(ends_bytes, self._most_bytes, hi=len(lines)), 1)
+            taken = b"".join(lines[:count])
+            if os.write(file, taken) < len(taken):
+                os.ftruncate(file, size_bytes)  # half a line: the disk is full
+                raise OSError("no room for a line")
         finally:
-            self._waiting -= 1
+            os.close(file)
+        if ends_bytes[count] >= self._most_bytes:
+            self._rotate()
+        return count
 
     def _rotate(self) -> None:
         moment = datetime.fromtimestamp(self._clock(), timezone.utc).strftime("%Y-%m-%dT%H-%M-%S.%fZ")

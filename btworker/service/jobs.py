@@ -166,9 +166,9 @@ class JobService:
             return await self._accept(new)
 
     async def _accept(self, new: NewJob) -> tuple[Job, bool]:
-        stored, created = await self._store.insert(new.job(self._table.clock(), TRACEPARENT.get()))
+        job = new.job(self._table.clock(), TRACEPARENT.get())
+        stored, created = await self._store.insert(job, accepted=self.data.accept)
         if created:
-            await self.data.run(self.data.accept, stored.id)
             about = {"key": self.keys.name_of(stored.owner), "files": len(stored.inputs)}
             log.info("job_accepted", workerJobId=stored.id, model=stored.options.model, **about)
             if stored.sources:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from btworker.store.file import APPLICATION_ID
 
 T = TypeVar("T")
-Waiting = list[tuple[Callable[[], object], "asyncio.Future[object]"]]
-"""Changes, and who awaits them."""
+Change = tuple[Callable[[], T], "asyncio.Future[T]", Callable[[T], None]]
+"""A change, who awaits it, and what is done with its outcome as soon as it is durable."""
+Waiting = list[Change[Any]]
 
 
 class GroupCommit:
@@ -30,9 +31,12 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._waiting: Waiting = []
 
-    async def change(self, function: Callable[..., T], *args: object) -> T:
+    async def change(
+        self, function: Callable[..., T], *args: object, durable: Callable[[T], None] = lambda _: None
+    ) -> T:
         """Call `function` in a transaction; durable when this returns. Raises what it raises, and sqlite3.Error for all
-        that waited together when their transaction could not be committed.
+        that waited together when their transaction could not be committed. `durable`, which must not fail, is called
+        with what it returned, in `executor`, before this returns.
 
         Who reads the table after the commit goes on after those who awaited it: what they keep in memory is never
         behind what others read.
@@ -40,7 +44,7 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
         with self._lock:
-            self._waiting.append((partial(function, *args), outcome))  # type: ignore[arg-type]
+            self._waiting.append((partial(function, *args), outcome, durable))
             if len(self._waiting) == 1:
                 together = self._waiting
                 committed = self._executor.submit(self._commit)
@@ -51,7 +55,11 @@ class GroupCommit:
         with self._lock:
             changes, self._waiting = self._waiting, []
         with self._transaction():
-            return [self._outcome(change) for change, _ in changes]
+            outcomes = [self._outcome(change) for change, _, _ in changes]
+        for (_, _, durable), outcome in zip(changes, outcomes, strict=True):
+            if not isinstance(outcome, sqlite3.Error):
+                durable(outcome)
+        return outcomes
 
     def _outcome(self, change: Callable[[], object]) -> object:
         """What a change returns, or the error that undid it alone. Raises sqlite3.Error when it undid all of them."""
@@ -87,7 +95,7 @@ def _settle(waiting: Waiting, committed: "Future[list[object]]") -> None:
     """Give everybody who waited their outcome; whoever gave up gets none."""
     error = committed.exception()
     outcomes = committed.result() if error is None else [error] * len(waiting)
-    for (_, future), outcome in zip(waiting, outcomes, strict=True):
+    for (_, future, _), outcome in zip(waiting, outcomes, strict=True):
         if future.done():
             continue
         if isinstance(outcome, BaseException):

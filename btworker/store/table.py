@@ -72,13 +72,20 @@ class Store:
         await self._run(self._db.close)
         self._executor.shutdown(wait=False)
 
-    async def insert(self, job: Job) -> tuple[Job, bool]:
+    async def insert(self, job: Job, *, accepted: Callable[[JobId], None] = lambda _: None) -> tuple[Job, bool]:
         """Store a new job, and the names that it is found by.
 
         With an idempotency key that a live or complete job of its owner has: that job and False. A failed or canceled
-        job gives its key up to the new one.
+        job gives its key up to the new one. `accepted`, which must not fail, is called, blocking, once the row of a
+        new job is durable.
         """
-        return await self._commits.change(self._insert, job)
+
+        def durable(outcome: tuple[Job, bool]) -> None:
+            stored, created = outcome
+            if created:
+                accepted(stored.id)
+
+        return await self._commits.change(self._insert, job, durable=durable)
 
     async def by_key(self, key: str, owner: str = OPERATOR) -> Job | None:
         """The live or complete job of this owner with this idempotency key."""

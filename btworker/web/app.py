@@ -31,6 +31,7 @@ from btworker.web.drain import DRAINS, Drains
 from btworker.web.jobs.admission import defer_continue
 from btworker.web.routes import ROUTES, open_paths
 from btworker.web.strangers import STRANGERS, Strangers
+from btworker.web.system.looks import Looks
 from btworker.web.traced import traced
 from btworker.web.tus import handlers as tus
 
@@ -65,6 +66,7 @@ def build_app(settings: Settings, service: JobService, metrics: Metrics) -> web.
         receivers=Receivers(threads=settings.fast_uploads, least_bytes=settings.fast_body_bytes),
         tickets=Tickets(settings.ticket_minutes * 60),
         contract=partial(rendered, open_paths(settings)),
+        looks=Looks(service.data, service),
     )
     app[DRAINS] = Drains(settings)
     app[STRANGERS] = Strangers(most=settings.stranger_connections)
@@ -105,6 +107,7 @@ async def _background(app: web.Application) -> AsyncIterator[None]:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     watch.stop()
+    context.looks.close()
     context.receivers.close()
     logging.getLogger().removeHandler(context.metrics.log_lines)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from aiohttp import web
 
@@ -19,6 +18,7 @@ from btworker.service.voices import Voices
 from btworker.specs import Device
 from btworker.storage import DataFolder
 from btworker.tickets import Tickets
+from btworker.web.system.looks import Looks
 from btworker.web.system.static import Static
 
 
@@ -27,15 +27,6 @@ class UploadBudget:
     """Bytes that the uploads under way have announced and not yet written: room that is spoken for."""
 
     promised_bytes: int = 0
-
-
-@dataclass(slots=True)
-class StoreCheck:
-    """The last look at the store: when (monotonic seconds) and what was wrong."""
-
-    OK: ClassVar[str] = ""
-    at: float = float("-inf")
-    problem: str = OK
 
 
 @dataclass(slots=True)
@@ -70,8 +61,9 @@ class Context:
     """What opens one path without a token."""
     contract: Callable[[], Static]
     """Blocking: /openapi.json."""
+    looks: Looks
+    """At the disk and the job table."""
     budget: UploadBudget = field(default_factory=UploadBudget)
-    store_check: StoreCheck = field(default_factory=StoreCheck)
     machine: Machine = field(default_factory=Machine)
 
 

@@ -126,6 +126,8 @@ class Ledger:
 
     name: str = "n"
     steps: str = '{"steps": [["windows", 3]]}'
+    lines: int = 40
+    """In each file; from about 7,000 on it is written as it comes, and not with the folders."""
     sent: int = 0
     accepted: dict[int, str] = field(default_factory=dict)
     doubtful: list[int] = field(default_factory=list)
@@ -155,7 +157,7 @@ class Ledger:
 
     def content(self, number: int) -> bytes:
         """What is in the file of a submission."""
-        return f"{self.name} {number}\n".encode() * 40
+        return f"{self.name} {number}\n".encode() * self.lines
 
     def check_kept(self, server: Server, folder: Path) -> None:
         """Nothing that was accepted is missing; no submission became two jobs; no file without a job."""

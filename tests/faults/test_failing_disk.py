@@ -21,18 +21,20 @@ from tests.waiting import until
 TRIES = 3
 """How often a call's number may shift by one, before it counts as not made again."""
 ONE_FILE = body_of(b"the sound " * 200)
+LARGE_FILE = body_of(b"the sound " * 20_000)
+BODIES = {"parser": ONE_FILE, "socket": LARGE_FILE}
 CASES = [(error, way) for error in ("EIO", "ENOSPC") for way in WAYS]
 
 
-def calls_on_files(server: Server, folder: Path) -> list[Call]:
+def calls_on_files(server: Server, folder: Path, body: bytes = ONE_FILE) -> list[Call]:
     """The calls of one upload that touch a file of the worker, in their order.
 
     One upload goes before: what is made once, as the folder of the audit log, is not made again.
     """
-    assert post(server, ONE_FILE)[0] == 201
+    assert post(server, body)[0] == 201
     until(lambda: any(folder.glob("data/audit/*")))
     with recorded(server.process.pid) as recording:
-        status, _ = post(server, ONE_FILE)
+        status, _ = post(server, body)
         assert status == 201
     answered = next(call.began for call in recording.calls if "HTTP/1.1 201" in call.text)
     mine = [call for call in recording.calls if str(folder) in call.path and call.began < answered]
@@ -53,18 +55,18 @@ def costs_nothing(call: Call) -> bool:
     )
 
 
-def fails_once(server: Server, folder: Path, call: Call, error: str, *, key: str) -> bool:
+def fails_once(server: Server, folder: Path, body: bytes, call: Call, error: str, *, key: str) -> bool:
     """One upload with a fault in this call, and then the same without; False when the call was not made again."""
     kept = {job["workerJobId"] for job in jobs_of(server)}
     with injected(call, f"error={error}") as injection:
-        answered = post(server, ONE_FILE, Idempotency_Key=key)
+        answered = post(server, body, Idempotency_Key=key)
     is_shifted = answered is None and call.name == "write" and not costs_nothing(call)
     if costs_nothing(call) or not injection.fired or is_shifted:
         # A thread writes to sockets, too: where its count shifts by one, the fault breaks a connection instead, or the
         # wake-up of the event loop, and uvloop aborts
         if is_shifted and server.process.poll() is not None:
             return False
-        again = partial(post, server, ONE_FILE, Idempotency_Key=key)
+        again = partial(post, server, body, Idempotency_Key=key)
         status, answer = answered or until(again, "an answer, once the disk works", within_s=30)
         assert status in (200, 201), (call, answer)
         return injection.fired and not is_shifted
@@ -73,17 +75,19 @@ def fails_once(server: Server, folder: Path, call: Call, error: str, *, key: str
     assert status >= 500, (call, answer)
     assert error == "EIO" or status in (503, 507), (call, answer)
     assert {job["workerJobId"] for job in jobs_of(server)} == kept == folders_of(folder), call
-    status, answer = post(server, ONE_FILE, Idempotency_Key=key)
+    status, answer = post(server, body, Idempotency_Key=key)
     assert status == 201, (call, answer)
     return True
 
 
-def fail_each(server: Server, folder: Path, calls: list[Call], error: str) -> list[str]:
+def fail_each(server: Server, folder: Path, body: bytes, calls: list[Call], error: str) -> list[str]:
     """Names of the calls that met the fault, one upload after the other while the server lives."""
     fired = []
     for call in calls:
         keys = (f"{error}-{call.name}-{call.began}-{turn}" for turn in range(TRIES))
-        if any(server.process.poll() is None and fails_once(server, folder, call, error, key=key) for key in keys):
+        if any(
+            server.process.poll() is None and fails_once(server, folder, body, call, error, key=key) for key in keys
+        ):
             fired.append(call.name)
     return fired
 
@@ -95,15 +99,15 @@ def test_every_call_of_an_upload_fails_once(tmp_path: Path, error: str, way: str
     """EIO: 5xx; ENOSPC: 507 or 503 with Retry-After, never 500. No folder, descriptor or job is left, the same key is
     free, the very next upload succeeds; after a kill -9 the store still holds exactly what was accepted."""
     with serving(tmp_path, **SLOW, **KEEP, **WAYS[way]) as server:
-        points = calls_on_files(server, tmp_path)
+        points = calls_on_files(server, tmp_path, BODIES[way])
         kinds = {call.name for call in points}
         assert [call.name for call in points].count("fdatasync") == 1  # an upload is one commit of the table
         assert {"fsync", "fdatasync", "pwrite64", "rename", "openat"} <= kinds, kinds
         before = len(open_files(server.process.pid, str(tmp_path)))
-        fired = fail_each(server, tmp_path, [call for call in points if call.name != "write"], error)
+        fired = fail_each(server, tmp_path, BODIES[way], [call for call in points if call.name != "write"], error)
         assert len(open_files(server.process.pid, str(tmp_path))) == before
         accepted = {job["workerJobId"] for job in jobs_of(server)}
-        fired += fail_each(server, tmp_path, [call for call in points if call.name == "write"], error)
+        fired += fail_each(server, tmp_path, BODIES[way], [call for call in points if call.name == "write"], error)
         print(f"{error} at {len(fired)} of {len(points)} calls: {sorted(kinds)}")
         aborted = {"write"} if server.process.poll() is not None else set()
         assert len(fired) >= 0.8 * len(points) and set(fired) | aborted == kinds

@@ -29,6 +29,8 @@ T = TypeVar("T")
 SIGNALS = 50 if FULL else 6
 TRIES = 3
 """A call's number shifts by one where the thread woke the loop once more, or once less."""
+LINES = {"parser": 40, "socket": 20_000}
+"""Of a file: small on one way, large on the other."""
 SIDE_BY_SIDE = 2
 """Servers at once, each with its own folder: one waits for its start while the other works."""
 
@@ -89,7 +91,7 @@ def test_kill_before_every_system_call_of_an_accept(tmp_path: Path, way: str) ->
     def work(side: int) -> Any:
         folder = tmp_path / str(side)
         folder.mkdir()
-        ledger = Ledger(f"side-{side}")
+        ledger = Ledger(f"side-{side}", lines=LINES[way])
         number = first + side * step
         while killed_in_some_try(folder, ledger, number, way):
             number += SIDE_BY_SIDE * step

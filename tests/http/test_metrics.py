@@ -2,6 +2,8 @@
 
 import logging
 import subprocess
+import threading
+from concurrent.futures import wait
 
 import aiohttp
 import pytest
@@ -162,6 +164,38 @@ async def test_readiness_is_that_of_the_probe(client: aiohttp.ClientSession, ser
     assert value(await scraped(client), "btworker_draining") == 1
 
 
+async def test_a_scrape_does_not_wait_for_the_disk(client: aiohttp.ClientSession, server: Running) -> None:
+    """While uploads keep every thread that does file work, or a commit the job table, a scrape shows what was seen
+    last; once neither has answered for a second, it says so, and then that all is well again."""
+    assert value(await scraped(client), "btworker_ready") == 1
+    gate = threading.Event()
+    store, files = server.service._store._executor, server.service.data.executor
+    stuck = [files.submit(gate.wait, 30) for _ in range(server.settings.file_threads)]
+    stuck.append(store.submit(gate.wait, 30))
+    try:
+        text = await scraped(client)
+        assert value(text, "btworker_disk_free_bytes") and value(text, "btworker_ready") == 1
+        text = await eventually(lambda: when_not_ready(client))
+        assert value(text, "btworker_disk_free_bytes") is None
+        async with client.get("/health/ready") as response:
+            reasons = (await response.json())["reasons"]
+        assert reasons == ["the data disk does not answer", "the job table does not answer"]
+    finally:
+        gate.set()
+    wait(stuck)
+
+    async def is_ready() -> bool:
+        return value(await scraped(client), "btworker_ready") == 1
+
+    await eventually(is_ready)
+
+
+async def when_not_ready(client: aiohttp.ClientSession) -> str:
+    """A scrape that says so; empty where it says otherwise."""
+    text = await scraped(client)
+    return "" if value(text, "btworker_ready") else text
+
+
 async def test_the_queue_is_seen(client: aiohttp.ClientSession, server: Running) -> None:
     """Waiting and running jobs, and since when the oldest one waits."""
     for _ in range(3):
@@ -220,7 +254,7 @@ async def test_an_upload_that_the_disk_refuses_is_counted(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(DirectFile, "writelines", full)
-    status, _ = await upload(client, file(b"abc"))
+    status, _ = await upload(client, file(b"abc" * 40_000))
     assert status == 507
     assert value(await scraped(client), 'btworker_uploads_total{outcome="failed"}') == 1
 

@@ -9,7 +9,20 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from tests.http.server import AUTH, FORM, Running, field, file, finished, form, open_descriptors, part, upload
+from tests.http.server import (
+    AUTH,
+    FORM,
+    Running,
+    field,
+    file,
+    finished,
+    form,
+    open_descriptors,
+    part,
+    request_head,
+    upload,
+)
+from tests.waiting import eventually
 
 
 async def test_a_file_becomes_a_job_that_completes(client: aiohttp.ClientSession, server: Running) -> None:
@@ -26,7 +39,7 @@ async def test_a_file_becomes_a_job_that_completes(client: aiohttp.ClientSession
     assert [output["filename"] for output in done["outputs"]] == ["my talk_transcript.json"]
 
 
-@pytest.mark.parametrize("size", [1, 2, 65_535, 65_536, 2**20 - 1, 2**20, 2**20 + 1, 4 * 2**20])
+@pytest.mark.parametrize("size", [1, 2, 65_535, 65_536, 65_537, 2**20 - 1, 2**20, 2**20 + 1, 4 * 2**20])
 async def test_the_bytes_on_disk_are_the_bytes_sent(client: aiohttp.ClientSession, server: Running, size: int) -> None:
     """Whatever the size is beside the buffers'; up to and including the limit."""
     content = os.urandom(size)
@@ -114,6 +127,29 @@ async def test_several_files_make_one_job(client: aiohttp.ClientSession, server:
     done = await finished(client, job["workerJobId"])
     stems = ["talk_transcript.json", "talk-2_transcript.json", "other_transcript.json"]
     assert [output["filename"] for output in done["outputs"]] == stems
+
+
+async def test_small_files_are_written_once_all_are_there(server: Running) -> None:
+    """Those of 64 KiB together: what is refused for what stands behind them was never on the disk. More are not held,
+    and all of them arrive as they were sent."""
+    jobs = server.settings.data_dir / "jobs"
+    small, more = os.urandom(60_000), os.urandom(6_000)
+    wrong = form(file(small, filename="a.wav"), field("task", "sing"))
+    right = form(file(small, filename="a.wav"), file(more, filename="b.wav"), field("prompt", "hold"))
+    async with server.connect() as raw:
+        raw.send(request_head(headers={**FORM, "Content-Length": str(len(wrong))}) + wrong[:-20])
+        await eventually(lambda: server.context.budget.promised_bytes == 20)
+        assert not list(jobs.iterdir())
+        raw.send(wrong[-20:])
+        assert b" 400 " in await raw.until(b"\r\n\r\n")
+    assert not list(jobs.iterdir())
+    async with server.connect() as raw:
+        raw.send(request_head(headers={**FORM, "Content-Length": str(len(right))}) + right[:-20])
+        written = await eventually(lambda: [*jobs.glob("*/in/?")])
+        raw.send(right[-20:])
+        assert b" 201 " in await raw.until(b"\r\n\r\n")
+    assert [path.name for path in written] == ["1"]
+    assert [(written[0].parent / str(number)).read_bytes() for number in range(2)] == [small, more]
 
 
 async def test_chunked_uploads_work(client: aiohttp.ClientSession) -> None:

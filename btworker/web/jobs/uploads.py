@@ -11,10 +11,10 @@ from aiohttp import web
 
 from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
-from btworker.jobs import Input, Job, new_job_id
+from btworker.jobs import Input, Job, Options, new_job_id
 from btworker.locations import Source
 from btworker.logs import get_logger
-from btworker.receiving.received_file import ReceivedFile, too_large
+from btworker.receiving.received_file import SMALL_BYTES, ReceivedFile, too_large
 from btworker.service import NewJob
 from btworker.stems import unique_stems
 from btworker.web.body import Body
@@ -50,14 +50,21 @@ class Upload:
         self._max_fields = MAX_FIELDS + context.settings.max_keywords
         self._text_bytes = 0
         self._files: list[Input] = []
+        self._small: list[ReceivedFile] = []
+        """Those that are written once all are there."""
         self._filename = ""
         self._was_chosen = True
         """A browser sends a file input in which nothing was chosen as a file without name and content."""
         self._part: ReceivedFile | ReceivedReference | Field | None = None
         self._references = References(context.data, context.settings, self._job_id)
+        self._read: tuple[int, Options] | None = None
+        """Of how many fields, and what they say."""
         self._is_judged = False
         """Whether what came before the first file was found good: from then on something may be on the disk."""
-        self._has_folder = False
+        self._has_folder, self._sync = False, 0
+        self._is_over = False
+        """Whether all that is on the disk is a job's."""
+        self._settling: asyncio.Future[admission.FreeBytes] | None = None
         self._submitting: asyncio.Task[tuple[Job, bool]] | None = None
         self._owed_bytes = request.content_length or 0
         context.budget.promised_bytes += self._owed_bytes
@@ -140,8 +147,14 @@ class Upload:
 
     def _judge(self) -> None:
         if not self._is_judged:
-            self._form.options(self._form.understand(self._fields), self._context.settings)
+            self._options(self._form.understand(self._fields))
             self._is_judged = True
+
+    def _options(self, fields: Fields) -> Options:
+        """Read anew only where fields came behind the first file. Raises BAD_OPTION."""
+        if self._read is None or self._read[0] != len(self._fields):
+            self._read = len(self._fields), self._form.options(fields, self._context.settings)
+        return self._read[1]
 
     async def _make_folder(self) -> None:
         self._judge()
@@ -151,7 +164,7 @@ class Upload:
         """Blocking; with a small file's own write, so that all of it is one hop."""
         if not self._has_folder:
             self._data.create(self._job_id)
-            self._has_folder = True
+            self._has_folder, self._sync = True, self._data.jobs_sync.next()
 
     async def _add(self, data: bytes) -> None:
         if isinstance(self._part, Field):
@@ -175,10 +188,19 @@ class Upload:
         elif part is not None and (part.size_bytes or self._was_chosen):
             if part.size_bytes == 0:
                 raise BtworkerError(ErrorCode.EMPTY_FILE, f"the file {self._filename!r} is empty")
-            sha256 = await part.finish()
+            sha256 = await self._finish(part)
             number = str(len(self._files))
             self._files.append(Input(number, self._filename, "", part.size_bytes, sha256))
         self._part = None
+
+    async def _finish(self, part: ReceivedFile) -> str:
+        """The SHA-256 of a file that has ended; small ones are written with the folders, in one hop for all of them."""
+        fits = part.size_bytes + sum(one.size_bytes for one in self._small) <= SMALL_BYTES
+        sha256 = part.end_small() if fits else None
+        if sha256 is None:
+            return await part.finish()
+        self._small.append(part)
+        return sha256
 
     async def submit(self) -> tuple[Job, bool]:
         """Make the job. Raises NO_FILE, BAD_OPTION, URL_REFUSED, and what service.submit raises."""
@@ -189,7 +211,7 @@ class Upload:
         if not self._files:
             message = "the upload has no file: send at least one part with a filename, or a url in place of it"
             raise BtworkerError(ErrorCode.NO_FILE, message)
-        options = self._form.options(fields, self._context.settings)
+        options = self._options(fields)
         texts = texts_of(fields)
         if options.known_speakers or self._references.hashes or texts:
             await self._make_folder()
@@ -202,7 +224,9 @@ class Upload:
         )
         largest_bytes = max(item.size_bytes for item in inputs) * options.expected_channels
         all_bytes = sum(item.size_bytes for item in inputs)
-        free = await self._data.run(self._settle)
+        self._settling = self._data.run(self._settle)
+        await asyncio.wait({self._settling})
+        free = self._settling.result()
         admission.judge_room(self._context, free, incoming_bytes=0, largest_bytes=largest_bytes, all_bytes=all_bytes)
         new = NewJob(
             id=self._job_id,
@@ -217,7 +241,9 @@ class Upload:
         submitting = self._context.service.submit(new, arrived_bytes=all_bytes)
         self._submitting = asyncio.create_task(submitting, name="upload-submit")
         await asyncio.wait({self._submitting})
-        return self._submitting.result()
+        job, created = self._submitting.result()
+        self._is_over = job.id == self._job_id
+        return job, created
 
     def _source(self, fields: Fields) -> Source | None:
         """Where the job's only input is fetched; None where files came. Raises BAD_OPTION, URL_REFUSED, FORBIDDEN."""
@@ -232,24 +258,32 @@ class Upload:
         return item or raw
 
     def _settle(self) -> admission.FreeBytes:
-        """Blocking: the new folders' own names are durable before the row is; and the room that is left."""
+        """Blocking: small files, and the new folders' own names, are durable before the row is; and the room left."""
+        folder = self._data.folder(self._job_id)
+        if self._small:
+            self._create()
+            for file in self._small:
+                file.store()
+            sync_folder(folder.inputs)
         if self._has_folder:
-            folder = self._data.folder(self._job_id)
             sync_folder(folder.path)
-            sync_folder(folder.path.parent)
+            self._data.jobs_sync.sync(self._sync)
         return self._data.free_for(self._context.settings.scratch_dir)
 
     async def close(self) -> None:
         """Whatever happened: give back the promised room, and leave no file behind unless there is a job for it."""
         self._context.budget.promised_bytes -= self._owed_bytes
         self._owed_bytes = 0
-        if self._is_judged:
+        if self._is_judged and not self._is_over:
             await asyncio.shield(asyncio.create_task(self._clean_up(), name="upload-clean-up"))
 
     async def _clean_up(self) -> None:
         try:
             if isinstance(self._part, ReceivedFile | ReceivedReference):
                 await self._part.abandon()
+            if self._settling is not None:
+                await asyncio.wait({self._settling})
+                self._settling.exception()  # seen: it is the request's
         finally:
             if not await self._was_accepted():
                 await self._data.run(self._data.remove, self._job_id)

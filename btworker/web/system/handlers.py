@@ -4,9 +4,6 @@ What only a child can know (versions, the GPU, diarization) comes from its Ready
 the answer is "no", with the reason.
 """
 
-import asyncio
-import sqlite3
-import time
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -21,9 +18,10 @@ from btworker.metrics import Machine
 from btworker.pool import BoxStatus
 from btworker.service.awaited import problems, unready
 from btworker.storage import DiskSpace
-from btworker.web.context import Context, StoreCheck, context_of
+from btworker.web.context import Context, context_of
 from btworker.web.jobs.handlers import json_answer
 from btworker.web.middlewares import error_response
+from btworker.web.system.looks import ANSWER_S
 from btworker.web.system.shapes import (
     BoxStatusWire,
     BoxWire,
@@ -36,11 +34,10 @@ from btworker.web.system.shapes import (
     ReadyWire,
 )
 
-STORE_CHECK_S = 1.0
-"""Seconds that a look at the store is good for: readiness is asked without a token, and a look costs a write."""
-DISK_WAIT_S = 1.0
-PING_DISK_WAIT_S = 0.1
+PING_WAIT_S = 0.1
 """Ping is quick, whatever the disk does."""
+SCRAPE_WAIT_S = 0.02
+"""So is a scrape, which shows the last look where there was one."""
 PREFLIGHT_CHECKS = ("numpy", "torch", "torch_cuda", "whisper", "diarization")
 ALL_DRAINED = "every box that could take jobs is drained (btworker fleet resume BOX)"
 NOT_YET = "no worker is ready yet: "
@@ -62,7 +59,7 @@ async def ready(request: web.Request) -> web.StreamResponse:
     """GET /health/ready: 200, or 503 with every reason; `loading` where the model is all that is awaited, and on a 200
     where the next job brings it."""
     context = context_of(request)
-    reasons = await _reasons(context, await _disk_space(context))
+    reasons = await _reasons(context, await context.looks.disk.seen(ANSWER_S), within_s=ANSWER_S)
     if not reasons:
         loading = not any(worker.loaded for worker in context.service.workers())
         return json_answer(ReadyWire(loading=loading, boxes=_box_statuses(context)))
@@ -83,9 +80,11 @@ def _box_statuses(context: Context) -> tuple[BoxStatusWire, ...] | None:
     return None if boxes is None else tuple(BoxStatusWire(box=box.box, status=box.status) for box in boxes)
 
 
-async def _reasons(context: Context, disk: DiskSpace | None) -> list[str]:
+async def _reasons(context: Context, disk: DiskSpace | None, *, within_s: float) -> list[str]:
     """Why this worker is not ready, as sentences; empty where it is."""
-    found = (_drain_reason(context), _pool_reason(context), _disk_reason(context, disk), await _store_reason(context))
+    store = await context.looks.store.seen(within_s)
+    store_reason = "the job table does not answer" if store is None else store
+    found = (_drain_reason(context), _pool_reason(context), _disk_reason(context, disk), store_reason)
     return [reason for reason in found if reason]
 
 
@@ -108,32 +107,6 @@ def _disk_reason(context: Context, disk: DiskSpace | None) -> str:
     return "" if disk.free_bytes > reserve else "the data disk is below its reserve (WORKER_DISK_RESERVE_MB)"
 
 
-async def _store_reason(context: Context) -> str:
-    last = context.store_check
-    if time.monotonic() - last.at >= STORE_CHECK_S:
-        last.at, last.problem = time.monotonic(), await _look_at_store(context)
-    return last.problem
-
-
-async def _look_at_store(context: Context) -> str:
-    try:
-        await asyncio.wait_for(context.service.check_store(), DISK_WAIT_S)
-    except sqlite3.Error:
-        return "the job table cannot be written"
-    except asyncio.TimeoutError:
-        return "the job table does not answer"
-    return StoreCheck.OK
-
-
-async def _disk_space(context: Context, within_s: float = DISK_WAIT_S) -> DiskSpace | None:
-    """Room on the data disk; None when the disk does not answer in time."""
-    data = context.data
-    try:
-        return await asyncio.wait_for(data.run(data.disk_space), within_s)
-    except asyncio.TimeoutError:
-        return None
-
-
 def _loading(context: Context) -> str:
     """What is awaited where no worker is ready and nothing is wrong."""
     return NOT_YET + unready(context.service.workers())
@@ -149,7 +122,7 @@ async def ping(request: web.Request) -> web.StreamResponse:
     """GET /v1/ping: always 200, whatever the children are doing."""
     context = context_of(request)
     settings, service = context.settings, context.service
-    disk = await _disk_space(context, PING_DISK_WAIT_S)
+    disk = await context.looks.disk.seen(PING_WAIT_S)
     boxes = service.boxes()
     answer = PingWire(
         version=__version__ if settings.build_commit == NO_COMMIT else settings.build_commit,
@@ -230,8 +203,10 @@ async def preflight(request: web.Request) -> web.StreamResponse:
 async def metrics(request: web.Request) -> web.StreamResponse:
     """GET /metrics"""
     context = context_of(request)
-    disk = await _disk_space(context)
-    ready_now = disk is not None and not await _reasons(context, disk)
+    looks = context.looks
+    within_s = SCRAPE_WAIT_S if looks.disk.has_answered and looks.store.has_answered else ANSWER_S
+    disk = await looks.disk.seen(within_s)
+    ready_now = disk is not None and not await _reasons(context, disk, within_s=within_s)
     machine = Machine(ready=ready_now, disk=disk, gpus=context.machine.gpu_watch.readings())
     text, kind = context.metrics.scrape(machine, request.headers.get("Accept", ""))
     return web.Response(body=text, headers={"Content-Type": kind})
