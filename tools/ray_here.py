@@ -24,11 +24,10 @@ START_S = 120.0
 UP = b"Ray runtime started"
 QUICK = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_initial_delay_ms": "1000",
 }
-"""What docs/fleet.md advises: a box notices the end of its head, and the head that of a box, within 10 s."""
+"""What docs/fleet.md advises: the head notices the end of a box within 10 s."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,8 @@ class RayHere:
     """Name of a box -> settings of its own."""
     networks: Mapping[str, Network] = field(default_factory=dict)
     """Name of a box -> where it is; else all share this machine's loopback."""
+    reconnect_s: int = 10
+    """Seconds after which a box ends whose head has ended; docs/fleet.md advises as many."""
 
     @property
     def address(self) -> str:
@@ -74,7 +75,8 @@ class RayHere:
     @property
     def access(self) -> dict[str, str]:
         """What lets a process into the cluster."""
-        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, **QUICK}
+        reconnect = {"RAY_gcs_rpc_server_reconnect_timeout_s": str(self.reconnect_s)}
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token, **QUICK, **reconnect}
 
     @property
     def ray_folder(self) -> Path:
@@ -165,10 +167,14 @@ def session_of(leader: int) -> list[int]:
 
 @contextmanager
 def ray_here(
-    folder: Path, environment: Mapping[str, str], *boxes: str, networks: Mapping[str, Network] | None = None
+    folder: Path,
+    environment: Mapping[str, str],
+    *boxes: str,
+    networks: Mapping[str, Network] | None = None,
+    reconnect_s: int = RayHere.reconnect_s,
 ) -> Iterator[RayHere]:
     """A cluster with these boxes, until the end of the block."""
-    cluster = RayHere(folder, environment, networks=networks or {})
+    cluster = RayHere(folder, environment, networks=networks or {}, reconnect_s=reconnect_s)
     try:
         for name in boxes:
             cluster.start(name)

@@ -1,5 +1,6 @@
 """A real cluster of Ray's on this machine, with a worker in front of it: what the tests on Ray share."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ from tests.waiting import until as until_at_once
 until = partial(until_at_once, pause_s=0.1)
 """A look asks the front end, which is busy enough."""
 WINDOWS = 8
+PROGRAMS = {"gcs": "/gcs/gcs_server ", "raylet": "/raylet/raylet "}
+"""Ray's own, and what is in their command lines."""
 
 
 def script(window_s: float) -> list[list[Any]]:
@@ -75,13 +78,17 @@ class World:
             return 1
         if kind == "gateway":
             return _kill(pid for pid in self.server.children() if "spawn_main" in _command(pid))
-        return _kill(_processes(self.cluster, name, kind))
+        return _kill(_processes(self.cluster, next(iter(self.cluster.own)) if kind == "gcs" else name, kind))
+
+    def transcript(self, job_id: str) -> Any:
+        """What became of the job, once it is complete."""
+        return json.loads(self.server.output(job_id, self.done(job_id)["outputs"][0]["filename"]))
 
 
 def _processes(cluster: RayHere, name: str, kind: str) -> Iterator[int]:
     for pid in session_of(cluster.units[name].pid):
         command = _command(pid)
-        if kind == "raylet" and "/raylet/raylet " in command:
+        if kind in PROGRAMS and PROGRAMS[kind] in command:
             yield pid
         if f"box_process {name} " in command and kind == "box":
             yield pid
@@ -112,10 +119,17 @@ def on_box(job: Any) -> list[str]:
 
 @contextmanager
 def ray_world(
-    folder: Path, *boxes: str, networks: Mapping[str, Network] | None = None, **settings: str
+    folder: Path,
+    *boxes: str,
+    networks: Mapping[str, Network] | None = None,
+    reconnect_s: int = RayHere.reconnect_s,
+    **settings: str,
 ) -> Iterator[World]:
     """Boxes that are ready, the first one of them the head, and a front end with these settings beside it."""
-    with ray_here(folder, plain_environment(**BOX), *boxes, networks=networks) as cluster:
+    if networks:
+        settings = {"WORKER_FLEET_HOST": networks[boxes[0]].address, **settings}
+    environment = plain_environment(**BOX)
+    with ray_here(folder, environment, *boxes, networks=networks, reconnect_s=reconnect_s) as cluster:
         of_front = {
             **BOX,
             **cluster.access,

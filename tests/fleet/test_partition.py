@@ -1,7 +1,6 @@
 """A box whose line is cut, on a cluster of Ray's with each box in a network namespace: Ray and HTTP lose it together.
 `make test-fleet` runs this, `make full` with three boxes and a minute."""
 
-import json
 import time
 from collections.abc import Iterator
 
@@ -27,9 +26,8 @@ def switch() -> Iterator[Switch]:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, switch: Switch) -> Iterator[World]:
     """Boxes that are ready, the first one beside the front end."""
-    settings = {"WORKER_FLEET_HOST": switch.networks[HEAD].address, "WORKER_FLEET_SILENCE_SECONDS": SILENCE_S}
-    folder = tmp_path_factory.mktemp("partition")
-    with ray_world(folder, *switch.networks, networks=switch.networks, **settings) as found:
+    folder, networks = tmp_path_factory.mktemp("partition"), switch.networks
+    with ray_world(folder, *networks, networks=networks, WORKER_FLEET_SILENCE_SECONDS=SILENCE_S) as found:
         yield found
 
 
@@ -41,7 +39,7 @@ def test_a_box_whose_line_is_cut_is_fenced(world: World, switch: Switch) -> None
     until(lambda: world.has_windows(far, 3), "it has done some windows")
     switch.set(FAR, "down")
     cut_at = time.monotonic()
-    results = {job_id: _transcript(world, job_id) for job_id in jobs}
+    results = {job_id: world.transcript(job_id) for job_id in jobs}
     assert world.boxes()[FAR]["status"] == "lost"
     for found in results.values():
         assert [window["index"] for window in found["windows"]] == list(range(WINDOWS))
@@ -51,13 +49,7 @@ def test_a_box_whose_line_is_cut_is_fenced(world: World, switch: Switch) -> None
     until(lambda: world.cluster.restart_ended() or time.monotonic() - cut_at >= PARTITION_S, "it has lasted")
     switch.set(FAR, "up")
     world.until_ready(HEAD, FAR, *OTHERS)
-    assert {job_id: _transcript(world, job_id) for job_id in jobs} == results
+    assert {job_id: world.transcript(job_id) for job_id in jobs} == results
     more = [world.server.submit(["windows", 1], ["sleep", 2]) for _ in switch.networks]
     assert {box for job_id in more for box in on_box(world.done(job_id))} == set(switch.networks)
     print(f"the line was cut for {time.monotonic() - cut_at:.0f} s at most")
-
-
-def _transcript(world: World, job_id: str) -> dict[str, list[dict[str, int]]]:
-    job = world.done(job_id)
-    found: dict[str, list[dict[str, int]]] = json.loads(world.server.output(job_id, job["outputs"][0]["filename"]))
-    return found
