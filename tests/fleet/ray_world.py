@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from btworker.control import NoAnswerError, ask
 from ray_here import Network, RayHere, ray_here, session_of
 from tests.fleet.fleet_of import BOX
 from tests.process.server_of import Server, plain_environment
@@ -36,13 +37,15 @@ class World:
 
     def boxes(self) -> dict[str, Any]:
         """What `btworker fleet list` says; empty while nobody answers."""
-        from btworker.control import NoAnswerError, ask
-
         self.cluster.restart_ended()
         try:
-            found = ask(self.server.folder / "data", "fleet", {}, timeout_s=10)["boxes"]
+            return self.fleet()
         except NoAnswerError:
             return {}
+
+    def fleet(self, action: str = "list", box: str = "") -> dict[str, Any]:
+        """Do what `btworker fleet drain` and its like do; the boxes. Raises NoAnswerError."""
+        found = ask(self.server.folder / "data", "fleet", {"action": action, "box": box}, timeout_s=10)["boxes"]
         return {box["box"]: box for box in found}
 
     def until_ready(self, *names: str) -> None:
@@ -123,15 +126,18 @@ def ray_world(
     *boxes: str,
     networks: Mapping[str, Network] | None = None,
     reconnect_s: int = RayHere.reconnect_s,
+    all_have: Mapping[str, str] | None = None,
     **settings: str,
 ) -> Iterator[World]:
-    """Boxes that are ready, the first one of them the head, and a front end with these settings beside it."""
+    """Boxes that are ready, the first one of them the head, and a front end with these settings beside it; `all_have`
+    is for both."""
     if networks:
         settings = {"WORKER_FLEET_HOST": networks[boxes[0]].address, **settings}
-    environment = plain_environment(**BOX)
+    shared = {**BOX, **(all_have or {})}
+    environment = plain_environment(**shared)
     with ray_here(folder, environment, *boxes, networks=networks, reconnect_s=reconnect_s) as cluster:
         of_front = {
-            **BOX,
+            **shared,
             **cluster.access,
             "WORKER_POOL": "ray",
             "WORKER_RAY_ADDRESS": cluster.address,

@@ -3,20 +3,19 @@
 
 import json
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from btworker.ffmpeg import find_ffmpeg
 from btworker.jobs import Job, JobStatus
 from btworker.service import JobService
-from tests.acceptance.places import HELD_OUT, MODEL
+from tests.acceptance.places import MODEL
 from tests.demo_worker import DEMO_WORKER
 from tests.fake_shares import expected
 from tests.fleet.fleet_of import Fleet, running_fleet
 from tests.fleet.line import line
+from tests.fleet.long_recording import speech, spoken
 from tests.process.pool_of import ended, submit, transcript
 from tests.waiting import eventually
 
@@ -159,22 +158,6 @@ async def test_what_a_job_waits_for_goes_first(tmp_path: Path) -> None:
         found = await done(fleet.service, job)
         assert texts(found) == expected(PARTS, tmp_path / "expected")
         assert since("/parts")
-
-
-def speech(folder: Path) -> bytes:
-    """Five minutes of it: recordings of the tests one after the other."""
-    pieces = sorted(HELD_OUT.glob("*.opus"))
-    (folder / "list").write_text("".join(f"file '{path.resolve()}'\n" for path in pieces))
-    command = [find_ffmpeg(), "-v", "error", "-f", "concat", "-safe", "0", "-i", folder / "list"]
-    command += ["-t", "300", "-c", "copy", folder / "long.opus"]
-    subprocess.run([str(part) for part in command], check=True)
-    return (folder / "long.opus").read_bytes()
-
-
-def spoken(found: Any) -> list[Any]:
-    """Segments and words, but for probabilities, which other windows in the batch move by a rounding."""
-    words = [[(word["word"], word["start"], word["end"]) for word in one["words"]] for one in found["segments"]]
-    return [[(one["id"], one["start"], one["end"], one["text"]) for one in found["segments"]], words]
 
 
 @pytest.mark.full
