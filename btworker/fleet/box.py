@@ -20,6 +20,7 @@ from btworker.config import Settings
 from btworker.fleet.box_attempt import BoxAttempt
 from btworker.fleet.box_help import BoxHelp
 from btworker.fleet.box_prefetch import BoxPrefetches
+from btworker.fleet.front_end import find_obstacle
 from btworker.fleet.records import (
     BoxCommand,
     BoxState,
@@ -87,7 +88,7 @@ class Box:
         while True:
             match await commands.get():
                 case Join() as join:
-                    await self._join(join)
+                    await self._join(join, session)
                 case RunOnBox() as order if order.session == self._session:
                     await self._end_help(order.task.job_id)
                     await self._give_up(order.task.job_id)
@@ -105,8 +106,9 @@ class Box:
                 case HelpOnBox() as order if order.session == self._session:
                     await self._help(order, session)
 
-    async def _join(self, join: Join) -> None:
-        """Give up what another session left, then say so: the front end counts on empty workers."""
+    async def _join(self, join: Join, session: aiohttp.ClientSession) -> None:
+        """Give up what another session left, and see whether jobs could be fetched; then say so: the front end counts
+        on empty workers."""
         log.info("box_joins", session=join.session, givesUp=len(self._attempts))
         self._session = 0
         given_up = list(self._attempts.values())
@@ -115,8 +117,9 @@ class Box:
         for job_id in list(self._helps):
             await self._end_help(job_id)
         await asyncio.gather(self._prefetches.drop_all(), *(attempt.over for attempt in given_up))
+        obstacle = await find_obstacle(session, join.address)
         self._session, self._address = join.session, join.address
-        self._say(Joined(join.session, versions_here(self._settings.model), self._workers()))
+        self._say(Joined(join.session, versions_here(self._settings.model), self._workers(), obstacle))
 
     async def _give_up(self, job_id: JobId) -> None:
         """End an attempt that is over for the front end, before another one of the job begins here."""

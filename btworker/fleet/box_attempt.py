@@ -5,7 +5,6 @@ event that tells of it. Runs in the box.
 import asyncio
 import shutil
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,16 +130,22 @@ class BoxAttempt:
             with self._prefetches.giving_way():
                 await self._move(self._fetch())
         except FencedError:
-            if self._is_canceled:
-                self._fail(ErrorInfo(ErrorCode.CANCELED, "the job was canceled"))
-            return False
+            return self._end_unbegun()
         except (BtworkerError, OSError) as error:
             self._fail(_info(error))
             return False
+        if self._is_canceled:  # once there was nothing to break off any more, and no child yet
+            return self._end_unbegun()
         self._has_child = not self._fenced and self._pool.send_to(self._order.worker, self._task) is not None
         if not self._has_child:
             self._say(NotTaken(self._order.session, self._task.job_id, self._task.attempt))
         return self._has_child
+
+    def _end_unbegun(self) -> bool:
+        """Tell why no child gets it, where that is not known; False."""
+        if self._is_canceled:
+            self._fail(self._error or ErrorInfo(ErrorCode.CANCELED, "the job was canceled"))
+        return False
 
     async def _fetch(self) -> None:
         """Bring here what is not here yet."""
@@ -197,10 +202,15 @@ class BoxAttempt:
                 await self._courier.push_state()
 
     async def _hold_lease(self) -> None:
-        """Stop where the front end has given the attempt up, which an event would tell only later."""
-        with suppress(FencedError, BtworkerError):
+        """Stop where the front end has given the attempt up, which an event would tell only later, and where nothing
+        can be brought to it for too long, which is told: it may know nothing of that."""
+        try:
             await self._courier.hold()
-        self.give_up()
+        except FencedError:
+            self.give_up()
+        except BtworkerError as error:
+            self._error = error.info
+            self.cancel()
 
     def _fail(self, error: ErrorInfo) -> None:
         self._say(Failed(self._task.job_id, self._task.attempt, error))

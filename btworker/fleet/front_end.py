@@ -26,6 +26,8 @@ PATIENCE_S = 600.0
 LEASE_S = 60.0
 """Seconds between two looks whether an attempt still counts."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.2, 5.0
+REACH_S = 5.0
+"""Seconds that the listener has to answer a box that is about to join."""
 CODES = {code.value: code for code in ErrorCode}
 
 
@@ -88,6 +90,15 @@ class FrontEnd:
                     raise BtworkerError(ErrorCode.DOWNLOAD_FAILED, sentence) from None
                 log.warning("box_without_answer", error=type(error).__name__, failures=failures)
             await asyncio.sleep(backoff_s(failures, first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S))
+
+
+async def find_obstacle(session: aiohttp.ClientSession, address: str) -> str:
+    """Say what keeps a box from the listener at this address: an error's name. Empty: it answers, whatever it says."""
+    try:
+        async with session.get(address, timeout=aiohttp.ClientTimeout(total=REACH_S), allow_redirects=False):
+            return ""
+    except TRANSPORT_ERRORS as error:
+        return type(error).__name__
 
 
 async def judge(response: aiohttp.ClientResponse) -> None:

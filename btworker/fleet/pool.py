@@ -205,8 +205,10 @@ class FleetPool:
         box.spoke()
         match word:
             case Joined():
-                box.joined(word, self._versions)
-                log.info("box_joined", box=box.name, workers=len(word.workers.states), problem=box.problem_sentence)
+                before = box.problem_sentence
+                box.joined(word, self._versions, self._address())
+                if box.phase is not BoxPhase.JOINING or box.problem_sentence != before:  # it is asked every few seconds
+                    log.info("box_joined", box=box.name, workers=len(word.workers.states), problem=box.problem_sentence)
                 self._events.put_nowait(RoomChanged())
             case BoxState(workers=workers):
                 box.show(workers)

@@ -126,6 +126,8 @@ class Joined:
     session: int
     versions: Versions
     workers: BoxWorkers
+    obstacle: str = ""
+    """What keeps the box from the front end's listener, so that it could fetch no job: an error's name."""
 
 
 @dataclass(frozen=True, slots=True)

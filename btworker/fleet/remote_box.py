@@ -1,7 +1,8 @@
 """A box as the front end knows it: its session, its workers, the tasks that it was given. Front end's loop.
 
 FOUND --Join--> JOINING --Joined--> READY --silence, its end--> LOST --any word--> JOINING
-                            +--another release--> REFUSED
+                  ^ |       +--another release--> REFUSED
+                  +-+ it cannot reach the front end: asked again
 """
 
 import time
@@ -25,6 +26,8 @@ FORGOTTEN_S = 24 * 3600.0
 """Seconds for which a box that was lost is shown."""
 REJOIN_S = 10.0
 """Seconds that a box has to answer a Join before it is asked again."""
+LATE_S = 60.0
+"""Seconds without an answer after which the operator should look: a box answers once its process has started."""
 
 
 class BoxPhase(str, Enum):
@@ -125,12 +128,20 @@ class RemoteBox:
                 self.tasks.setdefault(state.index, Tasks())
         self._changed()
 
-    def joined(self, word: Joined, ours: Versions) -> None:
-        """Take in its first word."""
-        self.tasks, self.delivering = {state.index: Tasks() for state in word.workers.states}, {}
-        self.workers = word.workers
-        sentence = difference(self.name, word.versions, ours)
-        self.phase = BoxPhase.REFUSED if sentence else BoxPhase.READY
+    def joined(self, word: Joined, ours: Versions, address: str) -> None:
+        """Take in its first word. `address` is that of the front end's listener, as it was given to the box."""
+        self.tasks, self.delivering = {}, {}
+        if sentence := difference(self.name, word.versions, ours):
+            self.phase, self.workers = BoxPhase.REFUSED, word.workers
+        elif word.obstacle:  # it says more soon, and is asked again
+            self.phase, self.workers = BoxPhase.JOINING, BoxWorkers()
+            sentence = (
+                f"the box {self.name} takes no jobs: it cannot reach the front end at {address} ({word.obstacle}); "
+                "is the way there open (WORKER_FLEET_HOST, a firewall)? (docs/fleet.md, What the network needs)"
+            )
+        else:
+            self.phase, self.workers = BoxPhase.READY, word.workers
+            self.tasks = {state.index: Tasks() for state in word.workers.states}
         self.problem = ErrorInfo(ErrorCode.NOT_READY, sentence) if sentence else None
         self._changed()
 
@@ -193,7 +204,15 @@ class RemoteBox:
         else:
             status = BoxStatus(self.phase.value)
         slots, jobs = sum(state.slots for state in states), len(self.job_ids)
-        return BoxSummary(self.name, status, len(states), ready, slots, jobs, self.problem_sentence)
+        problem = self.problem_sentence or (self._no_answer if self.phase is BoxPhase.JOINING else "")
+        return BoxSummary(self.name, status, len(states), ready, slots, jobs, problem)
+
+    @property
+    def _no_answer(self) -> str:
+        """That it does not answer, once it should have."""
+        if time.monotonic() - self.asked_at < LATE_S:
+            return ""
+        return f"the box {self.name} has not answered for over {LATE_S:g} s; Ray's logs there say why (docs/fleet.md)"
 
     def _phase(self, state: WorkerState) -> Phase:
         """What the front end knows of its jobs counts: its word may be older."""

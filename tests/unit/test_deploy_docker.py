@@ -109,6 +109,8 @@ def test_a_box_of_the_fleet(number: int) -> None:
     for shut in ("read_only", "cap_drop", "security_opt", "tmpfs", "stop_grace_period"):
         assert box[shut] == front[shut], shut
     assert "ports" not in box and box["hostname"] == f"box-{number}"
+    assert "6380" in box["healthcheck"]["test"][-1], "the image's own asks for the API, which a box does not have"
+    assert "--node-manager-port=6380 " in box["command"][-1]
     (device,) = box["deploy"]["resources"]["reservations"]["devices"]
     assert (device["device_ids"], device["capabilities"]) == ([str(number - 1)], ["gpu"])
     assert box["volumes"] == [f"box-{number}:/var/lib/btworker", "cache:/var/cache/btworker"]

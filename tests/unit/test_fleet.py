@@ -19,7 +19,7 @@ from btworker.fleet.leases import Leases
 from btworker.fleet.pool import FleetPool
 from btworker.fleet.prefetching import Prefetches
 from btworker.fleet.records import BoxCommand, BoxFound, BoxState, BoxWorkers, FromBox, Joined, Versions
-from btworker.fleet.remote_box import REJOIN_S, BoxPhase, RemoteBox, difference
+from btworker.fleet.remote_box import LATE_S, REJOIN_S, BoxPhase, RemoteBox, difference
 from btworker.fleet.sharing import Kept, Share, Sharing
 from btworker.jobs import Job, JobId, Options
 from btworker.messages import Blame, Failed, Finished, RunTask, WindowDone
@@ -40,7 +40,7 @@ def box(*models: str) -> RemoteBox:
     cpu = Device("cpu")
     states = tuple(WorkerState(n, cpu, Phase.IDLE, model=model, slots=2) for n, model in enumerate(models))
     found = RemoteBox("gpu-1", first_index=1000, session=7)
-    found.joined(Joined(7, OURS, BoxWorkers(states, frozenset(range(len(models))))), OURS)
+    found.joined(Joined(7, OURS, BoxWorkers(states, frozenset(range(len(models))))), OURS, "")
     return found
 
 
@@ -59,6 +59,33 @@ async def test_a_box_whose_answer_was_lost_is_asked_again(tmp_path: Path) -> Non
     assert found.session != asked
     pool._on_gateway_event(FromBox("gpu-1", Joined(found.session, pool._versions, BoxWorkers())))
     assert found.phase is BoxPhase.READY
+
+
+async def test_a_box_that_cannot_reach_the_front_end_takes_no_jobs(tmp_path: Path) -> None:
+    """One sentence says which way is shut; it is asked again while it gives signs of life, and used once it is open."""
+    pool = FleetPool(settings_for(tmp_path, fleet_host="10.0.0.1"), Leases(), Sharing(), port=8478)
+    pool._on_gateway_event(BoxFound("gpu-1"))
+    found = pool._box("gpu-1")
+    workers = box("tiny").workers
+    shut = Joined(found.session, pool._versions, workers, obstacle="ClientConnectorError")
+    pool._on_gateway_event(FromBox("gpu-1", shut))
+    (shown,) = pool.boxes()
+    assert (shown.status, shown.ready) == (BoxStatus.JOINING, 0) and not found.vacancies()
+    assert "cannot reach the front end at http://10.0.0.1:8478 (ClientConnectorError)" in shown.problem
+    found.asked_at -= REJOIN_S + 1
+    pool._on_gateway_event(FromBox("gpu-1", BoxState(found.session, workers)))
+    assert found.session != shut.session and found.phase is BoxPhase.JOINING
+    pool._on_gateway_event(FromBox("gpu-1", Joined(found.session, pool._versions, workers)))
+    (shown,) = pool.boxes()
+    assert (shown.status, shown.problem) == (BoxStatus.READY, "") and found.vacancies()
+
+
+def test_a_box_that_does_not_answer_says_so_after_a_while() -> None:
+    """Not while its process starts."""
+    found = RemoteBox("gpu-1", first_index=1000)
+    assert found.summary(drained=False).problem == ""
+    found.asked_at -= LATE_S + 1
+    assert "has not answered for over 60 s" in found.summary(drained=False).problem
 
 
 SOUND = Kept(10, "a")
@@ -233,9 +260,9 @@ def test_what_is_kept_of_a_box_is_never_stale() -> None:
         lambda: found.show(BoxWorkers((found.workers.states[0], busy, found.workers.states[2]), frozenset({0, 2}))),
         lambda: found.note(Failed(JobId("wk_2"), 1, ErrorInfo(ErrorCode.NO_AUDIO, "no sound"))),
         lambda: found.begin_session(8),
-        lambda: found.joined(rejoined, OURS),
+        lambda: found.joined(rejoined, OURS, ""),
         lambda: found.lose("was killed"),
-        lambda: found.joined(Joined(9, replace(OURS, ray="1"), BoxWorkers()), OURS),
+        lambda: found.joined(Joined(9, replace(OURS, ray="1"), BoxWorkers()), OURS, ""),
     ]
     for change in changes:
         found.vacancies(), found.states()
