@@ -25,11 +25,12 @@ OWN = ("tmp", "run", "var/lib/btworker", "var/cache/btworker")
 """Folders that are each container's own."""
 ENTER = """
 set -e
-hostname "$1"; root=$2; shift 2
+hostname "$1"; mount --bind "$2" /mnt; root=/mnt/$1; shift 2
 for file in hosts passwd; do mount --bind "$root/etc/$file" "/etc/$file"; done
 for folder in tmp run var; do mount --bind "$root/$folder" "/$folder"; done
-while [ "$1" != -- ]; do mount --bind "$2" "$1"; shift 2; done
+while [ "$1" != -- ]; do mount --bind "/mnt/$2" "$1"; shift 2; done
 shift
+umount /mnt
 mount -o remount,bind,ro /
 exec unshare --user --map-user=10001 --map-group=10001 -- "$@"
 """
@@ -46,17 +47,17 @@ def of_image() -> dict[str, str]:
 
 def entrypoint() -> list[str]:
     """What Docker starts below tini, where a manifest does not name another command."""
-    return [str(ROOT / "worker" / "entrypoint.sh")]
+    return ["sh", str(ROOT / "worker" / "entrypoint.sh")]
 
 
 @dataclass
 class Container:
-    """One, which is started again when it ends. `volumes`: paths inside, and the folders here that they are."""
+    """One, which is started again when it ends. `volumes`: paths inside, and the folders of the test that they are."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
-    volumes: Mapping[str, Path] = field(default_factory=dict)
+    volumes: Mapping[str, str] = field(default_factory=dict)
     network: str = ""
     """The container whose network it shares; empty: its own."""
     process: "subprocess.Popen[bytes] | None" = None
@@ -130,9 +131,9 @@ class Containers:
 
     def _inside(self, container: Container, command: Sequence[str]) -> list[str]:
         enter = self.switch.networks[container.network or container.name].enter
-        mounts = [str(part) for pair in container.volumes.items() for part in pair]
-        begin = ["unshare", "--mount", "--uts", "--", "sh", "-c", ENTER, "sh", container.name]
-        return [*enter, *begin, str(self.folder / container.name), *mounts, "--", *command]
+        mounts = [part for path, folder in container.volumes.items() for part in (path, folder)]
+        begin = ["unshare", "--mount", "--uts", "--", "sh", "-c", ENTER, "sh", container.name, str(self.folder)]
+        return [*enter, *begin, *mounts, "--", *command]
 
     @staticmethod
     def _environment(container: Container) -> dict[str, str]:

@@ -55,7 +55,7 @@ def of_service(name: str, service: Mapping[str, Any], folder: Path) -> Container
     for volume in service["volumes"]:
         source, _, path = volume.partition(":")
         (folder / "volumes" / source).mkdir(parents=True, exist_ok=True)
-        volumes[path] = folder / "volumes" / source
+        volumes[path] = f"volumes/{source}"
     given = {name: str(value) for name, value in service["environment"].items()}
     boxes_own = WITHOUT_GPU if name != "worker" else {}
     return Container(name, [*entrypoint(), *service["command"]], {**given, **SCRIPTED, **boxes_own}, volumes)
@@ -132,9 +132,9 @@ def of_pod(pod: Mapping[str, Any], name: str, number: int, command: list[str], f
     given = {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
     volumes = {}
     for mount in container["volumeMounts"]:
-        source = folder / "volumes" / name.partition(".")[0] / mount["name"]
-        source.mkdir(parents=True, exist_ok=True)
-        (folder / name / mount["mountPath"].lstrip("/")).mkdir(parents=True, exist_ok=True)
+        source = f"volumes/{name.partition('.')[0]}/{mount['name']}"
+        for path in (source, f"{name}{mount['mountPath']}"):
+            (folder / path).mkdir(parents=True, exist_ok=True)
         volumes[mount["mountPath"]] = source
     return Container(name, command, {**token, **given, **SCRIPTED}, volumes, name.partition(".")[0])
 
