@@ -200,18 +200,23 @@ def mount_of(path: Path, mounts: Path) -> tuple[Path, str]:
 
 
 def _port(settings: Settings) -> Check:
-    address = f"{settings.host}:{settings.port}"
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return port_check(settings, "port", settings.host, settings.port, ("WORKER_HOST", "WORKER_PORT"))
+
+
+def port_check(settings: Settings, name: str, host: str, port: int, setting: tuple[str, str]) -> Check:
+    """Whether a port of the worker's is free; `setting` are those that name its address and number."""
+    address = f"{host}:{port}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
     except OSError as error:
         if _is_ours(settings):
-            return Check("port", Verdict.WARN, f"a btworker answers on {address} already", "stop it before another one")
-        mend = f"set WORKER_PORT (or WORKER_HOST); `ss -ltnp 'sport = {settings.port}'` shows who has it"
-        return Check("port", Verdict.FAIL, f"{address}: {(error.strerror or str(error)).lower()}", mend)
-    return Check("port", Verdict.OK, f"{address} is free" if settings.port else f"any free one on {settings.host}")
+            return Check(name, Verdict.WARN, f"a btworker answers on {address} already", "stop it before another one")
+        mend = f"set {setting[1]} (or {setting[0]}); `ss -ltnp 'sport = {port}'` shows who has it"
+        return Check(name, Verdict.FAIL, f"{address}: {(error.strerror or str(error)).lower()}", mend)
+    return Check(name, Verdict.OK, f"{address} is free" if port else f"any free one on {host}")
 
 
 def _is_ours(settings: Settings) -> bool:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from btworker.cli.checks import Check, Verdict, box_checks, package_checks
+from btworker.cli.fleet_checks import fleet_checks
 from btworker.cli.gpu_check import gpu_checks
 from btworker.cli.store_checks import store_checks
 from btworker.cli.tables import print_table
@@ -30,7 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Only how to print."""
     parser = subparsers.add_parser(
         "doctor",
-        description="Check ffmpeg, packages, model, GPU, disk, settings, port and stores of this machine.",
+        description="Check ffmpeg, packages, model, GPU, disk, settings, ports, stores and fleet of this machine.",
         epilog=EPILOG,
     )
     parser.add_argument("--json", action="store_true", help="print the checks as a JSON list")
@@ -64,6 +65,7 @@ def all_checks() -> Iterator[Check]:
     yield from box_checks(settings)
     yield from gpu_checks(settings)
     yield from store_checks(settings)
+    yield from fleet_checks(settings)
 
 
 def _settings() -> tuple[Settings, Check]:

@@ -59,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
     for box in answer["boxes"]:
         ready = f"{box['ready']}/{box['workers']}"
         table.add_row(box["box"], box["status"], ready, str(box["slots"]), str(box["jobs"]), box["problem"])
-    print_table(table)
+    if answer["boxes"]:
+        print_table(table)
+    if answer["problem"]:
+        print(answer["problem"])
     absent = sorted(set(answer["drained"]) - {box["box"] for box in answer["boxes"]})
     if absent:
         print(f"drained, and not there: {', '.join(absent)}")

@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings
 from btworker.config.parsing import ANY_CASE, FROM_ENVIRONMENT, env, is_address
 from btworker.locations import BUCKET_NAME, STORE_NAME, S3Prefix, is_prefix, parse_address
 
+WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound
+
 
 class FleetSettings(BaseSettings):
     """The fleet's part of Settings."""
@@ -49,6 +51,13 @@ class FleetSettings(BaseSettings):
             f"WORKER_POOL=ray with WORKER_FLEET_HOST={self.fleet_host} needs RAY_AUTH_MODE=token, here and on each "
             "box: without it, whoever reaches Ray's ports runs programs (docs/fleet.md)"
         )
+
+    def fleet_address(self, machine: str, port: int) -> str:
+        """Where boxes reach the listener; `machine` is this one's address in the cluster."""
+        if self.fleet_url:
+            return self.fleet_url
+        host = machine if self.fleet_host in WILDCARDS else self.fleet_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     @property
     def fleet_folder(self) -> S3Prefix | None:

@@ -46,6 +46,15 @@ class OtherReleaseError(ClusterError):
     """The box has another release, whose records may differ: what follows a subject."""
 
 
+def cannot_enter(address: str, why: str) -> str:
+    """What to look at where a cluster cannot be entered: Ray says of a wrong token that nobody answers, too."""
+    return (
+        f"the Ray cluster at {address} (WORKER_RAY_ADDRESS) cannot be entered: {why}. Does `ray start` run on this "
+        "machine, and has the worker its token (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN or ~/.ray/auth_token)? "
+        "(docs/fleet.md)"
+    )
+
+
 class BoxLink(Protocol):
     """One box. Both raise ClusterError when it has gone."""
 

@@ -13,6 +13,7 @@ from typing import Any
 from btworker.config import Settings
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.fleet.cordon import Cordon
+from btworker.fleet.gateway import cannot_enter
 from btworker.fleet.helpers import Helpers
 from btworker.fleet.leases import Leases
 from btworker.fleet.link import GatewayLink
@@ -51,7 +52,6 @@ from btworker.specs import Device, LogSettings
 log = get_logger()
 RAY = "btworker.fleet.ray_cluster:RayCluster"
 WATCH_INTERVAL_S = 1.0
-WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 NO_BOX = "waiting for a box to join the fleet (docs/fleet.md)"
 
 
@@ -164,7 +164,8 @@ class FleetPool:
                 return {"error": f"this cannot be kept: {error.strerror}"}
             log.info("box_drained" if action == "drain" else "box_resumed", box=name)
             self._events.put_nowait(RoomChanged())
-        return {"boxes": [asdict(box) for box in self.boxes()], "drained": list(self._cordon.names)}
+        problem = self._problem.message if self._problem else "" if self._boxes else NO_BOX
+        return {"boxes": list(map(asdict, self.boxes())), "drained": list(self._cordon.names), "problem": problem}
 
     # what the gateway tells
 
@@ -173,7 +174,9 @@ class FleetPool:
             return
         match event:
             case Gone():
-                self._problem = ErrorInfo(ErrorCode.NOT_READY, f"the fleet's gateway {event.sentence}")
+                ended = f"the fleet's gateway {event.sentence}"  # which Ray does to it where no head answers, too
+                why = ended if self._host else cannot_enter(self._settings.ray_address, ended)
+                self._problem, self._host = ErrorInfo(ErrorCode.NOT_READY, why), ""
                 for box in self._boxes.values():
                     self._lose(box, "lost its connection: the fleet's gateway ended", innocent=True)
             case Connected(address=address):
@@ -262,10 +265,7 @@ class FleetPool:
 
     def _address(self) -> str:
         """Of the fleet's listener, as boxes reach it."""
-        if self._settings.fleet_url:
-            return self._settings.fleet_url
-        host = self._host if self._settings.fleet_host in WILDCARDS else self._settings.fleet_host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+        return self._settings.fleet_address(self._host, self._port)
 
     def _cancel(self, box: RemoteBox, job_id: JobId) -> None:
         if (task := box.task(job_id)) is not None:

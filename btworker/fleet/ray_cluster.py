@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from btworker import __version__
-from btworker.fleet.gateway import BoxLink, ClusterError, OtherReleaseError
+from btworker.fleet.gateway import BoxLink, ClusterError, OtherReleaseError, cannot_enter
 from btworker.fleet.ray_actor import BoxActor
 from btworker.fleet.records import BoxCommand, BoxWord
 
@@ -44,10 +44,7 @@ class RayCluster:
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
             ray.shutdown()
             first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-            raise ClusterError(
-                f"no Ray cluster at {self._address!r} (WORKER_RAY_ADDRESS): {first}; start one with `ray start` "
-                "on this machine (docs/fleet.md)"
-            ) from None
+            raise ClusterError(cannot_enter(self._address, first)) from None
         return str(ray.util.get_node_ip_address())
 
     async def boxes(self) -> Mapping[str, BoxLink]:

@@ -2,19 +2,23 @@
 the death of each kind of process under load. Each box is in a network namespace where root runs this, beside the first
 one, which is the head. `make test-fleet` runs this; `make full` with 500 deaths."""
 
+import json
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from btworker import __version__
 from tests.fleet.namespaces import networks_of
 from tests.fleet.ray_world import WINDOWS, World, on_box, ray_world, script, until
-from tests.process.server_of import ROOT
+from tests.process.server_of import ROOT, TOKEN, Server, plain_environment
 from tests.slices import FULL, luck_of, slice_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(21600)]
@@ -47,6 +51,31 @@ def test_each_box_does_its_share(world: World) -> None:
     assert "_raylet" not in maps
     ping = world.server.request("GET", "/v1/ping")[1]
     assert ping["maxConcurrentJobs"] == len(NAMES)
+
+
+def test_a_wrong_token_is_a_wrong_token(world: World, tmp_path: Path) -> None:
+    """The cluster runs, and lets nobody in without its token: the worker and the doctor name the token, and neither
+    prints one."""
+    wrong = {**world.server.settings, "RAY_AUTH_TOKEN": "another-token-than-the-cluster's"}
+    server = Server(tmp_path, wrong).start()
+    try:
+        warns = partial(server.request, "GET", "/v1/ping")
+        until(lambda: "has the worker its token (RAY_AUTH_MODE=token" in str(warns()[1]["warnings"]), "ping says so")
+    finally:
+        server.stop()
+    command = [sys.executable, "-m", "btworker", "doctor", "--json"]
+    asked = {given["RAY_AUTH_TOKEN"]: _doctor(command, given) for given in (wrong, world.server.settings)}
+    ((_, refused), (_, let_in)) = asked.items()
+    assert (refused["verdict"], let_in["verdict"]) == ("fail", "ok")
+    assert refused["found"].endswith("it wants another token") and "RAY_AUTH_TOKEN" in refused["mend"]
+    assert not any(token in str(asked.values()) + server.log.read_text() for token in asked)
+
+
+def _doctor(command: list[str], given: Mapping[str, str]) -> Any:
+    """What it says of Ray."""
+    environment = plain_environment(WORKER_TOKEN=TOKEN, **given)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return next(check for check in json.loads(done.stdout) if check["check"] == "Ray")
 
 
 def test_a_box_of_another_release_takes_no_jobs(world: World, tmp_path: Path) -> None:

@@ -11,20 +11,22 @@ from pathlib import Path
 import pytest
 
 from btworker.config import box_environment, load_settings
+from btworker.control import answering
 from btworker.errors import ErrorCode, ErrorInfo, StartupError
 from btworker.fleet import files
 from btworker.fleet.cordon import Cordon
 from btworker.fleet.journals import Journals
 from btworker.fleet.leases import Leases
-from btworker.fleet.pool import FleetPool
+from btworker.fleet.pool import NO_BOX, FleetPool
 from btworker.fleet.prefetching import Prefetches
-from btworker.fleet.records import BoxCommand, BoxFound, BoxState, BoxWorkers, FromBox, Joined, Versions
+from btworker.fleet.records import BoxCommand, BoxFound, BoxState, BoxWorkers, Connected, FromBox, Joined, Versions
 from btworker.fleet.remote_box import LATE_S, REJOIN_S, BoxPhase, RemoteBox, difference
 from btworker.fleet.sharing import Kept, Share, Sharing
 from btworker.jobs import Job, JobId, Options
 from btworker.messages import Blame, Failed, Finished, RunTask, WindowDone
 from btworker.pool import BoxStatus, BoxSummary, Phase, WorkerState
 from btworker.pool.placing import Vacancy, choose, place
+from btworker.pool.process import Gone
 from btworker.specs import Device
 from tests.process.pool_of import settings_for
 
@@ -78,6 +80,30 @@ async def test_a_box_that_cannot_reach_the_front_end_takes_no_jobs(tmp_path: Pat
     pool._on_gateway_event(FromBox("gpu-1", Joined(found.session, pool._versions, workers)))
     (shown,) = pool.boxes()
     assert (shown.status, shown.problem) == (BoxStatus.READY, "") and found.vacancies()
+
+
+async def test_why_there_are_no_boxes_is_said(tmp_path: Path) -> None:
+    """By `btworker fleet list`, under no table: that none came yet; what to look at where the gateway ends before it is
+    in the cluster, as Ray lets it where no head answers; and that it ended where it was in it."""
+    pool = FleetPool(settings_for(tmp_path, ray_address="10.0.0.1:6379"), Leases(), Sharing(), port=8478)
+
+    async def shown() -> str:
+        (tmp_path / "data").mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "btworker", "fleet", "list", "--data", str(tmp_path / "data")]
+        async with answering(tmp_path / "data", {"fleet": pool.answer}):
+            done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+        return str(done.stdout)
+
+    assert await shown() == f"{NO_BOX}\n"
+    pool._on_gateway_event(Gone(1))
+    assert (
+        "the Ray cluster at 10.0.0.1:6379 (WORKER_RAY_ADDRESS) cannot be entered: the fleet's gateway exited"
+        in ((await pool.answer({}))["problem"])
+    )
+    pool._on_gateway_event(Connected("10.0.0.1"))
+    assert (await pool.answer({}))["problem"] == NO_BOX
+    pool._on_gateway_event(Gone(1))
+    assert (await pool.answer({}))["problem"] == "the fleet's gateway exited with status 1"
 
 
 def test_a_box_that_does_not_answer_says_so_after_a_while() -> None:
