@@ -1,4 +1,4 @@
-"""What deploy/ has for Docker and Kubernetes, started: each command of the compose file and of the manifest, with its
+"""What deploy/ has for Docker and Kubernetes, and docs/fleet.md for two boxes by hand, started: each command, with its
 environment, names, volumes and probes, in containers of this machine (containers.py). Scripted are the children alone;
 GPUs, images, Docker and KubeRay themselves are not here. `make test-fleet` runs this.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.fleet.containers import Container, Containers, containers_on, entrypoint, interpolated
+from tests.fleet.containers import Container, Containers, containers_on, entrypoint, interpolated, of_image
 from tests.fleet.fleet_of import BOX
 from tests.fleet.ray_world import on_box, until
 from tests.process.server_of import ROOT, TOKEN, Server
@@ -104,6 +104,42 @@ def test_the_compose_file(tmp_path: Path) -> None:
             os.kill(gcs, 9)
             until(lambda: running.restart_ended() or server.job(job_id)["status"] == "complete", within_s=180)
             assert running.running["worker"].process is front and front is not None and front.poll() is None
+
+
+def by_hand(**addresses: str) -> list[str]:
+    """Commands of docs/fleet.md, By hand: the token's, the head's, another box's, the front end's; with these addresses
+    in place of its own."""
+    text = (ROOT / "docs" / "fleet.md").read_text()
+    text = text[text.index("### By hand") : text.index("## What the network needs")]
+    for name, address in addresses.items():
+        text = text.replace({"head": "10.0.0.1", "other": "10.0.0.2"}[name], address)
+    found = re.findall(r"^\$ ((?:ray|WORKER_POOL).*?)(?:  #.*)?$", text, re.MULTILINE)
+    return [line.replace("btworker serve", "python3 -m btworker serve").strip() for line in found]
+
+
+def test_two_boxes_by_hand(tmp_path: Path) -> None:
+    """As docs/fleet.md has it, on machines without GPUs: a token on both, the two commands, the worker; each box does a
+    job."""
+    with containers_on(tmp_path, "gpu-1", "gpu-2") as running:
+        token, head, other, serve = by_hand(head=running.address("gpu-1"), other=running.address("gpu-2"))
+        is_box = " --resources '{\"btworker_box\": 1}'"
+        given = {"RAY_AUTH_MODE": "token", "WORKER_MODEL": "fake", **SCRIPTED}
+        before = {
+            "gpu-1": "test -e ~/.ray/auth_token || " + token,
+            "gpu-2": "until test -s ~/.ray/auth_token; do sleep 1; done",
+        }
+        last = {"gpu-1": f"WORKER_TOKEN={TOKEN} {serve}", "gpu-2": "sleep infinity"}
+        for name, command in (("gpu-1", head), ("gpu-2", other)):
+            script = f"{before[name]} && {command}{is_box} && {last[name]}"
+            running.start(Container(name, ["sh", "-c", script], given))
+        homes = [
+            tmp_path / name / of_image()["HOME"].lstrip("/") / ".ray" / "auth_token" for name in ("gpu-1", "gpu-2")
+        ]
+        until(homes[0].exists, "there is a token")
+        homes[1].parent.mkdir()
+        homes[1].write_text(homes[0].read_text())
+        with used(running, "gpu-1", "gpu-1", {"gpu-1", "gpu-2"}):
+            pass
 
 
 def cluster() -> dict[str, Any]:
