@@ -16,7 +16,7 @@ _TICKET = re.compile(r"(\d{1,12})\.([a-z0-9_]{0,64})\.([0-9a-f]{64})")
 
 
 class Tickets:
-    """Makes and checks them. `clock` gives seconds since the epoch."""
+    """Makes and checks them. `clock` gives seconds, those since the epoch where clients are told when one expires."""
 
     def __init__(self, lifetime_s: float, clock: Callable[[], float] = time.time) -> None:
         self._lifetime_s = lifetime_s

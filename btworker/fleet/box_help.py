@@ -91,9 +91,8 @@ class BoxHelp:
         finally:
             self._pool.withdraw(self.task)
             await asyncio.to_thread(shutil.rmtree, self._job.path, ignore_errors=True)
-        if why != "fenced":
-            with suppress(FencedError, BtworkerError):
-                await self._front_end.insist(lambda: self._front_end.ask("DELETE", "", params={"why": why}))
+        with suppress(FencedError, BtworkerError):  # a part may have been refused alone, and others wait for help
+            await self._front_end.insist(lambda: self._front_end.ask("DELETE", "", params={"why": why}))
 
     async def _help(self) -> None:
         """Have a part here that no child has begun, and return the texts of others, until none is left anywhere. What

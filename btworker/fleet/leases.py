@@ -11,6 +11,7 @@ Used by the event loop (grant, revoke) and by threads that write (holding).
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,8 +42,10 @@ class Leases:
     """The attempts that boxes are at work on."""
 
     def __init__(self) -> None:
-        self._tickets = Tickets(TICKET_S)
+        self._tickets = Tickets(TICKET_S, time.monotonic)  # good for this run anyway; no step of the clock ends them
         self._leases: dict[JobId, _Lease] = {}
+        self._mutex = threading.Lock()
+        """Held while it is decided which lease a job has: writers forget theirs in threads."""
         self._prefetches: dict[JobId, int] = {}
         """The number of the prefetch of each job that has one."""
         self._helps: dict[int, tuple[JobId, int]] = {}
@@ -53,7 +56,8 @@ class Leases:
         """Begin an attempt's lease, and return its ticket; None while a write of an earlier attempt is under way."""
         if not self._end(self._leases.get(job_id)):
             return None
-        self._leases[job_id] = _Lease(attempt)
+        with self._mutex:
+            self._leases[job_id] = _Lease(attempt)
         return self.ticket(job_id, attempt)
 
     def revoke(self, job_id: JobId, attempt: int) -> None:
@@ -62,7 +66,7 @@ class Leases:
         if lease is not None and lease.attempt == attempt:
             self.end_prefetch(job_id)
             if self._end(lease):
-                del self._leases[job_id]
+                self._forget(job_id, lease)
 
     def begin_prefetch(self, job_id: JobId) -> tuple[int, str]:
         """Let a box read the inputs of a job, and no other one any more; the prefetch's number and ticket."""
@@ -136,9 +140,10 @@ class Leases:
             self._forget(job_id, lease)
 
     def _forget(self, job_id: JobId, lease: _Lease) -> None:
-        """Drop a lease that ended while it was held."""
-        if lease.over and self._leases.get(job_id) is lease:
-            self._leases.pop(job_id, None)
+        """Drop a lease that has ended, unless the job has the next one already."""
+        with self._mutex:
+            if lease.over and self._leases.get(job_id) is lease:
+                del self._leases[job_id]
 
     def _current(self, job_id: JobId, attempt: int) -> _Lease:
         if (lease := self._open(job_id, attempt)) is None:

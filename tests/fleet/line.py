@@ -24,6 +24,7 @@ class Line:
         self._is_held: Callable[[str], bool] = lambda _: False
         self._changed = asyncio.Event()
         self._cuts = False
+        self._loses: Callable[[str], bool] = lambda _: False
 
     def hold(self, is_held: Callable[[str], bool]) -> None:
         """Let requests of which this holds stand still, by method and path, and others pass."""
@@ -35,6 +36,10 @@ class Line:
         """End the connections of requests that stand still, and let all pass from now on."""
         self._cuts = True
         self.hold(lambda _: False)
+
+    def lose_answer(self, is_lost: Callable[[str], bool]) -> None:
+        """Let the next request of which this holds reach the other end, and end its connection without the answer."""
+        self._loses = is_lost
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         """Any request."""
@@ -50,6 +55,9 @@ class Line:
         url = f"http://127.0.0.1:{self.port}{request.raw_path}"
         body = self._pieces(request.content) if request.can_read_body else None
         async with self._session.request(request.method, url, headers=headers, data=body) as answer:
+            if self._loses(what):
+                self._loses = lambda _: False
+                raise ConnectionResetError
             response = web.StreamResponse(status=answer.status, headers=answer.headers)
             await response.prepare(request)
             async for chunk in self._pieces(answer.content):

@@ -119,6 +119,18 @@ async def test_results_are_seen_once_all_are_there(desk: Desk) -> None:
     assert not desk.front.unfinished_outputs.exists()
 
 
+async def test_results_are_published_once_more_where_the_answer_was_lost(desk: Desk) -> None:
+    """The line breaks off when they are in their place and before the box knows: its second try is no error, which
+    would fail a job that is done, and nothing of them changes."""
+    desk.box.outputs.mkdir(parents=True)
+    (desk.box.outputs / "talk.json").write_text("{}")
+    await desk.courier().publish_results()
+    again = {"json": {"names": ["out/talk.json"]}}
+    assert await desk.status("POST", f"{path_of(desk.job_id, 1)}/results", **again) == 204
+    assert [path.name for path in desk.front.outputs.iterdir()] == ["talk.json"]
+    assert not desk.front.unfinished_outputs.exists()
+
+
 async def test_results_that_are_not_all_there_are_not_published(desk: Desk) -> None:
     """Whoever publishes names what there must be."""
     path = path_of(desk.job_id, 1)

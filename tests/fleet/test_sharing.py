@@ -131,6 +131,21 @@ async def test_a_box_that_dies_leaves_its_parts_to_others(tmp_path: Path) -> Non
         await nothing_is_left(fleet, "one", "two")
 
 
+async def test_an_answer_that_was_lost_ends_no_help(tmp_path: Path) -> None:
+    """The texts of a part are there, and the box that brought them does not know: it is refused when it brings them
+    again, and helps with the rest all the same."""
+    hold = tmp_path / "hold"
+    async with line() as bad, running_fleet(tmp_path, "one", "two", box=ONE_EACH, line=bad) as fleet:
+        bad.lose_answer(lambda what: what.startswith("PUT") and "/helps/" in what)
+        job = await submit(fleet.service, ["share", PARTS, NEVER_S, str(hold)])
+        found = await done(fleet.service, job)
+        assert texts(found) == expected(PARTS, tmp_path / "expected")
+        assert len(found["helpers"]) == PARTS - 1, "the box that has it keeps the first part"
+        brought = [what.partition("/files/")[2] for what in bad.asked if what.startswith("PUT") and "/helps/" in what]
+        assert len(brought) > len(set(brought)), "none was brought twice"
+        await nothing_is_left(fleet, "one", "two")
+
+
 async def test_what_a_job_waits_for_goes_first(tmp_path: Path) -> None:
     """While a box waits for the input of a job of its own, it fetches no more parts, though its children are done with
     those that they have; once the job is through, it helps again."""

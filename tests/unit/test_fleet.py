@@ -3,10 +3,13 @@
 import asyncio
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +19,7 @@ from btworker.errors import ErrorCode, ErrorInfo, StartupError
 from btworker.fleet import files
 from btworker.fleet.cordon import Cordon
 from btworker.fleet.journals import Journals
-from btworker.fleet.leases import Leases
+from btworker.fleet.leases import TICKET_S, Leases
 from btworker.fleet.pool import NO_BOX, FleetPool
 from btworker.fleet.prefetching import Prefetches
 from btworker.fleet.records import BoxCommand, BoxFound, BoxState, BoxWorkers, Connected, FromBox, Joined, Versions
@@ -233,6 +236,36 @@ def test_a_lease_that_ends_during_a_write_is_forgotten_after_it(fails: bool) -> 
         if fails:
             raise OSError
     assert not leases.wants(job_id)
+
+
+def test_a_write_that_ends_late_takes_no_lease_but_its_own() -> None:
+    """The thread that wrote looks whether its lease is still the job's, and just then the next attempt begins: that
+    keeps its own. Its box would be refused for ever, and the job never end."""
+    leases, job_id = Leases(), JobId("wk_0")
+    granted = threading.Thread(target=lambda: leases.grant(job_id, 2))
+
+    class Slow(dict[JobId, Any]):
+        """Lets the next attempt begin, if it may, between a look and what follows it."""
+
+        def get(self, key: JobId, default: Any = None) -> Any:
+            found = super().get(key, default)
+            if found is not None and found.over and not granted.ident:
+                granted.start()
+                granted.join(0.5)
+            return found
+
+    assert leases.grant(job_id, 1)
+    leases._leases = Slow(leases._leases)
+    with leases.holding(job_id, 1):
+        leases.revoke(job_id, 1)
+    granted.join()
+    assert leases.is_open(job_id, 2)
+
+
+def test_tickets_do_not_end_with_a_step_of_the_clock() -> None:
+    """They count by a clock that nobody sets: a box whose ticket is refused stops without a word."""
+    expires_at = int(Leases().ticket(JobId("wk_0"), 1).partition(".")[0])
+    assert expires_at - time.monotonic() == pytest.approx(TICKET_S, abs=10)
 
 
 def test_the_next_jobs_are_fetched_where_their_model_is() -> None:

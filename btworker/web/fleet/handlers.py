@@ -19,6 +19,7 @@ A body lands in a file of its own, and takes its place while the attempt's lease
 import json
 import os
 import shutil
+from pathlib import Path
 
 from aiohttp import web
 
@@ -141,10 +142,13 @@ async def publish(request: web.Request) -> web.StreamResponse:
 
 
 def _publish(folder: JobFolder, wanted: set[str]) -> None:
-    """Blocking; raises CONFLICT where one is missing. What an earlier attempt left among them goes."""
+    """Blocking; raises CONFLICT where one is missing. What an earlier attempt left among them goes. Done once more it
+    changes nothing: a box whose answer was lost asks again."""
     part = folder.unfinished_outputs
+    there = _names(part)
+    if not there and wanted == _names(folder.outputs):
+        return
     part.mkdir(exist_ok=True, mode=0o750)
-    there = {path.name for path in part.iterdir()}
     if missing := wanted - there:
         raise BtworkerError(ErrorCode.CONFLICT, f"{len(missing)} of the results are not here")
     for name in there - wanted:
@@ -152,3 +156,8 @@ def _publish(folder: JobFolder, wanted: set[str]) -> None:
     shutil.rmtree(folder.outputs, ignore_errors=True)  # of an attempt that ended before its Finished arrived
     os.replace(part, folder.outputs)
     sync_folder(folder.path)
+
+
+def _names(folder: Path) -> set[str]:
+    """Blocking."""
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
