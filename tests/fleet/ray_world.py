@@ -81,14 +81,15 @@ class World:
             return 1
         if kind == "gateway":
             return _kill(pid for pid in self.server.children() if "spawn_main" in _command(pid))
-        return _kill(_processes(self.cluster, next(iter(self.cluster.own)) if kind == "gcs" else name, kind))
+        return _kill(processes(self.cluster, next(iter(self.cluster.own)) if kind == "gcs" else name, kind))
 
     def transcript(self, job_id: str) -> Any:
         """What became of the job, once it is complete."""
         return json.loads(self.server.output(job_id, self.done(job_id)["outputs"][0]["filename"]))
 
 
-def _processes(cluster: RayHere, name: str, kind: str) -> Iterator[int]:
+def processes(cluster: RayHere, name: str, kind: str) -> Iterator[int]:
+    """Those of this kind on a box."""
     for pid in session_of(cluster.units[name].pid):
         command = _command(pid)
         if kind in PROGRAMS and PROGRAMS[kind] in command:

@@ -17,7 +17,7 @@ import pytest
 
 from btworker import __version__
 from tests.fleet.namespaces import networks_of
-from tests.fleet.ray_world import WINDOWS, World, on_box, ray_world, script, until
+from tests.fleet.ray_world import WINDOWS, World, on_box, processes, ray_world, script, until
 from tests.process.server_of import ROOT, TOKEN, Server, plain_environment
 from tests.slices import FULL, luck_of, slice_of
 
@@ -44,11 +44,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def test_each_box_does_its_share(world: World) -> None:
-    """Jobs go to the emptiest box, their log names it, and the front end imports no Ray."""
+    """Jobs go to the emptiest box, their log names it, and the front end imports no Ray; children have the priority
+    that they would have without Ray."""
     jobs = [world.server.submit(["windows", 1], ["sleep", 2]) for _ in range(2 * len(NAMES))]
     assert Counter(box for job_id in jobs for box in on_box(world.done(job_id))) == dict.fromkeys(NAMES, 2)
     maps = Path(f"/proc/{world.server.process.pid}/maps").read_text()
     assert "_raylet" not in maps
+    children = [pid for name in NAMES for pid in processes(world.cluster, name, "child")]
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in children} == {os.getpriority(os.PRIO_PROCESS, 0)}
     ping = world.server.request("GET", "/v1/ping")[1]
     assert ping["maxConcurrentJobs"] == len(NAMES)
 

@@ -79,8 +79,8 @@ def used(running: Containers, front: str, network: str, boxes: set[str]) -> Iter
 
     until(ready, "all boxes are ready", within_s=180, pause_s=3)
     jobs = [server.submit(["windows", 1], ["sleep", 3]) for _ in boxes]
-    assert {box for job_id in jobs for box in on_box(server.ended(job_id))} == boxes
-    assert all(server.job(job_id)["status"] == "complete" for job_id in jobs)
+    until(lambda: all(server.job(job_id)["status"] == "complete" for job_id in jobs), "all are complete")
+    assert {box for job_id in jobs for box in on_box(server.job(job_id))} == boxes
     yield server
 
 

@@ -25,7 +25,12 @@ DOCKERFILE = (ROOT / "worker" / "Dockerfile").read_text()
 ENTRYPOINT = ROOT / "worker" / "entrypoint.sh"
 UID = 10001
 TOKEN = "a-token-for-tests"
-RAYS_OWN = {"RAY_AUTH_TOKEN", "RAY_gcs_rpc_server_reconnect_timeout_s", "RAY_health_check_period_ms"}
+RAYS_OWN = {
+    "RAY_AUTH_TOKEN",
+    "RAY_gcs_rpc_server_reconnect_timeout_s",
+    "RAY_health_check_period_ms",
+    "RAY_worker_niceness",
+}
 """What Ray reads in a fleet, beside RAY_AUTH_MODE, which the worker reads as well."""
 
 

@@ -145,10 +145,11 @@ def test_front_end_and_boxes_agree(pods: dict[str, dict[str, Any]]) -> None:
     everything = [*containers(pods["head"]).values(), box]
     assert len({container["image"] for container in everything}) == 1
     assert environment(front)["WORKER_MODEL"] == environment(box)["WORKER_MODEL"]
+    assert environment(box)["RAY_worker_niceness"] == "0"
     known = {name for field in Settings.model_fields.values() for name in field.validation_alias.choices}  # type: ignore[union-attr]
     quick = {"RAY_gcs_rpc_server_reconnect_timeout_s", "RAY_health_check_period_ms"}
     for container in everything:
-        assert environment(container).keys() <= known | quick | {"RAY_AUTH_TOKEN"}
+        assert environment(container).keys() <= known | quick | {"RAY_AUTH_TOKEN", "RAY_worker_niceness"}
         assert quick <= environment(container).keys()
         assert container["securityContext"]["readOnlyRootFilesystem"]
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
