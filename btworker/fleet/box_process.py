@@ -16,7 +16,7 @@ from pathlib import Path
 from btworker.config import Settings, forget_credentials, load_settings
 from btworker.errors import StartupError
 from btworker.fleet.box import Box
-from btworker.fleet.records import BoxCommand, BoxWord
+from btworker.fleet.records import BoxCommand, BoxWord, NotStarted
 from btworker.logs import set_up, wants_json
 from btworker.specs import LogSettings
 from btworker.storage import DataFolder
@@ -25,13 +25,17 @@ NO_TOKEN = "a-box-answers-nobody"  # noqa: S105 - no secret: settings want one, 
 
 
 def main() -> None:
-    """Run the box until its connection ends."""
-    name, descriptor = sys.argv[1], int(sys.argv[2])
-    settings = settings_of(name)
-    forget_credentials()
-    set_up(LogSettings(settings.log_level, json=wants_json(settings.log_format)))
-    _data = DataFolder.open(settings.data_dir, threads=1)  # locked: two boxes would clear away each other's files
-    asyncio.run(_run(settings, Connection(descriptor)))
+    """Run the box until its connection ends. Raises StartupError, which it has told, too."""
+    name, connection = sys.argv[1], Connection(int(sys.argv[2]))
+    try:
+        settings = settings_of(name)
+        forget_credentials()
+        set_up(LogSettings(settings.log_level, json=wants_json(settings.log_format)))
+        _data = DataFolder.open(settings.data_dir, threads=1)  # locked: two boxes would clear away each other's files
+    except StartupError as error:
+        connection.send(NotStarted(" ".join(error.message.split())))
+        raise
+    asyncio.run(_run(settings, connection))
 
 
 def settings_of(name: str) -> Settings:

@@ -24,6 +24,7 @@ from btworker.fleet.records import (
     GatewayEvent,
     GatewaySpec,
     NotConnected,
+    NotStarted,
     ToBox,
 )
 from btworker.messages import Stop
@@ -61,7 +62,7 @@ class BoxLink(Protocol):
     def send(self, command: BoxCommand) -> Awaitable[None]:
         """Hand a command over; commands arrive in the order in which they were handed over one after the other."""
 
-    def words(self) -> AsyncIterator[BoxWord]:
+    def words(self) -> AsyncIterator[BoxWord | NotStarted]:
         """What the box says from now on, to this reader alone."""
 
 
@@ -118,6 +119,8 @@ class _Gateway:
         self._commands: dict[str, asyncio.Queue[BoxCommand]] = {}
         """Of each box that is spoken to."""
         self._sessions: dict[str, asyncio.Task[None]] = {}
+        self._not_started: dict[str, str] = {}
+        """Why a box ended at its start, until it says something: what comes of that is not the cause."""
 
     async def run(self) -> None:
         """Look for boxes and carry records, until told to stop."""
@@ -175,7 +178,7 @@ class _Gateway:
             for piece in done:
                 piece.result()
         except ClusterError as error:
-            why, refused = str(error), isinstance(error, OtherReleaseError)
+            why, refused = self._not_started.get(name, str(error)), isinstance(error, OtherReleaseError)
         finally:
             for piece in pieces:
                 piece.cancel()
@@ -190,5 +193,9 @@ class _Gateway:
 
     async def _take_words(self, name: str, box: BoxLink) -> None:
         async for word in box.words():
+            if isinstance(word, NotStarted):
+                self._not_started[name] = f"cannot start: {word.why}"
+                raise ClusterError(self._not_started[name])
+            self._not_started.pop(name, None)
             self._outgoing.put(FromBox(name, word))
         raise ClusterError("ended")

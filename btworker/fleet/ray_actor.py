@@ -8,16 +8,19 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from multiprocessing.connection import Connection
 
 from btworker import __version__
 from btworker.config import box_environment
-from btworker.fleet.records import BoxCommand, BoxWord
+from btworker.fleet.records import BoxCommand, BoxWord, NotStarted
 
 MOST_WORDS = 10_000
 """That wait for a reader: hours of signs of life."""
+LAST_WORD_S = 5.0
+"""Seconds for which it is told why the box does not start, before the next try."""
 
 
 class BoxActor:
@@ -31,7 +34,7 @@ class BoxActor:
                 command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=box_environment()
             )
         self._connection = Connection(ours.detach())
-        self._words: deque[BoxWord] = deque()
+        self._words: deque[BoxWord | NotStarted] = deque()
         self._arrived = asyncio.Event()
         self._receives = False
         self._reader = 0
@@ -48,7 +51,7 @@ class BoxActor:
         """Pass a command on to the box."""
         self._connection.send(command)
 
-    async def words(self) -> AsyncIterator[BoxWord]:
+    async def words(self) -> AsyncIterator[BoxWord | NotStarted]:
         """What the box says, to whoever asked last for the release; ends where another one does."""
         if not self._receives:
             self._receives = True
@@ -68,7 +71,7 @@ class BoxActor:
         self._arrived.set()
         return self._reader
 
-    def _arrive(self, word: BoxWord) -> None:
+    def _arrive(self, word: BoxWord | NotStarted) -> None:
         if len(self._words) >= MOST_WORDS:  # nobody takes them any more: a front end that comes again begins anew
             self._next_reader()
             self._words.clear()
@@ -77,9 +80,13 @@ class BoxActor:
 
     def _receive(self, loop: asyncio.AbstractEventLoop) -> None:
         """In a thread of its own."""
+        word: BoxWord | NotStarted | None = None
         try:
             while True:
-                loop.call_soon_threadsafe(self._arrive, self._connection.recv())
+                word = self._connection.recv()
+                loop.call_soon_threadsafe(self._arrive, word)
         except (EOFError, OSError):
             self._process.kill()
+            if isinstance(word, NotStarted):  # its reader wants to know, and Ray starts this one again at once
+                time.sleep(LAST_WORD_S)
             os._exit(1)

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from btworker import __version__
 from btworker.fleet.gateway import BoxLink, ClusterError, OtherReleaseError, cannot_enter
 from btworker.fleet.ray_actor import BoxActor
-from btworker.fleet.records import BoxCommand, BoxWord
+from btworker.fleet.records import BoxCommand, BoxWord, NotStarted
 
 NAMESPACE = "btworker"
 BOX_RESOURCE = "btworker_box"
@@ -87,7 +87,7 @@ class RayBox:
         except RayError as error:
             raise ClusterError(_why(error)) from None
 
-    async def words(self) -> AsyncIterator[BoxWord]:
+    async def words(self) -> AsyncIterator[BoxWord | NotStarted]:
         """What the box says, once it is known to be of this release: else records may differ. Raises ClusterError."""
         try:
             release = await self._on_node().release.remote()

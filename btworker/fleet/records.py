@@ -164,6 +164,14 @@ class WorkDone:
     attempt: int
 
 
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """The process of a box ends at its start; told to the gateway alone."""
+
+    why: str
+    """A sentence for the operator, on one line."""
+
+
 BoxWord = Joined | BoxState | JobNews | NotTaken | WorkDone
 
 

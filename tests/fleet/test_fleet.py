@@ -176,6 +176,25 @@ async def test_drained_odd_and_canceled(tmp_path: Path) -> None:
         await asyncio.sleep(0)
 
 
+async def test_a_box_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """Not only that it ended: a setting that is wrong there is named where the operator looks, for as long as it is
+    wrong; with a right one the box is used."""
+    async with running_fleet(tmp_path) as fleet:
+
+        def problem() -> str:
+            return str(fleet.boxes().get("one", {}).get("problem", ""))
+
+        fleet.add_box("one", WORKER_BATCH_SIZE="many")
+        await eventually(lambda: "WORKER_BATCH_SIZE" in problem(), "it says so")
+        assert problem().startswith("the box one cannot start: wrong settings: - WORKER_BATCH")
+        first = fleet.pid("one")
+        await eventually(lambda: fleet.pid("one") != first, "it was started again")
+        assert problem().startswith("the box one cannot start")
+        fleet.add_box("one", WORKER_BATCH_SIZE="4")
+        await fleet.until_ready("one")
+        assert problem() == ""
+
+
 SOUND = "sound" * 400_000
 
 

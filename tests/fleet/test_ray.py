@@ -82,13 +82,18 @@ def _doctor(command: list[str], given: Mapping[str, str]) -> Any:
 
 
 def test_a_box_of_another_release_takes_no_jobs(world: World, tmp_path: Path) -> None:
-    """It says so in one sentence, while the others work; with the same release it is used."""
+    """It says so in one sentence, while the others work, and so does one with a wrong setting; with the same release,
+    and the right one, it is used."""
     (tmp_path / "sitecustomize.py").write_text("import btworker\nbtworker.__version__ = '9.9.9'\n")
     world.cluster.start("odd", PYTHONPATH=f"{tmp_path}:{ROOT}")
     sentence = f"the box odd takes no jobs: it has btworker 9.9.9, and the front end {__version__}"
     until(lambda: world.boxes().get("odd", {}).get("problem", "").startswith(sentence), "the odd box was refused")
     assert world.boxes()["odd"]["status"] == "refused"
     assert on_box(world.done(world.server.submit(["windows", 1])))[0] in NAMES
+    world.cluster.kill("odd")
+    world.cluster.own["odd"] = {"WORKER_BATCH_SIZE": "many"}
+    world.cluster.start("odd")
+    until(lambda: "cannot start: wrong settings: - WORKER_BATCH" in world.boxes()["odd"]["problem"], "it says why")
     world.cluster.kill("odd")
     world.cluster.own["odd"] = {}
     world.cluster.start("odd")
