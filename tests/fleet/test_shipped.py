@@ -123,7 +123,7 @@ def test_two_boxes_by_hand(tmp_path: Path) -> None:
     with containers_on(tmp_path, "gpu-1", "gpu-2") as running:
         token, head, other, serve = by_hand(head=running.address("gpu-1"), other=running.address("gpu-2"))
         is_box = " --resources '{\"btworker_box\": 1}'"
-        given = {"RAY_AUTH_MODE": "token", "WORKER_MODEL": "fake", **SCRIPTED}
+        given = {"RAY_AUTH_MODE": "token", "WORKER_MODEL": "tiny", **SCRIPTED}
         before = {
             "gpu-1": "test -e ~/.ray/auth_token || " + token,
             "gpu-2": "until test -s ~/.ray/auth_token; do sleep 1; done",
