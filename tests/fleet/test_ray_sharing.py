@@ -9,7 +9,7 @@ from tests.demo_worker import DEMO_WORKER
 from tests.fleet.long_recording import speech, spoken
 from tests.fleet.ray_world import World, on_box, ray_world, until
 
-pytestmark = [pytest.mark.ray, pytest.mark.full, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.full, pytest.mark.timeout(600)]
 NAMES = ("one", "two")
 
 

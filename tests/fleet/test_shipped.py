@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.full,
     pytest.mark.system("root", "ip", "unshare"),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(600),
 ]
 DOCKER = ROOT / "deploy" / "docker"
 SCRIPTED = {name: BOX[name] for name in ("WORKER_ENGINE", "WORKER_DEVICE")}
