@@ -136,6 +136,7 @@ class Box:
             session=session,
             address=self._address,
             say=self._news,
+            cut_off=self._say_cut_off,
         )
         self._attempts[order.task.job_id] = attempt
         attempt.over.add_done_callback(partial(self._forget, self._attempts, attempt, order.task.job_id))
@@ -173,6 +174,11 @@ class Box:
             if isinstance(event, NotTaken | WorkDone | Failed | Finished | WorkerLost):
                 self._say_state()
             self._say(event if isinstance(event, NotTaken | WorkDone) else JobNews(session, event))
+
+    def _say_cut_off(self, session: int, why: str) -> None:
+        """Tell the front end that it cannot be reached: it gives this box up, and asks it to join."""
+        if session == self._session:
+            self._say(Joined(session, versions_here(self._settings.model), BoxWorkers(), why))
 
     async def _follow_pool(self) -> None:
         async for event in self._pool.events():

@@ -14,7 +14,7 @@ from btworker.errors import BtworkerError, ErrorCode, ErrorInfo
 from btworker.fleet.box_lending import Lending
 from btworker.fleet.box_prefetch import BoxPrefetches
 from btworker.fleet.courier import Courier
-from btworker.fleet.front_end import FencedError, FrontEnd
+from btworker.fleet.front_end import FencedError, FrontEnd, UnreachedError
 from btworker.fleet.leases import path_of
 from btworker.fleet.records import NotTaken, RunOnBox, WorkDone
 from btworker.jobs import Stage
@@ -49,6 +49,7 @@ class BoxAttempt:
         session: aiohttp.ClientSession,
         address: str,
         say: Callable[[int, JobEvent | NotTaken | WorkDone], None],
+        cut_off: Callable[[int, str], None],
     ) -> None:
         self._order = order
         self._prefetches = prefetches
@@ -63,6 +64,7 @@ class BoxAttempt:
         self._courier = Courier(self._front_end, self._folder)
         self._lendings: dict[HelpTask, Lending] = {}
         self._tell = say
+        self._cut_off = cut_off
         self._events: asyncio.Queue[JobEvent] = asyncio.Queue()
         self._fenced = False
         """Nothing that it makes is of use any more."""
@@ -132,8 +134,8 @@ class BoxAttempt:
         except FencedError:
             return self._end_unbegun()
         except (BtworkerError, OSError) as error:
-            self._fail(_info(error))
-            return False
+            self._note(error)
+            return self._end_unbegun()
         if self._is_canceled:  # once there was nothing to break off any more, and no child yet
             return self._end_unbegun()
         self._has_child = not self._fenced and self._pool.send_to(self._order.worker, self._task) is not None
@@ -143,7 +145,7 @@ class BoxAttempt:
 
     def _end_unbegun(self) -> bool:
         """Tell why no child gets it, where that is not known; False."""
-        if self._is_canceled:
+        if self._error is not None or self._is_canceled:
             self._fail(self._error or ErrorInfo(ErrorCode.CANCELED, "the job was canceled"))
         return False
 
@@ -182,7 +184,7 @@ class BoxAttempt:
         except FencedError:
             self._fenced = True
         except (BtworkerError, OSError) as error:
-            self._error = _info(error)
+            self._note(error)
         if (self._fenced or self._error is not None) and not is_over:
             self._pool.cancel(self._task.job_id)
         elif self._error is not None and is_over:
@@ -203,14 +205,22 @@ class BoxAttempt:
 
     async def _hold_lease(self) -> None:
         """Stop where the front end has given the attempt up, which an event would tell only later, and where nothing
-        can be brought to it for too long, which is told: it may know nothing of that."""
+        can be brought to it for too long, which it may know nothing of."""
         try:
             await self._courier.hold()
         except FencedError:
             self.give_up()
         except BtworkerError as error:
-            self._error = error.info
+            self._note(error)
             self.cancel()
+
+    def _note(self, error: BtworkerError | OSError) -> None:
+        """Note what the attempt fails with. Where the way to the front end is shut, it does not: the box is given up,
+        and the job goes on elsewhere."""
+        if isinstance(error, UnreachedError):
+            self._cut_off(self._order.session, error.message)
+            self._fenced = True
+        self._error = _info(error)
 
     def _fail(self, error: ErrorInfo) -> None:
         self._say(Failed(self._task.job_id, self._task.attempt, error))

@@ -35,6 +35,10 @@ class FencedError(Exception):
     """The attempt is over: whatever it has made is of no use any more."""
 
 
+class UnreachedError(BtworkerError):
+    """The front end had no answer for too long: DOWNLOAD_FAILED."""
+
+
 class FrontEnd:
     """See the module's docstring. `address` is that of the attempt; the ticket is renewed with every answer."""
 
@@ -45,7 +49,7 @@ class FrontEnd:
 
     async def hold(self, every_s: float = LEASE_S) -> None:
         """Ask now and then whether the attempt still counts, which renews its ticket, too. Raises FencedError,
-        DOWNLOAD_FAILED."""
+        UnreachedError."""
         while True:
             await asyncio.sleep(every_s)
             await self.insist(lambda: self.ask("GET", ""))
@@ -73,7 +77,7 @@ class FrontEnd:
         moved: Callable[[], int] = lambda: 0,
         patience_s: float = PATIENCE_S,
     ) -> T:
-        """Ask until there is an answer. Raises what the answer says, and DOWNLOAD_FAILED after `patience_s` without."""
+        """Ask until there is an answer. Raises what the answer says, and UnreachedError after `patience_s` without."""
         failures, since, before = 0, time.monotonic(), moved()
         while True:
             try:
@@ -87,7 +91,7 @@ class FrontEnd:
                 failures += 1
                 if time.monotonic() - since > patience_s:
                     sentence = f"a box had no answer for {patience_s:.0f} s ({type(error).__name__})"
-                    raise BtworkerError(ErrorCode.DOWNLOAD_FAILED, sentence) from None
+                    raise UnreachedError(ErrorCode.DOWNLOAD_FAILED, sentence) from None
                 log.warning("box_without_answer", error=type(error).__name__, failures=failures)
             await asyncio.sleep(backoff_s(failures, first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S))
 

@@ -208,9 +208,9 @@ class FleetPool:
         box.spoke()
         match word:
             case Joined():
-                before = box.problem_sentence
-                box.joined(word, self._versions, self._address())
-                if box.phase is not BoxPhase.JOINING or box.problem_sentence != before:  # it is asked every few seconds
+                if box.phase is BoxPhase.READY:
+                    self._lose(box, f"cannot reach the front end any more: {word.obstacle}", innocent=True)
+                if box.joined(word, self._versions, self._address()):
                     log.info("box_joined", box=box.name, workers=len(word.workers.states), problem=box.problem_sentence)
                 self._events.put_nowait(RoomChanged())
             case BoxState(workers=workers):

@@ -121,13 +121,14 @@ class BoxWorkers:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The first word of a session: nothing is at work on the box."""
+    """The first word of a session: nothing is at work on the box. Said again, with an obstacle, where the way to the
+    front end's listener was shut since: whatever is at work is of no use."""
 
     session: int
     versions: Versions
     workers: BoxWorkers
     obstacle: str = ""
-    """What keeps the box from the front end's listener, so that it could fetch no job: an error's name."""
+    """What keeps the box from the front end's listener, so that it could fetch no job."""
 
 
 @dataclass(frozen=True, slots=True)

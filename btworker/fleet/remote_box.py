@@ -128,9 +128,10 @@ class RemoteBox:
                 self.tasks.setdefault(state.index, Tasks())
         self._changed()
 
-    def joined(self, word: Joined, ours: Versions, address: str) -> None:
-        """Take in its first word. `address` is that of the front end's listener, as it was given to the box."""
-        self.tasks, self.delivering = {}, {}
+    def joined(self, word: Joined, ours: Versions, address: str) -> bool:
+        """Take in its first word; whether that is news: what cannot reach the front end says so every few seconds.
+        `address` is that of the front end's listener, as it was given to the box."""
+        before, self.tasks, self.delivering = self.problem, {}, {}
         if sentence := difference(self.name, word.versions, ours):
             self.phase, self.workers = BoxPhase.REFUSED, word.workers
         elif word.obstacle:  # it says more soon, and is asked again
@@ -144,6 +145,7 @@ class RemoteBox:
             self.tasks = {state.index: Tasks() for state in word.workers.states}
         self.problem = ErrorInfo(ErrorCode.NOT_READY, sentence) if sentence else None
         self._changed()
+        return self.phase is not BoxPhase.JOINING or self.problem != before
 
     def begin(self, worker: int, task: RunTask) -> None:
         """Note that a worker, by its index on the box, was given a task."""

@@ -92,21 +92,26 @@ async def test_a_cancel_between_files_and_child_counts(tmp_path: Path) -> None:
         await eventually(lambda: here.attempt(desk) is None, "nothing is left on the box")
 
 
-async def test_a_front_end_that_boxes_cannot_reach_any_more_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("script", [["wait_file", "/nowhere"], ["windows", 1]], ids=["at work", "with results"])
+async def test_a_box_that_is_cut_off_from_the_listener_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: list[Any]
 ) -> None:
-    """Its listener is away from the box for too long, while Ray carries words: the job ends with a sentence. It would
-    run for ever in the eyes of the front end."""
+    """While Ray carries words: the front end would take the job to be at work for ever. The box stops with it, and
+    fails no job, which goes on elsewhere."""
     monkeypatch.setitem(FrontEnd.insist.__kwdefaults__, "patience_s", 0.5)
     monkeypatch.setattr(Courier.hold, "__defaults__", (0.1,))
-    async with desk_of(tmp_path) as desk, box_with(tmp_path, desk.url) as here:
+    async with desk_of(tmp_path) as desk, line() as bad, box_with(tmp_path, bad.url) as here:
+        bad.port = desk.port
         await ready(here)
-        here.begin(desk, ["wait_file", str(tmp_path / "never")])
+        bad.hold(lambda what: what.startswith(("PATCH", "PUT")))
+        here.begin(desk, script)
         await eventually(lambda: (attempt := here.attempt(desk)) is not None and attempt._has_child)
         await desk.listener.stop()
+        bad.cut()
         await eventually(lambda: here.attempt(desk) is None, "the box is done with it")
-        (failed,) = here.news(Failed, Finished)
-        assert failed.error.code is ErrorCode.DOWNLOAD_FAILED and "no answer" in failed.error.message
+        assert not here.news(Failed, Finished)
+        told = [word.obstacle for word in here.words if isinstance(word, Joined) and word.obstacle]
+        assert told and all(why.startswith("a box had no answer for 0 s (") for why in told), told
 
 
 async def test_a_box_that_cannot_reach_the_front_end_says_so(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from btworker.fleet.records import BoxCommand, BoxFound, BoxState, BoxWorkers, C
 from btworker.fleet.remote_box import LATE_S, REJOIN_S, BoxPhase, RemoteBox, difference
 from btworker.fleet.sharing import Kept, Share, Sharing
 from btworker.jobs import Job, JobId, Options
-from btworker.messages import Blame, Failed, Finished, RunTask, WindowDone
+from btworker.messages import Blame, Failed, Finished, RunTask, WindowDone, WorkerLost
 from btworker.pool import BoxStatus, BoxSummary, Phase, WorkerState
 from btworker.pool.placing import Vacancy, choose, place
 from btworker.pool.process import Gone
@@ -83,6 +83,21 @@ async def test_a_box_that_cannot_reach_the_front_end_takes_no_jobs(tmp_path: Pat
     pool._on_gateway_event(FromBox("gpu-1", Joined(found.session, pool._versions, workers)))
     (shown,) = pool.boxes()
     assert (shown.status, shown.problem) == (BoxStatus.READY, "") and found.vacancies()
+
+
+async def test_a_box_that_was_cut_off_from_the_listener_is_given_up(tmp_path: Path) -> None:
+    """It says so by way of Ray: its jobs go on elsewhere without a charge, and it is asked to join again."""
+    pool = FleetPool(settings_for(tmp_path), Leases(), Sharing(), port=8478)
+    pool._on_gateway_event(BoxFound("gpu-1"))
+    found, workers = pool._box("gpu-1"), box("tiny").workers
+    pool._on_gateway_event(FromBox("gpu-1", Joined(found.session, pool._versions, workers)))
+    assert pool.send(task(1)) is not None
+    cut_off = Joined(found.session, pool._versions, BoxWorkers(), obstacle="no answer")
+    pool._on_gateway_event(FromBox("gpu-1", cut_off))
+    events = [pool._events.get_nowait() for _ in range(pool._events.qsize())]
+    (lost,) = [event for event in events if isinstance(event, WorkerLost)]
+    assert (lost.job_id, lost.blame) == ("wk_1", Blame.NONE) and "cannot reach the front end any more" in lost.message
+    assert found.phase is BoxPhase.JOINING and not pool._leases.is_open(JobId("wk_1"), 1)
 
 
 async def test_why_there_are_no_boxes_is_said(tmp_path: Path) -> None:
