@@ -223,13 +223,30 @@ def test_neighbours_terms_change_nothing(pair: Pair, beams: int, temperature: fl
     assert sum(one.tokens != plain.tokens for one, plain in zip(together, without, strict=True)) >= 3
 
 
-def endless_terms(pair: Pair) -> Trie:
-    """Terms whose last token is never chosen, with a bonus that leads every text into one."""
+def endless_terms(pair: Pair, *, every: int = 3) -> Trie:
+    """Terms whose last token is never chosen, with a bonus that leads every text into one; they begin with one of so
+    many words."""
     never = Vocabulary.of(pair.tokenizer).suppressed[-1]
     root = Node(is_whole=True)
-    for token in range(0, 40_000, 3):
+    for token in range(0, 40_000, every):
         grow(root, (token, token + 1, never))
     return arrays(root, len(root.children), 20.0, torch.zeros(51865, dtype=torch.bool))
+
+
+class Counting(Network):
+    """Counts its steps."""
+
+    steps = 0
+
+    def step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Make one."""
+        self.steps += 1
+        return super().step(*args, **kwargs)
+
+    @classmethod
+    def of(cls, pair: Pair) -> "Counting":
+        """Make one of the pair's weights."""
+        return cls(pair.whisper.state_dict(), DIMS, device=CPU, dtype=torch.float32)
 
 
 def test_a_term_that_is_never_whole_leaves_no_trace(pair: Pair) -> None:
@@ -237,32 +254,27 @@ def test_a_term_that_is_never_whole_leaves_no_trace(pair: Pair) -> None:
     the one without terms."""
     plain = [window.request(pair.tokenizer, timed=number % 2 == 0) for number, window in enumerate(cases(seed=9)[:8])]
     without = all_of(Decoder(pair.network, pair.tokenizer, batch_size=4), plain)
-    endless = endless_terms(pair)
-    steps = 0
-
-    class Counting(Network):
-        def step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-            nonlocal steps
-            steps += 1
-            return super().step(*args, **kwargs)
-
-    counting = Counting(pair.whisper.state_dict(), DIMS, device=CPU, dtype=torch.float32)
+    counting, endless = Counting.of(pair), endless_terms(pair)
     requests = [replace(request, terms=endless) for request in plain]
     found = all_of(Decoder(counting, pair.tokenizer, batch_size=4), requests)
     assert [one.tokens for one in found] == [one.tokens for one in without]
     for one, other in zip(found, without, strict=True):
         assert abs(one.avg_logprob - other.avg_logprob) <= 1e-4
-    assert steps > 1.5 * max(len(one.tokens) for one in without), "no row was led"
+    assert counting.steps > 1.5 * max(len(one.tokens) for one in without), "no row was led"
 
 
-def test_a_term_that_is_never_whole_leaves_no_trace_in_beams(pair: Pair) -> None:
-    """It takes no beam's place, and counts for nothing at the end: every text is the one without terms."""
+@pytest.mark.parametrize("every", [3, 20_001], ids=["terms begin everywhere", "hardly any term begins"])
+def test_a_term_that_is_never_whole_leaves_no_trace_in_beams(pair: Pair, every: int) -> None:
+    """It takes no beam's place, and counts for nothing at the end. The beam that terms have for themselves does not
+    widen the search either: every text is the one without terms, after as many steps."""
     windows = enumerate(cases(seed=9)[:8])
     plain = [window.request(pair.tokenizer, timed=number % 2 == 0, beams=5) for number, window in windows]
-    endless = endless_terms(pair)
-    without = all_of(Decoder(pair.network, pair.tokenizer, batch_size=20), plain)
-    found = all_of(Decoder(pair.network, pair.tokenizer, batch_size=24), [replace(one, terms=endless) for one in plain])
+    endless = endless_terms(pair, every=every)
+    bare, counting = Counting.of(pair), Counting.of(pair)
+    without = all_of(Decoder(bare, pair.tokenizer, batch_size=40), plain)
+    found = all_of(Decoder(counting, pair.tokenizer, batch_size=48), [replace(one, terms=endless) for one in plain])
     assert [one.tokens for one in found] == [one.tokens for one in without]
+    assert counting.steps == bare.steps
 
 
 def test_no_terms_are_no_tables(pair: Pair) -> None:

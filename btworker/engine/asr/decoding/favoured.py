@@ -45,6 +45,16 @@ class Favoured:
         gained = logprobs.gather(1, self.tokens) + self.value
         return logprobs.scatter_reduce(1, self.tokens, gained, "amax") - self.held[:, None]
 
+    def likeliest(self, logprobs: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Find the likeliest tokens of each row that go on in a term, and then those that begin one, `most` of each:
+        tokens, where they lead and what they gain, (rows, any). Tokens of one kind gain the same, since they follow on
+        one node; those that go on gain no less."""
+        known = logprobs.gather(1, self.tokens)
+        inner, begin = known[:, : self.inner], known[:, self.inner :]
+        goes_on, begins = (some.topk(min(most, some.shape[1])).indices for some in (inner, begin))
+        at = torch.cat((goes_on, begins + self.inner), 1)
+        return self.tokens.gather(1, at), self.node.gather(1, at), self.value.gather(1, at)
+
     def of(self, rows: Tensor) -> "Favoured":
         """Copy some rows."""
         return Favoured(self.tokens[rows], self.value[rows], self.node[rows], self.inner, self.held[rows])
@@ -56,15 +66,10 @@ class Favoured:
     def after(self, chosen: Tensor, root: Tensor) -> tuple[Tensor, Tensor]:
         """Find the node behind the token that each row has got, and whether it is out of the term that it was in;
         shape (rows,)."""
-        goes_on, begins = self.reached(chosen[:, None])
-        node = torch.where(goes_on >= 0, goes_on, torch.where(begins >= 0, begins, root[:, None]))
-        return node[:, 0], goes_on[:, 0] < 0
-
-    def reached(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the nodes behind tokens of each row: those of the term that has begun, and those where one begins; -1
-        where there is none. Shape (rows, any)."""
-        reached = self.node[:, None].masked_fill(self.tokens[:, None] != tokens[:, :, None], -1)
-        return reached[:, :, : self.inner].amax(2), reached[:, :, self.inner :].amax(2)
+        reached = self.node.masked_fill(self.tokens != chosen[:, None], -1)
+        goes_on, begins = reached[:, : self.inner].amax(1), reached[:, self.inner :].amax(1)
+        node = torch.where(goes_on >= 0, goes_on, torch.where(begins >= 0, begins, root))
+        return node, goes_on < 0
 
 
 class TermTables:
@@ -133,11 +138,15 @@ class TermTables:
         tokens = token[window, nodes].long().masked_fill(nodes == 0, self._never)
         return Favoured(tokens, value[window, nodes], nodes, widths[0], held[window[:, 0], node])
 
-    def pending(self, tokens: Tensor, rows: slice, favoured: Favoured) -> Tensor:
-        """Look up what these tokens' gains come to that are lost unless the text goes on in its term; (rows, any)."""
-        goes_on, begins = favoured.reached(tokens)
-        node = torch.where(goes_on >= 0, goes_on, begins).clamp_min(0)
-        return self._tables[4][self._window[rows], node]
+    def held(self, nodes: Tensor, rows: slice) -> Tensor:
+        """Look up what is lost where the way breaks behind nodes of each row; (rows, any)."""
+        return self._tables[4][self._window[rows], nodes]
+
+    def enter(self, chosen: Tensor, nodes: Tensor, rows: slice) -> None:
+        """Note the token that each row has got, and where it leads: 0 is out of all terms; shape (rows,)."""
+        assert self._mid_word is not None  # noqa: S101 - there is a trie
+        root = self._mid_word[chosen].long()
+        self._node[rows], self._root[rows] = torch.where(nodes >= ROOTS, nodes, root), root
 
     def follow(self, chosen: Tensor, rows: slice, favoured: Favoured) -> tuple[Tensor, Tensor]:
         """Note the token that each row has got: whether it is out of the term that it was in, and whether a whole one
