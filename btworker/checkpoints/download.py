@@ -54,7 +54,7 @@ def download(wanted: Wanted, path: Path, progress: Progress = lambda _done, _tot
     except urllib.error.HTTPError as error:
         raise FetchError(f"the server answered {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise FetchError(_reason(error)) from error
+        raise FetchError(reason(error)) from error
     return path
 
 
@@ -149,6 +149,7 @@ def _takes(lock: IO[str]) -> bool:
     return True
 
 
-def _reason(error: BaseException) -> str:
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-    return str(getattr(reason, "strerror", None) or reason or type(error).__name__)[:200]
+def reason(error: BaseException) -> str:
+    """Say in the system's own words why a connection or a file failed."""
+    cause = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+    return str(getattr(cause, "strerror", None) or cause or type(error).__name__)[:200]

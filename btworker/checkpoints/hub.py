@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from btworker.checkpoints.download import NETWORK_TIMEOUT_S, FetchError, Wanted, download, locked
+from btworker.checkpoints.download import NETWORK_TIMEOUT_S, FetchError, Wanted, download, locked, reason
 from btworker.checkpoints.folder import (
     CARD,
     SETTINGS_FILES,
@@ -173,7 +173,10 @@ class Hub:
             commit = str(about["sha"])
             files = {file.name: file for file in map(_file, about["siblings"])}
         except (OSError, http.client.HTTPException) as error:
-            raise FetchError(str(getattr(error, "reason", error))[:200]) from error
+            raise FetchError(
+                f"{self.address} cannot be reached ({reason(error)}); where this machine has no way there, HF_ENDPOINT "
+                "names a mirror, or the model's folder is copied from a machine that has one, and given by its path"
+            ) from error
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise FetchError("the hub's answer is not what a hub answers") from error
         if not COMMIT.fullmatch(commit):

@@ -42,6 +42,8 @@ def hub_file(settings: Settings, name: str, model: HubModel) -> ModelFile:
 
 def describe(model: ModelFile, *, offline: bool) -> str:
     """Where the model is, in a few words."""
+    if model.size_bytes == 0:
+        return f"holds no Whisper that can be read (`btworker models verify {model.name}` says why): {model.path}"
     if model.size_bytes is not None:
         licence = forbids_commerce(model.path)
         note = f" (no commercial use: {printable(licence)})" if licence else ""

@@ -63,10 +63,11 @@ class Guard:
         return HostPort(normal_host(host), port) in self._allowed
 
     def checked(self, raw: str, *, what: str = "the URL") -> yarl.URL:
-        """The URL, if its text is fine. Raises URL_REFUSED; `what` begins the sentence."""
+        """The URL, if its text is fine. Raises URL_REFUSED; `what`, a field's name or words, begins the sentence."""
 
         def refused(why: str) -> BtworkerError:
-            return BtworkerError(ErrorCode.URL_REFUSED, f"{what} is refused: {why}")
+            param = None if " " in what else what
+            return BtworkerError(ErrorCode.URL_REFUSED, f"{what} is refused: {why}", param=param)
 
         if len(raw) > MAX_URL_CHARS or not raw.isascii() or any(c <= " " or c in '\x7f\\"<>^`{|}' for c in raw):
             raise refused(f"it is no plain ASCII URL of at most {MAX_URL_CHARS} characters")
@@ -76,14 +77,14 @@ class Guard:
         if "@" in authority[1] or "%" in authority[1]:
             raise refused("its host must stand alone, without a user or an escape")
         if not _PORT.search(authority[1]):
-            raise refused("its port is none")
+            raise refused("its port is no number from 1 to 65535")
         try:
             url = yarl.URL(raw, encoded=True)
             host, port = url.raw_host or "", url.port or 0
         except ValueError:
             raise refused("it cannot be read") from None
         if not 1 <= port <= 65535:
-            raise refused("its port is none")
+            raise refused("its port is no number from 1 to 65535")
         if problem := self._problem(host, port):
             raise refused(problem)
         return url

@@ -23,13 +23,15 @@ SHORT = 50
 """Jobs up to which the line is also played through at once when it has changed."""
 MOST_PLAYED = 2000
 """Jobs of the line that are played through, in a few milliseconds; of one behind them only its place is told."""
+LEAST_PERCENT = 1.0
+"""Below this a running job has no pace of its own."""
 SURE_PERCENT = 10.0
 """From here on a running job's own pace says more than those of others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What lies before a waiting job. Seconds are from now on; None: not known."""
+    """What lies before a job that waits or runs. Seconds are from now on; None: not known."""
 
     position: int | None = None
     """Jobs before it; None where it does not wait for its turn."""
@@ -53,8 +55,9 @@ class Outlooks:
     def of(self, job: Job) -> Outlook:
         """The outlook of a job as of now."""
         position = self._table.waiting.position(job.id)
-        unknown = math.inf, math.inf
-        starts, ends = unknown if position is None else self._times().get(job.id, unknown)
+        starts, ends = math.inf, self._left_s(job)
+        if position is not None:
+            starts, ends = self._times().get(job.id, (math.inf, math.inf))
         return Outlook(position, self._waiting_for(job, position), _known(starts), _known(ends))
 
     def waiting_for(self, job: Job) -> str:
@@ -63,6 +66,15 @@ class Outlooks:
 
     def _waiting_for(self, job: Job, position: int | None) -> str:
         return awaited(job, self._pool.workers()) or _turn(job, position)
+
+    def _left_s(self, job: Job) -> float:
+        """Estimate what is left of a running job, by its own pace where there is no other; infinity for all others."""
+        worker = next((one for one in self._pool.workers() if job.id in one.job_ids), None)
+        if job.status is not JobStatus.RUNNING or worker is None:
+            return math.inf
+        now = self._clock()
+        left = left_s(job, self._table.pace, now, worker)
+        return own_pace_s(job, _past_s(job, now)) if math.isinf(left) else left
 
     def _times(self) -> dict[JobId, tuple[float, float]]:
         now, line = time.monotonic(), self._table.waiting
@@ -107,14 +119,27 @@ def free_slots(workers: Sequence[WorkerState], live: Mapping[JobId, Job], pace: 
 
 
 def left_s(job: Job, pace: Pace, now: float, worker: WorkerState) -> float:
-    """Seconds of work that are left of a job that runs: by its own pace once it has one, before that by others'."""
-    began_at = job.stage_started_at if job.started_at is None else job.started_at
-    past_s = max(now - (began_at or now), 0.0)
-    percent = job.progress.percent
-    if percent >= SURE_PERCENT:
-        return past_s * (100 - percent) / percent
+    """Seconds of work that are left of a job that runs: by its own pace once it has one, before that by others', where
+    it does not take longer than those did."""
+    past_s = _past_s(job, now)
+    if job.progress.percent >= SURE_PERCENT:
+        return own_pace_s(job, past_s)
     took = pace.work_s(job, {worker.device.name or ""})
-    return math.inf if took is None else max(took - past_s, 0.0)
+    if took is None or past_s < took:
+        return math.inf if took is None else took - past_s
+    own = own_pace_s(job, past_s)
+    return 0.0 if math.isinf(own) else own
+
+
+def own_pace_s(job: Job, past_s: float) -> float:
+    """Seconds that are left at the pace so far; infinity before there is a pace."""
+    percent = job.progress.percent
+    return math.inf if percent < LEAST_PERCENT else past_s * (100 - percent) / percent
+
+
+def _past_s(job: Job, now: float) -> float:
+    began_at = job.stage_started_at if job.started_at is None else job.started_at
+    return max(now - (began_at or now), 0.0)
 
 
 def _turn(job: Job, position: int | None) -> str:

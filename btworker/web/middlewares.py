@@ -152,9 +152,11 @@ def _answer_to(error: Exception, request: web.Request) -> web.Response:
 def _from_aiohttp(error: web.HTTPException) -> web.Response:
     fallback = ErrorCode.INTERNAL if error.status >= 500 else ErrorCode.BAD_REQUEST
     code = _CODE_OF_STATUS.get(error.status, fallback)
-    response = error_response(code, error.reason.lower(), status=error.status)
-    if "Allow" in error.headers:
-        response.headers["Allow"] = error.headers["Allow"]
+    allowed = error.headers.get("Allow")
+    hint = f"; this address takes {allowed.replace(',', ', ')}" if allowed else ""
+    response = error_response(code, error.reason.lower() + hint, status=error.status)
+    if allowed:
+        response.headers["Allow"] = allowed
     return response
 
 

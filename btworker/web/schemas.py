@@ -184,8 +184,8 @@ class CancelWire(Wire):
     status: Literal["cancel_requested"] = "cancel_requested"
 
 
-def job_wire(job: Job, outlook: Outlook, *, owner: str, now: float) -> JobWire:
-    """A job for the wire; `now` is seconds since the epoch."""
+def job_wire(job: Job, outlook: Outlook, *, owner: str) -> JobWire:
+    """A job for the wire."""
     return JobWire(
         worker_job_id=job.id,
         controller_job_id=job.controller_job_id,
@@ -200,7 +200,7 @@ def job_wire(job: Job, outlook: Outlook, *, owner: str, now: float) -> JobWire:
         queue_position=outlook.position,
         waiting_for=outlook.waiting_for or None,
         starts_in_seconds=outlook.starts_in_s,
-        eta_seconds=outlook.ends_in_s if job.status is JobStatus.QUEUED else eta_seconds(job, now),
+        eta_seconds=outlook.ends_in_s,
         progress=_progress(job.progress),
         options=_options(job.options),
         inputs=tuple(_input(job, index) for index in range(len(job.inputs))),
@@ -225,14 +225,6 @@ def rfc3339(moment: float | None) -> str | None:
         return None
     text = datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
-
-
-def eta_seconds(job: Job, now: float) -> float | None:
-    """Seconds left at the pace so far; null before there is a pace."""
-    percent = job.progress.percent
-    if job.status is not JobStatus.RUNNING or job.started_at is None or percent < 1:
-        return None
-    return round(max(now - job.started_at, 0.0) * (100 - percent) / percent, 1)
 
 
 def _progress(progress: Progress) -> ProgressWire:

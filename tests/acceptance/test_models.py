@@ -278,5 +278,8 @@ def test_a_folder_that_is_no_whisper(models: Models, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "config.json").write_text('{"model_type": "wav2vec2"}')
     (tmp_path / "own" / "model.safetensors").write_bytes(CONTENT)
-    code, out, _ = models("verify", WORKER_MODELS=f"mine={tmp_path / 'own'}", WORKER_MODEL="mine")
+    settings = {"WORKER_MODELS": f"mine={tmp_path / 'own'}", "WORKER_MODEL": "mine"}
+    code, out, _ = models("verify", **settings)
     assert code == 1 and out.startswith("refused") and "wav2vec2" in out
+    code, out, _ = models("list", **settings)
+    assert code == 0 and "holds no Whisper that can be read (`btworker models verify mine` says why)" in out

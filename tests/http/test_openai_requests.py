@@ -165,3 +165,41 @@ async def test_others_names_of_openais_models(
         assert (status, json.loads(body)["error"]["param"]) == (400, "model")
     else:
         assert (await latest(client))["model"] == model
+
+
+async def test_a_url_that_is_refused_names_its_field(client: aiohttp.ClientSession) -> None:
+    """And what the worker would take, for whoever meant the machine that they sit at."""
+    refused = await answered(client, field("url", "http://localhost:9000/talk.mp3"))
+    error = json.loads(refused[2])["error"]
+    assert (refused[0], error["code"], error["param"]) == (403, "URL_REFUSED", "url")
+    assert "own machine" in error["message"]
+    assert "WORKER_ALLOWED_HOSTS=localhost:9000" in error["message"]
+
+
+async def test_another_method_hears_which_there_are(client: aiohttp.ClientSession) -> None:
+    """In the header, and in the sentence, which is all that most clients show."""
+    async with client.get(SPEECH) as response:
+        error = (await response.json())["error"]
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+        assert error["message"] == "method not allowed; this address takes POST"
+
+
+async def test_fields_of_other_servers_programs(client: aiohttp.ClientSession) -> None:
+    """Of those for speaches and LocalAI: hotwords are keywords, a filter of voices is nothing new, and speakers are
+    told apart where the answer shows them."""
+    hotwords = field("hotwords", "Ann, New York,"), field("vad_filter", "True")
+    assert (await answered(client, field("keywords[]", "Lee, Jr."), *hotwords, file(b"speech")))[0] == 200
+    found = await latest(client)
+    assert (found["keywords"], found["diarizationEnabled"]) == (["Lee, Jr.", "Ann", "New York"], False)
+    for name in ("diarization", "diarize"):
+        for shape, shown in (("verbose_json", True), ("srt", True), ("json", False)):
+            parts = field(name, "true"), field("response_format", shape), file(f"{name} {shape}".encode())
+            assert (await answered(client, *parts))[0] == 200
+            assert (await latest(client))["diarizationEnabled"] is shown, shape
+
+
+@pytest.mark.parametrize("name", ["stream", "vad_filter", "diarization", "diarize"])
+async def test_what_is_neither_true_nor_false_is_refused(client: aiohttp.ClientSession, name: str) -> None:
+    """By its name."""
+    status, _, body = await answered(client, field(name, "maybe"), file(b"speech"))
+    assert (status, json.loads(body)["error"]["message"]) == (400, f"{name} must be true or false")

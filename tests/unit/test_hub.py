@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -279,3 +280,15 @@ def test_a_folder_that_cannot_be_read_is_no_model(tmp_path: Path) -> None:
     """Nor one that is none."""
     with pytest.raises(NotWhisperError):
         look_into(tmp_path)
+
+
+def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
+    """The sentence names its address, the system's reason, and both ways round it."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(FetchError) as refused:
+        Hub(address).fetch(MODEL, tmp_path)
+    said = str(refused.value)
+    assert said.startswith(f"{address} cannot be reached (Connection refused)")
+    assert "HF_ENDPOINT" in said and "by its path" in said
+    assert nothing_of_it(tmp_path)

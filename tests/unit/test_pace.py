@@ -142,6 +142,9 @@ def test_what_is_left_of_a_running_job() -> None:
     assert left_s(running, pace, 100.0 + took / 4, WORKER) == pytest.approx(took * 3 / 4)
     assert left_s(running, pace, 100.0 + took * 2, WORKER) == 0
     assert left_s(replace(running, progress=Progress(percent=80)), pace, 140.0, WORKER) == pytest.approx(10)
+    begun = replace(running, progress=Progress(percent=4))
+    assert left_s(begun, pace, 100.0 + took / 2, WORKER) == pytest.approx(took / 2), "4 % are no pace yet"
+    assert left_s(begun, pace, 100.0 + took * 2, WORKER) == pytest.approx(took * 48), "but better than none"
 
 
 def test_slots_of_workers_that_load() -> None:

@@ -52,6 +52,7 @@ _REFUSALS = (*ADMISSION, ErrorCode.NOT_FOUND)
 
 _OURS = OptionsForm.model_json_schema()["properties"]
 """Options of ours that mean the same here."""
+_SPEAKERS = "speakers, in verbose_json, diarized_json, srt and vtt; as speaches and LocalAI have it"
 
 
 def _form(formats: tuple[str, ...]) -> Content:
@@ -82,6 +83,9 @@ def _form(formats: tuple[str, ...]) -> Content:
             "enum": ["auto", "server_vad"],
             "description": "accepted, without effect: sound is cut where nobody speaks",
         },
+        "hotwords": {"type": "string", "description": "keywords with commas between them, as speaches has it"},
+        "vad_filter": {"type": "boolean", "description": "accepted, without effect, like chunking_strategy"},
+        **{name: {"type": "boolean", "description": _SPEAKERS} for name in ("diarization", "diarize")},
     }
     return {FORM: Form(fields, ())}
 

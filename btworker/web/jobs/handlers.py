@@ -2,7 +2,6 @@
 
 import base64
 import re
-import time
 from unicodedata import normalize
 
 from aiohttp import web
@@ -26,7 +25,7 @@ def to_wire(context: Context, job: Job) -> JobWire:
     """A job as of now."""
     service = context.service
     owner = service.keys.name_of(job.owner)
-    return job_wire(as_seen(job, service.workers()), service.outlooks.of(job), owner=owner, now=time.time())
+    return job_wire(as_seen(job, service.workers()), service.outlooks.of(job), owner=owner)
 
 
 def json_answer(body: Wire, *, status: int = 200) -> web.Response:

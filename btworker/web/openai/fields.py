@@ -19,6 +19,8 @@ SERVER_VAD = (
 )
 LISTS = frozenset({"ranges", "languages"})
 """Options of ours that take commas."""
+OF_PEERS = ("hotwords", "vad_filter", "diarization", "diarize")
+"""What programs for speaches, faster-whisper-server and LocalAI send."""
 Values = Mapping[str, Sequence[str]]
 """Name without brackets at its end -> all values."""
 
@@ -75,6 +77,20 @@ class ServerVad(BaseModel):
     prefix_padding_ms: int | None = Field(None, ge=0)
     silence_duration_ms: int | None = Field(None, ge=0)
     threshold: float | None = Field(None, ge=0, le=1)
+
+
+def flag(values: Values, name: str) -> bool:
+    """Whether a field is true; one that is not there is not. Raises BAD_OPTION."""
+    value = values.get(name, ["false"])[-1].lower()
+    if value not in ("true", "false", "1", "0"):
+        raise bad(name, f"{name} must be true or false")
+    return value in ("true", "1")
+
+
+def keywords(values: Values) -> list[str]:
+    """Names and terms, of which one may have a comma; hotwords are the same, with commas between them."""
+    hotwords = (word.strip() for text in values.get("hotwords", ()) for word in text.split(","))
+    return [*values.get("keywords", ()), *filter(None, hotwords)]
 
 
 def is_chunking(name: str) -> bool:

@@ -28,12 +28,15 @@ from btworker.web.jobs.references import REFERENCES as SPEAKER_REFERENCES
 from btworker.web.jobs.submissions import accept
 from btworker.web.middlewares import GROQ, RETRY_AFTER_S, request_id_of
 from btworker.web.openai.fields import (
+    OF_PEERS,
     bad,
     check_chunking,
     collect,
+    flag,
     granularities,
     in_our_words,
     is_chunking,
+    keywords,
     wants_logprobs,
 )
 from btworker.web.openai.names import NAMES, counts_tokens, lists_languages, means_default, tells_speakers
@@ -46,6 +49,8 @@ RESPONSE_FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json
 TRANSLATION_FORMATS = RESPONSE_FORMATS[:5]
 WITH_SPEAKERS = frozenset({"diarized_json", "srt", "vtt"})
 """Formats that show who speaks, where a model that tells speakers apart is asked for."""
+WITH_SPEAKERS_IF_ASKED = WITH_SPEAKERS | {"verbose_json"}
+"""Those that do where a field asks for it: OpenAI's verbose_json has no speakers."""
 SUBTITLES = {"srt": OutputFormat.SRT, "vtt": OutputFormat.VTT}
 """Formats that are what they are among our own. `text` is not: it is the text in one line, as OpenAI has it."""
 TAKES = ("channels", "multichannel", "start", "end", "ranges")
@@ -55,10 +60,13 @@ KNOWN = (
     *("timestamp_granularities", "stream", "include", "chunking_strategy", "languages", "url", "keywords"),
     *(SPEAKER_NAMES, SPEAKER_REFERENCES),
     *TAKES,
+    *OF_PEERS,
 )
 AS_OURS = ("language", "languages", "prompt", "temperature", "url", *TAKES)
 """Fields that mean what our options of these names mean."""
-REPEATABLE = frozenset({"timestamp_granularities", "include", "languages", "ranges", "keywords", SPEAKER_NAMES})
+REPEATABLE = frozenset(
+    {"timestamp_granularities", "include", "languages", "ranges", "keywords", "hotwords", SPEAKER_NAMES}
+)
 
 
 @dataclass(slots=True)
@@ -71,6 +79,8 @@ class Asked:
     response_format: str = "json"
     granularities: frozenset[str] = frozenset({"segment"})
     stream: bool = False
+    speakers: bool = False
+    """Whether a field asks for them."""
     logprobs: bool = False
     name: str = ""
     """OpenAI's name of a model, which says how usage is counted."""
@@ -92,16 +102,17 @@ class Asked:
         ours += ((SPEAKER_NAMES, name) for name in values.get(SPEAKER_NAMES, ()))
         if self.logprobs:
             ours.append(("tokenLogprobs", "true"))
-        if "keywords" in values:  # a list: what has a comma in it is one of them
-            ours.append((JSON_FIELD, json.dumps({"keywords": values["keywords"]})))
+        if terms := keywords(values):  # a list: what has a comma in it is one of them
+            ours.append((JSON_FIELD, json.dumps({"keywords": terms})))
         return [*ours, ("task", self.task), ("outputs", OutputFormat.JSON.value)]
 
     def _of_model(self, name: str) -> Iterator[tuple[str, str]]:
         """What the model's name and the format say: which of ours, and whether speakers are told apart."""
         of_openai = means_default(name, own=self.own_models)
         self.name = name if of_openai else ""
-        speakers = of_openai and tells_speakers(name) and self.response_format in WITH_SPEAKERS
-        if speakers or self.response_format == "diarized_json":
+        by_model = of_openai and tells_speakers(name) and self.response_format in WITH_SPEAKERS
+        by_field = self.speakers and self.response_format in WITH_SPEAKERS_IF_ASKED
+        if by_model or by_field or self.response_format == "diarized_json":
             yield "diarizationEnabled", "true"
         if name and not of_openai:
             yield "model", name
@@ -119,10 +130,8 @@ class Asked:
         self.granularities = granularities(values, self.response_format)
         self.logprobs = wants_logprobs(values, self.response_format)
         check_chunking(values)
-        stream = values.get("stream", ["false"])[-1].lower()
-        if stream not in ("true", "false", "1", "0"):
-            raise bad("stream", "stream must be true or false")
-        self.stream = stream in ("true", "1")
+        self.stream, self.speakers = flag(values, "stream"), flag(values, "diarization") or flag(values, "diarize")
+        flag(values, "vad_filter")
 
     def key(self, _request: web.Request, options: Options, inputs: tuple[Input, ...]) -> str | None:
         """The same bytes with the same options are the same job, whatever shape its answer is asked in; those of a URL

@@ -1,8 +1,10 @@
 """A transcript in the shapes of the OpenAI audio API. Pure."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
 
 from typing_extensions import NotRequired, TypedDict
@@ -14,6 +16,7 @@ from btworker.web.openai.billing import TokenUsage, Usage, token_usage, usage
 
 NO_CONFIDENCE = -100.0
 """The mean log-probability of a text for which the model gave no number; below every threshold."""
+_UNKNOWN = re.compile(r"SPEAKER_\d+")
 
 
 class Logprob(TypedDict):
@@ -59,6 +62,8 @@ class VerboseSegment(TypedDict):
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    speaker: NotRequired[str]
+    """Where speakers were asked for: SPEAKER_00, or the name of somebody known."""
     channel: NotRequired[int]
 
 
@@ -177,7 +182,7 @@ def diarized(transcript: Transcript) -> Diarized:
         "task": "transcribe",
         "duration": transcript.duration_s,
         "text": transcript.text.strip(),
-        "segments": [_said(segment) for segment in transcript.segments],
+        "segments": _diarized(transcript),
         "usage": usage(transcript),
     }
 
@@ -198,7 +203,7 @@ def last_events(
 ) -> Iterator[Mapping[str, object]]:
     """The end of a stream: its segments where speakers are asked for, and its whole text."""
     if speakers:
-        yield from map(_said, transcript.segments)
+        yield from _diarized(transcript)
     yield {"type": "transcript.text.done", **plain(transcript, reports), "text": text}
 
 
@@ -222,6 +227,8 @@ def _whispers(segment: Segment) -> VerboseSegment:
         "compression_ratio": _number(segment.compression_ratio, 0.0),
         "no_speech_prob": _number(segment.no_speech_prob, 0.0),
     }
+    if segment.speaker:
+        shape["speaker"] = segment.speaker
     if segment.channel is not None:
         shape["channel"] = segment.channel
     return shape
@@ -232,28 +239,35 @@ def _number(value: float | None, otherwise: float) -> float:
     return otherwise if value is None or not math.isfinite(value) else value
 
 
-def _said(segment: Segment) -> DiarizedSegment:
+def _diarized(transcript: Transcript) -> list[DiarizedSegment]:
+    """Its segments with their speakers: those that are known by name, others as A, B … in the order in which they
+    begin to speak, and AA behind Z. Without speakers, each channel is one."""
+    speakers = [_speaker(segment) for segment in transcript.segments]
+    known = {speaker for speaker in speakers if not _UNKNOWN.fullmatch(speaker)}
+    letters = (label for label in map(_letters, count()) if label not in known)
+    labels = {speaker: speaker if speaker in known else next(letters) for speaker in dict.fromkeys(speakers)}
+    return [_said(one, labels[speaker]) for one, speaker in zip(transcript.segments, speakers, strict=True)]
+
+
+def _speaker(segment: Segment) -> str:
+    return segment.speaker or f"SPEAKER_{(segment.channel or 1) - 1:02d}"
+
+
+def _said(segment: Segment, speaker: str) -> DiarizedSegment:
     shape: DiarizedSegment = {
         "type": "transcript.text.segment",
         "id": f"seg_{segment.id}",
         "start": segment.start,
         "end": segment.end,
         "text": segment.text.strip(),
-        "speaker": _label(segment),
+        "speaker": speaker,
     }
     if segment.channel is not None:
         shape["channel"] = segment.channel
     return shape
 
 
-def _label(segment: Segment) -> str:
-    """The name of somebody known; else SPEAKER_00 is A, and behind Z come AA, AB and so on. Without speakers, each
-    channel is one."""
-    speaker = segment.speaker or f"SPEAKER_{(segment.channel or 1) - 1:02d}"
-    prefix, _, digits = speaker.rpartition("_")
-    if prefix != "SPEAKER" or not digits.isdecimal():
-        return speaker
-    number = int(digits)
+def _letters(number: int) -> str:
     letters = ""
     while number >= 0:
         letters = chr(ord("A") + number % 26) + letters
