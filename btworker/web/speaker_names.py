@@ -27,12 +27,14 @@ def known_speakers(names: Sequence[str], settings: Settings) -> tuple[KnownSpeak
     return tuple(map(KnownSpeaker, clean))
 
 
-def clean_name(raw: str) -> str:
+def clean_name(raw: str, *, param: str = PARAM) -> str:
     """The name in Unicode's composed form, on one line, without what cannot be shown. Raises BAD_OPTION."""
     spaced = "".join(" " if c.isspace() else c for c in unicodedata.normalize("NFC", raw))
     name = " ".join("".join(c for c in spaced if c.isprintable()).split())
     if not 1 <= len(name) <= MAX_CHARS:
-        raise _bad(f"a name has 1 to {MAX_CHARS} characters that can be shown")
+        raise bad_option(param, f"a name has 1 to {MAX_CHARS} characters that can be shown")
     if _OURS.fullmatch(name):
-        raise _bad("SPEAKER_ and a number is what speakers are called whom nobody knows; take another name")
+        raise bad_option(
+            param, "SPEAKER_ and a number is what speakers are called whom nobody knows; take another name"
+        )
     return name

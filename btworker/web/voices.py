@@ -67,7 +67,7 @@ def _options(voices: Voices, owner: str, fields: Fields, settings: Settings) -> 
     unknown = next((name for name, _ in fields if name != "name"), None)
     if unknown is not None or len(fields) > 1:
         raise BtworkerError(ErrorCode.BAD_OPTION, "send one name and one file, and nothing else", param="name")
-    name = clean_name(fields[0][1]) if fields else ""
+    name = clean_name(fields[0][1], param="name") if fields else ""
     if fields:
         voices.check_new(name, owner)
     known = (KnownSpeaker(name),)

@@ -97,3 +97,11 @@ async def test_a_recording_that_is_not_there(client: aiohttp.ClientSession, plac
     _, job = await asked(client, "/v1/jobs", field("url", f"http://127.0.0.1:{place}/nothing"))
     ended = await finished(client, job["workerJobId"])
     assert (ended["status"], ended["error"]["code"]) == ("failed", "DOWNLOAD_FAILED")
+
+
+async def test_openais_clients_hear_that_the_url_is_at_fault(client: aiohttp.ClientSession, place: int) -> None:
+    """As OpenAI and Groq say it: 400 with the field, and no fault of the server's, which clients would try again."""
+    status, answer = await asked(client, "/v1/audio/transcriptions", field("url", f"http://127.0.0.1:{place}/nothing"))
+    error = answer["error"]
+    assert (status, error["code"], error["param"]) == (400, "DOWNLOAD_FAILED", "url")
+    assert (error["type"], error["message"]) == ("invalid_request_error", "127.0.0.1 answered 404 to the download")

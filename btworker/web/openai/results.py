@@ -14,6 +14,10 @@ from btworker.web.middlewares import error_response
 
 T = TypeVar("T")
 CLIENTS_FAULT = frozenset({ErrorCode.BAD_OPTION, ErrorCode.NO_AUDIO, ErrorCode.CORRUPT_AUDIO, ErrorCode.AUDIO_TOO_LONG})
+STATUS = {**dict.fromkeys((*CLIENTS_FAULT, ErrorCode.DOWNLOAD_FAILED), 400), ErrorCode.CANCELED: 409}
+"""Of failures of a job that are no refusals elsewhere; 500 for others. A recording that cannot be fetched is for its
+sender to put right, as OpenAI and Groq have it."""
+OF_URL = frozenset({ErrorCode.DOWNLOAD_FAILED, ErrorCode.URL_REFUSED})
 
 
 def refusal(job: Job) -> web.Response | None:
@@ -22,8 +26,8 @@ def refusal(job: Job) -> web.Response | None:
         return None
     code = ErrorCode.INTERNAL if job.error is None else job.error.code
     message = "the job ended without a result" if job.error is None else job.error.message
-    status = 400 if code in CLIENTS_FAULT else 409 if code is ErrorCode.CANCELED else 500
-    response = error_response(code, message, status=status)
+    status = STATUS.get(code, code.status or 500)
+    response = error_response(code, message, status=status, param="url" if code in OF_URL else None)
     response.headers["x-should-retry"] = "true" if job.error is not None and job.error.retryable else "false"
     return response
 
