@@ -1,6 +1,7 @@
 """The routes of jobs: look, list, cancel, delete, and the files that came out."""
 
 import hashlib
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -8,7 +9,7 @@ import aiohttp
 import pytest
 
 from tests.http.pools import ODD_NAMES
-from tests.http.server import Running, field, file, finished, until_running, upload
+from tests.http.server import FORM, Running, field, file, finished, form, until_running, upload
 
 HOLD = field("prompt", "hold")
 
@@ -60,7 +61,14 @@ async def test_a_waiting_job_says_for_what_and_how_long(client: aiohttp.ClientSe
         listed = (await response.json())["jobs"]
     assert [job["queuePosition"] for job in listed] == [2, 1, 0]
     assert all(job["startsInSeconds"] is not None for job in listed)
-    server.pool.release.set()
+    asked = form(field("stream", "true"), file(b"streamed"))
+    async with client.post("/v1/audio/transcriptions", data=asked, headers=FORM) as response:
+        comment = (await response.content.readline()).decode()
+        assert re.fullmatch(
+            r": waiting for a worker that is free, 3 jobs before it, likely to start in [12] s\n", comment
+        )
+        server.pool.release.set()
+        await response.text()
     done = await finished(client, waiting[-1])
     assert (done["waitingFor"], done["startsInSeconds"], done["etaSeconds"]) == (None, None, None)
 

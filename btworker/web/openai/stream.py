@@ -9,6 +9,7 @@ The windows come from service/live.py, as for /v1/jobs/{id}/events.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -90,7 +91,7 @@ async def stream(
             piece = text.hear(spoken.text for spoken in feed.segments[seen:])
             tokens += [token for spoken in feed.segments[seen:] for token in spoken.logprobs]
             seen, now = len(feed.segments), feed.job
-            await response.write(_data(text_delta(piece, tokens)) if piece else _no_text_yet(feed))
+            await response.write(_data(text_delta(piece, tokens)) if piece else _no_text_yet(feed, context))
             if piece:
                 tokens = []
     finally:
@@ -129,10 +130,15 @@ async def _end(context: Context, job: Job, text: GrowingText, tokens: Sequence[T
     return body + b"data: [DONE]\n\n"
 
 
-def _no_text_yet(feed: Feed) -> bytes:
-    """A comment, which clients skip and people read: what the job waits for, where it does."""
-    waits = f"waiting for {feed.awaited}" if feed.awaited else "the job goes on"
-    return f": {' '.join(waits.split())}\n\n".encode("utf-8", "replace")
+def _no_text_yet(feed: Feed, context: Context) -> bytes:
+    """A comment, which clients skip and people read: what the job waits for, where it does, and how long it is likely
+    to take."""
+    outlook = context.service.outlooks.of(feed.job)
+    words, happens, left_s = "the job goes on", "end", outlook.ends_in_s
+    if feed.awaited:
+        words, happens, left_s = f"waiting for {feed.awaited}", "start", outlook.starts_in_s
+    about = "" if left_s is None else f", likely to {happens} in {math.ceil(left_s)} s"
+    return f": {' '.join(words.split())}{about}\n\n".encode("utf-8", "replace")
 
 
 def _data(event: Mapping[str, object]) -> bytes:
