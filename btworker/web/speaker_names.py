@@ -13,7 +13,7 @@ from btworker.web.mistakes import bad_option
 MAX_CHARS = 100
 _OURS = re.compile(r"speaker_?\d+", re.IGNORECASE)
 """What speakers are called whom nobody knows."""
-PARAM = "knownSpeakerNames"
+PARAM = "known_speaker_names"
 _bad = partial(bad_option, PARAM)
 
 

@@ -87,11 +87,11 @@ async def test_a_reference_may_be_a_file(client: aiohttp.ClientSession, server: 
         ([(NAME, "Ben"), (REFERENCE, "data:audio/wav;base64,")], 400, "known_speaker_references", "empty"),
         ([(NAME, "Ben"), (REFERENCE, HUGE)], 413, "known_speaker_references", "REFERENCE_MAX_MB"),
         ([(REFERENCE, URL)] * 4, 400, "known_speaker_references", "at most 3"),
-        ([(NAME, name) for name in "ABCD"], 400, "knownSpeakerNames", "at most 3"),
-        ([(NAME, "Ben"), (NAME, "BEN")], 400, "knownSpeakerNames", "once"),
-        ([(NAME, "SPEAKER_01")], 400, "knownSpeakerNames", "nobody knows"),
-        ([(NAME, "\u200b\u200b")], 400, "knownSpeakerNames", "1 to 100"),
-        ([(NAME, "x" * 101)], 400, "knownSpeakerNames", "1 to 100"),
+        ([(NAME, name) for name in "ABCD"], 400, "known_speaker_names", "at most 3"),
+        ([(NAME, "Ben"), (NAME, "BEN")], 400, "known_speaker_names", "once"),
+        ([(NAME, "SPEAKER_01")], 400, "known_speaker_names", "nobody knows"),
+        ([(NAME, "\u200b\u200b")], 400, "known_speaker_names", "1 to 100"),
+        ([(NAME, "x" * 101)], 400, "known_speaker_names", "1 to 100"),
     ],
 )
 async def test_what_does_not_fit_together_is_refused(
