@@ -192,7 +192,10 @@ def _explained(error: ValidationError) -> BtworkerError:
 def _checked(form: OptionsForm, settings: Settings) -> Options:
     model = settings.model_called(form.model or settings.model)
     if model not in (allowed := settings.model_paths):
-        message = f"the model {shown(model)!r} is not offered here; there are {', '.join(allowed)}"
+        message = (
+            f"the model {shown(model)!r} is not offered here; there are {', '.join(allowed)}; the worker's "
+            "operator can give other names a meaning (WORKER_MODEL_ALIASES)"
+        )
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param="model")
     decode = form.decode or settings.decode
     language, languages = chosen_languages(form.language, form.languages, model=model, decode=decode, settings=settings)
