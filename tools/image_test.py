@@ -4,7 +4,7 @@
         -> imports, demo, a server with an upload from outside, health check, SIGTERM, a volume that belongs to root
 
 Root only: debootstrap and chroot need it. Takes up to 36 GB of disk for a while, all in one folder, removed at the end;
-with --keep it stays (15 GB), and --again goes through the checks alone, on the image that is there.
+with --keep it stays (8 GB), and --again goes through the checks alone, on the image that is there.
 """
 
 from __future__ import annotations
