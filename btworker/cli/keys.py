@@ -6,6 +6,7 @@ import math
 import re
 import sys
 import time
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -89,18 +90,23 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 def list_keys(args: argparse.Namespace) -> int:
     """Print a table."""
     found = _ask(args, {"do": "list"})["keys"]
-    table = Table(box=None, pad_edge=False)
-    for column in ("id", "name", "scopes", "weight", "limits", "made", "expires", "state"):
-        table.add_column(column)
-    for key in found:
-        times = (_day(key["createdAt"]), _day(key["expiresAt"]))
-        shares = (f"{key['weight']:g}", _limits_of(key) or "none")
-        table.add_row(key["id"], key["name"], ",".join(key["scopes"]), *shares, *times, key["state"])
     if found:
-        print_table(table)
+        print_table(table(found), fitted=False)
     else:
         say("no keys; `btworker keys add NAME` makes one")
     return 0
+
+
+def table(keys: Iterable[dict[str, Any]]) -> Table:
+    """A row for each key."""
+    rows = Table(box=None, pad_edge=False)
+    for column in ("id", "name", "scopes", "weight", "limits", "made", "expires", "state"):
+        rows.add_column(column)
+    for key in keys:
+        times = (_day(key["createdAt"]), _day(key["expiresAt"]))
+        shares = (f"{key['weight']:g}", _limits_of(key) or "none")
+        rows.add_row(key["id"], key["name"], ",".join(key["scopes"]), *shares, *times, key["state"])
+    return rows
 
 
 def add_key(args: argparse.Namespace) -> int:

@@ -10,9 +10,9 @@ from rich.text import Text
 PIPE_WIDTH = 400
 
 
-def print_table(table: Table) -> None:
-    """Print a table without borders."""
-    if sys.stdout.isatty():
+def print_table(table: Table, *, fitted: bool = True) -> None:
+    """Print a table without borders; `fitted=False`: whole rows on a narrow terminal too, which breaks them itself."""
+    if fitted and sys.stdout.isatty():
         Console(highlight=False).print(table)
         return
     console = Console(highlight=False, width=PIPE_WIDTH, color_system=None)

@@ -1,6 +1,8 @@
 """The command line's own logic: wording, arguments, the doctor's judgements, and what a command imports."""
 
 import argparse
+import os
+import pty
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -8,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from btworker.cli import checks, gpu_check, usage
+from btworker.cli import checks, gpu_check, keys, usage
 from btworker.cli.board import summary, wait
 from btworker.cli.checks import Verdict
 from btworker.cli.job_options import wire_options
 from btworker.cli.main import COMMANDS, build_parser, main
 from btworker.cli.model_files import describe, model_files
 from btworker.cli.recordings import Remote
+from btworker.cli.tables import print_table
 from btworker.cli.wording import clock, megabytes, printable, shortened, times
 from btworker.client.model import read_job
 from btworker.config import Settings
@@ -151,6 +154,22 @@ def test_addresses_and_paths_are_told_apart() -> None:
         "transcribe", "https://a.example/b", "S3://store/bucket/key", "a:b.wav", "--outputs-to", "s3://s/bkt/"
     )
     assert args.files == [Remote("https://a.example/b"), Remote("S3://store/bucket/key"), Path("a:b.wav")]
+
+
+def test_keys_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every id, scope and limit is whole."""
+    limits = {"waiting": 100, "stored_mb": 2000, "audio_hours": 2.5, "requests": 30}
+    row = {"id": "3f9c21a07b44", "name": "nightly-batch", "scopes": ["read-own", "submit"], "weight": 0.5,
+           "limits": limits, "createdAt": 1.8e9, "expiresAt": None, "state": "revoked"}  # fmt: skip
+    terminal, screen = pty.openpty()
+    with open(screen, "w") as stdout:
+        monkeypatch.setenv("COLUMNS", "60")
+        monkeypatch.setattr(sys, "stdout", stdout)
+        print_table(keys.table([row]), fitted=False)
+    shown = os.read(terminal, 4096).decode()
+    os.close(terminal)
+    for word in ("3f9c21a07b44", "read-own,submit", "max-stored-mb 2000, audio-hours-a-day 2.5", "revoked"):
+        assert word in shown
 
 
 @pytest.mark.parametrize(
