@@ -53,7 +53,9 @@ class Row(ABC):
 
     def working(self, job: Job) -> None:
         """The job was looked at."""
-        if job.status is JobStatus.QUEUED:
+        if job.status is JobStatus.QUEUED and job.stage == "downloading":
+            self._show(STAGES[job.stage], 0, "the worker fetches it")
+        elif job.status is JobStatus.QUEUED:
             self._show("queued", 0, wait(job))
         elif job.status is JobStatus.RUNNING:
             self._show(STAGES.get(job.stage, job.stage), job.progress.percent, job.waiting_for or _speed(job))

@@ -137,7 +137,7 @@ def _model(settings: Settings) -> Check:
     if model is None:
         mend = "set WORKER_MODEL to one of `btworker models list`"
         return Check("model", Verdict.FAIL, f"{settings.model} is not known to the installed whisper", mend)
-    found = f"{model.name}: {describe(model, offline=settings.offline).strip()}"
+    found = f"{model.name}: {describe(model, offline=settings.offline).strip().replace('  ', ' ', 1)}"
     if model.size_bytes is not None:
         return Check("model", Verdict.OK, found)
     if model.own:

@@ -210,6 +210,48 @@ def volume() -> Iterator[Path]:
         yield path
 
 
+@pytest.mark.parametrize(
+    ("machine", "reached", "asked"),
+    [
+        ("x86_64", True, ["others.txt", "https://index.example torch==1.2 torchaudio==1.2"]),
+        ("x86_64", False, ["others.txt", "https://index.example torch==1.2 torchaudio==1.2", "torch.txt"]),
+        ("aarch64", True, ["others.txt", "torch.txt"]),
+    ],
+)
+def test_torch_comes_from_where_it_fits_the_lock(tmp_path: Path, machine: str, reached: bool, asked: list[str]) -> None:
+    """PyTorch's index has CUDA's builds for arm64 too, of which the lock has no library; what is not held by a version
+    alone is held by its hash."""
+    (tmp_path / "bin").mkdir()
+    site = tmp_path / "site"
+    site.mkdir()
+    programs = {
+        "uname": f"echo {machine}",
+        "pip": f'echo "$@" >>"{tmp_path}/asked"; case "$*" in *--index-url*) exit {int(not reached)};; esac',
+        "python3": f"echo {site}",
+    }
+    for name, script in programs.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    hashed = " \\\n    --hash=sha256:00\n"
+    (tmp_path / "x.txt").write_text(
+        "".join(f"{pin}{hashed}" for pin in ("a==1", "torch==1.2", "torchaudio==1.2", "z==3"))
+    )
+    script = [
+        "sh",
+        str(ROOT / "worker" / "install-packages.sh"),
+        str(tmp_path / "x.txt"),
+        "https://index.example",
+        str(tmp_path),
+    ]
+    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    subprocess.run(script, env=environment, check=True, capture_output=True, timeout=30)
+    lines = (tmp_path / "asked").read_text().splitlines()
+    found = [re.sub(rf"^install .*--(?:index-url|requirement) (?:{tmp_path}/)?", "", line) for line in lines]
+    assert found == asked
+    assert all("--require-hashes" in line for line in lines if "--index-url" not in line)
+    assert ("index.example" in (tmp_path / "torch-index").read_text()) is (machine == "x86_64" and reached)
+
+
 @pytest.mark.system("root", "setpriv")
 def test_a_volume_of_roots_ends_the_start_with_a_sentence(volume: Path) -> None:
     """It says whose the folder is, who we are, and three ways out."""
