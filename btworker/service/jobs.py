@@ -162,8 +162,9 @@ class JobService:
         """
         if not new.sources or new.owner != OPERATOR:
             self.check_accepts(new.owner)
-        async with self.limits.counting(new.owner, arrived_bytes):
-            return await self._accept(new)
+        with self.limits.coming(new.owner):
+            async with self.limits.counting(new.owner, arrived_bytes):
+                return await self._accept(new)
 
     async def _accept(self, new: NewJob) -> tuple[Job, bool]:
         job = new.job(self._table.clock(), TRACEPARENT.get())

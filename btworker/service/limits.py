@@ -8,9 +8,9 @@ all keys share, in the queue and for uploads, none takes the last. Parent.
 import asyncio
 import math
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from btworker.accounts import day_of
 from btworker.config import MIB, Settings
@@ -72,6 +72,8 @@ class KeyLimits:
         self._clock = clock
         self._buckets: dict[str, Bucket] = {}
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._coming: Counter[str] = Counter()
+        """Jobs of each owner that are being accepted, and wait in a moment."""
 
     def take_request(self, owner: str) -> None:
         """Count a request. Raises RATE_LIMITED."""
@@ -90,7 +92,7 @@ class KeyLimits:
         """How many jobs of an owner may wait at once, and how many more may come. Those count whose files are being
         fetched."""
         most, limit = self._keys.limits_of(owner).waiting, self._settings.queue_limit
-        taken = self._table.live.count(LivePhase.WAITING)
+        taken = self._taken()
         left = max(limit - taken, 0)
         if self._keys.are_several:
             left = places_left(limit, taken, self._waiting_of(owner))
@@ -103,7 +105,7 @@ class KeyLimits:
         limit, left = self.room(owner)
         if left > 0:
             return
-        if (taken := self._table.live.count(LivePhase.WAITING)) >= self._settings.queue_limit:
+        if (taken := self._taken()) >= self._settings.queue_limit:
             message = f"{taken} jobs are waiting already (WORKER_QUEUE_LIMIT)"
         elif (own := self._waiting_of(owner)) >= limit:
             message = f"{own} jobs of this key are waiting already, of {limit} that may"
@@ -123,11 +125,23 @@ class KeyLimits:
             return
         raise BtworkerError(ErrorCode.QUEUE_FULL, f"{message}; try again later")
 
+    def _taken(self) -> int:
+        return self._table.live.count(LivePhase.WAITING) + self._coming.total()
+
     def _waiting_of(self, owner: str) -> int:
-        waiting = self._table.waiting.of(owner)
+        waiting = self._table.waiting.of(owner) + self._coming[owner]
         if self._table.live.count(LivePhase.WAITING) > len(self._table.waiting):  # files of some are being fetched
             waiting += sum(bool(job.sources) and job.owner == owner for job in self._table.live.values())
         return waiting
+
+    @contextmanager
+    def coming(self, owner: str) -> Iterator[None]:
+        """Count a job as one that waits, until the end of the block, by when it does or is refused."""
+        self._coming[owner] += 1
+        try:
+            yield
+        finally:
+            self._coming[owner] -= 1
 
     @asynccontextmanager
     async def counting(self, owner: str, incoming_bytes: int) -> AsyncIterator[None]:

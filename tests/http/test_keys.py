@@ -306,6 +306,16 @@ async def test_jobs_that_wait_are_limited(
     assert (await upload(session, file(b"speech"), **bob))[0] == (await upload(client, file(b"speech")))[0] == 201
 
 
+async def test_no_more_jobs_wait_than_may_where_many_come_at_once(
+    server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
+) -> None:
+    """Each finds those that are being accepted, though none of them waits yet."""
+    await upload(client, field("prompt", "hold"), file(b"speech"))
+    alice = await key(server, "alice", limits=Limits(waiting=3))
+    sent = [upload(session, file(b"speech"), **alice) for _ in range(12)]
+    assert sorted(status for status, _ in await asyncio.gather(*sent)) == [201] * 3 + [429] * 9
+
+
 @pytest.mark.parametrize("overrides", [{"queue_limit": 7}])
 async def test_no_key_fills_the_queue_alone(
     server: Running, session: aiohttp.ClientSession, client: aiohttp.ClientSession
