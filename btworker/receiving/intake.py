@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future
 
 from btworker.errors import BtworkerError
 from btworker.receiving.direct_file import ALIGNMENT, DirectFile
+from btworker.receiving.search import find
 from btworker.receiving.wire import Wire
 
 BLOCK_BYTES = 2**21
@@ -71,7 +72,8 @@ class Intake:
 
     def _use(self) -> bool:
         """Hand the full block over, or end the file in it; whether this was its end."""
-        found = self._block.find(self._delimiter, self._known_bytes, self._filled_bytes) if self._delimiter else -1
+        begin, end = self._known_bytes, self._filled_bytes
+        found = find(self._block, self._delimiter, begin, end) if self._delimiter else -1
         if found == -1 and self._wire.left_bytes:
             self._hand_over()
             return False

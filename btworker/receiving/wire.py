@@ -36,6 +36,7 @@ class Wire:
         """At most READ_BYTES of what has come; empty at the body's end. Raises IDLE_TIMEOUT, BAD_MULTIPART."""
         if self.left_bytes == 0:
             return b""
+        self._check_wanted()
         self._connection.setblocking(False)
         try:
             receiving = self._loop.sock_recv(self._connection, min(READ_BYTES, self.left_bytes))
@@ -50,6 +51,7 @@ class Wire:
 
     def receive(self, target: memoryview) -> int:
         """Blocking: wait for bytes of the body, at most `target` takes; how many came. Raises as `read` does."""
+        self._check_wanted()
         self._connection.settimeout(self._idle_s)
         try:
             count = self._connection.recv_into(target[: self.left_bytes])
@@ -75,6 +77,11 @@ class Wire:
     def close(self) -> None:
         """Give the descriptor back; the connection is its first owner's."""
         self._connection.close()
+
+    def _check_wanted(self) -> None:
+        """Raise BAD_MULTIPART once `stop` was called: the kernel still gives what had come, and what goes on coming."""
+        if self.is_stopped:
+            raise ended_early()
 
     def _took(self, count: int) -> None:
         if count == 0:

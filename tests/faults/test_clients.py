@@ -16,6 +16,7 @@ import pytest
 from tests.faults.clients import (
     BOUNDARY,
     SLOW,
+    WAYS,
     body_of,
     descriptors,
     folders_of,
@@ -27,7 +28,7 @@ from tests.faults.clients import (
 from tests.http.server import Raw
 from tests.process.server_of import TOKEN, Server, serving
 from tests.security.wire import exchange
-from tests.slices import FULL, luck_of
+from tests.slices import FULL, luck_of, slice_of
 from tests.waiting import eventually
 
 HUGE = str(5 * 10**9)
@@ -66,9 +67,10 @@ async def end_early(server: Server, body: bytes, cut: int, ending: str) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_uploads_that_end_early_leave_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", slice_of(list(WAYS), 1, "ways of an upload that ends early"))
+async def test_uploads_that_end_early_leave_nothing(tmp_path: Path, way: str) -> None:
     """R13: closed, reset or silent, at any byte, many at once: no file, no folder and no descriptor stays."""
-    with serving(tmp_path, **SLOW, WORKER_BODY_IDLE_SECONDS="1") as server:
+    with serving(tmp_path, **SLOW, **WAYS[way], WORKER_BODY_IDLE_SECONDS="1") as server:
         assert post(server, body_of(b"warm"))[0] == 201
         kept = folders_of(tmp_path)
         before = descriptors(server)

@@ -6,15 +6,17 @@ import http.client
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.clients import BOUNDARY, KIND, SLOW, body_of, folders_of, jobs_of, open_files, post
+from tests.faults.clients import BOUNDARY, KIND, SLOW, WAYS, body_of, folders_of, jobs_of, open_files, post
 from tests.faults.disks import MIB, fill, small_disk, use_up_inodes
 from tests.process.server_of import TOKEN, Server, serving
+from tests.slices import slice_of
 from tests.waiting import until
 
 pytestmark = [pytest.mark.serial, pytest.mark.system("root", "mount"), pytest.mark.timeout(300)]
@@ -23,16 +25,29 @@ SMALL = {"WORKER_DECODED_FACTOR": "0"}
 HOLD = '{"steps": [["wait_file", "%s"], ["windows", 1]]}'
 
 
-def post_chunked(server: Server, megabytes: int) -> tuple[int, Any] | None:
-    """An upload without a length: status and JSON, or None when the connection broke."""
+def post_in_pieces(
+    server: Server, megabytes: int, *, midway: Callable[[], None] | None = None
+) -> tuple[int, Any] | None:
+    """An upload in pieces: status and JSON, or None when the connection broke. With `midway`, which is called before
+    its second half is sent, it says its length beforehand."""
     host, port = server.url.removeprefix("http://").rsplit(":", 1)
     connection = http.client.HTTPConnection(host, int(port), timeout=60)
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'.encode()
-    pieces = [head, *[os.urandom(MIB)] * megabytes, f"\r\n--{BOUNDARY}--\r\n".encode()]
+    tail = f"\r\n--{BOUNDARY}--\r\n".encode()
+    length = {} if midway is None else {"Content-Length": str(len(head) + megabytes * MIB + len(tail))}
+
+    def pieces() -> Iterator[bytes]:
+        yield head
+        for number in range(megabytes):
+            if midway is not None and number == megabytes // 2:
+                midway()
+            yield os.urandom(MIB)
+        yield tail
+
     with suppress(OSError):  # the answer may come before the last piece
         connection.request(
-            "POST", "/v1/jobs", iter(pieces), {"Authorization": f"Bearer {TOKEN}", "Content-Type": KIND},
-            encode_chunked=True,
+            "POST", "/v1/jobs", pieces(), {"Authorization": f"Bearer {TOKEN}", "Content-Type": KIND, **length},
+            encode_chunked=midway is None,
         )  # fmt: skip
     try:
         answer = connection.getresponse()
@@ -52,14 +67,32 @@ def test_uploads_on_a_full_disk(tmp_path: Path) -> None:
         for _ in range(3):
             status, answer = post(server, body_of(bytes(20 * MIB)))
             assert (status, answer["error"]["code"]) == (507, "DISK_FULL")
-            got = post_chunked(server, 20)
+            got = post_in_pieces(server, 20)
             assert got is None or (got[0], got[1]["error"]["code"]) == (507, "DISK_FULL"), got
             assert folders_of(tmp_path) == {kept["workerJobId"]}
             assert open_files(server.process.pid) == []
-        assert post_chunked(server, 2)[0] == 201
+        assert post_in_pieces(server, 2)[0] == 201
         filler.unlink()
         assert post(server, body_of(bytes(20 * MIB)))[0] == 201
-        assert post_chunked(server, 20)[0] == 201
+        assert post_in_pieces(server, 20)[0] == 201
+        assert '"status": 500' not in server.log.read_text()
+
+
+@pytest.mark.parametrize("way", slice_of(list(WAYS), 1, "ways of an upload under which the disk fills up"))
+def test_a_disk_that_fills_up_under_an_upload(tmp_path: Path, way: str) -> None:
+    """There was room when it began: it is refused all the same, nothing of it stays, and the next one finds room."""
+    fillers: list[Path] = []
+    with small_disk(tmp_path / "data") as disk, serving(tmp_path, **SLOW, **SMALL, **WAYS[way]) as server:
+
+        def fill_up() -> None:
+            until(lambda: any(path.stat().st_size for path in disk.glob("jobs/*/in/0.part")))
+            fillers.append(fill(disk, leave_bytes=MIB))
+
+        got = post_in_pieces(server, 20, midway=fill_up)
+        assert got is None or (got[0], got[1]["error"]["code"]) == (507, "DISK_FULL"), got
+        until(lambda: folders_of(tmp_path) == set() and open_files(server.process.pid) == [])
+        fillers.pop().unlink()
+        assert post_in_pieces(server, 20, midway=lambda: None)[0] == 201
         assert '"status": 500' not in server.log.read_text()
 
 
@@ -132,11 +165,11 @@ def test_no_upload_is_accepted_that_could_not_be_decoded(tmp_path: Path) -> None
     with small_disk(tmp_path / "data"), serving(tmp_path, **SLOW) as server:
         status, answer = post(server, body_of(bytes(10 * MIB)))
         assert (status, answer["error"]["code"]) == (507, "DISK_FULL")
-        got = post_chunked(server, 10)
+        got = post_in_pieces(server, 10)
         assert got is not None and (got[0], got[1]["error"]["code"]) == (507, "DISK_FULL")
         assert folders_of(tmp_path) == set()
         assert post(server, body_of(bytes(4 * MIB)))[0] == 201
-        assert post_chunked(server, 4)[0] == 201  # one slot decodes one at a time
+        assert post_in_pieces(server, 4)[0] == 201  # one slot decodes one at a time
     with small_disk(tmp_path / "tmp"), serving(tmp_path, **SLOW, WORKER_TMP_DIR=str(tmp_path / "tmp")) as server:
         status, answer = post(server, body_of(bytes(10 * MIB)))
         assert (status, answer["error"]["code"]) == (507, "DISK_FULL")
