@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.real.flags.labels import BETWEEN, INVENTED, REAL, WORDLESS, labels, timed
 from bench.real.scoring import Errors, edits, errors, inventions, is_flagged, is_listed, losses, only_in
 from bench.real.transcripts import Heard, HeardSegment, HeardWord
+from btworker.transcript import Segment
 
 pytestmark = pytest.mark.speech
 
@@ -77,3 +79,25 @@ def test_transcripts_survive_the_cache() -> None:
     one = heard("we go home", missing=((1.0, 2.0),))
     assert Heard.from_dict(one.to_dict()) == one
     assert all(before.end <= after.start for before, after in pairwise(one.words))
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "end", "label"),
+    [
+        (" 1, 2, 3.", 0.4, 3.1, REAL),
+        (" One ... two ... three", 0.4, 3.1, REAL),
+        (" The invention", 12.0, 13.2, REAL),
+        (" The invention", 9.0, 10.0, BETWEEN),
+        (" The invention", 5.0, 6.0, INVENTED),
+        (" Thank you.", 6.0, 7.0, INVENTED),
+        (" 134.", 12.5, 13.5, BETWEEN),
+        (" But here we go again", 12.0, 14.0, INVENTED),
+        ("", 6.0, 7.0, WORDLESS),
+    ],
+)
+def test_what_is_invented_is_told_by_words_and_times(text: str, start: float, end: float, label: str) -> None:
+    """Numbers are the same in digits and in words; the right words at a wrong time are no invention, unless it is
+    seconds away; and a number is one word where few say nothing."""
+    found = [("1", 0.5, 1.0), ("2", 1.5, 2.0), ("3", 2.5, 3.0), ("the", 12.0, 12.5), ("invention", 12.5, 13.0)]
+    spoken = timed("One, two, three. The invention", found, "en", 20.0)
+    assert labels([Segment(0, 0, start, end, text)], spoken, "en") == [label]

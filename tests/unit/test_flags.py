@@ -16,8 +16,8 @@ from btworker.engine.quality.second_look import after_second_look
 from btworker.transcript import Segment, Word
 
 SLICE = Path(__file__).resolve().parents[1] / "data" / "flags.jsonl"
-LEAST_INVENTED, MOST_REAL = 42, 1
-"""Segments flagged at the default sensitivity, of 46 and of 224."""
+LEAST_INVENTED, MOST_REAL = 46, 2
+"""Segments flagged at the default sensitivity, of 46 and of 286."""
 Interval = tuple[float, float]
 
 
@@ -46,7 +46,7 @@ def flagged(sensitivity: int) -> Counter[tuple[str, bool]]:
     counts = Counter[tuple[str, bool]]()
     for labels, segments, clip in clips():
         speech = partial(between, clip["speech"])
-        points = doubts(segments, language=clip["language"], speech_between=speech)
+        points = doubts(segments, language=clip["language"], speech_between=speech, last_temperature=clip["last"])
         shares = [segment[-1] for segment in clip["segments"]]
         looked = [
             one if share is None else after_second_look(one, share) for one, share in zip(points, shares, strict=True)

@@ -202,6 +202,61 @@ def test_segments_that_repeat_are_flagged_from_the_second_on() -> None:
     assert judged([said("Yes.")] * 9, language="en", sensitivity=50)[-1].hallucination is not None
 
 
+def test_segments_without_words_do_not_hide_a_repetition() -> None:
+    """Exact mode leaves some between others; they themselves repeat nothing."""
+    loop = said("And we will see what comes next.")
+    looped = judged([loop, said(""), said(" ..."), loop, said(""), loop], language="en", sensitivity=50)
+    reasons = [one.hallucination.reasons if one.hallucination else () for one in looped]
+    assert ["repetition" in of_segment for of_segment in reasons] == [False, False, False, True, False, True]
+
+
+def test_short_text_four_times_counts_together_with_silence() -> None:
+    """Alone it is no reason to flag it, nor is a segment of which half is silent."""
+    short = [said(" 5-3.", start=5.0 * n) for n in range(4)]
+    mostly_silent = judged(short, language="en", sensitivity=50, speech_between=lambda low, _: [(low, low + 0.6)])
+    spoken = judged(short, language="en", sensitivity=50, speech_between=lambda low, high: [(low, high)])
+    assert [one.hallucination is not None and one.hallucination.flagged for one in mostly_silent] == [False] + [
+        True
+    ] * 3
+    assert not any(one.hallucination and one.hallucination.flagged for one in spoken)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "last", "avg_logprob", "is_flagged"),
+    [(1.0, 1.0, -1.1, True), (0.8, 1.0, -1.1, False), (1.0, 1.0, -0.9, False), (1.0, None, -1.1, False)],
+)
+def test_what_the_last_temperature_left_unbelievable_is_flagged(
+    temperature: float, last: float | None, avg_logprob: float, is_flagged: bool
+) -> None:
+    """Whatever its words' own probabilities are, unless a second look confirms it; not where a temperature was asked
+    for, since nothing was given up there."""
+    words = (Word(" That", 0.0, 1.0, 0.9), Word(" was", 1.0, 2.0, 0.9))
+    segments = [replace(said(" That was", avg_logprob=avg_logprob), temperature=temperature, words=words)]
+    (points,) = doubts(segments, language="en", last_temperature=last)
+    assert is_worth_it(" That was", points) == is_flagged
+    for share, flagged in ((0.0, True), (1.0, False)) if is_flagged else ():
+        (assessed,) = assess(segments, [after_second_look(points, share)], sensitivity=50)
+        assert (assessed.hallucination is not None and assessed.hallucination.flagged) == flagged
+
+
+@pytest.mark.parametrize(
+    "text", [" hahaha", " Ha ha ha!", " APPLAUSE", "(Laughter)", "♪ Music playing ♪", " Aplausos."]
+)
+def test_names_of_sounds_are_flagged_with_another_reason(text: str) -> None:
+    """A laugh that is spelled is one, too."""
+    assert not (alone := found(said(text))) or not alone.flagged
+    assert (doubted := found(said(text, no_speech_prob=0.9))) is not None
+    assert doubted.flagged
+
+
+@pytest.mark.parametrize(
+    "text", [" Hi, hi.", " Ha.", " Oh, he has.", " The music was loud.", " her", " hahahahahahahahab"]
+)
+def test_what_looks_like_a_sound_is_text(text: str) -> None:
+    """Greetings, words with the same letters, and sentences about sounds."""
+    assert doubt_of(normalized(text)) == 0
+
+
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5), others=st.lists(TEXTS, max_size=5))
 def test_what_comes_out_again_is_a_share_of_each_text(texts: list[str], others: list[str]) -> None:
     """All of it where the sound gives the same texts, none where it gives nothing, whatever is around them."""
@@ -233,10 +288,12 @@ def test_a_second_look_decides(first: float, share: float) -> None:
 
 @given(reason=st.sampled_from(sorted(REASONS - {"another_text"})), share=st.floats(0, 1))
 def test_a_second_look_clears_the_models_own_doubts_alone(reason: str, share: float) -> None:
-    """A known phrase where nobody speaks may come out twice."""
+    """A known phrase where nobody speaks may come out twice, so that no doubt is taken back of one."""
     points = after_second_look(Points(float, {reason: 1.0}), share)
     own = reason in {"low_avg_logprob", "high_no_speech_prob", "high_compression_ratio"}
     assert (sum(points.values()) < 1.0) == (own and share >= CONFIRMED)
+    phrase = after_second_look(Points(float, {"known_hallucination_phrase": 0.1, reason: 1.0}), share)
+    assert sum(phrase.values()) >= 1.0
 
 
 @pytest.mark.parametrize("points", [0.0, LOOK_FROM - 0.01, LOOK_TO, 9.0])

@@ -1,18 +1,20 @@
 """How many invented segments are flagged, and how many real ones.
 
     PYTHONPATH=tools python -W ignore -m bench.real.flags --sounds DIR --recordings DIR [DIR …] [--minutes 6] [--fit]
-        [--keep FILE]
+        [--further 0.4] [--keep FILE]
 
 `--sounds` is a folder of files in which nobody speaks, named by their kind: laughter-1.wav, music-x.mp3. Clips are made
 of both (clips.py) and transcribed once: what the engine makes of them is kept in ~/.cache/btworker/real/flags, so that
 a second run takes seconds. With `--minutes` a run transcribes no longer than that, and the next one goes on. With
-`--fit` the points of measures.py are fitted to the one half and printed.
+`--fit` the points of measures.py are fitted to the one half and printed. `--further` makes further clips of the half
+that is held out, by themselves: for what was chosen after the others had been seen.
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from math import inf, log
 from pathlib import Path
@@ -20,7 +22,7 @@ from pathlib import Path
 import torch
 
 from bench.real.flags import slice_of
-from bench.real.flags.clips import HALVES, HARD, NOBODY, ORDINARY, Clip, Voice, clips, halves
+from bench.real.flags.clips import FURTHER, HALVES, HARD, NOBODY, ORDINARY, Clip, Half, Voice, clips, halves
 from bench.real.flags.fit import ENOUGH, NAMES, Observation, fit, observations
 from bench.real.flags.kept import look_again, rows, transcribe, voice
 from bench.real.flags.labels import BETWEEN, INVENTED, REAL
@@ -52,7 +54,6 @@ KINDS: dict[str, Callable[[Observation], bool]] = {
     "tiny.en": lambda one: one.row.model == "tiny.en",
     "temperatures as by default": lambda one: one.row.options["temperature"] is None,
 }
-_COLUMNS = tuple(product(HALVES, (INVENTED, REAL)))
 Points = Sequence[float]
 """For a unit of each measure."""
 
@@ -64,6 +65,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--sounds", type=Path, required=True, help="a folder of sound files in which nobody speaks")
     parser.add_argument("--fit", action="store_true", help="fit the points to the first half")
     parser.add_argument("--share", type=float, default=1.0, help="of the clips")
+    parser.add_argument("--further", type=float, default=0.0, help="share of the clips: only further ones")
     parser.add_argument("--minutes", type=float, default=inf, help="that clips are transcribed in this run")
     parser.add_argument("--keep", type=Path, help="a file for the small slice that the tests hold")
     return parser.parse_args()
@@ -73,7 +75,8 @@ def main() -> int:
     """Transcribe what is not kept, count, print."""
     options = options_of()
     torch.set_num_threads(1)
-    groups = list(_clips(_voices(options.recordings), options.sounds, options.share))
+    both = halves(_voices(options.recordings), options.sounds)
+    groups = list(_further(both[1], options.further) if options.further else _clips(both, options.share))
     until = time.monotonic() + 60 * options.minutes
     left = sum(transcribe(some, model, until=until) for model, some in groups)
     left = left or sum(look_again(some, model, until=until) for model, some in groups)
@@ -85,13 +88,12 @@ def main() -> int:
     points = [RAMPS[name].points for name in NAMES]
     if options.fit:
         points = fit([one for one in some if one.row.half == HALVES[0]], false_share=FALSE_SHARE)
-    print(markdown_table(["segments flagged, of all", *HALVES], list(_by_kind(some, points))))
+    names = [name for name in (*HALVES, FURTHER) if any(row.half == name for row in found)]
+    print(markdown_table(["segments flagged, of all", *names], list(_by_kind(some, points, names))))
     print(markdown_table(["reason", "number", "begins at", "points for a unit", "units at most"], _points(points)))
-    print(
-        markdown_table(
-            ["sensitivity", *(f"{label}, {half}" for half, label in _COLUMNS)], list(_by_sensitivity(some, points))
-        )
-    )
+    columns = list(product(names, (INVENTED, REAL)))
+    heads = ["sensitivity", *(f"{label}, {half}" for half, label in columns)]
+    print(markdown_table(heads, list(_by_sensitivity(some, points, columns))))
     if options.keep:
         slice_of.write(options.keep, found)
     return 0
@@ -107,26 +109,34 @@ def _voices(folders: Sequence[Path]) -> list[Voice]:
     return [voice(one) for one in every.values()]
 
 
-def _clips(voices: Sequence[Voice], sounds: Path, share: float) -> Iterator[tuple[str, list[Clip]]]:
+def _clips(both: Sequence[Half], share: float) -> Iterator[tuple[str, list[Clip]]]:
     """Make all clips, those for each model by themselves."""
-    for half in halves(voices, sounds):
-        for (model, recipe), count in COUNTS.items():
-            yield model, list(clips(half, recipe, count=int(count * share), english=model.endswith(".en")))
+    for half, ((model, recipe), count) in product(both, COUNTS.items()):
+        yield model, list(clips(half, recipe, count=int(count * share), english=model.endswith(".en")))
 
 
-def _by_kind(some: Sequence[Observation], points: Points) -> Iterator[list[str]]:
+def _further(half: Half, share: float) -> Iterator[tuple[str, list[Clip]]]:
+    """Make further ones."""
+    for (model, recipe), count in COUNTS.items():
+        some = clips(half, recipe, count=int(count * share), english=model.endswith(".en"), first=count)
+        yield model, [replace(clip, half=FURTHER) for clip in some]
+
+
+def _by_kind(some: Sequence[Observation], points: Points, names: Sequence[str]) -> Iterator[list[str]]:
     """Count by what the segments are, and where they come from."""
     for label, (name, counts) in product((INVENTED, REAL, BETWEEN), KINDS.items()):
         those = [one for one in some if one.label == label and counts(one)]
         if those:
-            yield [f"{label}, {name}", *(_share(those, half, points, ENOUGH) for half in HALVES)]
+            yield [f"{label}, {name}", *(_share(those, half, points, ENOUGH) for half in names)]
 
 
-def _by_sensitivity(some: Sequence[Observation], points: Points) -> Iterator[list[str]]:
+def _by_sensitivity(
+    some: Sequence[Observation], points: Points, columns: Sequence[tuple[str, str]]
+) -> Iterator[list[str]]:
     """Count what a client gets that wants more, or less."""
     for sensitivity in (0, 25, 50, 75, 100):
         enough = -log(1 - threshold(sensitivity))
-        counts = (_share([one for one in some if one.label == label], half, points, enough) for half, label in _COLUMNS)
+        counts = (_share([one for one in some if one.label == label], half, points, enough) for half, label in columns)
         yield [str(sensitivity), *counts]
 
 

@@ -19,6 +19,8 @@ from bench.real.recordings import decoded
 from btworker.ffmpeg import SAMPLE_RATE
 
 HALVES = ("chosen on", "held out")
+FURTHER = "further clips"
+"""Of what is held out: made after all was chosen."""
 STRETCH_S = (12.0, 45.0)
 """Of one recording."""
 SOUND_S = (2.0, 20.0)
@@ -141,10 +143,10 @@ def _length(voices: Sequence[Voice]) -> int:
     return sum(len(voice.samples) for voice in voices)
 
 
-def clips(half: Half, recipe: Recipe, *, count: int, english: bool) -> Iterator[Clip]:
-    """Make that many, always the same."""
+def clips(half: Half, recipe: Recipe, *, count: int, english: bool, first: int = 0) -> Iterator[Clip]:
+    """Make that many, always the same, from number `first` on."""
     voices = [voice for voice in half.voices if voice.language == "en" or not english]
-    for number in range(count):
+    for number in range(first, first + count):
         rng = np.random.default_rng([HALVES.index(half.name), english, number, *([recipe.number] * recipe.number)])
         if rng.random() < recipe.without_speech:
             yield _without_speech(half, recipe, rng)

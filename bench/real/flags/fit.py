@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench.real.flags.kept import Row
 from bench.real.flags.labels import INVENTED, REAL
-from btworker.engine.quality.hallucinations import text_points, threshold
+from btworker.engine.quality.hallucinations import LAST_RESORT, is_last_resort, text_points, threshold
 from btworker.engine.quality.measures import RAMPS, Points, measures
 from btworker.engine.quality.second_look import after_second_look
 from btworker.transcript import Segment
@@ -35,7 +35,7 @@ class Observation:
     row: Row
     segment: Segment
     label: str
-    text_points: float
+    of_text: Points
     units: tuple[float, ...]
     """Of each measure, in the order of NAMES."""
     share: float | None
@@ -43,9 +43,11 @@ class Observation:
 
     def points(self, of_measures: Sequence[float]) -> float:
         """All of them, where the measures have these for a unit."""
-        found = Points(float, {"text": self.text_points})
+        found = Points(float, self.of_text)
         for name, one, unit in zip(NAMES, of_measures, self.units, strict=True):
             found[RAMPS[name].reason] += one * unit
+        if is_last_resort(self.segment, self.row.last_temperature):
+            found[LAST_RESORT.reason] = max(found[LAST_RESORT.reason], LAST_RESORT.points)
         return sum((found if self.share is None else after_second_look(found, self.share)).values())
 
 
@@ -57,14 +59,14 @@ def observations(some: Sequence[Row]) -> Iterator[Observation]:
             if segment.text.strip():
                 found = dict(measures(segment, row.speech_between))
                 units = tuple(RAMPS[name].units(found[name]) for name in NAMES)
-                yield Observation(row, segment, label, sum(points.values()), units, share)
+                yield Observation(row, segment, label, points, units, share)
 
 
 def fit(some: Sequence[Observation], *, false_share: float) -> list[float]:
     """Find points for a unit of each measure, with that share of the real segments flagged at most."""
     known = [one for one in some if one.label in (INVENTED, REAL)]
     units = torch.tensor([one.units for one in known], dtype=torch.float64)
-    text = torch.tensor([one.text_points for one in known], dtype=torch.float64)
+    text = torch.tensor([sum(one.of_text.values()) for one in known], dtype=torch.float64)
     invented = torch.tensor([one.label == INVENTED for one in known], dtype=torch.float64)
     points = torch.full((len(NAMES),), 0.3, dtype=torch.float64, requires_grad=True)
     slope = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)

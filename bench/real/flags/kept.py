@@ -14,14 +14,16 @@ from typing import Any
 import torch
 
 from bench.real.flags.clips import Clip, Voice
-from bench.real.flags.labels import label, timed
+from bench.real.flags.labels import labels, timed
 from bench.real.ours import Ours
 from bench.real.recordings import Recording
 from bench.real.scoring import timed_words
 from bench.real.weights import cache_folder, checkpoint
 from btworker.engine.asr.recognition import REVISION
 from btworker.engine.asr.second_look import ROOM_S
+from btworker.engine.asr.transcriber import FALLBACK_TEMPERATURES
 from btworker.engine.quality.hallucinations import doubts
+from btworker.engine.quality.measures import Points
 from btworker.engine.quality.second_look import is_worth_it
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.jobs import Options
@@ -29,6 +31,8 @@ from btworker.transcript import Segment
 
 AT_ONCE = 16
 """Clips whose windows share batches."""
+LOOK_REVISION = 2
+"""Revision of what a second look makes of its decoding."""
 OF_SEGMENTS = ("avg_logprob", "compression_ratio", "no_speech_prob")
 """Rounded, as times are."""
 
@@ -54,8 +58,22 @@ class Row:
     @property
     def doubtful(self) -> list[int]:
         """Indices of segments that are worth a second look."""
-        found = doubts(self.segments, language=self.language, speech_between=self.speech_between)
-        return [n for n, points in enumerate(found) if is_worth_it(self.segments[n].text, points)]
+        return [n for n, points in enumerate(self.points) if is_worth_it(self.segments[n].text, points)]
+
+    @property
+    def points(self) -> list[Points]:
+        """What is doubtful of each segment at first, as the engine has it."""
+        return doubts(
+            self.segments,
+            language=self.language,
+            speech_between=self.speech_between,
+            last_temperature=self.last_temperature,
+        )
+
+    @property
+    def last_temperature(self) -> float | None:
+        """That after which a window keeps what it has; None where one was asked for."""
+        return FALLBACK_TEMPERATURES[-1] if self.options["temperature"] is None else None
 
     def speech_between(self, low: float, high: float) -> list[tuple[float, float]]:
         """List the speech between two times, cut off there."""
@@ -116,10 +134,10 @@ def rows(some: Sequence[Clip], model: str) -> Iterator[Row]:
 def _row(clip: Clip, model: str) -> Row:
     raw = json.loads(_place(clip, model).read_text())
     segments = tuple(map(Segment.from_dict, raw["segments"]))
-    labels = tuple(label(one.text, one.start, one.end, clip.spoken, clip.language) for one in segments)
+    found = tuple(labels(segments, clip.spoken, clip.language))
     speech = tuple((start, end) for start, end in raw["speech"])
     language, options = raw["language"], dict(clip.options)
-    return Row(clip.half, clip.recipe.name, model, clip.what, language, options, speech, segments, labels)
+    return Row(clip.half, clip.recipe.name, model, clip.what, language, options, speech, segments, found)
 
 
 def _transcribe(engine: Ours, some: Sequence[Clip], model: str) -> None:
@@ -147,7 +165,7 @@ def _rounded(shape: dict[str, Any]) -> dict[str, Any]:
 
 def _place(clip: Clip, model: str, doubtful: Sequence[int] | None = None) -> Path:
     """Name the file of a clip's segments, or of the second look at some of them."""
-    again = [] if doubtful is None else [ROOM_S, *doubtful]
+    again = [] if doubtful is None else [LOOK_REVISION, ROOM_S, *doubtful]
     facts = json.dumps([clip.sha256, model, dict(clip.options), REVISION, *again], sort_keys=True)
     return _folder() / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.json"
 

@@ -5,9 +5,11 @@ invented
     in their order: "begile" is like "beguile".
 real
     half of its words or more are spoken then, to the letter.
-What lies between is a bad transcription: it is counted by itself, as neither. So is a text without words.
+What lies between is a bad transcription: it is counted by itself, as neither. So are a text without words, and the
+right words at a wrong time: half of them or more, to the letter, are the recording's, up to three seconds away.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -15,6 +17,7 @@ from functools import lru_cache
 from operator import eq
 
 from bench.real.scoring import edits, plain_words
+from btworker.transcript import Segment
 
 AROUND_S = 1.0
 """Words that far from a segment may be its own: times are inexact."""
@@ -24,6 +27,8 @@ SHARED_BY_INVENTIONS = 0.2
 SHARED_BY_REAL = 0.5
 FEWEST_WORDS = 3
 """Of less, a misspelling may leave none."""
+WRONG_S = 3.0
+"""Right words may be that far from their time."""
 LIKE = 0.6
 """Share of the letters of two words that are the same, in their order."""
 INVENTED, REAL, BETWEEN, WORDLESS = "invented", "real", "between", "wordless"
@@ -39,12 +44,37 @@ class Spoken:
 
 
 def plain(text: str, language: str) -> list[str]:
-    """Words to compare; what is in brackets is spoken, too."""
+    """Words to compare. Numbers are told digit by digit: whisper's normalizer makes "123" of "one, two, three", and
+    leaves "1, 2, 3" as it is."""
+    return [part for word in _words(text, language) for part in (word if word.isdecimal() else [word])]
+
+
+def _words(text: str, language: str) -> list[str]:
+    """Words; what is in brackets is spoken, too."""
     return plain_words(text.translate(str.maketrans("()[]", "    ")), language)
 
 
+def labels(segments: Sequence[Segment], spoken: Sequence[Spoken], language: str) -> list[str]:
+    """Say which of the four each segment of a transcript is."""
+    found = [label(one.text, one.start, one.end, spoken, language) for one in segments]
+    late = _at_a_wrong_time(segments, spoken, language)
+    return [BETWEEN if one == INVENTED and number in late else one for number, one in enumerate(found)]
+
+
+def _at_a_wrong_time(segments: Sequence[Segment], spoken: Sequence[Spoken], language: str) -> set[int]:
+    """Find the segments whose words are the recording's where both are aligned as a whole."""
+    words = [(number, word) for number, one in enumerate(segments) for word in plain(one.text, language)]
+    right = Counter[int]()
+    for i, j in edits([one.word for one in spoken], [word for _, word in words]):
+        if i is not None and j is not None and spoken[i].word == words[j][1]:
+            one = segments[words[j][0]]
+            right[words[j][0]] += spoken[i].end > one.start - WRONG_S and spoken[i].start < one.end + WRONG_S
+    counts = Counter(number for number, _ in words)
+    return {number for number, count in counts.items() if right[number] >= SHARED_BY_REAL * count}
+
+
 def label(text: str, start: float, end: float, spoken: Sequence[Spoken], language: str) -> str:
-    """Say which of the four a segment is."""
+    """Say which of the four a segment is, by its own words and times."""
     words = plain(text, language)
     if not words:
         return WORDLESS
@@ -54,7 +84,7 @@ def label(text: str, start: float, end: float, spoken: Sequence[Spoken], languag
     if shared(near, words, eq) >= SHARED_BY_REAL * len(words):
         return REAL
     is_other = shared(near, words, is_like) <= SHARED_BY_INVENTIONS * len(words)
-    return INVENTED if is_other and len(words) >= FEWEST_WORDS else BETWEEN
+    return INVENTED if is_other and len(_words(text, language)) >= FEWEST_WORDS else BETWEEN
 
 
 def shared(spoken: Sequence[str], words: Sequence[str], same: Callable[[str, str], bool]) -> int:
@@ -77,10 +107,11 @@ def timed(reference: str, found: Sequence[tuple[str, float, float]], language: s
     """Give the words of a reference the times of a transcript's: (word, start, end); what the transcript has not lies
     between its neighbours."""
     wanted = plain(reference, language)
+    parts = [(part, low, high) for word, low, high in found for part in plain(word, language)]
     times: dict[int, tuple[float, float]] = {}
-    for i, j in edits(wanted, [word for word, _, _ in found]):
+    for i, j in edits(wanted, [part for part, _, _ in parts]):
         if i is not None and j is not None:
-            times[i] = found[j][1:]
+            times[i] = parts[j][1:]
     known = sorted(times)
     spoken = []
     for index, word in enumerate(wanted):

@@ -1,6 +1,7 @@
 """A small part of the rows as a file for the tests: segments in numbers, and whether they are invented.
 
-One JSON object a line for each clip: its language, where the detector finds speech, and its segments as
+One JSON object a line for each clip: its language, where the detector finds speech, the last temperature that was
+tried if a window needed it, and its segments as
 [label, text, start, end, temperature, avg_logprob, compression_ratio, no_speech_prob, probabilities of the words,
 share of its letters that came out again or null].
 """
@@ -40,4 +41,4 @@ def _shape(row: Row) -> dict[str, object]:
         ]
         for label, one, share in zip(row.labels, row.segments, row.shares, strict=True)
     ]
-    return {"language": row.language, "speech": row.speech, "segments": segments}
+    return {"language": row.language, "speech": row.speech, "last": row.last_temperature, "segments": segments}

@@ -23,7 +23,7 @@ from btworker.engine.asr.revision import installed_revision
 from btworker.engine.asr.second_look import SecondLook
 from btworker.engine.asr.spread.shares import Shares
 from btworker.engine.asr.timeline import Window
-from btworker.engine.asr.transcriber import Transcriber, WindowOptions
+from btworker.engine.asr.transcriber import FALLBACK_TEMPERATURES, Transcriber, WindowOptions
 from btworker.engine.asr.weights import Model
 from btworker.engine.asr.window_plan import WindowPlan
 from btworker.engine.cooperate.side_by_side import emitting, side_by_side
@@ -194,7 +194,8 @@ async def _assessed(found: Recognition, plan: WindowPlan, options: Options, seco
     """Find the segments that may be invented. A translation has no second look: it comes out otherwise each time."""
     segments, translated = found.segments, options.task == "translate"
     language = "en" if translated else found.language
-    points = doubts(segments, language=language, speech_between=plan.speech_between)
+    last = FALLBACK_TEMPERATURES[-1] if options.temperature is None else None
+    points = doubts(segments, language=language, speech_between=plan.speech_between, last_temperature=last)
     doubtful = [] if translated else [n for n, one in enumerate(points) if is_worth_it(segments[n].text, one)]
     shares = await second.shares([segments[n] for n in doubtful], found.language)
     for n, share in zip(doubtful, shares, strict=True):

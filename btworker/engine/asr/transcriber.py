@@ -162,8 +162,8 @@ class Transcriber:
         return decoded.temperature == self._options.temperatures[0] and not self.is_unacceptable(decoded)
 
     def is_speech(self, decoded: Decoded) -> bool:
-        """Whether somebody speaks in the window and the text is acceptable."""
-        return decoded.no_speech_prob <= self._options.no_speech_threshold and not self.is_unacceptable(decoded)
+        """Whether somebody speaks in the window, as far as the model can tell, and the text is acceptable."""
+        return not self.is_silence(decoded) and not self.is_unacceptable(decoded)
 
     def pieces(self, decoded: Decoded, window: Window) -> Cut:
         """Cut the window's tokens at its timestamps."""

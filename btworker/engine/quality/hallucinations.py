@@ -53,14 +53,26 @@ class Doubt:
         return -log1p(-self.weight)
 
 
+LAST_RESORT = Doubt("low_avg_logprob", WEAK)
+"""Of a text that is not to be believed at the last temperature either, however probable its own words are: at least so
+much, so that it is flagged unless a second look confirms it."""
+
+
 def threshold(sensitivity: int) -> float:
     """Compute the confidence from which on a segment is flagged; `sensitivity` is 0 to 100."""
     return round(0.9 - sensitivity / 100 * 0.6, 6)
 
 
-def doubts(segments: Sequence[Segment], *, language: str, speech_between: SpeechBetween | None = None) -> list[Points]:
+def doubts(
+    segments: Sequence[Segment],
+    *,
+    language: str,
+    speech_between: SpeechBetween | None = None,
+    last_temperature: float | None = None,
+) -> list[Points]:
     """Give the points of each reason for each segment. `language` is the code of the text's, where a segment has none
-    of its own; `speech_between` tells where the detector finds speech.
+    of its own; `speech_between` tells where the detector finds speech; `last_temperature` is that after which a window
+    keeps what it has, None where one was asked for.
 
     A translation's text is English. A language that is not known has no foreign characters.
     """
@@ -69,8 +81,15 @@ def doubts(segments: Sequence[Segment], *, language: str, speech_between: Speech
         for name, number in measures(segment, speech_between):
             ramp = RAMPS[name]
             points[ramp.reason] += ramp.points * ramp.units(number)
+        if is_last_resort(segment, last_temperature):
+            points[LAST_RESORT.reason] = max(points[LAST_RESORT.reason], LAST_RESORT.points)
         found.append(points)
     return found
+
+
+def is_last_resort(segment: Segment, last_temperature: float | None) -> bool:
+    """Whether not even the last temperature gave a text to be believed."""
+    return segment.temperature == last_temperature and segment.avg_logprob < LOGPROB_THRESHOLD
 
 
 def assess(segments: Sequence[Segment], found: Sequence[Points], *, sensitivity: int) -> tuple[Segment, ...]:
@@ -141,25 +160,28 @@ def _letters(plain: str) -> float:
 def _repeated(texts: Sequence[str]) -> list[list[Doubt]]:
     """Find the segments that repeat what is before them, one, two or three segments in a row over and over.
 
-    The first round may have been spoken, and so may a short answer that is given a few times.
+    The first round may have been spoken, and so may a short answer that is given a few times. Segments without words
+    do not count: exact mode has some, between others that repeat.
     """
     doubts: list[list[Doubt]] = [[] for _ in texts]
+    places = [place for place, text in enumerate(texts) if text]
+    worded = [texts[place] for place in places]
     for period in (1, 2, 3):
         run = 0
-        for place in range(period, len(texts) + 1):
-            if place < len(texts) and texts[place] and texts[place] == texts[place - period]:
+        for at in range(period, len(worded) + 1):
+            if at < len(worded) and worded[at] == worded[at - period]:
                 run += 1
                 continue
-            weight = _weight(texts[place - run : place], period)
-            for index in range(place - run, place):
-                doubts[index] += [Doubt("repetition", weight)] if weight else []
+            weight = _weight(worded[at - run : at], period)
+            for place in places[at - run : at]:
+                doubts[place] += [Doubt("repetition", weight)] if weight else []
             run = 0
     return doubts
 
 
 def _weight(again: Sequence[str], period: int) -> float:
     """Weigh a row of segments that each equal the one a period before."""
-    length = sum(map(_letters, again[:period]))
-    if len(again) >= 5 * period or (len(again) >= 2 * period and length > SHORT_TEXT):
+    rounds, is_short = len(again) // period, sum(map(_letters, again[:period])) <= SHORT_TEXT
+    if rounds >= (5 if is_short else 2):
         return 0.7
-    return WEAK if len(again) >= period and length > SHORT_TEXT else 0.0
+    return WEAK if rounds >= (3 if is_short else 1) else 0.0

@@ -41,7 +41,7 @@ class Ramp:
 RAMPS = {
     "silence": Ramp("no_speech_detected", begins=0.5, points=1.47, most=0.5),
     "improbability": Ramp("low_avg_logprob", begins=0.5, points=0.44, most=3.5),
-    "no_speech_prob": Ramp("high_no_speech_prob", begins=0.3, points=0.71, most=0.7),
+    "no_speech_prob": Ramp("high_no_speech_prob", begins=0.3, points=0.71, most=0.35),
     "compression_ratio": Ramp("high_compression_ratio", begins=2.2, points=0.7, most=2.0),
 }
 """By the measure's name."""

@@ -58,12 +58,27 @@ CLOSINGS = (
 
 SHORT_CLOSINGS = (
     "thank you", "thanks", "you", "bye", "bye bye", "thank you very much", "the end", "see you next time",
+    "i'll see you next time", "we'll see you next time", "see you later", "see you soon", "thank you so much",
     "thank you for listening", "thanks for listening",
     "vielen dank", "danke", "tschüss", "merci", "gracias", "grazie", "obrigado", "bedankt", "dziękuję",
     "спасибо", "ありがとうございました", "おやすみなさい", "谢谢", "謝謝", "감사합니다", "شكرا", "תודה רבה",
 )  # fmt: skip
 """People say these all the time, and Whisper into silence as well: only with another reason."""
 
+SOUNDS = (
+    "applause", "applauding", "cheering", "cheers and applause", "clapping", "laughter", "laughing", "laughs",
+    "chuckles", "giggling", "music", "music playing", "soft music", "upbeat music", "theme music", "singing",
+    "coughing", "coughs", "sighs", "gasps", "groans", "sobbing", "crying", "screaming", "breathing", "sneezes",
+    "silence", "no audio", "inaudible", "static", "beep", "beeping", "engine revving", "dog barking", "birds chirping",
+    "applaus", "gelächter", "lachen", "musik", "applaudissements", "rires", "musique", "aplausos", "risas", "música",
+    "applausi", "risate", "musica", "risos", "аплодисменты", "смех", "музыка", "拍手", "笑", "音楽",
+    "掌声", "笑声", "音乐", "박수", "웃음", "음악",
+)  # fmt: skip
+"""Names of sounds, as subtitles have them. Somebody may say one, so that as a whole segment it takes another reason."""
+LAUGH = re.compile(r"a?(?:h[aeo]+ ?)+h?")
+"""Laughter, spelled, and nothing else; "hi hi" is a greeting."""
+LEAST_LAUGH = 4
+"""Letters: "ha" and "he" are words."""
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 
@@ -84,7 +99,13 @@ def doubt_of(text: str) -> float:
         return 0.9
     if text in known.closings or text.startswith(known.openings):
         return 0.7
+    if text in known.sounds or _is_laughter(text):
+        return 0.5
     return 0.35 if text in known.short_closings else 0.0
+
+
+def _is_laughter(text: str) -> bool:
+    return len(text) >= LEAST_LAUGH and LAUGH.fullmatch(text) is not None
 
 
 class _Known(NamedTuple):
@@ -92,12 +113,14 @@ class _Known(NamedTuple):
     openings: tuple[str, ...]
     closings: frozenset[str]
     short_closings: frozenset[str]
+    sounds: frozenset[str]
 
 
 @lru_cache(maxsize=1)
 def _known() -> _Known:
     # between letters of its own alphabet a credit is part of another word; beside ideographs it is not
     credit_ = "|".join(re.escape(normalized(phrase)) for phrase in CREDITS)
-    openings, closings, short = (map(normalized, phrases) for phrases in (OPENINGS, CLOSINGS, SHORT_CLOSINGS))
+    lists = (OPENINGS, CLOSINGS, SHORT_CLOSINGS, SOUNDS)
+    openings, closings, short, sounds = (map(normalized, phrases) for phrases in lists)
     pattern = re.compile(rf"(?<![a-z0-9])(?:{credit_})(?![a-z0-9])")
-    return _Known(pattern, tuple(openings), frozenset(closings), frozenset(short))
+    return _Known(pattern, tuple(openings), frozenset(closings), frozenset(short), frozenset(sounds))

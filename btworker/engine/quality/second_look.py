@@ -20,7 +20,7 @@ CONFIRMED = 0.5
 OF_THE_MODEL = frozenset({"low_avg_logprob", "high_no_speech_prob", "high_compression_ratio"})
 """Reasons that are the model's own doubt. Others stand: it may well write a known phrase twice where nobody speaks."""
 KEPT_OF_DOUBT = 0.3
-"""Share of their points that a confirmed text keeps."""
+"""Share of their points that a confirmed text keeps, unless it is a known phrase."""
 ANOTHER_TEXT = 0.55
 """Points where the sound gives another text: enough to flag what was worth a second look, at a sensitivity of 50."""
 
@@ -33,10 +33,12 @@ def is_worth_it(text: str, points: Points) -> bool:
 
 def after_second_look(points: Points, share: float) -> Points:
     """Weigh doubts anew; `share` of the letters came out again."""
-    if share >= CONFIRMED:
-        kept = {reason: KEPT_OF_DOUBT if reason in OF_THE_MODEL else 1.0 for reason in points}
-        return Points(float, {reason: kept[reason] * one for reason, one in points.items()})
-    return Points(float, {**points, "another_text": ANOTHER_TEXT})
+    if share < CONFIRMED:
+        return Points(float, {**points, "another_text": ANOTHER_TEXT})
+    if points.get("known_hallucination_phrase"):
+        return points
+    kept = {reason: KEPT_OF_DOUBT if reason in OF_THE_MODEL else 1.0 for reason in points}
+    return Points(float, {reason: kept[reason] * one for reason, one in points.items()})
 
 
 def shares_there(texts: Sequence[str], again: str) -> list[float]:
