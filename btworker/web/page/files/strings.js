@@ -2,7 +2,7 @@
 
 const REASONS = {
   empty_or_very_short: "hardly any text",
-  known_hallucination_phrase: "a phrase that models like to invent",
+  known_hallucination_phrase: "a phrase or the name of a sound, as models like to invent them",
   foreign_characters: "characters of another script",
   high_no_speech_prob: "perhaps nobody speaks here",
   low_avg_logprob: "the model is unsure",
