@@ -77,6 +77,7 @@ MIGRATIONS = (
         DELETE FROM correction_text WHERE rowid = OLD.seq;
     END;
     """,
+    "CREATE INDEX jobs_by_size ON jobs (owner, finished_at, input_bytes, output_bytes);",  # sizes stand behind the body
 )
 """Scripts from user_version n to n + 1; never edit one that was released."""
 

@@ -26,6 +26,11 @@ from btworker.store.text import Indexed
 T = TypeVar("T")
 DISK_TROUBLE = ("disk is full", "disk I/O error", "unable to open database file", "readonly database")
 """How SQLite names what is the disk's fault. (Error numbers come with Python 3.11.)"""
+STORED_BYTES = """
+SELECT coalesce(sum(output_bytes + CASE WHEN finished_at IS NULL OR ? THEN input_bytes ELSE 0 END), 0)
+FROM jobs WHERE owner = ?
+"""
+"""Of an owner, with the inputs of all jobs or of those that have not ended; answered by an index alone."""
 
 
 def is_disk_trouble(error: BaseException) -> bool:
@@ -263,9 +268,7 @@ class Store:
         return [Account(*row) for row in self._db.execute(accounts.SELECT, (first, last, owner))]
 
     def _stored_bytes(self, owner: str, with_inputs: bool) -> int:  # noqa: FBT001 - an executor passes no names
-        sql = """SELECT coalesce(sum(output_bytes + CASE WHEN finished_at IS NULL OR ? THEN input_bytes ELSE 0 END), 0)
-                 FROM jobs WHERE owner = ?"""
-        return int(self._db.execute(sql, (with_inputs, owner)).fetchone()[0])
+        return int(self._db.execute(STORED_BYTES, (with_inputs, owner)).fetchone()[0])
 
     def _keys(self) -> list[Key]:
         return [key_from_json(row[0]) for row in self._db.execute("SELECT body FROM keys ORDER BY rowid")]
