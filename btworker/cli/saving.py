@@ -1,10 +1,12 @@
 """Where results go: a folder that is tried before the work, and files that are not overwritten without a word."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from btworker.client import Client, Job
+from btworker.client.trying import when_allowed
 
 
 def trouble_with(folder: Path) -> str:
@@ -19,10 +21,8 @@ def trouble_with(folder: Path) -> str:
 
 async def save_outputs(client: Client, job: Job, folder: Path, note: Callable[[str], None]) -> list[Path]:
     """Save all results of a job; `note` hears of files that were there. Raises ClientError."""
-    return [
-        await client.download(job.id, item.filename, folder, sha256=item.sha256 or None, on_replaced=replaced(note))
-        for item in job.outputs
-    ]
+    save = partial(client.download, job.id, folder=folder, on_replaced=replaced(note))
+    return [await when_allowed(partial(save, item.filename, sha256=item.sha256 or None)) for item in job.outputs]
 
 
 def replaced(note: Callable[[str], None]) -> Callable[[Path], None]:

@@ -21,19 +21,29 @@ NOT_SAVED = "NOT_SAVED"
 """What the worker has cannot be written here."""
 
 
+RATE_LIMITED = "RATE_LIMITED"
+"""The server's: it is there, and the key has made as many requests a minute as it may."""
+LEAST_PAUSE_S = 0.5
 AWAY_CODES = frozenset({UNREACHABLE, CONNECTION_LOST})
 AWAY_STATUSES = frozenset({429, 502, 503, 504})
 """What a server, or the proxy before it, answers while the server restarts."""
 
 
 class ClientError(Exception):
-    """A request failed: `code` is the server's (docs/api.md) or one of this module's, `status` is HTTP's, if any."""
+    """A request failed: `code` is the server's (docs/api.md) or one of this module's, `status` is HTTP's, if any, and
+    `retry_after_s` the seconds after which the server wants to be asked again, where it told."""
 
-    def __init__(self, code: str, message: str, status: int | None = None) -> None:
+    def __init__(self, code: str, message: str, status: int | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.status = status
+        self.retry_after_s = retry_after_s
+
+    @property
+    def pause_s(self) -> float:
+        """How long to wait where it is RATE_LIMITED."""
+        return max(self.retry_after_s or 0.0, LEAST_PAUSE_S)
 
     @property
     def away(self) -> bool:
@@ -55,11 +65,14 @@ def refusal(status: int, body: bytes) -> ClientError:
 async def refused(response: ClientResponse) -> ClientError:
     """The error in an answer."""
     try:
-        return refusal(response.status, await response.content.read(65_536))
+        error = refusal(response.status, await response.content.read(65_536))
     except (aiohttp.ClientError, OSError):
         # aiohttp gives nothing of a body once the connection broke, not even what has arrived.
         message = f"the server refused with status {response.status}, but the connection broke before it said why"
         return ClientError(CONNECTION_LOST, message, response.status)
+    told = response.headers.get("Retry-After", "")
+    error.retry_after_s = float(told) if told.isdecimal() else None
+    return error
 
 
 @contextmanager

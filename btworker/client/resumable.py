@@ -14,9 +14,10 @@ from pathlib import Path
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
-from btworker.client.errors import BAD_ANSWER, ClientError, explained, refused
+from btworker.client.errors import BAD_ANSWER, RATE_LIMITED, ClientError, explained, refused
 from btworker.client.files import send_file, size_of_file
 from btworker.client.send import STORED_S
+from btworker.client.trying import when_allowed
 from btworker.client.unfinished import Note
 from btworker.client.upload import ProgressCallback, StreamedBody, Wanted
 
@@ -35,6 +36,8 @@ PIECE_LIMIT_S = 1800.0
 """Seconds for a piece and its answer; 8 MB at 5 KB/s."""
 PASSING = frozenset({408, 409, 423, 500})
 """Answers, beside those of a server that is away, after which the upload may go on."""
+FULL = frozenset({"QUEUE_FULL", "QUOTA_EXCEEDED"})
+"""Refusals that are told at once: nobody knows how long they hold."""
 GONE = frozenset({404, 410})
 """The upload is not there any more: it has to begin anew."""
 NOT_SPOKEN = frozenset({404, 405, 501})
@@ -140,7 +143,7 @@ class ResumableUpload:
             except ClientError as error:
                 if error.away:
                     raise
-        place = await self._create()
+        place = await when_allowed(self._create)
         if self._note is not None:
             self._note.write(place)
         return place, None
@@ -197,13 +200,11 @@ class ResumableUpload:
     async def _recover(self, place: str, way: _Way, error: ClientError) -> str | None:
         """Wait, then ask how far the upload is; the job's id where only its answer was lost. Raises what cannot be
         waited for."""
+        if error.code == RATE_LIMITED:
+            await asyncio.sleep(error.pause_s)
+            return None
         lost = error.away or error.code == BAD_ANSWER or error.status in PASSING
-        if (
-            not lost
-            or error.status in GONE
-            or error.code == "QUEUE_FULL"
-            or time.monotonic() - way.moved_at > self._patience_s
-        ):
+        if not lost or error.status in GONE or error.code in FULL or time.monotonic() - way.moved_at > self._patience_s:
             raise error
         way.piece_bytes = max(SMALLEST_PIECE, way.piece_bytes // 2)
         way.failures += 1

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from btworker.client import Client, ClientError
 from btworker.keys import OPERATOR, Limits, Scope, implied
 from btworker.voices import Voice
 from btworker.web.access import Door
@@ -456,3 +457,31 @@ async def test_requests_a_minute_are_limited(server: Running, session: aiohttp.C
     for path, header in (("/health", alice), ("/v1/jobs", bob)):
         async with session.get(path, headers=header) as response:
             assert response.status == 200
+
+
+async def test_a_client_asks_again_when_it_is_told_to(server: Running, client: aiohttp.ClientSession) -> None:
+    """A worker that wants fewer requests is no worker that is away."""
+    _, job = await upload(client, file(b"speech"))
+    await finished(client, job["workerJobId"])
+    token = (await key(server, "alice", Scope.READ_ALL, Scope.SUBMIT, limits=Limits(requests=60)))[
+        "Authorization"
+    ].split()[1]
+    away: list[bool] = []
+    async with Client(server.url, token) as alice:
+
+        async def ask_on() -> None:
+            while True:
+                await alice.job(job["workerJobId"])
+
+        with pytest.raises(ClientError) as refused:
+            await ask_on()
+        assert (refused.value.code, refused.value.retry_after_s) == ("RATE_LIMITED", 1.0)
+        large = server.settings.data_dir.parent / "large.wav"
+        large.write_bytes(bytes(3 * 2**20))
+        upload_id = await alice.uploads.send(large, on_away=lambda: away.append(True))
+        assert upload_id.startswith("up_")
+        with pytest.raises(ClientError):
+            await ask_on()
+        assert (await alice.submit([large], {})).id != job["workerJobId"]
+        found = await alice.wait(job["workerJobId"], on_away=lambda: away.append(True))
+    assert (found.id, away) == (job["workerJobId"], [])
