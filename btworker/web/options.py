@@ -75,7 +75,7 @@ class OptionsForm(BaseModel):
     task: Literal["transcribe", "translate"] = Field("transcribe", description="transcribe or translate")
     prompt: str = Field("", max_length=MOST_PROMPT_CHARS, description=f"text of at most {MOST_PROMPT_CHARS} characters")
     keywords: tuple[str, ...] = Field((), description="names and terms, in a list or with commas between them")
-    keyword_bonus: float | None = Field(None, ge=0, le=MOST_BONUS, description=f"a number from 0 to {MOST_BONUS}")
+    keyword_bonus: float | None = Field(None, ge=0, le=MOST_BONUS, description=f"a number from 0 to {MOST_BONUS:g}")
     keyword_prompt_tokens: int | None = Field(
         None, ge=0, le=MOST_PROMPT_TOKENS, description=f"a whole number from 0 to {MOST_PROMPT_TOKENS}"
     )
