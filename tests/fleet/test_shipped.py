@@ -18,7 +18,7 @@ import yaml
 
 from tests.fleet.containers import Container, Containers, containers_on, entrypoint, interpolated, of_image
 from tests.fleet.fleet_of import BOX
-from tests.fleet.ray_world import on_box, until
+from tests.fleet.ray_world import on_box, script, until
 from tests.process.server_of import ROOT, TOKEN, Server
 
 pytestmark = [
@@ -97,7 +97,7 @@ def test_the_compose_file(tmp_path: Path) -> None:
             assert image is not None and healthy(running, "worker", json.loads(image[1]))
             for name in boxes:
                 assert healthy(running, name, found[name]["healthcheck"]["test"][1:])
-            job_id = server.submit(["windows", 1], ["sleep", 3], ["windows", 2])
+            job_id = server.submit(*script(2.0))  # longer than boxes outlive their head
             until(lambda: on_box(server.job(job_id)), "it has begun")
             (gcs,) = [pid for pid in running.pids("worker") if "/gcs/gcs_server" in _command(pid)]
             front = running.running["worker"].process
