@@ -2,7 +2,9 @@
 cores."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import TypeVar
 
@@ -132,6 +134,23 @@ def test_languages_are_detected_beside_the_rounds(pair: Pair, decoder: Decoder) 
     found = at_once(*[lambda: [one.languages for one in detected(decoder)]] * 2)
     for languages in (one for job in found for one in zip(job, alone, strict=True)):
         assert languages[0] == pytest.approx(languages[1], rel=1e-4)
+
+
+def test_a_window_behind_which_others_are_encoded_is_encoded(pair: Pair) -> None:
+    """Those whose language was detected are encoded already, and may fill every place: the one before them is seated
+    first, and all would wait for it for ever."""
+    first, *others = (one.request(pair.tokenizer) for one in cases(seed=1)[:3])
+    alone = [one.tokens for one in all_of(Decoder(pair.network, pair.tokenizer, batch_size=2), [first, *others])]
+    with torch.inference_mode():
+        encoded = [replace(one, sound=pair.network.encode(one.sound[None])[0], is_encoded=True) for one in others]
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=2, cores=Cores(CORES))
+    tickets = [decoder.submit(one) for one in (first, *encoded)]
+    end = time.monotonic() + 60
+    while (left := [ticket for ticket in tickets if not ticket.done]) and time.monotonic() < end:
+        decoder.wait(left, at_most_s=1)
+    use_cores(1)
+    assert not left, "they wait for each other"
+    assert [ticket.answer.tokens for ticket in tickets] == alone
 
 
 def test_a_window_that_cannot_be_encoded_fails_alone(

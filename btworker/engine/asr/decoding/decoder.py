@@ -251,12 +251,13 @@ class Decoder:
         with self._claiming:
             if self._language_queue:
                 return self._language_queue.popleft()
-            waiting = list(self._text_queue)
-            left = [entry for entry in waiting if not (entry.is_encoded or entry.is_claimed)]
-            if not left or len(waiting) - len(left) >= self._places(left[0].beams).free:
-                return None
-            left[0].is_claimed = True
-            return left[0]
+            for before, entry in enumerate(list(self._text_queue)):
+                if not (entry.is_encoded or entry.is_claimed):
+                    if before >= self._places(entry.beams).free:  # by those that are seated before it
+                        return None
+                    entry.is_claimed = True
+                    return entry
+            return None
 
     def _encode_claimed(self, entry: LanguageEntry | TextEntry) -> None:
         if isinstance(entry, TextEntry):
