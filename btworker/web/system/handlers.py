@@ -36,7 +36,7 @@ from btworker.web.system.shapes import (
 
 PING_WAIT_S = 0.1
 """Ping is quick, whatever the disk does."""
-SCRAPE_WAIT_S = 0.02
+SCRAPE_WAIT_S = 0.005
 """So is a scrape, which shows the last look where there was one."""
 PREFLIGHT_CHECKS = ("numpy", "torch", "torch_cuda", "whisper", "diarization")
 ALL_DRAINED = "every box that could take jobs is drained (btworker fleet resume BOX)"
@@ -59,7 +59,7 @@ async def ready(request: web.Request) -> web.StreamResponse:
     """GET /health/ready: 200, or 503 with every reason; `loading` where the model is all that is awaited, and on a 200
     where the next job brings it."""
     context = context_of(request)
-    reasons = await _reasons(context, await context.looks.disk.seen(ANSWER_S), within_s=ANSWER_S)
+    reasons = _reasons(context, *await context.looks.seen(ANSWER_S))
     if not reasons:
         loading = not any(worker.loaded for worker in context.service.workers())
         return json_answer(ReadyWire(loading=loading, boxes=_box_statuses(context)))
@@ -80,9 +80,8 @@ def _box_statuses(context: Context) -> tuple[BoxStatusWire, ...] | None:
     return None if boxes is None else tuple(BoxStatusWire(box=box.box, status=box.status) for box in boxes)
 
 
-async def _reasons(context: Context, disk: DiskSpace | None, *, within_s: float) -> list[str]:
+def _reasons(context: Context, disk: DiskSpace | None, store: str | None) -> list[str]:
     """Why this worker is not ready, as sentences; empty where it is."""
-    store = await context.looks.store.seen(within_s)
     store_reason = "the job table does not answer" if store is None else store
     found = (_drain_reason(context), _pool_reason(context), _disk_reason(context, disk), store_reason)
     return [reason for reason in found if reason]
@@ -204,9 +203,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     """GET /metrics"""
     context = context_of(request)
     looks = context.looks
-    within_s = SCRAPE_WAIT_S if looks.disk.has_answered and looks.store.has_answered else ANSWER_S
-    disk = await looks.disk.seen(within_s)
-    ready_now = disk is not None and not await _reasons(context, disk, within_s=within_s)
-    machine = Machine(ready=ready_now, disk=disk, gpus=context.machine.gpu_watch.readings())
+    disk, store = await looks.seen(SCRAPE_WAIT_S if looks.have_answered else ANSWER_S)
+    machine = Machine(ready=not _reasons(context, disk, store), disk=disk, gpus=context.machine.gpu_watch.readings())
     text, kind = context.metrics.scrape(machine, request.headers.get("Accept", ""))
     return web.Response(body=text, headers={"Content-Type": kind})

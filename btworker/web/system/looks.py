@@ -68,6 +68,15 @@ class Looks:
         self.store = Look[str](lambda: _look_at_store(service), good_for_s=STORE_GOOD_FOR_S)
         """What is wrong with the job table; SOUND where nothing is."""
 
+    @property
+    def have_answered(self) -> bool:
+        """Whether there is an answer to each."""
+        return self.disk.has_answered and self.store.has_answered
+
+    async def seen(self, within_s: float) -> tuple[DiskSpace | None, str | None]:
+        """Both, asked at once: see Look."""
+        return await asyncio.gather(self.disk.seen(within_s), self.store.seen(within_s))
+
     def close(self) -> None:
         """See Look."""
         self.disk.close()
