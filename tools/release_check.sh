@@ -11,8 +11,8 @@ grep -qE "^## \[${version//./\\.}\] - [0-9]{4}-[0-9]{2}-[0-9]{2}$" CHANGELOG.md 
     echo "CHANGELOG.md has no date for $version" >&2
     exit 1
 }
-if awk '/^## \[/ { found = $0 == "## [Unreleased]" } found && /^- /' CHANGELOG.md | grep -q .; then
+awk '/^## \[/ { found = $0 == "## [Unreleased]" } found && /^- / { later = 1 } END { exit later }' CHANGELOG.md || {
     echo "CHANGELOG.md has entries under [Unreleased]: they are in this release, so they belong below its date" >&2
     exit 1
-fi
+}
 echo "$version, as the tag says"

@@ -95,7 +95,7 @@ def checkout_of_a_release(folder: Path, *, later: str = "", version: str = "1.2.
         ("v1.2.3", {}, ""),
         ("v1.2.2", {}, "another version than 1.2.2"),
         ("v1.2.4", {"version": "1.2.4"}, "no date for 1.2.4"),
-        ("v1.2.3", {"later": "\n### Fixed\n\n- What came after.\n"}, "entries under [Unreleased]"),
+        ("v1.2.3", {"later": "\n### Fixed\n\n" + "- What came after.\n" * 10_000}, "entries under [Unreleased]"),
     ],
 )
 def test_a_tag_is_the_release_that_it_names(tmp_path: Path, tag: str, more: dict[str, str], refusal: str) -> None:
