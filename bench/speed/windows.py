@@ -21,6 +21,7 @@ from bench.speed.peers import KINDS, PeerError, peer, write_weights, write_windo
 from bench.speed.shapes import SHAPES, lengths_of_case, talking_model, windows_for
 from bench.speed.stages import stages_of
 from btworker.engine.asr.decoding.kernels.choosing import set_kernels
+from btworker.engine.asr.decoding.kernels.products import soonest
 from btworker.engine.asr.decoding.network import Network
 
 OURS, THEIRS = Ours.name, OpenAi.name
@@ -180,7 +181,8 @@ def _check_lengths(said: Tokens, lengths: Sequence[int]) -> None:
 
 
 def _network(model: Any, device: torch.device, dtype: torch.dtype) -> Network:
-    network = Network(model.state_dict(), model.dims, device=device, dtype=dtype)
+    products = soonest(model.dims.n_text_state, device, dtype)
+    network = Network(model.state_dict(), model.dims, device=device, dtype=dtype, products=products)
     set_kernels(network)
     return network
 

@@ -36,6 +36,7 @@ from btworker.engine.asr.checkpoint_file import CheckpointError
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.graphs import Recording
 from btworker.engine.asr.decoding.kernels.choosing import set_kernels
+from btworker.engine.asr.decoding.kernels.products import soonest
 from btworker.engine.asr.decoding.network import MisfitError, Network
 from btworker.engine.asr.decoding.rules import Vocabulary
 from btworker.engine.asr.formats.checkpoint import Checkpoint
@@ -200,7 +201,8 @@ def _read_checkpoint(name: str, path: Path, device: torch.device) -> tuple[Check
     try:
         checkpoint = read_any(path)
         dtype = torch.float16 if device.type == "cuda" else torch.float32
-        return checkpoint, Network(checkpoint.state, checkpoint.dims, device=device, dtype=dtype)
+        products = soonest(checkpoint.dims.n_text_state, device, dtype)
+        return checkpoint, Network(checkpoint.state, checkpoint.dims, device=device, dtype=dtype, products=products)
     except MisfitError as error:
         raise _unavailable(misfit) from error
     except CheckpointError as error:

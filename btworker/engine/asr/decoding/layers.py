@@ -5,19 +5,22 @@ from dataclasses import dataclass
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor
 
+from btworker.engine.asr.decoding.kernels.products import Linear
+
 KeysValues = Tensor
 """Keys and values of one layer; shape (2, rows, heads, positions, head size)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """A matrix of shape (out, in) and a bias."""
+    """A matrix of shape (out, in), as `linear` wants it, and a bias."""
 
     weight: Tensor
     bias: Tensor | None
+    linear: Linear
 
     def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        return self.linear(x, self.weight, self.bias)
 
 
 @dataclass(frozen=True, slots=True)

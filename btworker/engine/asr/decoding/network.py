@@ -15,6 +15,7 @@ from whisper.model import ModelDimensions
 from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.kernels.encoding import Attention, by_torch
 from btworker.engine.asr.decoding.kernels.plain import PlainKernels
+from btworker.engine.asr.decoding.kernels.products import BY_TORCH, Products
 from btworker.engine.asr.decoding.kernels.protocol import StepKernels
 from btworker.engine.asr.decoding.layers import Affine, Block, CrossAttention, KeysValues, Norm
 
@@ -26,10 +27,13 @@ class MisfitError(ValueError):
 class _Checkpoint:
     """Tensors by name, in the shape that the dimensions ask for; every one has to be used."""
 
-    def __init__(self, state: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, state: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype, products: Products
+    ) -> None:
         self._state = dict(state)
         self._device = device
         self._dtype = dtype
+        self._products = products
 
     def take(self, name: str, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         return self.stored(name, *shape).to(self._device, dtype or self._dtype, copy=True)  # it is mapped from the file
@@ -43,7 +47,10 @@ class _Checkpoint:
         return tensor
 
     def affine(self, name: str, out: int, size: int, *, bias: bool = True) -> Affine:
-        return Affine(self.take(f"{name}.weight", out, size), self.take(f"{name}.bias", out) if bias else None)
+        return self._affine(self.take(f"{name}.weight", out, size), self.take(f"{name}.bias", out) if bias else None)
+
+    def _affine(self, weight: Tensor, bias: Tensor | None) -> Affine:
+        return Affine(self._products.arrange(weight), bias, self._products.linear)
 
     def norm(self, name: str, size: int) -> Norm:
         weight, bias = (self.take(f"{name}.{part}", size, dtype=torch.float32) for part in ("weight", "bias"))
@@ -60,7 +67,7 @@ class _Checkpoint:
             if part == "query":
                 its_weight.mul_((size // heads) ** -0.5)
                 its_bias.mul_((size // heads) ** -0.5)
-        return Affine(weight, bias)
+        return self._affine(weight, bias)
 
     def block(self, name: str, size: int, heads: int) -> Block:
         """Take what every layer has; query, key and value of its attention are one matrix."""
@@ -96,19 +103,26 @@ class Network:
     """
 
     def __init__(
-        self, state: Mapping[str, Tensor], dims: ModelDimensions, *, device: torch.device, dtype: torch.dtype
+        self,
+        state: Mapping[str, Tensor],
+        dims: ModelDimensions,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        products: Products = BY_TORCH,
     ) -> None:
         if not all(isinstance(value, int) and value > 0 for value in vars(dims).values()):
             raise MisfitError("the dimensions are not all positive whole numbers")
         self.dims = dims
         self.device = device
         self.dtype = dtype
+        self.products = products
         self.kernels: StepKernels = PlainKernels()
         """What is between the products with the weights."""
         self.encoder_attention: Attention = by_torch
         self.sound_bits = 16
         """Of each number of the sound that steps read: 8, or as many as the dtype has."""
-        taken = _Checkpoint(state, device, dtype)
+        taken = _Checkpoint(state, device, dtype, products)
         self._take_encoder(taken)
         self._take_decoder(taken)
         taken.finish()
@@ -137,8 +151,8 @@ class Network:
         """Take the embedding of tokens transposed, as it scores them.
 
         One row of a batch is multiplied twice as fast by a transposed matrix of its own on a CPU. Single columns of it
-        are then all that is read to embed: no second matrix is held for that. A GPU has fast products for multiples of
-        8, and 51,866 is none: rows of zeros follow there.
+        are then all that is read to embed: no second matrix is held for that, as beside an arranged one. A GPU has fast
+        products for multiples of 8, and 51,866 is none: rows of zeros follow there.
         """
         name, count, size = "decoder.token_embedding.weight", self.dims.n_vocab, self.dims.n_text_state
         words = taken.stored(name, count, size)
@@ -245,7 +259,7 @@ class Network:
 
     def raw_logits(self, hidden: Tensor) -> Tensor:
         """Compute the same in the run's dtype."""
-        return (hidden @ self._unembedding)[:, : self.dims.n_vocab]
+        return self.products.linear(hidden, self._unembedding.t(), None)[:, : self.dims.n_vocab]
 
 
 def _by_head(x: Tensor, parts: int, heads: int) -> Tensor:
