@@ -3,6 +3,7 @@ cores."""
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -13,7 +14,9 @@ import torch
 
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.places import TextEntry, taken
 from btworker.engine.asr.decoding.requests import Encoded, LanguageRequest
+from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.stack.cores import Cores, use_cores
 from tests.speech.decoder_cases import SEEDS, all_of, cases
 from tests.speech.lively_model import Pair, lively_pair
@@ -173,3 +176,20 @@ def test_a_window_that_cannot_be_encoded_fails_alone(
     assert all(tickets[other].answer.tokens for other in (0, 2, 3))
     assert all_of(decoder, [cases(seed=1)[1].request(pair.tokenizer)])[0].tokens
     assert decoder._is_idle()
+
+
+class Shared(deque[TextEntry]):
+    """A queue out of which another thread takes one meanwhile."""
+
+    def popleft(self) -> TextEntry:
+        """See deque."""
+        if len(self) > 1:
+            self.pop()
+        return super().popleft()
+
+
+def test_an_error_reaches_all_though_others_take_windows_meanwhile(pair: Pair) -> None:
+    """Who encodes beside the rounds takes windows out of the queue that a round's error empties: none is forgotten."""
+    request = cases(seed=1)[0].request(pair.tokenizer)
+    entries = [TextEntry(request, Ticket()) for _ in range(5)]
+    assert taken(Shared(entries)) == entries[:3]

@@ -23,6 +23,7 @@ from whisper.model import Whisper
 
 from btworker.cli import gpu_check
 from btworker.cli.checks import Verdict
+from btworker.engine.asr import spectrograms
 from btworker.engine.asr.decoding import graphs
 from btworker.engine.asr.decoding.alignment import Text
 from btworker.engine.asr.decoding.graphs import CudaRecorder, Graphs, Recording
@@ -428,6 +429,27 @@ def test_a_capture_that_fails_leaves_its_stream_and_its_pool(calls: list[str], m
         CudaRecorder(CUDA).record(lambda: None)
     assert gc.isenabled()
     assert calls == ["enter", "begin", "end", "end", "leave pool (0, 1) of 0", "leave"]
+
+
+def test_each_thread_makes_its_first_product_on_the_stream_of_spectrograms(
+    calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder's next thread, too: torch 2.2 writes a table without a lock there. Once a thread."""
+    entered: list[int] = []
+    monkeypatch.setattr(torch, "hann_window", lambda *_, **__: None)
+    monkeypatch.setattr(spectrograms, "enter_thread", lambda _: entered.append(threading.get_ident()))
+    computed = Spectrograms(CUDA)
+
+    def compute() -> None:
+        for _ in range(2):
+            with computed._beside():
+                calls.append("compute")
+
+    compute()
+    thread = threading.Thread(target=compute)
+    thread.start()
+    thread.join(30)
+    assert entered == [threading.get_ident(), thread.ident] and calls == ["enter", "compute", "leave"] * 4
 
 
 def test_memory_is_given_back_between_captures(calls: list[str]) -> None:

@@ -291,6 +291,31 @@ def test_an_error_does_not_hold_the_old_places(pair: Pair, monkeypatch: pytest.M
         gc.enable()
 
 
+def test_a_graph_without_memory_holds_no_places(pair: Pair) -> None:
+    """What runs as it is, for want of memory to record it, keeps a lane no longer than its decoder does: of the next
+    ones, half as many, there may be room for none beside it."""
+
+    def fails(_step: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    recorder = EmulatedRecorder()
+    recorder.record = fails  # type: ignore[method-assign]
+    decoder = Decoder(pair.network, pair.tokenizer, batch_size=4, recording=recorder.recording)
+    windows = cases(seed=1)[:2]
+    requests = [window.request(pair.tokenizer, beams=beams) for window in windows for beams in (1, 2)]
+    text = finishing.Text((50258, 50259, 50359, 50363), (1000,), 3000)
+    assert all_of(decoder, [replace(request, to_align=lambda _: text) for request in requests])
+    lanes = [weakref.ref(places.lane) for places in decoder._lanes.values()]
+    assert len(lanes) == 2 and decoder._recording.is_on
+    gc.collect()
+    gc.disable()
+    try:
+        decoder.drop_places()
+        assert [lane() for lane in lanes] == [None, None]
+    finally:
+        gc.enable()
+
+
 OUT_OF_MEMORY, ILLEGAL = (
     torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
     RuntimeError("CUDA error: an illegal memory access was encountered"),
@@ -317,6 +342,24 @@ def test_no_window_is_lost_where_a_pass_fails(pair: Pair, of: str, number: int, 
     if error is ILLEGAL:
         with pytest.raises(RuntimeError, match="illegal"):
             _ = next(ticket for ticket in tickets if ticket._error is not None).answer
+
+
+def test_no_window_is_lost_where_no_memory_can_be_given_back(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPU broke over it: whoever waits has that error, also those who still stood in the queue."""
+
+    def fails() -> None:
+        raise ILLEGAL
+
+    network = Failing(pair.whisper.state_dict(), DIMS, device=torch.device("cpu"), dtype=torch.float32)
+    decoder = Decoder(network, pair.tokenizer, batch_size=2, recording=Recording(None))
+    monkeypatch.setattr(torch.cuda, "empty_cache", fails)
+    network.fail_at(3, OUT_OF_MEMORY)
+    tickets = [decoder.submit(window.request(pair.tokenizer)) for window in cases(seed=1)[:4]]
+    for ticket in tickets:
+        assert decoder.wait([ticket], at_most_s=20)
+        with pytest.raises(RuntimeError, match="illegal"):
+            _ = ticket.answer
+    assert decoder._is_idle()
 
 
 def test_no_window_is_lost_whose_times_cannot_be_found(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ so that they do not wait for the steps that are queued. Runs in the child.
 """
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Spectrograms:
         self._device = device
         self._hann = torch.hann_window(N_FFT, device=device)
         self._stream: torch.cuda.Stream | None = None
+        self._thread = threading.local()
 
     def of(self, windows: Sequence[Tensor | WindowSamples]) -> list[Tensor]:
         """Give those that are there, and compute the others, as LogMel.stretch(): (n_mels, 3000) each, on the device.
@@ -79,12 +81,12 @@ class Spectrograms:
         if self._device.type != "cuda":
             yield
             return
-        is_new = self._stream is None
         if self._stream is None:
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
             here = torch.cuda.current_stream(self._device)  # where the transform's window is made
             self._stream.wait_stream(here)  # type: ignore[no-untyped-call]
         with torch.cuda.stream(self._stream):
-            if is_new:
+            if not hasattr(self._thread, "has_entered"):
                 enter_thread(self._device)
+                self._thread.has_entered = True
             yield

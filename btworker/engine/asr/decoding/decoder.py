@@ -154,8 +154,8 @@ class Decoder:
         their tickets, the driver among them."""
         error = self._try(self._make_round)
         if isinstance(error, torch.cuda.OutOfMemoryError) and self._batch_size > 1:
-            self._halve()
-        elif error is not None:
+            error = self._try(self._halve)
+        if error is not None:
             self._fail(error)
         return self._has_seated
 
@@ -204,12 +204,12 @@ class Decoder:
             entry.ticket.fail(error)
 
     def _halve(self) -> None:
-        """Begin again with half as many places, for good."""
+        """Begin again with half as many places, for good. Raises RuntimeError where no memory can be given back."""
         self._batch_size //= 2
-        entries = self._clear()
+        entries = [TextEntry(entry.task, entry.ticket, tries=entry.tries) for entry in self._clear()]
+        self._text_queue.extend(entries)  # before anything can go wrong: they are on their way
         release_cached_memory()
         log.warning("batch_halved", batchSize=self._batch_size)
-        self._text_queue.extend(TextEntry(entry.task, entry.ticket, tries=entry.tries) for entry in entries)
 
     def _forget_canceled(self) -> None:
         with self._claiming:

@@ -157,6 +157,8 @@ class Graphs:
         self._recording = recording
         self._recorder = recording.recorder()
         self._recorded: dict[Hashable, Step] = {}
+        self._left: set[Hashable] = set()
+        """Keys of steps for which there was no memory. Not the steps: they would hold the lane, and so its memory."""
 
     def forget(self, void: Callable[[Any], bool]) -> None:
         """Drop the steps of these keys: tensors that they read are no more where they were."""
@@ -169,11 +171,13 @@ class Graphs:
         if recorded is not None:
             return recorded()
         given = step()
+        if key in self._left:
+            return given
         try:
             self._record(key, step)
         except torch.cuda.OutOfMemoryError:
             log.info("step_not_recorded", step=str(key), message="there is no memory left for its CUDA graph")
-            self._recorded[key] = step
+            self._left.add(key)
         return given
 
     def prepare(self, key: Hashable, step: Step) -> None:

@@ -4,6 +4,7 @@ window takes, or the last one where none waits.
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -226,8 +227,11 @@ def _features_of(entry: TextEntry) -> Tensor:
 
 
 def taken(queue: deque[Entry]) -> list[Entry]:
-    """Take all out of a queue, one by one: other jobs may be adding to it."""
-    return [queue.popleft() for _ in range(len(queue))]
+    """Take all out of a queue, one by one: other jobs may be adding to it, and who encodes may take some."""
+    found: list[Entry] = []
+    with suppress(IndexError):
+        found.extend(queue.popleft() for _ in range(len(queue)))
+    return found
 
 
 def drop_canceled(queue: deque[LanguageEntry] | deque[TextEntry]) -> None:
