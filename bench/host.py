@@ -122,7 +122,7 @@ def measure(windows: int, batch: int) -> dict[str, float]:  # noqa: PLR0915 - a 
         is_whole=True,
         sound_is_whole=True,
         waits_for_sound=False,
-        speech_between=lambda low, high: [],  # nor some of it
+        speech_between=lambda *_: [],  # nor some of it
     )
     options = Options(model="x", temperature=0.0)
 
