@@ -185,8 +185,8 @@ def _fetch_all_rows(lane: Any) -> None:
 
 
 def _decoder(make: Any, spent: list[float], replays: list[int]) -> Any:
-    """One with a thread of its own, and steps as graphs, where it can have them: `spent` and `replays` are told how long
-    these take on this CPU, and how many there are."""
+    """One with a thread of its own, and steps as graphs, where it can have them: `spent` and `replays` are told how
+    long these take on this CPU, and how many there are."""
 
     def record(work: Any) -> Any:
         def replay() -> Any:
