@@ -1,5 +1,8 @@
 """The Triton kernels of a step, by Triton's interpreter, beside the plain path: numbers, states and tokens."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -299,3 +302,14 @@ def test_a_recordings_text_is_the_same(
     (found,) = all_of(Decoder(model.network, model.tokens.tokenizer(), batch_size=1), [request])
     assert found.tokens == wanted.tokens and len(found.tokens) > 5
     assert found.logprobs == pytest.approx(wanted.logprobs, abs=1e-4)
+
+
+def test_no_kernel_of_a_step_spills() -> None:
+    """Compiled for Hopper and Blackwell, without a GPU: all are reported, and each has registers enough."""
+    architectures = ["90", "100"] if FULL else slice_of(["90", "100"], 1, "spills")
+    command = [sys.executable, "-W", "ignore", "bench/kernel_reports.py", "--batch", "64"]
+    command += ["--architecture", *architectures]
+    compiled = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(command, env=compiled, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"RESULT kernels={5 * len(architectures)} spilled_bytes=0"
