@@ -38,10 +38,10 @@ def test_the_transcript_is_that_of_one_box(world: World, tmp_path: Path) -> None
     assert returned(world, helped), "it was no help"
 
     disturbed = world.server.upload("long.opus", sound, decode="fast")
-    until(lambda: shared(world, disturbed) and returned(world, disturbed), "the other box helps, and has a part")
-    (helper,) = helpers(world, disturbed)
+    helper = until(lambda: at_work(world, disturbed), "the other box has a part")
     assert world.kill("box", helper)
     assert spoken(world.transcript(disturbed)) == expected
+    assert helpers(world, disturbed) == [helper] and not returned(world, disturbed)
     assert {*on_box(world.done(disturbed)), helper} == set(NAMES), "the job stayed where it was"
     world.until_ready(*NAMES)
     until(lambda: not left(world), "nothing is left")
@@ -53,9 +53,10 @@ def helpers(world: World, job_id: str) -> list[str]:
     return [line.split()[2] for line in lines if line.startswith("the box ") and line.endswith(" helps")]
 
 
-def shared(world: World, job_id: str) -> list[Path]:
-    """Sound of parts that the front end has for a helper."""
-    return list((world.server.folder / "data" / "jobs" / job_id / "shares").glob("*/*.s16"))
+def at_work(world: World, job_id: str) -> str:
+    """The box that has the sound of a part of the job's recording; empty where none has."""
+    found = (name for name in NAMES if [*_jobs(world, name).glob(f"{job_id}.help-*/shares/*/*.here")])
+    return next(found, "")
 
 
 def returned(world: World, job_id: str) -> int:
@@ -66,6 +67,10 @@ def returned(world: World, job_id: str) -> int:
 
 def left(world: World) -> list[Path]:
     """Files of jobs on boxes, and what the front end has of recordings that are shared."""
-    boxes = (world.cluster.folder / name / "boxes" / name / "jobs" for name in NAMES)
     shares = (world.server.folder / "data" / "jobs").glob("*/shares")
-    return [*(path for box in boxes for path in box.iterdir()), *shares]
+    return [*(path for name in NAMES for path in _jobs(world, name).iterdir()), *shares]
+
+
+def _jobs(world: World, name: str) -> Path:
+    """The folder of jobs on a box."""
+    return world.cluster.folder / name / "boxes" / name / "jobs"
