@@ -39,9 +39,9 @@ def test_the_transcript_is_that_of_one_box(world: World, tmp_path: Path) -> None
 
     disturbed = world.server.upload("long.opus", sound, decode="fast")
     helper = until(lambda: at_work(world, disturbed), "the other box has a part")
-    assert world.kill("box", helper)
+    assert world.kill("box", helper) and not returned(world, disturbed)
     assert spoken(world.transcript(disturbed)) == expected
-    assert helpers(world, disturbed) == [helper] and not returned(world, disturbed)
+    assert helpers(world, disturbed) == [helper], "also once it is back"
     assert {*on_box(world.done(disturbed)), helper} == set(NAMES), "the job stayed where it was"
     world.until_ready(*NAMES)
     until(lambda: not left(world), "nothing is left")
