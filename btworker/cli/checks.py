@@ -32,6 +32,8 @@ STACKS = {
 INSTALL_AGAIN = 'in a checkout make setup (or STACK=cu130 make setup); else pip install "btworker[cu121]" (or [cu130])'
 IMPORT_PROBE = "btworker.engine.stack.import_probe"
 """Named, not imported: the command line holds no torch."""
+IMPORT_TIMEOUT_S = 900.0
+"""Five seconds on a laptop, more than two minutes where another architecture is emulated on a busy machine."""
 SPEECH = frozenset({"torch", "whisper"})
 """Modules without which there is no transcript; the others tell speakers apart."""
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -99,7 +101,7 @@ def stack_check(versions: dict[str, str | None]) -> Check:
 
 def _imports() -> Check:
     """Whether the packages can be imported: some ask the machine for libraries that their wheels do not bring."""
-    answer = ask(IMPORT_PROBE, {})
+    answer = ask(IMPORT_PROBE, {}, timeout_s=IMPORT_TIMEOUT_S)
     if isinstance(answer, str):
         return Check("imports", Verdict.FAIL, answer, INSTALL_AGAIN)
     if not answer:
