@@ -111,7 +111,7 @@ def first_packet_command(ffmpeg: Path, clip: Clip, *, track: int) -> list[str]:
 def encode_command(ffmpeg: Path, target: Path, *, kbit_s: int) -> list[str]:
     """Encode samples from standard input, as decode_command gives them, to AAC in an M4A file whose index comes first.
 
-    `fast` costs a third of ffmpeg's usual coder, and is not told from it in speech at these rates.
+    `fast` costs a third of ffmpeg's usual coder, and cannot be distinguished from it in speech at these rates.
     """
     return [
         str(ffmpeg), "-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-threads", "1", "-y",

@@ -254,8 +254,8 @@ class Job:
         return self.delivery
 
     @property
-    def owes_word(self) -> bool:
-        """It has ended, and somebody is still to be told."""
+    def owes_callback(self) -> bool:
+        """It has ended, and its callback is still to be sent."""
         delivery = self.delivery
         owes = delivery is not None and delivery.callback_url is not None and not delivery.over
         return self.status.finished and owes

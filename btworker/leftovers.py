@@ -92,7 +92,7 @@ def free_name(data: DataFolder, kind: str) -> Path:
 
 
 def _may_be_wanted(name: str, folder: JobFolder) -> bool:
-    """Results are somebody's, and so are whole inputs, unless nobody was told that they had arrived."""
+    """Results are somebody's, and so are whole inputs, unless no client was answered that they had arrived."""
     if name.endswith(DELETED):
         return False
     return folder.has_results() or (folder.has_whole_input() and not folder.receiving.exists())

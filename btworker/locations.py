@@ -51,10 +51,10 @@ Source = str | S3Object
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Where a job's results and its end are to be told, and how far that is. Times are seconds since the epoch."""
+    """Where a job's results and its end are to be sent, and how far that is. Times are seconds since the epoch."""
 
     callback_url: str | None = None
-    """None: nobody is told of the job's end."""
+    """None: no callback is sent at the job's end."""
     outputs_url: str | None = None
     """Where output files are pushed; None for a webhook, whose client fetches them."""
     to_controller: bool = False

@@ -1,4 +1,4 @@
-"""What a child is told at its start: its device, its engine and the settings that the engine needs. See messages.py."""
+"""What a child gets at its start: its device, its engine and the settings that the engine needs. See messages.py."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,7 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """Everything a child is told at spawn. `engine` is an import string: "package.module:factory"."""
+    """Everything a child gets at spawn. `engine` is an import string: "package.module:factory"."""
 
     index: int
     device: Device

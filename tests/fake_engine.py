@@ -79,14 +79,14 @@ class FakeEngine:
         checks = (*checks, ("torch_cuda", False), ("diarization", False))
         return EngineInfo(versions=versions, checks=checks, diarization_error=self.no_speakers)
 
-    def open(self, tell: Callable[[Loading], None] = lambda _loading: None) -> None:
+    def open(self, emit: Callable[[Loading], None] = lambda _loading: None) -> None:
         """Load the default model; "slow…" waits for the file <scratch>/go, "broken…" fails, "killed…" dies."""
         name = self.spec.settings.default_model
         if name.startswith("broken"):
             raise BtworkerError(ErrorCode.MODEL_UNAVAILABLE, f"the model {name} is not in the cache")
         if name.startswith("killed"):
             os.kill(os.getpid(), signal.SIGKILL)
-        tell(Loading(f"downloading the model {name}", 1_288_490_189, 3_328_599_654))
+        emit(Loading(f"downloading the model {name}", 1_288_490_189, 3_328_599_654))
         while name.startswith("slow") and not (self.spec.settings.scratch / "go").exists():
             time.sleep(0.01)
         self.model = name

@@ -63,7 +63,7 @@ class Ours:
                 (samples, sha256), asked = some[number], options[number]
                 journal = Journal(Path(folder) / f"{number}.jsonl", run=run_name(self._model, sha256, asked))
                 sounding = Sounding(Whole(samples), sha256)
-                return recognize(self._model, sounding, asked, journal=journal, tell=lambda _: None)
+                return recognize(self._model, sounding, asked, journal=journal, emit=lambda _: None)
 
             pieces = [partial(piece, number) for number in range(len(some))]
             steps = side_by_side(pieces, driver=self._model.decoder, may_begin=lambda: True)

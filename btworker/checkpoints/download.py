@@ -99,7 +99,7 @@ def _receive(wanted: Wanted, file: IO[bytes], progress: Progress) -> bool:
     except urllib.error.HTTPError as error:
         error.close()
         if start and error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return True  # nothing is left to come; the hash tells whether that is right
+            return True  # nothing is left to come; the hash shows whether that is right
         raise
     with answer:
         if start and not _continues(answer, start):  # this server sends the whole file again
@@ -127,8 +127,8 @@ def _read(answer: http.client.HTTPResponse, *, nothing_yet: bool) -> bytes:
 
 
 def _continues(answer: http.client.HTTPResponse, start: int) -> bool:
-    said = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-    return answer.status == http.client.PARTIAL_CONTENT and said is not None and int(said[1]) == start
+    reported = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    return answer.status == http.client.PARTIAL_CONTENT and reported is not None and int(reported[1]) == start
 
 
 @contextmanager

@@ -136,7 +136,7 @@ class Hub:
     def _fill(
         self, model: HubModel, commit: str, files: Mapping[str, HubFile], folder: Path, progress: Progress
     ) -> None:
-        """Download what counts: first what tells whether it is a Whisper, then the weights."""
+        """Download what counts: first what shows whether it is a Whisper, then the weights."""
         base = f"{self.address}/{model.name}/resolve/{commit}/"
 
         def get(name: str, progress: Progress = lambda _done, _total: None) -> None:

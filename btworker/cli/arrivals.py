@@ -80,7 +80,7 @@ class Arrivals:
 
 
 def is_written(path: Path) -> bool | None:
-    """Whether a program has a file open for writing; None where that cannot be told.
+    """Whether a program has a file open for writing; None where that is not known.
 
     A lease, for the moment of asking, is given only where none has: SIGIO, which is sent when one then does, has to be
     ignored."""

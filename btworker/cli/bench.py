@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from btworker.cli.connection import EXIT_JOB_FAILED, EXIT_USAGE, add_server_arguments, names_server, say, with_client
+from btworker.cli.connection import EXIT_JOB_FAILED, EXIT_USAGE, add_server_arguments, names_server, report, with_client
 from btworker.cli.embedded import SAMPLE
 from btworker.cli.figures import Figures
 from btworker.cli.load import Load
@@ -64,13 +64,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         files = named_by(args.files)
     except NoRecordingError as error:
-        say(str(error))
+        report(str(error))
         return EXIT_USAGE
     with tempfile.TemporaryDirectory(prefix="btworker-bench-") as folder:
         if not files:
             made = Path(folder) / "sample.wav"
             if problem := _repeat_sample(made, args.minutes * 60):
-                say(f"{problem}; name a recording to send instead")
+                report(f"{problem}; name a recording to send instead")
                 return EXIT_USAGE
             files = [made]
             args.language = args.language or "en"

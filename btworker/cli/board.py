@@ -77,7 +77,7 @@ class Row(ABC):
     def note(self, text: str) -> None:
         """A sentence about this recording, of its own line."""
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """A line of this recording's text."""
         self.note(text)
 
@@ -166,7 +166,7 @@ class _BarRow(Row):
             self._tasks.append(self._progress.add_task("", total=100, name=self._label, phase="", detail=""))
         self._progress.update(self._tasks[wanted - 1], completed=percent, phase=phase, detail=detail)
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         whose = "" if self._bars > 1 else f"{self._label.strip()} "
         self._progress.console.print(f"{whose}{printable(text)}", markup=False)
 
@@ -182,7 +182,7 @@ class _LineRow(Row):
         self._console = console
         self._phase = "uploading"
         self._line = ""
-        self._said_at = self._began_at
+        self._reported_at = self._began_at
 
     def failed(self, reason: str) -> None:
         self.note(f"failed: {reason}")
@@ -192,13 +192,13 @@ class _LineRow(Row):
 
     def _show(self, phase: str, percent: float | None, detail: str) -> None:
         now = time.monotonic()
-        if phase == self._phase and now - self._said_at < PLAIN_INTERVAL_S:
+        if phase == self._phase and now - self._reported_at < PLAIN_INTERVAL_S:
             return
         share = f" {percent:.0f} %" if percent is not None and 0 < percent < 100 else ""
         line = f"{printable(self.name)}: {phase}{share}{', ' if detail else ''}{detail}"
         if line != self._line:
             self._console.print(line, markup=False, soft_wrap=True)
-        self._phase, self._line, self._said_at = phase, line, now
+        self._phase, self._line, self._reported_at = phase, line, now
 
 
 def _speed(job: Job) -> str:

@@ -130,7 +130,7 @@ def _sandbox() -> Check:
     found = f"Landlock {landlock or 'missing'}, seccomp {'yes' if seccomp else 'missing'}"
     if landlock >= WHOLE_LANDLOCK and seccomp:
         return Check("sandbox", Verdict.OK, f"{found}: ffmpeg reads its input alone and starts nothing")
-    mend = "Linux 6.12 or newer holds it closest; docs/security.md tells what is missing here"
+    mend = "Linux 6.12 or newer holds it closest; docs/security.md says what is missing here"
     return Check("sandbox", Verdict.WARN, f"{found}: ffmpeg is held less closely than it could be", mend)
 
 

@@ -61,7 +61,7 @@ def exit_code(error: ClientError) -> int:
     return EXIT_USAGE if error.code in (BAD_FILE, NOT_SAVED) else EXIT_SERVER
 
 
-def say(message: str) -> None:
+def report(message: str) -> None:
     """One line for the person, apart from the results on stdout."""
     print(f"btworker: {message}", file=sys.stderr)
 
@@ -72,5 +72,5 @@ async def _run(url: str, token: str, work: Callable[[Client], Awaitable[int]]) -
 
 
 def _stop(message: str, code: int) -> int:
-    say(message)
+    report(message)
     return code

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from btworker.cli.connection import EXIT_USAGE, say, with_client
+from btworker.cli.connection import EXIT_USAGE, report, with_client
 from btworker.cli.saving import replaced, trouble_with
 from btworker.cli.wording import printable
 from btworker.client import Client, Job
@@ -36,14 +36,14 @@ def name_speakers(args: argparse.Namespace) -> int:
     async def work(client: Client) -> int:
         job = await client.job(args.id)
         if args.input is None and len(job.inputs) > 1:
-            say(f"the job has {len(job.inputs)} inputs, each with speakers of its own: say which with --input")
+            report(f"the job has {len(job.inputs)} inputs, each with speakers of its own: say which with --input")
             return EXIT_USAGE
         edits = [
             {"op": "name", "input": args.input or 0, "speaker": speaker, "name": name or None}
             for speaker, name in args.names
         ]
         change = await client.transcripts.correct(args.id, edits)
-        say(f"{args.id}: version {change['version']}; btworker jobs export {args.id} has the names")
+        report(f"{args.id}: version {change['version']}; btworker jobs export {args.id} has the names")
         return 0
 
     return with_client(args, work)
@@ -54,7 +54,7 @@ async def export(client: Client, job: Job, args: argparse.Namespace) -> int:
     for index in range(len(job.inputs)):
         for kind in args.formats:
             path = await client.transcripts.save(
-                job.id, kind, args.output_dir, index=index, corrected=not args.raw, on_replaced=replaced(say)
+                job.id, kind, args.output_dir, index=index, corrected=not args.raw, on_replaced=replaced(report)
             )
             print(path)
     return 0
@@ -63,7 +63,7 @@ async def export(client: Client, job: Job, args: argparse.Namespace) -> int:
 def export_trouble(args: argparse.Namespace) -> int:
     """Why nothing can be saved, as an exit code; 0 where it can."""
     if trouble := trouble_with(args.output_dir):
-        say(trouble)
+        report(trouble)
         return EXIT_USAGE
     return 0
 

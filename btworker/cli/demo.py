@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from btworker.cli.board import board, summary
-from btworker.cli.connection import say
+from btworker.cli.connection import report
 from btworker.cli.embedded import CHECKPOINT, DEMO_MODEL, EMBEDDED, PIPELINE, SAMPLE, SPOKEN
 from btworker.cli.local_server import TERMINATED, LocalServer, ServerError, stop_on_signals
 from btworker.cli.wer import WordErrors, word_errors
@@ -37,7 +37,7 @@ JOB_TIMEOUT_S = 300.0
 NEXT_STEPS = """\
 Next, for any speech: a large model. The embedded one knows only a few words.
   WORKER_TOKEN=$(openssl rand -hex 32) {python} -m btworker serve
-fetches large-v3 (3 GB, once) and runs it. README.md tells how to go on."""
+fetches large-v3 (3 GB, once) and runs it. README.md says how to go on."""
 
 
 class DemoError(Exception):
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """The demo; 0 if all of it was right."""
     missing = [path.name for path in (CHECKPOINT, SAMPLE, SPOKEN) if not path.is_file()]
     if missing:
-        say(f"the demo's files are missing: {', '.join(missing)} in {EMBEDDED}; is the checkout complete?")
+        report(f"the demo's files are missing: {', '.join(missing)} in {EMBEDDED}; is the checkout complete?")
         return 1
     try:
         args.output_dir.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     except asyncio.CancelledError:
         return TERMINATED
     except OSError as error:
-        say(f"{error.filename or args.output_dir} cannot be written: {error.strerror}")
+        report(f"{error.filename or args.output_dir} cannot be written: {error.strerror}")
         return 1
 
 
@@ -80,9 +80,9 @@ async def _demo(folder: Path) -> int:
         try:
             await _through(server, token, folder)
         except (DemoError, ServerError) as error:
-            say(str(error))
+            report(str(error))
         except ClientError as error:
-            say(error.message)
+            report(error.message)
         else:
             print(NEXT_STEPS.format(python=_python()))
             return 0

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from btworker.cli.backup import add_data_argument
-from btworker.cli.connection import EXIT_JOB_FAILED, say
+from btworker.cli.connection import EXIT_JOB_FAILED, report
 from btworker.cli.tables import print_table
 from btworker.config import data_dir
 from btworker.control import NoAnswerError, ask
@@ -76,6 +76,6 @@ def _ask(args: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
     except NoAnswerError:
         answer = {"error": NO_FLEET.format(root=root)}
     if "error" in answer:
-        say(str(answer["error"]))
+        report(str(answer["error"]))
         sys.exit(EXIT_JOB_FAILED)
     return answer

@@ -17,7 +17,7 @@ from btworker.cli.connection import (
     EXIT_USAGE,
     add_server_arguments,
     exit_code,
-    say,
+    report,
     with_client,
 )
 from btworker.cli.saving import save_outputs, trouble_with
@@ -91,7 +91,7 @@ def list_jobs(args: argparse.Namespace) -> int:
         elif jobs:
             print_table(_table(jobs))
         else:
-            say("no jobs")
+            report("no jobs")
         return 0
 
     return with_client(args, work)
@@ -119,7 +119,7 @@ def cancel_jobs(args: argparse.Namespace) -> int:
 
     async def cancel(client: Client, job_id: str) -> int:
         await client.cancel(job_id)
-        say(f"{job_id}: cancel requested")
+        report(f"{job_id}: cancel requested")
         return 0
 
     return _for_each(args, cancel)
@@ -130,7 +130,7 @@ def remove_jobs(args: argparse.Namespace) -> int:
 
     async def remove(client: Client, job_id: str) -> int:
         await client.delete(job_id)
-        say(f"{job_id}: deleted")
+        report(f"{job_id}: deleted")
         return 0
 
     return _for_each(args, remove)
@@ -139,17 +139,17 @@ def remove_jobs(args: argparse.Namespace) -> int:
 def fetch_jobs(args: argparse.Namespace) -> int:
     """Save each job's results; the paths go to stdout."""
     if trouble := trouble_with(args.output_dir):
-        say(trouble)
+        report(trouble)
         return EXIT_USAGE
 
     async def fetch(client: Client, job_id: str) -> int:
         job = await client.job(job_id)
-        for path in await save_outputs(client, job, args.output_dir, say):
+        for path in await save_outputs(client, job, args.output_dir, report):
             print(path)
         if job.status is JobStatus.COMPLETE:
             return 0
         why = f": {job.error_message}" if job.error_message else ", and has no results yet" * (not job.status.finished)
-        say(printable(f"{job_id}: is {job.status.value}{why}"))
+        report(printable(f"{job_id}: is {job.status.value}{why}"))
         return EXIT_JOB_FAILED
 
     return _for_each(args, fetch)
@@ -175,7 +175,7 @@ def _for_each(args: argparse.Namespace, work: Work) -> int:
             except ClientError as error:
                 if error.status is None or error.status == 401:
                     raise
-                say(f"{printable(job_id)}: {error.message}")
+                report(f"{printable(job_id)}: {error.message}")
                 code = max(code, exit_code(error))
         return code
 
@@ -209,7 +209,7 @@ def _files(job: Job) -> str:
 
 
 def _description(job: Job) -> Iterator[tuple[str, str]]:
-    """What `jobs show` tells, by name."""
+    """What `jobs show` prints, by name."""
     yield "job", f"{job.id}  {_state(job)}"
     yield "created", _local(job.created_at)
     yield "waits for", wait(job) if job.status is JobStatus.QUEUED else ""

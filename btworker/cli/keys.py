@@ -15,7 +15,7 @@ from rich.table import Table
 
 from btworker import logs
 from btworker.cli.backup import add_data_argument
-from btworker.cli.connection import EXIT_JOB_FAILED, say
+from btworker.cli.connection import EXIT_JOB_FAILED, report
 from btworker.cli.restore import check_owner
 from btworker.cli.tables import print_table
 from btworker.config import data_dir
@@ -93,7 +93,7 @@ def list_keys(args: argparse.Namespace) -> int:
     if found:
         print_table(table(found), fitted=False)
     else:
-        say("no keys; `btworker keys add NAME` makes one")
+        report("no keys; `btworker keys add NAME` makes one")
     return 0
 
 
@@ -114,7 +114,7 @@ def add_key(args: argparse.Namespace) -> int:
     scopes = sorted(scope.value for scope in args.scopes)
     wanted = {"name": args.name, "scopes": scopes, "expiresAt": args.expires, **_shares(args)}
     answer = _ask(args, {"do": "add", **wanted})
-    say(f"this is the token of {args.name}; it is kept nowhere, so it cannot be shown again")
+    report(f"this is the token of {args.name}; it is kept nowhere, so it cannot be shown again")
     print(answer["token"])
     return 0
 
@@ -122,7 +122,7 @@ def add_key(args: argparse.Namespace) -> int:
 def set_key(args: argparse.Namespace) -> int:
     """Say what the key has now."""
     key = _ask(args, {"do": "set", "name": args.name, **_shares(args)})["keys"][0]
-    say(f"{key['name']} ({key['id']}): weight {key['weight']:g}; {_limits_of(key) or 'no limits'}")
+    report(f"{key['name']} ({key['id']}): weight {key['weight']:g}; {_limits_of(key) or 'no limits'}")
     return 0
 
 
@@ -140,7 +140,7 @@ def _limits_of(key: dict[str, Any]) -> str:
 def revoke_key(args: argparse.Namespace) -> int:
     """Say which key it was."""
     key = _ask(args, {"do": "revoke", "name": args.name})["keys"][0]
-    say(f"{key['name']} ({key['id']}) is revoked; its jobs are still there, for WORKER_TOKEN")
+    report(f"{key['name']} ({key['id']}) is revoked; its jobs are still there, for WORKER_TOKEN")
     return 0
 
 
@@ -159,7 +159,7 @@ def _ask(args: argparse.Namespace, request: dict[str, Any]) -> dict[str, Any]:
         finally:
             data.close()
     if "error" in answer:
-        say(str(answer["error"]))
+        report(str(answer["error"]))
         sys.exit(EXIT_JOB_FAILED)
     return answer
 
@@ -171,7 +171,7 @@ def _look_at(root: Path, *, is_made: bool) -> None:
     if not is_made:
         message = f"there is no data folder {root}; --data (or WORKER_DATA_DIR) has to be the worker's"
         raise StartupError(message, exit_code=EXIT_DATA_FOLDER)
-    say(f"no worker has run with {root} yet: the key is good for one that gets this folder (WORKER_DATA_DIR)")
+    report(f"no worker has run with {root} yet: the key is good for one that gets this folder (WORKER_DATA_DIR)")
 
 
 def _ask_worker(root: Path, request: dict[str, Any], in_use: StartupError) -> dict[str, Any]:

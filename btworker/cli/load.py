@@ -143,7 +143,7 @@ class Load:
 
 
 async def _all(works: Iterable[Coroutine[Any, Any, Measured]]) -> list[Measured]:
-    """The results in order. Unlike gather(), it returns when all have ended, and tells each at most once to end."""
+    """The results in order. Unlike gather(), it returns when all have ended, and asks each at most once to end."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)

@@ -34,7 +34,7 @@ from btworker.checkpoints import (
     look_into,
     sha256_of_all,
 )
-from btworker.cli.connection import EXIT_SERVER, EXIT_USAGE, add_server_arguments, names_server, say, with_client
+from btworker.cli.connection import EXIT_SERVER, EXIT_USAGE, add_server_arguments, names_server, report, with_client
 from btworker.cli.model_files import ModelFile, describe, hub_file, model_files
 from btworker.cli.wording import megabytes, printable
 from btworker.client import Client
@@ -101,7 +101,9 @@ def run_fetch(args: argparse.Namespace) -> int:
     """Download what is missing; the paths go to stdout."""
     settings = _settings()
     if settings.offline:
-        say("WORKER_OFFLINE forbids downloads: unset it for this command (env -u WORKER_OFFLINE btworker models fetch)")
+        report(
+            "WORKER_OFFLINE forbids downloads: unset it for this command (env -u WORKER_OFFLINE btworker models fetch)"
+        )
         return EXIT_BAD_SETTINGS
     chosen = _chosen(settings, args.models or [settings.model])
     if chosen is None:
@@ -131,10 +133,10 @@ def _chosen(settings: Settings, names: list[str]) -> list[ModelFile] | None:
             try:
                 known[name] = hub_file(settings, name, HubModel.parse(name))
             except ValueError as error:
-                say(str(error))
+                report(str(error))
                 return None
         if name not in known:
-            say(f"no model named {printable(name)!r} is allowed here; `btworker models list` shows those that are")
+            report(f"no model named {printable(name)!r} is allowed here; `btworker models list` shows those that are")
             return None
     return [known[name] for name in names]
 
@@ -145,13 +147,13 @@ def _fetch(model: ModelFile, settings: Settings) -> int:
     try:
         path = fetch(model, settings)
     except FetchError as error:
-        say(str(error))
+        report(str(error))
         return EXIT_SERVER
     print(path)
     if licence := forbids_commerce(path):
-        say(f"{model.name} may not be used commercially: its licence is {printable(licence)}")
+        report(f"{model.name} may not be used commercially: its licence is {printable(licence)}")
     if model.hub and model.name == str(model.hub):
-        say(f"serve it with WORKER_MODELS=NAME={model.hub}")
+        report(f"serve it with WORKER_MODELS=NAME={model.hub}")
     return 0
 
 
@@ -224,10 +226,10 @@ class _Lines:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._said_at = -SPARSE_BYTES
+        self._reported_at = -SPARSE_BYTES
 
     def __call__(self, done_bytes: int, total_bytes: int | None) -> None:
-        if done_bytes - self._said_at >= SPARSE_BYTES or done_bytes == total_bytes:
-            self._said_at = done_bytes
+        if done_bytes - self._reported_at >= SPARSE_BYTES or done_bytes == total_bytes:
+            self._reported_at = done_bytes
             total = "" if total_bytes is None else f" of {megabytes(total_bytes)}"
             print(f"{self._name}: {megabytes(done_bytes)}{total}", file=sys.stderr, flush=True)

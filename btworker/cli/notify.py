@@ -26,12 +26,12 @@ class Notifier:
 
     def ready(self, url: str) -> None:
         """The store is open and the socket listens."""
-        self._say("READY=1", f"STATUS=listening on {url}")
+        self._notify("READY=1", f"STATUS=listening on {url}")
 
     def stopping(self, *, drain_s: float) -> None:
         """The drain begins. It may take longer than the unit's TimeoutStopSec= where WORKER_DRAIN_SECONDS says so."""
         extra_us = int((drain_s + STOP_MARGIN_S) * 1e6)
-        self._say("STOPPING=1", f"EXTEND_TIMEOUT_USEC={extra_us}", "STATUS=draining: running jobs may finish")
+        self._notify("STOPPING=1", f"EXTEND_TIMEOUT_USEC={extra_us}", "STATUS=draining: running jobs may finish")
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
@@ -45,10 +45,10 @@ class Notifier:
 
     async def _beat(self) -> None:
         while self.beat_s:
-            self._say("WATCHDOG=1")
+            self._notify("WATCHDOG=1")
             await asyncio.sleep(self.beat_s)
 
-    def _say(self, *lines: str) -> None:
+    def _notify(self, *lines: str) -> None:
         if not self._address:
             return
         # A service manager that does not listen is no reason to stop, and none to wait.

@@ -17,7 +17,7 @@ from typing import Any
 
 from btworker.checkpoints import FetchError
 from btworker.cli.board import waiting
-from btworker.cli.connection import EXIT_SERVER, exit_code, say
+from btworker.cli.connection import EXIT_SERVER, exit_code, report
 from btworker.cli.embedded import CHECKPOINT, DEMO_MODEL, PIPELINE
 from btworker.cli.local_server import TERMINATED, LocalServer, ServerError, stop_on_signals
 from btworker.cli.model_files import model_files
@@ -47,10 +47,10 @@ def with_own_worker(args: argparse.Namespace, work: Callable[[Client], Awaitable
     except asyncio.CancelledError:
         return TERMINATED
     except (OwnWorkerError, ServerError) as error:
-        say(str(error))
+        report(str(error))
         return EXIT_SERVER
     except ClientError as error:
-        say(error.message)
+        report(error.message)
         return exit_code(error)
 
 
@@ -73,7 +73,7 @@ def prepared(model: str | None) -> Settings:
         )
     file, nothing_set = files[chosen], not model and not settings.model_fields_set & {"model", "models"}
     if file.size_bytes is None and nothing_set:
-        say(NO_MODEL.format(model=chosen))
+        report(NO_MODEL.format(model=chosen))
         return _embedded(settings)
     if file.size_bytes is None and file.own:
         raise OwnWorkerError(f"the model {chosen} is missing: {file.path}")
@@ -113,7 +113,7 @@ async def own_worker(settings: Settings) -> AsyncIterator[Client]:
             async with server, Client(server.url, token) as client:
                 with waiting(f"starting the model {settings.model} on this machine") as show:
                     await _ready(client, show)
-                say(f"{settings.model} runs on {(await client.ping()).get('gpuName') or 'the CPU'}")
+                report(f"{settings.model} runs on {(await client.ping()).get('gpuName') or 'the CPU'}")
                 yield client
         except ClientError:
             if server.ended is None:

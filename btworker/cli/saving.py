@@ -20,15 +20,15 @@ def trouble_with(folder: Path) -> str:
 
 
 async def save_outputs(client: Client, job: Job, folder: Path, note: Callable[[str], None]) -> list[Path]:
-    """Save all results of a job; `note` hears of files that were there. Raises ClientError."""
+    """Save all results of a job; `note` gets a line for each file that was there. Raises ClientError."""
     save = partial(client.download, job.id, folder=folder, on_replaced=replaced(note))
     return [await when_allowed(partial(save, item.filename, sha256=item.sha256 or None)) for item in job.outputs]
 
 
 def replaced(note: Callable[[str], None]) -> Callable[[Path], None]:
-    """Return what tells `note` of a file that was there, and has another name now."""
+    """Return what reports to `note` a file that was there, and has another name now."""
 
-    def tell(old: Path) -> None:
+    def report_kept(old: Path) -> None:
         note(f"{old.with_name(old.name.removesuffix('~'))}: the file that was there is {old.name} now")
 
-    return tell
+    return report_kept

@@ -46,8 +46,8 @@ async def serve(settings: Settings, data: DataFolder, children: FirstChildren, r
         url = await server.start()
         log.info("listening", url=url, pid=os.getpid(), version=__version__, slots=service.slots)
         systemd.ready(url)
-        _tell(ready_file, url)
-        ready = asyncio.create_task(_say_ready(service, url), name="say-ready")
+        _write_address(ready_file, url)
+        ready = asyncio.create_task(_log_ready(service, url), name="say-ready")
         try:
             await _until_stopped(service, signals, settings, systemd)
         finally:  # also where a task of the service has failed: nobody is to be answered from a store that is closed
@@ -57,15 +57,15 @@ async def serve(settings: Settings, data: DataFolder, children: FirstChildren, r
     _ignore_signals()
 
 
-async def _say_ready(service: JobService, url: str) -> None:
+async def _log_ready(service: JobService, url: str) -> None:
     """One sentence for whoever started us by hand, once jobs would start: where to send them, and how."""
-    while not any(worker.ready for worker in service.workers()):  # noqa: ASYNC110 - the pool has one listener, and it is not this
+    while not any(worker.ready for worker in service.workers()):  # noqa: ASYNC110 - the pool has one subscriber, and it is not this
         await asyncio.sleep(READY_POLL_S)
     request = f'curl -H "Authorization: Bearer $WORKER_TOKEN" -F file=@talk.m4a {url}/v1/jobs'
     log.info("ready", message=f"ready; send a recording with: {request}")
 
 
-def _tell(ready_file: Path | None, url: str) -> None:
+def _write_address(ready_file: Path | None, url: str) -> None:
     """For scripts that start us; renamed, so that they never read half of it."""
     if ready_file is not None:
         part = ready_file.with_name(f"{ready_file.name}.part")

@@ -22,7 +22,7 @@ from btworker.cli.connection import (
     client_settings,
     exit_code,
     names_server,
-    say,
+    report,
     with_client,
 )
 from btworker.cli.interrupts import at_a_terminal, interruptible
@@ -87,13 +87,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         args.files = list(dict.fromkeys(named_anywhere(args.files)))
     except NoRecordingError as error:
-        say(str(error))
+        report(str(error))
         return EXIT_USAGE
     if trouble := trouble_with(args.output_dir):
-        say(trouble)
+        report(trouble)
         return EXIT_USAGE
     if trouble := trouble_with_names(args.known_speaker):
-        say(f"--known-speaker: {trouble}")
+        report(f"--known-speaker: {trouble}")
         return EXIT_USAGE
     if not names_server(args):
         return with_own_worker(args, Batch(args).run)
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return with_client(args, batch.run_interruptibly if at_a_terminal() else batch.run)
     finally:
-        batch.say_what_is_left()
+        batch.report_what_is_left()
 
 
 @dataclass
@@ -154,21 +154,21 @@ class Batch:
             try:
                 await self._client.cancel(job_id)
             except ClientError as error:
-                say(f"{job_id} is not canceled: {error.message}")
+                report(f"{job_id} is not canceled: {error.message}")
             else:
-                say(f"{job_id} is canceled")
+                report(f"{job_id} is canceled")
                 self.unfinished.discard(job_id)
 
-    def say_what_is_left(self) -> None:
+    def report_what_is_left(self) -> None:
         """What the worker still has, and how to go on with it."""
         if self.unfinished:
             ids = " ".join(sorted(self.unfinished))
-            say(f"the worker goes on with {ids} (later: btworker jobs fetch ID, or jobs cancel ID)")
+            report(f"the worker goes on with {ids} (later: btworker jobs fetch ID, or jobs cancel ID)")
         if self._upload is not None:
             path, sent_bytes, total_bytes = self._upload
             arrived = f"{megabytes(sent_bytes)} of {megabytes(total_bytes)} are at the worker"
             further = "goes on with it" if total_bytes >= WORTH_REMEMBERING else "sends it again"
-            say(f"{printable(path.name)}: {arrived}; the same command {further}")
+            report(f"{printable(path.name)}: {arrived}; the same command {further}")
 
     async def _one(self, client: Client, bars: Board, path: Recording, folder: Path, turn: asyncio.Lock) -> list[Path]:
         async with turn:
@@ -212,7 +212,7 @@ class Batch:
     async def _follow(self, client: Client, row: Row, job: Job, folder: Path) -> list[Path]:
         self._accepted(job.id)  # a server without resumable uploads has not called it
         job, _ = await asyncio.gather(
-            client.wait(job.id, on_update=row.working, on_away=row.away), self._say_live(client, row, job.id)
+            client.wait(job.id, on_update=row.working, on_away=row.away), self._report_live(client, row, job.id)
         )
         self.unfinished.discard(job.id)
         self.jobs.append(job)
@@ -226,7 +226,7 @@ class Batch:
             await client.delete(job.id)
         return paths
 
-    async def _say_live(self, client: Client, row: Row, job_id: str) -> None:
+    async def _report_live(self, client: Client, row: Row, job_id: str) -> None:
         """Each segment as it comes: on stdout for other programs, above the progress bars for people."""
         if not self.args.live:
             return
@@ -236,7 +236,7 @@ class Batch:
                     channel = f"{event.data['channel']}: " if "channel" in event.data else ""
                     line = f"[{clock(event.data['start'])}] {channel}{printable(event.data['text'])}"
                     if sys.stdout.isatty():
-                        row.say(line)
+                        row.report(line)
                     else:
                         print(line, flush=True)
         except ClientError as error:  # the job itself goes on

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from btworker.cli.connection import add_server_arguments, say, with_client
+from btworker.cli.connection import add_server_arguments, report, with_client
 from btworker.cli.tables import print_table
 from btworker.cli.wording import clock
 from btworker.client import Client
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         if days:
             print_table(table(days))
         else:
-            say("nothing was used on these days")
+            report("nothing was used on these days")
         return 0
 
     return with_client(args, work)

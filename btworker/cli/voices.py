@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from btworker.cli.connection import add_server_arguments, exit_code, say, with_client
+from btworker.cli.connection import add_server_arguments, exit_code, report, with_client
 from btworker.cli.tables import print_table
 from btworker.cli.wording import printable
 from btworker.client import Client, ClientError
@@ -53,7 +53,7 @@ def list_voices(args: argparse.Namespace) -> int:
         if voices:
             print_table(table)
         else:
-            say("no voices")
+            report("no voices")
         return 0
 
     return with_client(args, work)
@@ -79,7 +79,7 @@ def remove_voices(args: argparse.Namespace) -> int:
             try:
                 await client.delete_voice(ids.get(name, name))
             except ClientError as error:
-                say(f"{printable(name)}: {error.message}")
+                report(f"{printable(name)}: {error.message}")
                 code = max(code, exit_code(error))
         return code
 

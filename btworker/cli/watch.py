@@ -21,7 +21,7 @@ from btworker.cli.connection import (
     add_server_arguments,
     client_settings,
     names_server,
-    say,
+    report,
     with_client,
 )
 from btworker.cli.job_options import add_formats, add_speech_arguments, wire_options
@@ -78,18 +78,18 @@ def run(args: argparse.Namespace) -> int:
     """Watch until SIGTERM or Ctrl-C; the jobs that the worker has go on, and the next start fetches them."""
     results = args.output_dir or args.folder
     if not args.folder.is_dir():
-        say(f"{args.folder.absolute()} is no folder")
+        report(f"{args.folder.absolute()} is no folder")
         return EXIT_USAGE
     if trouble := trouble_with(results):
-        say(trouble)
+        report(trouble)
         return EXIT_USAGE
     if any(path is not None for _, path in args.known_speaker):
-        say("--known-speaker: watch takes stored voices alone (btworker voices add)")
+        report("--known-speaker: watch takes stored voices alone (btworker voices add)")
         return EXIT_USAGE
     try:
         notes = Notes(results)
     except InUseError:
-        say(f"another btworker watches with the notes in {results.absolute()}")
+        report(f"another btworker watches with the notes in {results.absolute()}")
         return EXIT_USAGE
     if hasattr(signal, "SIGIO"):
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # see arrivals.is_written
@@ -127,13 +127,13 @@ class Watch:
         """Until it is stopped; with --once, until all is done."""
         stop_on_signals()
         bell, self._ended_badly = Bell(self._folder), asyncio.get_running_loop().create_future()
-        say(f"watching {self._folder}")
+        report(f"watching {self._folder}")
         told = ""
         try:
             while True:
                 await asyncio.to_thread(bell.watch)
                 if bell.trouble != told:
-                    say(f"no inotify here ({bell.trouble}): the folder is looked at every few seconds")
+                    report(f"no inotify here ({bell.trouble}): the folder is looked at every few seconds")
                     told = bell.trouble
                 await self._look(client)
                 self._settle()
@@ -157,7 +157,7 @@ class Watch:
         """Begin with every recording that is whole and not done."""
         if self._folder.is_dir() is not self._is_there:
             self._is_there = not self._is_there
-            say(f"{self._folder} is {'there again' if self._is_there else 'not there any more: waiting for it'}")
+            report(f"{self._folder} is {'there again' if self._is_there else 'not there any more: waiting for it'}")
         for path, version in (await asyncio.to_thread(self._arrivals.look)).items():
             name = path.relative_to(self._folder).as_posix()
             note = self._notes.of(name, version)
@@ -198,7 +198,7 @@ class Watch:
                         self._unsaved.add(note.path)
                         return self._fail(note.path, error.message)
                     else:
-                        say(f"{printable(note.path)}: {error.message}; trying again")
+                        report(f"{printable(note.path)}: {error.message}; trying again")
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, LONGEST_RETRY_S)
 
@@ -230,7 +230,7 @@ class Watch:
         return await self._kept(note, job=job.id)
 
     async def _save(self, client: Client, job: Job, note: Note) -> None:
-        paths = await save_outputs(client, job, self._results / note.results, _teller(note.path))
+        paths = await save_outputs(client, job, self._results / note.results, _reporter(note.path))
         await self._kept(note, done=True)
         for saved in paths:
             print(saved, flush=True)
@@ -241,20 +241,20 @@ class Watch:
 
     def _fail(self, name: str, reason: str) -> None:
         self._exit_code = EXIT_JOB_FAILED
-        say(f"{printable(name)}: failed: {printable(reason)}")
+        report(f"{printable(name)}: failed: {printable(reason)}")
 
     async def _kept(self, note: Note, **changes: Any) -> Note:
         note = replace(note, **changes)
         try:
             await asyncio.to_thread(self._notes.keep, note)
         except OSError as error:  # until the end of this run it is known all the same
-            say(f"{printable(note.path)}: this cannot be noted: {(error.strerror or str(error)).lower()}")
+            report(f"{printable(note.path)}: this cannot be noted: {(error.strerror or str(error)).lower()}")
         return note
 
 
 def _away(name: str) -> None:
-    say(f"{printable(name)}: the worker does not answer; trying again")
+    report(f"{printable(name)}: the worker does not answer; trying again")
 
 
-def _teller(name: str) -> Callable[[str], None]:
-    return lambda text: say(f"{printable(name)}: {text}")
+def _reporter(name: str) -> Callable[[str], None]:
+    return lambda text: report(f"{printable(name)}: {text}")

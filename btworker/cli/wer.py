@@ -16,7 +16,7 @@ class WordErrors:
 
     @property
     def rate(self) -> float:
-        """Errors per word of the reference; may exceed 1. Without a reference: 0, or 1 where something was heard."""
+        """Errors per word of the reference; may exceed 1. Without a reference: 0, or 1 where there is a hypothesis."""
         return self.errors / self.words if self.words else float(self.errors > 0)
 
 
@@ -28,11 +28,11 @@ def normalized_words(text: str) -> list[str]:
 
 def word_errors(*, reference: str, hypothesis: str) -> WordErrors:
     """Compare two texts word by word (Levenshtein distance over normalised words)."""
-    spoken, heard = normalized_words(reference), normalized_words(hypothesis)
-    row = list(range(len(heard) + 1))
-    for deletions, word in enumerate(spoken, start=1):
+    reference_words, hypothesis_words = normalized_words(reference), normalized_words(hypothesis)
+    row = list(range(len(hypothesis_words) + 1))
+    for deletions, word in enumerate(reference_words, start=1):
         diagonal, row[0] = row[0], deletions
-        for i, other in enumerate(heard, start=1):
+        for i, other in enumerate(hypothesis_words, start=1):
             substituted = diagonal + (word != other)
             diagonal, row[i] = row[i], min(substituted, row[i] + 1, row[i - 1] + 1)
-    return WordErrors(row[-1], len(spoken))
+    return WordErrors(row[-1], len(reference_words))

@@ -120,8 +120,8 @@ class Client:
         wanted = Wanted.of(options, known_speakers)
         voices = [self._resumable(voice, None) for voice in wanted.voices]
         try:
-            told = wanted.with_voices([await voice.send() for voice in voices])
-            body = {"inputs": [dict(one) for one in inputs], "options": told}
+            complete = wanted.with_voices([await voice.send() for voice in voices])
+            body = {"inputs": [dict(one) for one in inputs], "options": complete}
             return read_job(await repeated(lambda: self._ask("POST", "/v1/jobs", json=body, headers=headers)))
         except ClientError:
             for voice in voices:
@@ -200,7 +200,7 @@ class Client:
         await self._ask("DELETE", f"/v1/voices/{quote(voice_id, safe='')}")
 
     async def usage(self, *, first: str | None = None, last: str | None = None) -> list[Mapping[str, Any]]:
-        """What was used, by key and day (UTC, as 2026-11-29), as the API shows it; the last 31 days unless told."""
+        """What was used, by key and day (UTC, as 2026-11-29), as the API shows it; the last 31 days unless given."""
         query = {name: day for name, day in (("from", first), ("to", last)) if day is not None}
         return list((await self._ask("GET", "/v1/usage", query))["usage"])
 
@@ -245,7 +245,7 @@ class Client:
         """Save one output in `folder` and return its path; with `sha256`, a file with another hash is refused.
 
         The file gets its name when it is complete. `name` may come from the server: only a plain file name is taken.
-        What was there is replaced; with `on_replaced`, another file of that name is kept, and its new path told.
+        What was there is replaced; with `on_replaced`, which gets its new path, another file of that name is kept.
         """
         target = folder / safe_name(name)
         url = self._url(f"{_job_path(job_id)}/outputs/{quote(name, safe='')}")

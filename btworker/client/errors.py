@@ -58,8 +58,8 @@ def refusal(status: int, body: bytes) -> ClientError:
         return ClientError(str(error["code"]), str(error["message"]), status)
     except (ValueError, KeyError, TypeError):
         text = " ".join(body[:200].decode("utf-8", "replace").split())
-        said = f": {text}" if text and not text.startswith("<") else ""
-        return ClientError(BAD_ANSWER, f"the server answered {status}{said}; is this a btworker?", status)
+        quoted = f": {text}" if text and not text.startswith("<") else ""
+        return ClientError(BAD_ANSWER, f"the server answered {status}{quoted}; is this a btworker?", status)
 
 
 async def refused(response: ClientResponse) -> ClientError:

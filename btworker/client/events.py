@@ -29,16 +29,16 @@ async def events(
     session: aiohttp.ClientSession, base_url: str, path: str, *, patience_s: float
 ) -> AsyncIterator[Event]:
     """Every event up to `done`, each segment once. Raises ClientError."""
-    last_id, heard_at = "", time.monotonic()
+    last_id, last_event_at = "", time.monotonic()
     while True:
         try:
             async for event_id, event in _stream(session, base_url, path, last_id):
-                last_id, heard_at = event_id or last_id, time.monotonic()
+                last_id, last_event_at = event_id or last_id, time.monotonic()
                 yield event
                 if event.name == "done":
                     return
         except ClientError as error:
-            if not error.away or time.monotonic() - heard_at > patience_s:
+            if not error.away or time.monotonic() - last_event_at > patience_s:
                 raise
         await asyncio.sleep(PAUSE_S)
 

@@ -1,4 +1,4 @@
-"""What the server tells of a job, as frozen records; fields that this version does not know are in `raw`.
+"""What the server reports of a job, as frozen records; fields that this version does not know are in `raw`.
 
 Read leniently, so that a client works with a newer server: only what the client itself needs is required.
 """

@@ -228,9 +228,9 @@ class ResumableUpload:
         if int(raw) > way.offset:
             way.moved_at, way.failures = time.monotonic(), 0
         way.offset = int(raw)
-        self._tell(way.offset)
+        self._emit_progress(way.offset)
 
-    def _tell(self, sent_bytes: int) -> None:
+    def _emit_progress(self, sent_bytes: int) -> None:
         if self._on_progress is not None:
             self._on_progress(sent_bytes, self._size)
 
@@ -245,7 +245,7 @@ class ResumableUpload:
             nonlocal offset
             await writer.write(chunk)
             offset += len(chunk)
-            self._tell(offset)
+            self._emit_progress(offset)
 
         try:
             await send_file(self._path, offset, length, write)

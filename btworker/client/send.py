@@ -1,4 +1,4 @@
-"""Sending an upload so that whatever the server says of it is heard, also when it says it in the middle.
+"""Sending an upload so that the server's answer is read, also when it comes in the middle.
 
 The headers go first, with `Expect: 100-continue`: a wrong token, a file that is too large or a full queue is refused
 before a byte of the file is sent. A server that does not know the header is given a moment, then sent everything.
@@ -28,7 +28,7 @@ async def send_upload(session: aiohttp.ClientSession, url: str, upload: Upload, 
         upload.started = False
         request = asyncio.create_task(_post(session, url, upload, headers, expect=expect))
         try:
-            if await _heard(request, upload, expect=expect):
+            if await _answered(request, upload, expect=expect):
                 return await request
         except ClientError as error:
             if error.status != EXPECTATION_FAILED or not expect:
@@ -38,7 +38,7 @@ async def send_upload(session: aiohttp.ClientSession, url: str, upload: Upload, 
     raise AssertionError  # without `expect`, the request is always seen to its end
 
 
-async def _heard(request: "asyncio.Task[Any]", upload: Upload, *, expect: bool) -> bool:
+async def _answered(request: "asyncio.Task[Any]", upload: Upload, *, expect: bool) -> bool:
     """Wait for the request's end, however long it takes while bytes move; False when it has not begun to send."""
     while True:
         sent_bytes = upload.sent_bytes

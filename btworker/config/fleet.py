@@ -24,7 +24,7 @@ class FleetSettings(BaseSettings):
     """The cluster, as host:port of its head; auto: the one that runs on this machine."""
     fleet_host: str = Field("127.0.0.1", validation_alias=env("WORKER_FLEET_HOST"))
     """Address on which boxes fetch inputs and leave results, apart from the clients' address, so that a firewall can
-    tell them apart. Loopback unless told otherwise: name the one of the boxes' network."""
+    tell them apart. Loopback unless set otherwise: name the one of the boxes' network."""
     fleet_port: int = Field(8478, ge=0, le=65535, validation_alias=env("WORKER_FLEET_PORT"))
     """TCP port of that; 0 takes a free one."""
     fleet_url: str = Field("", validation_alias=env("WORKER_FLEET_URL"))

@@ -29,7 +29,7 @@ class ServerSettings(BaseSettings):
     token_file: Path | None = Field(None, validation_alias=env("WORKER_TOKEN_FILE"))
     """A file with one token a line, for rotation; the first is the one sent to controllers."""
     host: str = Field("127.0.0.1", validation_alias=env("WORKER_HOST"))
-    """Address to listen on. Loopback unless told otherwise; the image sets 0.0.0.0."""
+    """Address to listen on. Loopback unless set otherwise; the image sets 0.0.0.0."""
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, validation_alias=env("WORKER_PORT"))
     """TCP port; 0 takes a free one and prints it. What Kubernetes sets for a service that is called worker
     (tcp://…) does not count."""

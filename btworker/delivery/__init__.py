@@ -1,4 +1,4 @@
-"""What the worker asks of others: it fetches inputs by URL, pushes outputs, and tells the end of jobs. Parent.
+"""What the worker asks of others: it fetches inputs by URL, pushes outputs, and reports the end of jobs. Parent.
 
 One step at a time, without a memory: service/ knows the jobs, repeats what failed, and keeps what was reached.
 """

@@ -1,4 +1,4 @@
-"""One output pushed, one end of a job told: a request, and whether it was taken. Parent.
+"""One output pushed, one end of a job reported: a request, and whether it was taken. Parent.
 
 What a controller is sent carries the worker's token; what an upload's webhook is sent is signed as Standard Webhooks
 say (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md) and carries none.
@@ -156,14 +156,14 @@ class Courier:
         return headers
 
 
-def told_status(job: Job) -> JobStatus:
+def reported_status(job: Job) -> JobStatus:
     """A job whose outputs were all accepted is complete, whatever its row says yet."""
     return JobStatus.COMPLETE if job.delivers else job.status
 
 
 def callback_body(job: Job) -> dict[str, Any]:
-    """What is told of a job's end."""
-    status = told_status(job)
+    """The status that is reported at a job's end."""
+    status = reported_status(job)
     delivery = job.required_delivery
     webhook = {} if delivery.to_controller else {"type": f"job.{status.value}", "timestamp": _now()}
     return {

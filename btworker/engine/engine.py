@@ -53,7 +53,7 @@ class WhisperEngine:
         self._hashes = hashes
         self._sandbox = sandbox
         self.spec = spec
-        """What this child was told at spawn."""
+        """What this child got at spawn."""
         self._surroundings = surroundings
         self._model_error = "no model is loaded yet"
         self.equipment: Equipment | None = None
@@ -74,8 +74,8 @@ class WhisperEngine:
         """The name of the loaded model, or nothing."""
         return self.equipment.models.name if self.equipment else ""
 
-    def open(self, tell: Callable[[Loading], None] = lambda _loading: None) -> None:
-        """Load the default model; `tell` takes what is done for it.
+    def open(self, emit: Callable[[Loading], None] = lambda _loading: None) -> None:
+        """Load the default model; `emit` takes what is done for it.
 
         Raises BtworkerError: GPU_ERROR, MODEL_UNAVAILABLE, OUT_OF_MEMORY.
         """
@@ -86,7 +86,7 @@ class WhisperEngine:
         from btworker.engine.job.equipment import equip
 
         try:
-            self.equipment = equip(self.spec, self._surroundings, self._hashes, tell)
+            self.equipment = equip(self.spec, self._surroundings, self._hashes, emit)
         except BtworkerError as error:
             self._model_error = error.message
             raise

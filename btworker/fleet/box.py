@@ -49,11 +49,11 @@ SIGN_OF_LIFE_S = 2.0
 
 
 class Box:
-    """See the module's docstring. `say` takes its words; made inside the event loop."""
+    """See the module's docstring. `emit` takes its words; made inside the event loop."""
 
-    def __init__(self, settings: Settings, say: Callable[[BoxWord], None]) -> None:
+    def __init__(self, settings: Settings, emit: Callable[[BoxWord], None]) -> None:
         self._settings = settings
-        self._say = say
+        self._emit = emit
         self._jobs = settings.data_dir / "jobs"
         self._pool = Supervisor(settings, is_box=True)
         self._prefetches = BoxPrefetches(settings, self._jobs)
@@ -64,7 +64,7 @@ class Box:
         self._address = ""
 
     async def run(self, commands: "asyncio.Queue[BoxCommand]") -> None:
-        """Do what it is told, for ever."""
+        """Follow commands, for ever."""
         self._clear()
         await self._pool.start()
         async with aiohttp.ClientSession(
@@ -119,7 +119,7 @@ class Box:
         await asyncio.gather(self._prefetches.drop_all(), *(attempt.over for attempt in given_up))
         obstacle = await find_obstacle(session, join.address)
         self._session, self._address = join.session, join.address
-        self._say(Joined(join.session, versions_here(self._settings.model), self._workers(), obstacle))
+        self._emit(Joined(join.session, versions_here(self._settings.model), self._workers(), obstacle))
 
     async def _give_up(self, job_id: JobId) -> None:
         """End an attempt that is over for the front end, before another one of the job begins here."""
@@ -135,7 +135,7 @@ class Box:
             pool=self._pool,
             session=session,
             address=self._address,
-            say=self._news,
+            emit=self._news,
             cut_off=self._say_cut_off,
         )
         self._attempts[order.task.job_id] = attempt
@@ -169,35 +169,35 @@ class Box:
             os._exit(1)
 
     def _news(self, session: int, event: "JobEvent | NotTaken | WorkDone") -> None:
-        """The workers' state goes first: who hears that a child was lost must not send the job to it again."""
+        """The workers' state goes first: who learns that a child was lost must not send the job to it again."""
         if session == self._session:
             if isinstance(event, NotTaken | WorkDone | Failed | Finished | WorkerLost):
-                self._say_state()
-            self._say(event if isinstance(event, NotTaken | WorkDone) else JobNews(session, event))
+                self._emit_state()
+            self._emit(event if isinstance(event, NotTaken | WorkDone) else JobNews(session, event))
 
     def _say_cut_off(self, session: int, why: str) -> None:
         """Tell the front end that it cannot be reached: it gives this box up, and asks it to join."""
         if session == self._session:
-            self._say(Joined(session, versions_here(self._settings.model), BoxWorkers(), why))
+            self._emit(Joined(session, versions_here(self._settings.model), BoxWorkers(), why))
 
     async def _follow_pool(self) -> None:
         async for event in self._pool.events():
             if isinstance(event, RoomChanged | HelpBegun):
-                self._say_state()
+                self._emit_state()
             elif (attempt := self._attempts.get(event.job_id)) is not None:
                 attempt.take(event)
 
     async def _give_signs_of_life(self) -> None:
         while True:
             await asyncio.sleep(SIGN_OF_LIFE_S)
-            self._say_state()
+            self._emit_state()
 
-    def _say_state(self) -> None:
+    def _emit_state(self) -> None:
         if self._session:
             workers = self._workers()
             for attempt in self._attempts.values():
                 attempt.lend(workers.offers)
-            self._say(BoxState(self._session, workers))
+            self._emit(BoxState(self._session, workers))
 
     def _workers(self) -> BoxWorkers:
         offers = tuple(task for task in self._pool.offers if task.job_id in self._attempts)

@@ -1,5 +1,5 @@
 """One attempt on a box: its files come, a child works, and what the child has made reaches the front end before the
-event that tells of it. Runs in the box.
+event about it. Runs in the box.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class BoxAttempt:
         pool: Supervisor,
         session: aiohttp.ClientSession,
         address: str,
-        say: Callable[[int, JobEvent | NotTaken | WorkDone], None],
+        emit: Callable[[int, JobEvent | NotTaken | WorkDone], None],
         cut_off: Callable[[int, str], None],
     ) -> None:
         self._order = order
@@ -63,7 +63,7 @@ class BoxAttempt:
         self._front_end = FrontEnd(session, url, order.ticket)
         self._courier = Courier(self._front_end, self._folder)
         self._lendings: dict[HelpTask, Lending] = {}
-        self._tell = say
+        self._emit_in_session = emit
         self._cut_off = cut_off
         self._events: asyncio.Queue[JobEvent] = asyncio.Queue()
         self._fenced = False
@@ -87,13 +87,13 @@ class BoxAttempt:
         return max((one.size_bytes for one in self._task.inputs), default=0)
 
     def take(self, event: JobEvent) -> None:
-        """Take an event of its child. The end is told at once: the next job need not wait for this one's files."""
+        """Take an event of its child. The end is emitted at once: the next job need not wait for this one's files."""
         if isinstance(event, Finished | Failed | WorkerLost) and event.attempt == self._task.attempt:
-            self._say(WorkDone(self._order.session, self._task.job_id, self._task.attempt))
+            self._emit(WorkDone(self._order.session, self._task.job_id, self._task.attempt))
         self._events.put_nowait(event)
 
     def cancel(self) -> None:
-        """Stop the job; its end is told."""
+        """Stop the job; its end is emitted."""
         self._is_canceled = True
         if self._has_child:
             self._pool.cancel(self._task.job_id)
@@ -140,7 +140,7 @@ class BoxAttempt:
             return self._end_unbegun()
         self._has_child = not self._fenced and self._pool.send_to(self._order.worker, self._task) is not None
         if not self._has_child:
-            self._say(NotTaken(self._order.session, self._task.job_id, self._task.attempt))
+            self._emit(NotTaken(self._order.session, self._task.job_id, self._task.attempt))
         return self._has_child
 
     def _end_unbegun(self) -> bool:
@@ -190,7 +190,7 @@ class BoxAttempt:
         elif self._error is not None and is_over:
             self._fail(self._error)
         elif not self._fenced:
-            self._say(event)
+            self._emit(event)
 
     async def _bring(self, event: JobEvent) -> None:
         """Raises FencedError, DISK_FULL, DOWNLOAD_FAILED."""
@@ -223,11 +223,11 @@ class BoxAttempt:
         self._error = _info(error)
 
     def _fail(self, error: ErrorInfo) -> None:
-        self._say(Failed(self._task.job_id, self._task.attempt, error))
+        self._emit(Failed(self._task.job_id, self._task.attempt, error))
 
-    def _say(self, event: JobEvent | NotTaken | WorkDone) -> None:
+    def _emit(self, event: JobEvent | NotTaken | WorkDone) -> None:
         if not self._fenced:
-            self._tell(self._order.session, event)
+            self._emit_in_session(self._order.session, event)
 
 
 def _info(error: BtworkerError | OSError) -> ErrorInfo:

@@ -50,7 +50,7 @@ class PrefetchedInputs:
         self.over.cancel()
         self._lease.cancel()
         self.courier.may_fetch.set()
-        with suppress(FencedError, BtworkerError, OSError):  # the attempt asks for the rest, and tells what is wrong
+        with suppress(FencedError, BtworkerError, OSError):  # the attempt asks for the rest, and reports what is wrong
             await self._fetching
         return self.courier.inputs
 

@@ -77,7 +77,7 @@ class Cluster(Protocol):
 
 
 def main(spec: GatewaySpec, tasks: Any, events: Any, control: Connection) -> None:
-    """The gateway's entry point; returns when told to Stop."""
+    """The gateway's entry point; returns at Stop."""
     bind_to_parent()
     logs.set_up(spec.logs)
     threading.Thread(target=_end_with_parent, args=(control,), name="control", daemon=True).start()
@@ -123,7 +123,7 @@ class _Gateway:
         """Why a box ended at its start, until it says something: what comes of that is not the cause."""
 
     async def run(self) -> None:
-        """Look for boxes and carry records, until told to stop."""
+        """Look for boxes and carry records, until Stop."""
         stopped = asyncio.get_running_loop().create_future()
         threading.Thread(
             target=self._take_commands, args=(asyncio.get_running_loop(), stopped), name="commands", daemon=True

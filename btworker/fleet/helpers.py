@@ -19,19 +19,19 @@ log = get_logger()
 
 
 class Helpers:
-    """All helps that go on. `tell` sends a command to a box, `emit` takes what the service should hear."""
+    """All helps that go on. `command` sends a command to a box, `emit` takes the events for the service."""
 
     def __init__(
         self,
         leases: Leases,
         sharing: Sharing,
         *,
-        tell: Callable[[RemoteBox, BoxCommand], None],
+        command: Callable[[RemoteBox, BoxCommand], None],
         emit: Callable[[HelpBegun], None],
     ) -> None:
         self._leases = leases
         self._sharing = sharing
-        self._tell = tell
+        self._command = command
         self._emit = emit
 
     def match(self, boxes: Sequence[RemoteBox]) -> None:
@@ -71,7 +71,7 @@ class Helpers:
         number, ticket = self._leases.begin_help(job_id, attempt)
         self._sharing.begin_help(key, number, box.name, box.session)
         log.info("help_begins", box=box.name, workerJobId=job_id, attempt=attempt, fileIndex=task.file_index)
-        self._tell(box, HelpOnBox(box.session, task, number, ticket))
+        self._command(box, HelpOnBox(box.session, task, number, ticket))
 
 
 def _may_help(box: RemoteBox, task: HelpTask) -> bool:

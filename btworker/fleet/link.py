@@ -42,7 +42,7 @@ class GatewayLink:
         log.info("gateway_started", gatewayPid=self._child.pid)
 
     def send(self, command: ToBox) -> None:
-        """Have the gateway tell a box something; without a gateway nobody is told, and its end was told already."""
+        """Have the gateway send a box a command; without a gateway, whose end was reported, nothing is sent."""
         if self._child is not None:
             self._child.send(command)
 

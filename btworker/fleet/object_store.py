@@ -28,7 +28,7 @@ from btworker.logs import get_logger
 
 log = get_logger()
 ANSWER_S = 20.0
-"""Seconds after which a box is told to ask again, far below those after which it would think that nobody is there."""
+"""Seconds after which a box has to ask again, far below those after which it would think that nobody is there."""
 GRACE_S = 10.0
 """Seconds for which a job's objects stay when no box wants them: where its box was lost, the next one soon does."""
 PUTS_AT_ONCE = 4

@@ -64,10 +64,10 @@ class FleetPool:
         self._port = port
         self._versions = versions_here(settings.model)
         self._cordon = Cordon(settings.data_dir)
-        self._prefetches = Prefetches(leases, self._tell)
+        self._prefetches = Prefetches(leases, self._command)
         self._placement = Placement(self._prefetches.starts_in)
         self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
-        self._helpers = Helpers(leases, sharing, tell=self._tell, emit=self._events.put_nowait)
+        self._helpers = Helpers(leases, sharing, command=self._command, emit=self._events.put_nowait)
         self._boxes: dict[str, RemoteBox] = {}
         self._first_indices = count(0, MOST_WORKERS)
         self._sessions = count(time.time_ns())  # boxes may remember those of an earlier run
@@ -114,7 +114,7 @@ class FleetPool:
         for box in self._open_boxes() if first else ():
             if box.wants_wake:
                 box.woken = True
-                self._tell(box, LoadModels(len(first)))
+                self._command(box, LoadModels(len(first)))
         return None
 
     def send(self, task: RunTask) -> WorkerState | None:
@@ -127,7 +127,7 @@ class FleetPool:
         self._prefetches.note_start(task.job_id, box)
         local = index - box.first_index
         box.begin(local, task)
-        self._tell(box, RunOnBox(box.session, local, task, ticket))
+        self._command(box, RunOnBox(box.session, local, task, ticket))
         return next(state for state in box.states() if state.index == index)
 
     def cancel(self, job_id: JobId) -> None:
@@ -141,7 +141,7 @@ class FleetPool:
             yield event
 
     async def stop(self) -> None:
-        """End the gateway. Boxes are told to stop what they do: the next start begins their jobs again."""
+        """End the gateway. Boxes get the command to stop what they do: the next start begins their jobs again."""
         self._stopping = True
         if self._watch is not None:
             self._watch.cancel()
@@ -167,7 +167,7 @@ class FleetPool:
         problem = self._problem.message if self._problem else "" if self._boxes else NO_BOX
         return {"boxes": list(map(asdict, self.boxes())), "drained": list(self._cordon.names), "problem": problem}
 
-    # what the gateway tells
+    # what comes from the gateway
 
     def _on_gateway_event(self, event: GatewayEvent | Gone) -> None:
         if self._stopping:
@@ -246,11 +246,11 @@ class FleetPool:
         return box.name in self._cordon and box.is_at_work(job_id) and any(other.workers.accepting for other in others)
 
     def _lose(self, box: RemoteBox, why: str, *, innocent: bool = False, refused: bool = False) -> None:
-        before, told = box.phase, box.lose(why, innocent=innocent, refused=refused)
+        before, affected = box.phase, box.lose(why, innocent=innocent, refused=refused)
         if box.phase is not before:
             log.error("box_refused" if refused else "box_lost", box=box.name, message=f"the box {box.name} {why}")
         self._prefetches.lose(box)
-        for lost in told:
+        for lost in affected:
             self._leases.revoke(lost.job_id, lost.attempt)
             self._events.put_nowait(lost)
         self._events.put_nowait(RoomChanged())
@@ -261,7 +261,7 @@ class FleetPool:
             self._lose(box, "had to join again", innocent=True)
         self._prefetches.lose(box)
         box.begin_session(next(self._sessions))
-        self._tell(box, Join(box.session, self._address()))
+        self._command(box, Join(box.session, self._address()))
 
     def _address(self) -> str:
         """Of the fleet's listener, as boxes reach it."""
@@ -269,9 +269,9 @@ class FleetPool:
 
     def _cancel(self, box: RemoteBox, job_id: JobId) -> None:
         if (task := box.task(job_id)) is not None:
-            self._tell(box, Cancel(job_id, task.attempt))
+            self._command(box, Cancel(job_id, task.attempt))
 
-    def _tell(self, box: RemoteBox, command: BoxCommand) -> None:
+    def _command(self, box: RemoteBox, command: BoxCommand) -> None:
         self._link.send(ToBox(box.name, command))
 
     def _room(self) -> list[Vacancy]:

@@ -26,11 +26,11 @@ class _Prefetch:
 
 
 class Prefetches:
-    """All that are under way or done. `tell` sends a command to a box."""
+    """All that are under way or done. `command` sends a command to a box."""
 
-    def __init__(self, leases: Leases, tell: Callable[[RemoteBox, BoxCommand], None]) -> None:
+    def __init__(self, leases: Leases, command: Callable[[RemoteBox, BoxCommand], None]) -> None:
         self._leases = leases
-        self._tell = tell
+        self._command = command
         self._of: dict[JobId, _Prefetch] = {}
         self._most_overtaken = 0
 
@@ -76,11 +76,11 @@ class Prefetches:
     def _begin(self, job: Job, box: RemoteBox) -> None:
         self._of[job.id] = _Prefetch(box)
         number, ticket = self._leases.begin_prefetch(job.id)
-        self._tell(box, Prefetch(box.session, job.id, number, job.inputs, ticket))
+        self._command(box, Prefetch(box.session, job.id, number, job.inputs, ticket))
 
     def _drop(self, job_id: JobId) -> None:
         self._leases.end_prefetch(job_id)
-        self._tell(self._of.pop(job_id).box, DropPrefetch(job_id))
+        self._command(self._of.pop(job_id).box, DropPrefetch(job_id))
 
 
 def _emptiest(job: Job, boxes: Sequence[RemoteBox], room: dict[str, int]) -> RemoteBox | None:

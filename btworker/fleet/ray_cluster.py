@@ -1,7 +1,7 @@
 """Boxes as Ray knows them: a node with GPUs, or with the resource `btworker_box`, is one, and an actor on it speaks for
 it. Runs in the gateway; the only module beside ray_actor.py that imports ray.
 
-Ray tells who is there, starts actors and carries records. It never sees audio, and nothing is lost with it.
+Ray knows who is there, starts actors and carries records. It never sees audio, and nothing is lost with it.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ from btworker.specs import LogSettings
 
 @dataclass(frozen=True, slots=True)
 class GatewaySpec:
-    """All that a gateway is told at its start."""
+    """All that a gateway gets at its start."""
 
     index: int
     cluster: str

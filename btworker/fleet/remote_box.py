@@ -55,13 +55,13 @@ class RemoteBox:
     delivering: dict[int, Tasks] = field(default_factory=dict)
     """The same with which children are done, and whose files are on their way: at most one for each slot, so that a
     slow line does not fill the box."""
-    heard_at: float = field(default_factory=time.monotonic)
+    last_seen_at: float = field(default_factory=time.monotonic)
     """When its last word came, by the monotonic clock."""
     asked_at: float = field(default_factory=time.monotonic)
     """When it was last asked to join."""
 
     woken: bool = False
-    """It was told since its last word that jobs wait."""
+    """It was notified since its last event that jobs wait."""
     _vacancies: list[Vacancy] | None = field(default=None, init=False)
     _states: list[WorkerState] | None = field(default=None, init=False)
     """What was made of the above, until it changes: each job that starts and each answer about one asks all boxes."""
@@ -86,7 +86,7 @@ class RemoteBox:
 
     @property
     def wants_wake(self) -> bool:
-        """A child of it ended for want of jobs, and it was not told yet that some wait."""
+        """A child of it ended for want of jobs, and it was not notified yet that some wait."""
         return not self.woken and any(state.phase is Phase.UNLOADED for state in self.workers.states)
 
     @property
@@ -96,12 +96,12 @@ class RemoteBox:
 
     def is_silent(self, limit_s: float) -> bool:
         """Whether it has given no sign of life for so long."""
-        return self.phase in (BoxPhase.READY, BoxPhase.REFUSED) and time.monotonic() - self.heard_at > limit_s
+        return self.phase in (BoxPhase.READY, BoxPhase.REFUSED) and time.monotonic() - self.last_seen_at > limit_s
 
     @property
     def is_forgotten(self) -> bool:
         """It was lost so long ago that nobody waits for it."""
-        return self.phase is BoxPhase.LOST and time.monotonic() - self.heard_at > FORGOTTEN_S
+        return self.phase is BoxPhase.LOST and time.monotonic() - self.last_seen_at > FORGOTTEN_S
 
     @property
     def may_be_asked(self) -> bool:
@@ -118,7 +118,7 @@ class RemoteBox:
 
     def spoke(self) -> None:
         """Note a sign of life."""
-        self.heard_at = time.monotonic()
+        self.last_seen_at = time.monotonic()
 
     def show(self, workers: BoxWorkers) -> None:
         """Take in what it says of its workers."""
@@ -254,7 +254,7 @@ class RemoteBox:
         return any(tasks.get(job_id) is not None for tasks in self.tasks.values())
 
     def lose(self, why: str, *, innocent: bool = False, refused: bool = False) -> list[WorkerLost]:
-        """Give it up; what its jobs are told. `innocent`: no job can have been the cause, as none can be with which a
+        """Give it up; the events for its jobs. `innocent`: no job can have been the cause, as none can be with which a
         child was done. `refused`: it is there, of another release."""
         done = [task for tasks in self.delivering.values() for task in tasks.take_all()]
         taken = [task for tasks in self.tasks.values() for task in tasks.take_all()]

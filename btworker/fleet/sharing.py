@@ -19,7 +19,7 @@ from btworker.jobs import JobId
 
 T = TypeVar("T")
 ANSWER_S = 20.0
-"""Seconds after which a box is told to ask again."""
+"""Seconds after which a box has to ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """What the owner is told."""
+    """What the owner gets."""
 
     wants_more: bool
     decoded: Mapping[int, Kept]
@@ -120,7 +120,7 @@ class Share:
         self._change()
 
     def leave(self) -> None:
-        """Let nobody wait here any more: who asks again is told why."""
+        """Let nobody wait here any more: who asks again gets the reason."""
         self.is_gone = True
         self._change()
 

@@ -67,15 +67,15 @@ class ServiceCollector(Collector):
         jobs = CounterMetricFamily("btworker_key_jobs", "Jobs that ended, by key.", labels=("key",))
         audio = CounterMetricFamily("btworker_key_audio_seconds", "Seconds of audio, by key.", labels=("key",))
         waits = GaugeMetricFamily("btworker_key_waiting_jobs", "Jobs that wait, by key.", labels=("key",))
-        counters, waiting, told = self._service.counters.owners, self._service.waiting_by_owner(), 0
+        counters, waiting, listed = self._service.counters.owners, self._service.waiting_by_owner(), 0
         for owner, (count, audio_s) in sorted(counters.items()):
             name = OTHERS if owner == OTHERS else self._service.keys.label_of(owner)
             jobs.add_metric((name,), count)
             audio.add_metric((name,), audio_s)
             if owner != OTHERS:
                 waits.add_metric((name,), waiting.get(owner, 0))
-                told += waiting.get(owner, 0)
-        waits.add_metric((OTHERS,), sum(waiting.values()) - told)
+                listed += waiting.get(owner, 0)
+        waits.add_metric((OTHERS,), sum(waiting.values()) - listed)
         yield from (jobs, audio, waits)
 
     def _outbound(self) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""What every writer is told besides the transcript, and how times are spelled. Used on both sides."""
+"""What every writer gets besides the transcript, and how times are spelled. Used on both sides."""
 
 import re
 import unicodedata

@@ -2,7 +2,7 @@
 the child has slots.
 
 Each task has a thread; the main thread waits for the next task, or for Stop, which ends the process whatever is at
-work. While there is no task, it may help with a recording of another child, in a thread more. Another one listens to
+work. While there is no task, it may help with a recording of another child, in a thread more. Another one receives
 the control pipe: it notes cancellations, and ends the process at once when the pipe closes, which means that the parent
 died. No front end is imported here.
 """
@@ -58,7 +58,7 @@ class _Queue:  # what we use of multiprocessing.SimpleQueue, for the annotations
 
 
 def main(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connection) -> None:
-    """The child's entry point; returns, or ends the process, when told to Stop or when the engine cannot be opened."""
+    """The child's entry point; returns, or ends the process, at Stop or when the engine cannot be opened."""
     bind_to_parent()
     logs.set_up(spec.logs)
     structlog.contextvars.bind_contextvars(worker=spec.index, childPid=os.getpid())
@@ -67,7 +67,7 @@ def main(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connection) -
 
 
 def _work_on(spec: WorkerSpec, tasks: _Queue, events: _Queue, control: Connection) -> None:
-    canceled = _listen(control)
+    canceled = _receive_commands(control)
     engine = _open(spec, events.put)
     if engine is None:
         return
@@ -139,11 +139,11 @@ def _set_environment(spec: WorkerSpec) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def _listen(control: Connection) -> set[tuple[JobId, int]]:
+def _receive_commands(control: Connection) -> set[tuple[JobId, int]]:
     """The attempts that are to stop, by job and number."""
     canceled: set[tuple[JobId, int]] = set()
 
-    def listen() -> None:
+    def receive() -> None:
         while True:
             try:
                 command = control.recv()
@@ -152,25 +152,25 @@ def _listen(control: Connection) -> set[tuple[JobId, int]]:
             if isinstance(command, Cancel):
                 canceled.add((command.job_id, command.attempt))
 
-    threading.Thread(target=listen, name="control", daemon=True).start()
+    threading.Thread(target=receive, name="control", daemon=True).start()
     return canceled
 
 
-def _open(spec: WorkerSpec, say: Callable[[ChildEvent], None]) -> Engine | None:
+def _open(spec: WorkerSpec, emit: Callable[[ChildEvent], None]) -> Engine | None:
     started = time.monotonic()
     engines: list[Engine] = []
 
     def open_engine() -> None:
         engines.append(_factory(spec.engine)(spec))
-        engines[0].open(say)
+        engines[0].open(emit)
 
     error = _error_of(open_engine)
     if error is None:
-        say(Ready(os.getpid(), engines[0].model, engines[0].info, time.monotonic() - started))
+        emit(Ready(os.getpid(), engines[0].model, engines[0].info, time.monotonic() - started))
         return engines[0]
     sentence = f"the engine could not start: {type(error).__name__}: {error}"[:500]
     known = _for_user(error, "engine_failed_to_open", sentence)
-    say(Unready(os.getpid(), known.info, engines[0].info if engines else EngineInfo()))
+    emit(Unready(os.getpid(), known.info, engines[0].info if engines else EngineInfo()))
     return None
 
 
@@ -186,13 +186,13 @@ class _Work:
     def __init__(
         self,
         engine: Engine,
-        say: Callable[[ChildEvent], None],
+        emit: Callable[[ChildEvent], None],
         canceled: set[tuple[JobId, int]],
         *,
         stop: Callable[[], None],
     ) -> None:
         self._engine = engine
-        self._say = say
+        self._emit = emit
         self._canceled = canceled
         self._stop = stop
         self._info = engine.info
@@ -215,25 +215,25 @@ class _Work:
         """One attempt at one job, from its first event to its last; in a thread."""
         with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, attempt=task.attempt):
             fatal = self._attempt(task)
-        self._tell_what_changed()
+        self._emit_changed_info()
         self._canceled.discard((task.job_id, task.attempt))
         self._going_on.discard(task)
         sys.stdout.flush()
         if fatal:
             self._stop()
 
-    def _tell_what_changed(self) -> None:
+    def _emit_changed_info(self) -> None:
         """Of what the parent knows since Ready: a job can show that something does not work."""
         if (info := self._engine.info) != self._info:
             self._info = info
-            self._say(InfoChanged(info))
+            self._emit(InfoChanged(info))
 
     def help(self, task: HelpTask) -> None:
         """Windows of another child's recording, until a task comes; in a thread."""
         with structlog.contextvars.bound_contextvars(workerJobId=task.job_id, fileIndex=task.file_index):
             helped = self._help(task)
         self._helping.discard(task)
-        self._say(helped)
+        self._emit(helped)
         if helped.fatal:
             self._stop()
 
@@ -243,7 +243,7 @@ class _Work:
         try:
             while True:
                 next(steps)
-                self._say(Helping())
+                self._emit(Helping())
         except StopIteration as end:
             return Helped(task.job_id, task.file_index, task.take, through=end.value)
         except BtworkerError as error:
@@ -253,14 +253,14 @@ class _Work:
 
     def _attempt(self, task: RunTask) -> bool:
         """True: this process must not be used again (a CUDA context that is broken stays so)."""
-        self._say(Started(task.job_id, task.attempt))
+        self._emit(Started(task.job_id, task.attempt))
         fatal = False
 
         def run() -> None:
             nonlocal fatal
             for event in self._engine.run(task, lambda: (task.job_id, task.attempt) in self._canceled):
                 fatal = isinstance(event, Finished) and event.fatal
-                self._say(event)
+                self._emit(event)
 
         error = _error_of(run)
         if error is None:
@@ -268,5 +268,5 @@ class _Work:
         sentence = f"an unexpected {type(error).__name__} ended the job; the worker's log has the details"
         known = _for_user(error, "job_raised", sentence)
         fatal = known.code is ErrorCode.GPU_ERROR
-        self._say(Failed(task.job_id, task.attempt, known.info, fatal=fatal))
+        self._emit(Failed(task.job_id, task.attempt, known.info, fatal=fatal))
         return fatal

@@ -42,9 +42,9 @@ class ChildRecord:
     worn_out: str = ""
     """Why it takes no more jobs, and gives way once the last one in it is over."""
     recycled: bool = False
-    """It was told to give way."""
+    """It was asked to give way."""
     unloaded: bool = False
-    """It was told to end, for want of jobs."""
+    """It was asked to end, for want of jobs."""
     idle_at: float = field(default_factory=time.monotonic)
     """When it last had something to do, by the monotonic clock."""
     shared: bool = False
@@ -52,7 +52,7 @@ class ChildRecord:
 
     @property
     def leaves(self) -> bool:
-        """It was told to go, and has nothing to do any more."""
+        """It was asked to end, and has nothing to do any more."""
         return self.recycled or self.unloaded
 
     @property

@@ -1,6 +1,6 @@
 """Which device each worker computes on. Runs in the parent, which asks NVML and never torch.
 
-GPUs are told to children by UUID, so that neither their order nor a GPU that disappears can mix them up.
+GPUs are given to children by UUID, so that neither their order nor a GPU that disappears can mix them up.
 """
 
 import os
@@ -26,7 +26,7 @@ _NAMES_A_GPU = re.compile(r"\s*(\d|GPU-|MIG-)")
 """What CUDA_VISIBLE_DEVICES has unless it hides all GPUs."""
 DeviceChoice = Literal["auto", "cuda", "cpu"]
 T = TypeVar("T")
-_NOT_TOLD = (
+_UNREADABLE = (
     pynvml.NVMLError_NotSupported,
     pynvml.NVMLError_InvalidArgument,
     pynvml.NVMLError_NoPermission,
@@ -139,9 +139,9 @@ def _read(device: Device) -> GpuReading:
         return GpuReading(device.label, up=False)
     try:
         handle = pynvml.nvmlDeviceGetHandleByUUID(device.uuid)
-        memory = _told(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
-        rates = _told(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
-        temperature_c = _told(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+        memory = _readable(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
+        rates = _readable(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
+        temperature_c = _readable(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
     except pynvml.NVMLError:
         return GpuReading(device.label, up=False)
     return GpuReading(
@@ -154,10 +154,10 @@ def _read(device: Device) -> GpuReading:
     )
 
 
-def _told(question: Callable[[], T]) -> T | None:
+def _readable(question: Callable[[], T]) -> T | None:
     try:
         return question()
-    except _NOT_TOLD:
+    except _UNREADABLE:
         return None
 
 

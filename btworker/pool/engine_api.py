@@ -19,10 +19,10 @@ class Engine(Protocol):
     def model(self) -> str:
         """The name of the model that is loaded; empty before `open`. Jobs may change it."""
 
-    def open(self, tell: Callable[[Loading], None]) -> None:
+    def open(self, emit: Callable[[Loading], None]) -> None:
         """Load the default model. Raises BtworkerError when that cannot be; the child then says Unready.
 
-        `tell` takes what is done for it, and for every model that a job asks for later; from any thread.
+        `emit` takes what is done for it, and for every model that a job asks for later; from any thread.
         """
 
     def run(self, task: RunTask, canceled: Callable[[], bool]) -> Iterator[JobEvent]:

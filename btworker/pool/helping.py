@@ -13,7 +13,7 @@ HelpEvent = HelpTask | Helped
 
 
 def help_with(task: RunTask, file_index: int, take: int = 0) -> HelpTask:
-    """What a helper is told of another one's task."""
+    """What a helper gets of another one's task."""
     return HelpTask(task.job_id, task.folder, file_index, task.inputs[file_index], task.options, take)
 
 

@@ -1,7 +1,7 @@
 """How long a child may say nothing, how long it may live, and when a GPU gets a rest. Pure; used in the parent.
 
-A child that hangs (a kernel that never returns, a disk that is gone, SIGSTOP) can only be told from a slow one by its
-silence. Every stage of healthy work says something within a known time, so each has a limit of its own.
+A child that hangs (a kernel that never returns, a disk that is gone, SIGSTOP) can only be distinguished from a slow one
+by its silence. Every stage of healthy work says something within a known time, so each has a limit of its own.
 """
 
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def child_limits(settings: Settings, device: Device) -> ChildLimits:
 
 
 def quarantined(device: Device, limits: ChildLimits, last: str) -> ErrorInfo:
-    """What the operator is told of a GPU that gets a rest; `last` is how its last child ended."""
+    """What the operator reads of a GPU that gets a rest; `last` is how its last child ended."""
     return ErrorInfo(
         ErrorCode.GPU_ERROR,
         f"GPU {device.label} ({device.name or 'unnamed'}) failed {STRIKES} different jobs in a row and is left alone "

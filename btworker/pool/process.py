@@ -41,7 +41,7 @@ class Gone:
 
 
 class Spec(Protocol):
-    """What a child is told at spawn."""
+    """What a child gets at spawn."""
 
     @property
     def index(self) -> int:
@@ -105,7 +105,7 @@ class ChildProcess(Generic[E]):
             return 0
 
     def send(self, command: object) -> None:
-        """Put a command or Stop on the child's queue. A child that is gone does not hear it; Gone tells of that."""
+        """Put a command or Stop on the child's queue. A child that is gone does not get it; Gone follows."""
         try:
             self._tasks.put(command)
         except (BrokenPipeError, OSError):
@@ -127,7 +127,7 @@ class ChildProcess(Generic[E]):
         self._process.kill()
 
     def dismiss(self, *, grace_s: float) -> None:
-        """Tell a child that has nothing to do to end, and kill it where it does not; Gone tells of its end."""
+        """Ask a child that has nothing to do to end, and kill it where it does not; Gone follows."""
         self.send(Stop())
         self._loop.call_later(grace_s, self.kill)
 
@@ -165,7 +165,7 @@ class ChildProcess(Generic[E]):
     def _hand_over(self, event: "E | Gone") -> None:
         try:
             self._loop.call_soon_threadsafe(self._take, event)
-        except RuntimeError:  # the loop is closed: the parent is on its way out, nobody listens
+        except RuntimeError:  # the loop is closed: the parent is on its way out, nobody reads this
             return
 
 

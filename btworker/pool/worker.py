@@ -7,7 +7,7 @@ STARTING --Ready--> IDLE --RunTask--> BUSY --its last job's Finished|Failed--> I
 IDLE --no job for long--> UNLOADED (no child) --a job waits--> RELOADING --Ready--> IDLE
 
 A child has as many jobs at once as it has slots. When it dies with several in it, nobody knows which of them was the
-cause: each is told with that Blame, and is to run again alone.
+cause: each is lost with that Blame, and is to run again alone.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ log = get_logger()
 
 
 class Worker:
-    """See the module's docstring. `emit` takes what the service should hear."""
+    """See the module's docstring. `emit` takes the events for the service."""
 
     def __init__(self, spec: WorkerSpec, limits: ChildLimits, emit: Callable[[PoolEvent | HelpEvent], None]) -> None:
         self.spec = spec
@@ -223,7 +223,7 @@ class Worker:
             if event.fatal:
                 self._on_broken_gpu(event)
                 if isinstance(event, Failed) and self._record.shared:
-                    return  # whichever of them broke the GPU: it is told of with the others, when the child is gone
+                    return  # whichever of them broke the GPU: it is reported with the others, when the child is gone
             self._on_end(event)
         self._emit(event)
         if isinstance(event, Finished | Failed):

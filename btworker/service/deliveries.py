@@ -1,4 +1,4 @@
-"""What is told of jobs: their outputs pushed one at a time, then their end; tried again for a day, over restarts.
+"""What is sent of jobs: their outputs pushed one at a time, then their end; tried again for a day, over restarts.
 
     work done --> outputs pushed, or put into a bucket, each noted on disk --> callback, if any --> complete
                      ^ again, where the callback's answer counts fewer than were accepted
@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from btworker.config import Settings
 from btworker.delivery.http import backoff_s
-from btworker.delivery.push import Courier, NotTakenError, host_of, told_status
+from btworker.delivery.push import Courier, NotTakenError, host_of, reported_status
 from btworker.errors import ErrorCode, ErrorInfo
 from btworker.jobs import Job, JobId, JobStatus, Output
 from btworker.logs import get_logger
@@ -46,7 +46,7 @@ class Deliveries:
 
     async def _broke(self, job_id: JobId) -> None:
         job = self._table.live.get(job_id) or await self._table.store.get(job_id)
-        if job is not None and job.delivery is not None and (job.delivers or job.owes_word):
+        if job is not None and job.delivery is not None and (job.delivers or job.owes_callback):
             await self._give_up(job, "an unexpected error; the worker's log has details")
 
     async def _run(self, job: Job) -> None:
@@ -54,7 +54,7 @@ class Deliveries:
             job = await self._note(job, began_at=self._table.clock())
         try:
             job = await self._push_all(job)
-            await self._tell(job)
+            await self._call_back(job)
         except _GaveUpError as given_up:
             await self._give_up(given_up.job, given_up.reason)
 
@@ -86,7 +86,7 @@ class Deliveries:
             accepted = (*job.required_delivery.accepted, output.filename)
             return await self._tried(job, accepted=accepted, failures=0, last_error=None)
 
-    async def _tell(self, job: Job) -> None:
+    async def _call_back(self, job: Job) -> None:
         """The callback, and what its answer asks for; the job is complete after the first word on it."""
         while job.required_delivery.callback_url is not None:
             try:
@@ -100,7 +100,7 @@ class Deliveries:
                 job = await self._after_failure(job, error)
                 continue
             self._table.counters.outbound["callback", "ok"] += 1
-            log.info("callback_sent", workerJobId=job.id, status=told_status(job).value)
+            log.info("callback_sent", workerJobId=job.id, status=reported_status(job).value)
             job = await self._tried(job, failures=0, last_error=None)
             if not self._is_short(job, answer.outputs_received):
                 break
@@ -150,7 +150,7 @@ class Deliveries:
     async def _give_up(self, job: Job, reason: str) -> None:
         ended = replace(job.required_delivery, gave_up_at=self._table.clock())
         log.warning("delivery_failed", workerJobId=job.id, host=host_of(ended), reason=reason)
-        if job.delivers:  # the end is still told: the callback may be taken where the outputs were not
+        if job.delivers:  # the end is still sent: the callback may be taken where the outputs were not
             error = ErrorInfo(ErrorCode.DELIVERY_FAILED, f"the outputs could not be delivered: {reason}")
             if ended.callback_url is not None:
                 ended = replace(ended, gave_up_at=None, began_at=None, failures=0)

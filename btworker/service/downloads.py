@@ -98,7 +98,7 @@ class Downloads:
     async def _fetch(self, job: Job, index: int, shares: list[float]) -> Fetched:
         final, item = self._data.folder(job.id).input(index), job.inputs[index]
 
-        def told(so_far: int, total: int | None) -> None:
+        def progressed(so_far: int, total: int | None) -> None:
             shares[index] = min(so_far / max(total or item.size_bytes, so_far, 1), 1.0)
             self._show(job.id, sum(shares) / len(shares))
 
@@ -107,8 +107,8 @@ class Downloads:
                 sha256 = await self._data.run(file_sha256, final)
                 found = Fetched((await self._data.run(final.stat)).st_size, sha256)
             else:
-                found = await self._counted(self._fetcher.fetch(self._origin(job.sources[index]), final, told))
-        told(found.size_bytes, found.size_bytes)
+                found = await self._counted(self._fetcher.fetch(self._origin(job.sources[index]), final, progressed))
+        progressed(found.size_bytes, found.size_bytes)
         log.info("file_downloaded", workerJobId=job.id, **_about(item, index, found.size_bytes, len(job.inputs)))
         return found
 

@@ -86,7 +86,7 @@ class JobService:
         """What people correct in transcripts."""
         self._search = SearchIndex(store, data, settings)
         self.feeds = Feeds(self.get, data, self.outlooks.waiting_for)
-        """Jobs as their listeners see them."""
+        """Jobs as their subscribers see them."""
         self.outbound = Outbound(table=self._table, data=data, settings=settings)
         """Where jobs may send this worker, and what is on its way."""
         self._retention = Retention(table=self._table, data=data, settings=settings)

@@ -89,7 +89,7 @@ class Keys:
     def identify(self, token: bytes) -> Caller | None:
         """Who sends this token; None where it is not good, or not any more.
 
-        Every token of the operator is compared every time, so that the time that it takes tells nothing.
+        Every token of the operator is compared every time, so that the time that it takes reveals nothing.
         """
         matches = [hmac.compare_digest(token, one) for one in self._operators]
         if any(matches):

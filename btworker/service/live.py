@@ -1,4 +1,4 @@
-"""What happens to a job, as its listeners see it: one feed a job, however many listen. Parent.
+"""What happens to a job, as its subscribers see it: one feed a job, however many there are. Parent.
 
 The child appends each finished window to windows/<n>.jsonl; a feed reads the whole lines that are new, so that text is
 there as it is decoded. At the job's end the rest comes from the stored transcript, with speakers.
@@ -27,7 +27,7 @@ MOST_NEW_BYTES = 2**22
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A segment. Its place is where it ends, so that a listener who comes back can say what it had."""
+    """A segment. Its place is where it ends, so that a subscriber who comes back can name what it had."""
 
     input_index: int
     start: float
@@ -46,7 +46,7 @@ class Spoken:
 
 
 class Feed:
-    """A job's segments so far, and its state; looks at the job while anybody listens."""
+    """A job's segments so far, and its state; looks at the job while there are subscribers."""
 
     def __init__(
         self, job: Job, look: Callable[[], Awaitable[Job]], data: DataFolder, awaited: Callable[[Job], str]
@@ -58,14 +58,14 @@ class Feed:
         self.listeners = 0
         self.over = False
         """The job has ended, and all of it is here."""
-        self.said: dict[str, str] = {}
-        """What was made of this state for one listener, for the next ones: emptied at each change."""
+        self.payloads: dict[str, str] = {}
+        """What was made of this state for one subscriber, for the next ones: emptied at each change."""
         self._look = look
         self._data = data
         self._awaits = awaited
         self._read_bytes = [0] * len(job.inputs)
         self._first_open = 0
-        """The input whose text is told: they are at work side by side, but are told one after the other."""
+        """The input whose text is emitted: they are at work side by side, but are emitted one after the other."""
         self._changed = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -92,8 +92,8 @@ class Feed:
                 await asyncio.sleep(WORK_POLL_S if job.status is JobStatus.RUNNING else JOURNAL_POLL_S)
 
     def wake(self) -> None:
-        """Tell every listener."""
-        self.said.clear()
+        """Wake every subscriber."""
+        self.payloads.clear()
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -126,13 +126,13 @@ class Feed:
         return self._after_last(found)
 
     def _after_last(self, found: list[Spoken]) -> list[Spoken]:
-        """A second attempt writes some windows again; nobody is told twice."""
+        """A second attempt writes some windows again; nobody gets them twice."""
         last = self.segments[-1].place if self.segments else (-1, 0.0)
         return [one for one in found if one.place > last]
 
 
 class Feeds:
-    """The feeds that somebody listens to."""
+    """The feeds that have subscribers."""
 
     def __init__(self, look: Callable[[str], Awaitable[Job]], data: DataFolder, awaited: Callable[[Job], str]) -> None:
         self._look = look
@@ -140,7 +140,7 @@ class Feeds:
         self._data = data
         self._feeds: dict[JobId, Feed] = {}
 
-    async def listen(self, job: Job) -> AsyncGenerator[Feed, None]:
+    async def subscribe(self, job: Job) -> AsyncGenerator[Feed, None]:
         """The job's feed, after each change of it, at the latest after `HEARTBEAT_S`; ends with the job."""
         feed = self._feeds.get(job.id)
         if feed is None:
@@ -165,7 +165,7 @@ class Feeds:
                 await _ended(feed.task)
 
     async def close(self) -> None:
-        """Let every listener go."""
+        """Let every subscriber go."""
         for feed in list(self._feeds.values()):
             await _ended(feed.task)
             feed.wake()

@@ -22,7 +22,7 @@ GOOD_FOR_S = 1.0
 SHORT = 50
 """Jobs up to which the line is also played through at once when it has changed."""
 MOST_PLAYED = 2000
-"""Jobs of the line that are played through, in a few milliseconds; of one behind them only its place is told."""
+"""Jobs of the line that are played through, in a few milliseconds; of one behind them only its place is shown."""
 LEAST_PERCENT = 1.0
 """Below this a running job has no pace of its own."""
 SURE_PERCENT = 10.0

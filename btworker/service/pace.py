@@ -20,7 +20,7 @@ MOST_KINDS = 256
 UNKNOWN_BYTES_PER_S = 4000
 """A recording at 32 kbit/s, as for the room that its sound takes (WORKER_DECODED_FACTOR)."""
 ONE_LENGTH = 1e-6
-"""Below this relative variance, jobs are all of one length, and no line can be told."""
+"""Below this relative variance, jobs are all of one length, and no line can be fitted."""
 LOAD_STAGE = "loadModel"
 """A change of the model belongs to the order of jobs, and not to the one that came first."""
 Work = tuple[str, str, bool, str]
@@ -30,7 +30,7 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """What a finished job or file was like: `x` is known beforehand, `y` is to be told."""
+    """What a finished job or file was like: `x` is known beforehand, `y` is to be predicted."""
 
     x: float
     y: float

@@ -73,7 +73,7 @@ class Recovery:
         _warn(put_aside(self._data, ended), "results_without_row", what)
 
     async def owing(self) -> list[Job]:
-        """Jobs whose inputs are to be fetched, or of which somebody is still to be told; after `take_up`."""
+        """Jobs whose inputs are to be fetched, or whose callback is still to be sent; after `take_up`."""
         live = [job for job in self._table.live.values() if job.sources or job.delivers]
         return live + await self._table.store.owing()
 

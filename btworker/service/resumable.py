@@ -281,7 +281,7 @@ class ResumableUploads:
             try:
                 record = _RECORD.validate_json((folder / "info.json").read_bytes())
                 found.append((record, 0 if record.gone or record.job_id else self._found(record.id)))
-            except (OSError, ValueError):  # a crash while it was made: nobody was told of it
+            except (OSError, ValueError):  # a crash while it was made: no client knows of it
                 shutil.rmtree(folder, ignore_errors=True)
         return found
 

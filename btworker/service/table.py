@@ -200,7 +200,7 @@ class JobTable:
             waited_for.set()
         self._changed()
         await self._tidy(job.id, with_outputs=published and not keeps_outputs)
-        if published and ended.owes_word:
+        if published and ended.owes_callback:
             self._owing(ended)
 
     async def _tidy(self, job_id: JobId, *, with_outputs: bool) -> None:

@@ -1,6 +1,6 @@
 """Stored voices: the names and embeddings of people whom jobs may know. Parent.
 
-    <data>/voices/<id>.json     one each, durable before anybody is told; no sound
+    <data>/voices/<id>.json     one each, durable before anybody is answered; no sound
 
 A job takes a copy of those that it names, so that a voice can be deleted while jobs wait.
 """
@@ -48,7 +48,7 @@ class Voices:
         self._load()
 
     def _load(self) -> None:
-        for part in self._root.glob("*.part"):  # of a worker that was killed: nobody was told of it
+        for part in self._root.glob("*.part"):  # of a worker that was killed: no client knows of it
             part.unlink(missing_ok=True)
         for path in sorted(self._root.glob("vo_*.json")):
             try:

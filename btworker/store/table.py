@@ -143,7 +143,7 @@ class Store:
         return await self._run(self._many, sql, ())
 
     async def owing(self) -> list[Job]:
-        """Jobs that have ended, and whose end somebody is still to be told, oldest first."""
+        """Jobs that have ended, and whose callback is still to be sent, oldest first."""
         return await self._run(self._many, "SELECT body FROM jobs WHERE owes_word = 1 ORDER BY seq", ())
 
     async def ids(self) -> frozenset[JobId]:
@@ -236,7 +236,7 @@ class Store:
     def _transition(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:
         sql = """UPDATE jobs SET status = ?, attempt = ?, losses = losses + ?, finished_at = ?, owes_word = ?,
                  input_bytes = ?, output_bytes = ?, body = ? WHERE id = ? AND status = ? AND attempt = ?"""
-        state = (job.status.value, job.attempt, losses, job.finished_at, job.owes_word)
+        state = (job.status.value, job.attempt, losses, job.finished_at, job.owes_callback)
         played = sum(one.audio.size_bytes + one.peaks.size_bytes for one in job.renditions)
         input_bytes, output_bytes = (sum(file.size_bytes for file in files) for files in (job.inputs, job.outputs))
         values = (*state, input_bytes, output_bytes + played, job_to_json(job), job.id, was.value, attempt)
@@ -288,6 +288,6 @@ def _owned(idempotency_key: str, owner: str) -> str:
 
 
 def _is_damage(error: Exception) -> bool:
-    """SQLite tells some damage (a table that is missing, a schema that makes no sense) as an operational error."""
+    """SQLite reports some damage (a table that is missing, a schema that makes no sense) as an operational error."""
     environment = ("unable to open", "locked", "readonly", "disk", "permission")
     return isinstance(error, sqlite3.OperationalError) and not any(word in str(error).lower() for word in environment)

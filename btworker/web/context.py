@@ -77,9 +77,9 @@ CALLER = web.RequestKey("caller", Caller)
 TOUCHED = web.RequestKey("touched", str)
 """request[TOUCHED] is the id of the job that an upload became, where no header of the answer names it."""
 IS_INVITED = web.RequestKey("is_invited", bool)
-"""request[IS_INVITED]: its client asked whether the body is welcome, and was told so."""
+"""request[IS_INVITED]: its client asked whether the body is welcome, and got 100 Continue."""
 IS_WAITING = web.RequestKey("is_waiting", bool)
-"""request[IS_WAITING]: its client was told that its answer takes a while."""
+"""request[IS_WAITING]: its client got 102 Processing."""
 WIRE = web.RequestKey("wire", Wire)
 """request[WIRE] reads the rest of its body, past aiohttp; not there where aiohttp reads it."""
 ROUTE_PATTERN = web.RequestKey("route_pattern", str)

@@ -77,7 +77,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def url_option(fields: Fields, name: str) -> str | None:
-    """CALLBACK, where the end of the job is to be told, or SOURCE, where its recording is. Raises BAD_OPTION."""
+    """CALLBACK, where the end of the job is reported, or SOURCE, where its recording is. Raises BAD_OPTION."""
     url = value_beside(fields, name)
     if url is not None and not isinstance(url, str):
         raise BtworkerError(ErrorCode.BAD_OPTION, f"{name} must be a URL", param=name)

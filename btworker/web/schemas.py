@@ -248,7 +248,7 @@ def _options(options: Options) -> OptionsWire:
 
 
 def _delivery(job: Job, delivery: Delivery) -> DeliveryWire:
-    has_failed = job.status.finished and not delivery.over and not job.owes_word  # it never had what was to be sent
+    has_failed = job.status.finished and not delivery.over and not job.owes_callback  # it never had what was to be sent
     return DeliveryWire(
         state="failed" if has_failed else delivery.state,
         outputs_host=shown_host(delivery.outputs_url),

@@ -18,7 +18,7 @@ _bad = partial(bad_option, PARAM)
 
 
 def known_speakers(names: Sequence[str], settings: Settings) -> tuple[KnownSpeaker, ...]:
-    """Those whom a job may know. Raises BAD_OPTION for a name that cannot be shown or told from another."""
+    """Those whom a job may know. Raises BAD_OPTION for a name that cannot be shown or distinguished from another."""
     if len(names) > settings.known_speakers:
         raise _bad(f"{len(names)} names; at most {settings.known_speakers} are taken here (WORKER_KNOWN_SPEAKERS)")
     clean = [clean_name(name) for name in names]

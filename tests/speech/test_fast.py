@@ -233,7 +233,7 @@ def test_a_cancel_leaves_the_decoder_to_others(
     """In the middle of the batch; what is asked next is answered."""
     recording = Recording(Whole(decoded(HELD_OUT[20]).samples), "a recording")
     journal = Journal(tmp_path / "0.jsonl", run=run_name(demo_model, recording.sha256, FAST))
-    piece = recognize(demo_model, recording, FAST, journal=journal, tell=lambda _: None)
+    piece = recognize(demo_model, recording, FAST, journal=journal, emit=lambda _: None)
     steps = side_by_side([lambda: piece], driver=RoundByRound(demo_model), may_begin=lambda: True)
     assert len(list(islice(steps, 12))) == 12
     steps.close()

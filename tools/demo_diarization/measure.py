@@ -54,7 +54,7 @@ def pcm(samples: np.ndarray) -> np.ndarray:
 def diarize(diarizer: Diarizer, samples: np.ndarray, options: Options = OPTIONS) -> Diarization:
     """All the way, without progress. `samples` are floats, or int16 as the worker has them."""
     samples = samples if samples.dtype == np.int16 else pcm(samples)
-    return result_of(diarizer.diarize(samples, options, tell=lambda _: None))
+    return result_of(diarizer.diarize(samples, options, emit=lambda _: None))
 
 
 def annotation(turns: tuple[Turn, ...] | list[Turn]) -> Annotation:

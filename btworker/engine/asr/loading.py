@@ -1,4 +1,4 @@
-"""What is told of a model while it comes: what is done for it, and how far that is. Runs in the child."""
+"""Progress of loading a model: the step, and how far it is. Runs in the child."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from btworker.checkpoints import official
 from btworker.messages import Loading
 from btworker.specs import EngineSettings
 
-Tell = Callable[[Loading], None]
+EmitLoading = Callable[[Loading], None]
 INTERVAL_S = 1.0
 """Between two words about the same: the parent has better things to do."""
 
@@ -16,21 +16,21 @@ INTERVAL_S = 1.0
 class LoadingReport:
     """Tells of the steps on the way to one model."""
 
-    def __init__(self, model: str, tell: Tell) -> None:
+    def __init__(self, model: str, emit: EmitLoading) -> None:
         self._model = model
-        self._tell = tell
+        self._emit = emit
 
     def step(self, verb: str) -> Callable[[int, int | None], None]:
-        """Begin a step ("downloading"); what is returned takes its progress in bytes, and tells of it now and then."""
+        """Begin a step ("downloading"); what is returned takes its progress in bytes, and emits it now and then."""
         doing = f"{verb} the model {self._model}"
-        self._tell(Loading(doing))
-        told_at = float("-inf")
+        self._emit(Loading(doing))
+        emitted_at = float("-inf")
 
         def progress(done: int, total: int | None) -> None:
-            nonlocal told_at
-            if (now := time.monotonic()) - told_at >= INTERVAL_S:
-                told_at = now
-                self._tell(Loading(doing, done, total or 0))
+            nonlocal emitted_at
+            if (now := time.monotonic()) - emitted_at >= INTERVAL_S:
+                emitted_at = now
+                self._emit(Loading(doing, done, total or 0))
 
         return progress
 

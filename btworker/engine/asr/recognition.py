@@ -1,7 +1,7 @@
 """One recording, from its first window to its last, as a coroutine that can be stopped, in one of two modes.
 
 exact.py is openai-whisper's own loop, with the segments of its transcribe(); fast.py decodes independent windows side
-by side. Both tell how far they are, stop between two steps, go on where an earlier attempt died, and read a recording
+by side. Both report their progress, stop between two steps, go on where an earlier attempt died, and read a recording
 of any length in the same memory. Runs in the child; engine/cooperate/side_by_side.py drives it.
 """
 
@@ -90,11 +90,11 @@ def run_name(model: Model, sha256: str, options: Options, *, take: int = 0) -> s
 def recognize_alone(
     model: Model, recording: Recording, options: Options, *, journal: Journal
 ) -> Generator[Step, None, Recognition]:
-    """Recognize one recording by itself: yields what recognize() tells, returns the result."""
-    told: deque[Step] = deque()
-    piece = recognize(model, recording, options, journal=journal, tell=told.append)
+    """Recognize one recording by itself: yields what recognize() emits, returns the result."""
+    emitted: deque[Step] = deque()
+    piece = recognize(model, recording, options, journal=journal, emit=emitted.append)
     steps = side_by_side([lambda: piece], driver=model.decoder, may_begin=lambda: True)
-    (result,) = yield from emitting(steps, told)
+    (result,) = yield from emitting(steps, emitted)
     return result
 
 
@@ -104,10 +104,10 @@ async def recognize(
     options: Options,
     *,
     journal: Journal,
-    tell: Callable[[Step], None],
+    emit: Callable[[Step], None],
     offer: Callable[[str, tuple[Window, ...], int], Shares | None] | None = None,
 ) -> Recognition:
-    """Recognize one recording, as a piece of side_by_side(): tells a Step before the first window and after each.
+    """Recognize one recording, as a piece of side_by_side(): emits a Step before the first window and after each.
 
     `offer` lets others help with a recording in fast mode, see fast.Offer; its first argument is the language.
     """
@@ -118,7 +118,7 @@ async def recognize(
     needed = windows_needed(model, wanted)
     while not plan.is_whole and not (fast and len(plan.windows) >= needed):
         await plan.extend()
-    tell(Step(None, done[-1].end if done else 0.0, recording.sound.expected_s))
+    emit(Step(None, done[-1].end if done else 0.0, recording.sound.expected_s))
     samples = recording.sound.samples
     # a window of fast mode is as loud as it is, as in whisper's training; the exact one goes by the whole file's peak
     peak = done[-1].peak if done else None
@@ -136,7 +136,7 @@ async def recognize(
     async def finish(entry: Entry) -> None:
         journal.append(entry)
         entries.append(entry)
-        tell(Step(entry.index, entry.end, recording.sound.expected_s))
+        emit(Step(entry.index, entry.end, recording.sound.expected_s))
         await checkpoint()  # the next window may be there already
 
     loop = (

@@ -42,7 +42,7 @@ from btworker.engine.asr.decoding.rules import Vocabulary
 from btworker.engine.asr.formats.checkpoint import Checkpoint
 from btworker.engine.asr.formats.reading import read_any
 from btworker.engine.asr.formats.tokens import Tokens
-from btworker.engine.asr.loading import LoadingReport, Tell
+from btworker.engine.asr.loading import EmitLoading, LoadingReport
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.stack.cores import Cores
 from btworker.engine.vad.detector import SpeechDetector
@@ -91,12 +91,12 @@ def load_model(
     name: str,
     settings: EngineSettings,
     device: torch.device,
-    tell: Tell = lambda _loading: None,
+    emit: EmitLoading = lambda _loading: None,
     hashes: Hashes | None = None,
 ) -> Model:
     """Load the model of this name. Raises BtworkerError MODEL_UNAVAILABLE with what to do."""
     hashes = hashes or Hashes()
-    report = LoadingReport(name, tell)
+    report = LoadingReport(name, emit)
     models = dict(settings.models)
     if name not in models:
         raise _unavailable(

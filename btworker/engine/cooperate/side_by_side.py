@@ -2,7 +2,7 @@
 While all of them wait, the decoder is driven, here alone, so that the windows of all are in its batches.
 
 One thread, since whatever computes here uses all cores, or the one GPU: two would only be in each other's way. What the
-pieces tell meanwhile they append to a queue, which emitting() empties at the edge.
+pieces emit meanwhile they append to a queue, which emitting() empties at the edge.
 """
 
 from collections import deque
@@ -98,11 +98,11 @@ def side_by_side(
 
 
 def emitting(
-    steps: Generator[None, None, ResultT], told: deque[EventT], *, after_step: Callable[[], None] = lambda: None
+    steps: Generator[None, None, ResultT], emitted: deque[EventT], *, after_step: Callable[[], None] = lambda: None
 ) -> Generator[EventT, None, ResultT]:
-    """Run side_by_side() to its end and yield what the pieces tell, in order; also what they told before an error.
+    """Run side_by_side() to its end and yield what the pieces emit, in order; also what they emitted before an error.
 
-    `after_step` is called after each step; it may tell something itself, or raise to end all pieces.
+    `after_step` is called after each step; it may emit something itself, or raise to end all pieces.
     """
     with closing(steps):
         while True:
@@ -113,5 +113,5 @@ def emitting(
                 result: ResultT = end.value
                 return result
             finally:
-                while told:
-                    yield told.popleft()
+                while emitted:
+                    yield emitted.popleft()

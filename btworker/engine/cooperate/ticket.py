@@ -98,5 +98,5 @@ def look_at(ticket: Ticket[Any]) -> Generator[Ticket[Any], None, None]:
 
 @coroutine
 def checkpoint() -> Generator[None, None, None]:
-    """Wait for nothing, in the middle of a long computation: what was told is sent, and a canceled job ends here."""
+    """Wait for nothing, in the middle of a long computation: what was emitted is sent, and a canceled job ends here."""
     yield

@@ -83,17 +83,17 @@ class Diarizer:
         self._fit_batches()
 
     async def diarize(
-        self, samples: npt.NDArray[np.int16], options: Options, *, tell: Callable[[DiarizationProgress], None]
+        self, samples: npt.NDArray[np.int16], options: Options, *, emit: Callable[[DiarizationProgress], None]
     ) -> Diarization:
         """Find who speaks when in 16 kHz samples; options give the numbers of speakers. A batch for which there is no
         memory is halved, down to one chunk."""
         total_s = len(samples) / SAMPLE_RATE
         while not self._turn.acquire(timeout=TURN_POLL_S):  # another job of this child is here
-            tell(DiarizationProgress(0.0, total_s))
+            emit(DiarizationProgress(0.0, total_s))
             await checkpoint()
         try:
             self._fit_batches()
-            return await self._diarize(samples, options, total_s, tell)
+            return await self._diarize(samples, options, total_s, emit)
         finally:
             self._turn.release()
 
@@ -102,11 +102,11 @@ class Diarizer:
         samples: npt.NDArray[np.int16],
         options: Options,
         total_s: float,
-        tell: Callable[[DiarizationProgress], None],
+        emit: Callable[[DiarizationProgress], None],
     ) -> Diarization:
         blocks = plan(total_s, block_s=self._block_s, overlap_s=self._overlap_s)
         limits = _limits(options, alone=len(blocks) == 1)
-        found = [await self._patiently(samples, block, limits, _share_of(block, total_s, tell)) for block in blocks]
+        found = [await self._patiently(samples, block, limits, _share_of(block, total_s, emit)) for block in blocks]
         return self._together(blocks, found, options)
 
     def _together(self, blocks: tuple[Block, ...], found: list[BlockTurns], options: Options) -> Diarization:
@@ -146,23 +146,23 @@ class Diarizer:
         return float(threshold) if isinstance(threshold, float | int) else DEFAULT_THRESHOLD
 
     async def _patiently(
-        self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], tell: Callable[[float], None]
+        self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], emit: Callable[[float], None]
     ) -> BlockTurns:
         while True:
             try:
-                return await self._block(samples, block, limits, tell)
+                return await self._block(samples, block, limits, emit)
             except (RuntimeError, MemoryError) as error:
                 known = translate(error)
                 if known is None or known.code is not ErrorCode.OUT_OF_MEMORY or not self._halve_batches():
                     raise
 
     async def _block(
-        self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], tell: Callable[[float], None]
+        self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], emit: Callable[[float], None]
     ) -> BlockTurns:
         first, last = int(block.start * SAMPLE_RATE), round(block.end * SAMPLE_RATE)
         waveform = torch.from_numpy(np.array(samples[first:last], np.float32) / np.float32(32768))[None]
         file = {"waveform": waveform, "sample_rate": SAMPLE_RATE, "uri": "recording"}
-        output = await in_thread(lambda hook: self._apply(file, limits, hook), tell)
+        output = await in_thread(lambda hook: self._apply(file, limits, hook), emit)
         ordinary, exclusive, centroids = annotations(output, self.pipeline)
         return _block_turns(ordinary, exclusive, centroids, offset_s=first / SAMPLE_RATE)
 
@@ -197,7 +197,7 @@ class Diarizer:
         return True
 
 
-async def in_thread(work: Callable[[Callable[..., None]], Any], tell: Callable[[float], None]) -> Any:
+async def in_thread(work: Callable[[Callable[..., None]], Any], emit: Callable[[float], None]) -> Any:
     """Run pyannote's blocking call and tell the share that is done, 0 to 1, whenever pyannote reports it.
 
     When the coroutine is closed, the call is left the next time that it reports, and waited for.
@@ -217,17 +217,17 @@ async def in_thread(work: Callable[[Callable[..., None]], Any], tell: Callable[[
         try:
             while not result.done():
                 with suppress(queue.Empty):
-                    tell(shares.get(timeout=POLL_S))
+                    emit(shares.get(timeout=POLL_S))
                 await checkpoint()
         finally:
             leave.set()
         return result.result()
 
 
-def _share_of(block: Block, total_s: float, tell: Callable[[DiarizationProgress], None]) -> Callable[[float], None]:
-    """Make a function that tells the share of a block that is done, 0 to 1, as progress through the recording."""
+def _share_of(block: Block, total_s: float, emit: Callable[[DiarizationProgress], None]) -> Callable[[float], None]:
+    """Make a function that reports the share of a block that is done, 0 to 1, as progress through the recording."""
     length_s = block.keep_to - block.keep_from
-    return lambda share: tell(DiarizationProgress(block.keep_from + share * length_s, total_s))
+    return lambda share: emit(DiarizationProgress(block.keep_from + share * length_s, total_s))
 
 
 def _ignore(_share: float) -> None:

@@ -92,13 +92,13 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
         active = np.flatnonzero(masks.any(axis=(1, 2)))
         found = np.tile(self.silent, (*masks.shape[::2], 1))
         total = max(1, len(active))
-        tell = hook or (lambda *_, **__: None)
-        tell("embeddings", None, total=total, completed=0)
+        report = hook or (lambda *_, **__: None)
+        report("embeddings", None, total=total, completed=0)
         for first in range(0, len(active), self.embedding_batch_size):
             batch = active[first : first + self.embedding_batch_size]
             waveforms = torch.stack([self._chunk(file, chunks, index) for index in batch])
             found[batch] = self._embed(waveforms, torch.from_numpy(masks[batch].transpose(0, 2, 1)))
-            tell("embeddings", None, total=total, completed=first + len(batch))
+            report("embeddings", None, total=total, completed=first + len(batch))
         return found
 
     def _embed(self, waveforms: torch.Tensor, masks: torch.Tensor) -> Floats:

@@ -5,7 +5,7 @@
     input.py          one input: its sound, its words, its speakers
     text_run.py       the text of it, or of a take of it
     takes.py          takes: ranges and channels that are transcribed by themselves, and how they become one transcript
-    in_takes.py       an input that has some; live_text.py: their segments in order, for those who listen
+    in_takes.py       an input that has some; live_text.py: their segments in order, for subscribers
     speaker_stage.py  speakers for the words, or a warning that says why there are none
     results.py        the output files, and how long each stage took
     events.py         what the parent is sent

@@ -1,8 +1,8 @@
 """One attempt at one job: all its inputs, side by side as far as that fills the model's batches, then all its files; a
 generator of events.
 
-Below it, work is coroutines: they await what they need, and `tell` what they did. Here what was told is sent, and here
-alone it is checked whether the job was canceled.
+Below it, work is coroutines: they await what they need, and `emit` what they did. Here what was emitted is sent, and
+here alone it is checked whether the job was canceled.
 
 Everything that a killed attempt left behind (scratch sound, half the outputs) is cleared away by the next.
 """
@@ -52,9 +52,9 @@ class Attempt:
         self._folder = JobFolder(task.folder)
         self._clock = StageClock()
         self._events = EventFactory(task)
-        self._told: deque[JobEvent] = deque()
+        self._emitted: deque[JobEvent] = deque()
         """Events that were not sent yet."""
-        self._told_at = time.monotonic()
+        self._emitted_at = time.monotonic()
         self._speakers = self._speaker_stage(())
 
     def run(self) -> Iterator[JobEvent]:
@@ -83,7 +83,7 @@ class Attempt:
 
     def _speaker_stage(self, references: Sequence[Reference]) -> SpeakerStage:
         known = KnownSpeakers(self._settings, references)
-        return SpeakerStage(self._equipment.speakers, self._task, self._tell, known)
+        return SpeakerStage(self._equipment.speakers, self._task, self._emit, known)
 
     def _references(self, model: Model) -> list[Reference]:
         """Read the voices of known speakers. Raises BAD_OPTION."""
@@ -94,9 +94,9 @@ class Attempt:
     def _enroll(self, model: Model) -> Iterator[JobEvent]:
         """Make a voice of the only input, then yield Finished. Raises BAD_OPTION, MODEL_UNAVAILABLE."""
         task = self._task
-        enrolment = Enrolment(self._equipment, task, model.detector, self._tell)
+        enrolment = Enrolment(self._equipment, task, model.detector, self._emit)
         steps = side_by_side([enrolment.run], driver=model.decoder, may_begin=lambda: True)
-        (voice,) = yield from emitting(steps, self._told, after_step=self._after_step)
+        (voice,) = yield from emitting(steps, self._emitted, after_step=self._after_step)
         enrolment.keep(voice)
         yield Finished(task.job_id, task.attempt, (), (voice.seconds,), self._clock.timings)
 
@@ -117,12 +117,12 @@ class Attempt:
     def _transcribe(self, model: Model) -> Generator[JobEvent, None, list[Transcript]]:
         """Transcribe all inputs."""
         task = self._task
-        shared = Shared(self._equipment, task, model, self._speakers, self._clock, self._tell)
+        shared = Shared(self._equipment, task, model, self._speakers, self._clock, self._emit)
         inputs = [InputRun(shared, index) for index in range(len(task.inputs))]
         steps = side_by_side(
             [one.run for one in inputs], driver=model.decoder, may_begin=partial(self._may_begin, inputs, shared)
         )
-        return (yield from emitting(steps, self._told, after_step=self._after_step))
+        return (yield from emitting(steps, self._emitted, after_step=self._after_step))
 
     def _may_begin(self, inputs: Sequence[InputRun], shared: Shared) -> bool:
         """Whether one more input does any good: ffmpeg has a free place, and what is at work does not fill the
@@ -135,15 +135,15 @@ class Attempt:
         # more than one are a gain, not a need: it must not cost the job where the disk is nearly full
         return shutil.disk_usage(self._settings.scratch).free > room_bytes(self._settings.max_audio_s)
 
-    def _tell(self, event: JobEvent) -> None:
-        self._told.append(event)
-        self._told_at = time.monotonic()
+    def _emit(self, event: JobEvent) -> None:
+        self._emitted.append(event)
+        self._emitted_at = time.monotonic()
 
     def _after_step(self) -> None:
         """Look for a cancel; where no event came for long, send a sign of life."""
         self._check()
-        if time.monotonic() - self._told_at >= HEARTBEAT_S:
-            self._tell(Alive(self._task.job_id, self._task.attempt))
+        if time.monotonic() - self._emitted_at >= HEARTBEAT_S:
+            self._emit(Alive(self._task.job_id, self._task.attempt))
 
     def _check(self) -> None:
         if self._canceled():

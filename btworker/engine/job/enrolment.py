@@ -28,12 +28,12 @@ class Enrolment:
     """One attempt at one voice."""
 
     def __init__(
-        self, equipment: Equipment, task: RunTask, detector: SpeechDetector, tell: Callable[[JobEvent], None]
+        self, equipment: Equipment, task: RunTask, detector: SpeechDetector, emit: Callable[[JobEvent], None]
     ) -> None:
         self._equipment = equipment
         self._task = task
         self._detector = detector
-        self._tell = tell
+        self._emit = emit
         self._events = EventFactory(task)
         self._folder = JobFolder(task.folder)
 
@@ -44,10 +44,10 @@ class Enrolment:
         reader = ReferenceReader(settings, self._folder, self._detector)
         scratch = scratch_file(settings.scratch, task.job_id, 0)
         samples = reader.samples(self._folder.input(0), scratch, name, canceled=lambda: False)
-        self._tell(self._events.progressed(Stage.LOADING_MODEL, 0, 0.0, 0.0))
+        self._emit(self._events.progressed(Stage.LOADING_MODEL, 0, 0.0, 0.0))
         await checkpoint()
         diarizer = self._load()
-        self._tell(self._events.progressed(Stage.DIARIZING, 0, 0.0, len(samples) / SAMPLE_RATE))
+        self._emit(self._events.progressed(Stage.DIARIZING, 0, 0.0, len(samples) / SAMPLE_RATE))
         found = await diarizer.voice(samples)
         if found is None:
             message = f"the pipeline for speakers finds too little speech in the reference of {name!r}"

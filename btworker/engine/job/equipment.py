@@ -10,7 +10,7 @@ import torch
 
 from btworker.checkpoints import Hashes
 from btworker.engine.asr.decoding.warping import keep_compiled, load_compiled
-from btworker.engine.asr.loading import Tell
+from btworker.engine.asr.loading import EmitLoading
 from btworker.engine.asr.weights import Model, load_model
 from btworker.engine.diarization.slot import DiarizerSlot
 from btworker.engine.job.model_slot import ModelSlot
@@ -31,7 +31,7 @@ class Equipment:
     """What the attempts of one child have in common, for as long as it lives."""
 
     spec: WorkerSpec
-    """What this child was told at spawn."""
+    """What this child got at spawn."""
     versions: tuple[tuple[str, str], ...]
     """(package, version), for the provenance of transcripts."""
     models: ModelSlot[Model]
@@ -42,10 +42,10 @@ class Equipment:
     """Who tells speakers apart, once somebody asks for it."""
 
 
-def equip(spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, tell: Tell) -> Equipment:
+def equip(spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, emit: EmitLoading) -> Equipment:
     """Load the default model and what else a job may need. Raises BtworkerError: MODEL_UNAVAILABLE, OUT_OF_MEMORY.
 
-    `tell` takes what is done for a model, now and when a job asks for another one.
+    `emit` takes what is done for a model, now and when a job asks for another one.
     """
     keep_compiled()
     if spec.device.kind == "cuda":
@@ -53,7 +53,7 @@ def equip(spec: WorkerSpec, surroundings: Surroundings, hashes: Hashes, tell: Te
         load_compiled()
     if spec.settings.threads:
         torch.set_num_threads(spec.settings.threads)
-    models: ModelSlot[Model] = ModelSlot(lambda name: _load_model(name, spec, hashes, tell), _rest)
+    models: ModelSlot[Model] = ModelSlot(lambda name: _load_model(name, spec, hashes, emit), _rest)
     sounds = SoundPool(spec.settings.ffmpeg_processes)
     with _one_thread(), models.lease(spec.settings.default_model, check=lambda: None):
         pass  # loaded, and nobody's
@@ -84,10 +84,10 @@ def _rest(model: Model) -> None:
         give_back_freed_memory()
 
 
-def _load_model(name: str, spec: WorkerSpec, hashes: Hashes, tell: Tell) -> Model:
+def _load_model(name: str, spec: WorkerSpec, hashes: Hashes, emit: EmitLoading) -> Model:
     gc.collect()
     on_gpu = spec.device.kind == "cuda"
     if on_gpu:
         release_cached_memory()
     with translated():
-        return load_model(name, spec.settings, torch.device("cuda:0" if on_gpu else "cpu"), tell, hashes)
+        return load_model(name, spec.settings, torch.device("cuda:0" if on_gpu else "cpu"), emit, hashes)

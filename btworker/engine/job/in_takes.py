@@ -43,10 +43,10 @@ class InTakes:
         """Number of channels that are transcribed; the mix is one."""
         return len({take.channel for take in self._takes})
 
-    async def recognize(self, *, tell: Callable[[Step], None]) -> tuple[Found, ...]:
-        """Recognize all takes; `tell` takes each step, in seconds of the recording."""
+    async def recognize(self, *, emit: Callable[[Step], None]) -> tuple[Found, ...]:
+        """Recognize all takes; `emit` takes each step, in seconds of the recording."""
         live = LiveText(JobFolder(self._shared.task.folder).windows_of(self._index), self._takes)
-        pieces = [partial(self._one, take, live, tell) for take in self._takes]
+        pieces = [partial(self._one, take, live, emit) for take in self._takes]
         recognitions = await together(pieces, may_begin=self._may_begin)
         return together_of(self._takes, recognitions)
 
@@ -74,17 +74,17 @@ class InTakes:
             ranges=self._ranges(),
         )
 
-    async def _one(self, take: Take, live: LiveText, tell: Callable[[Step], None]) -> Recognition:
+    async def _one(self, take: Take, live: LiveText, emit: Callable[[Step], None]) -> Recognition:
         self._done_s[take.number] = 0.0
 
         def step(one: Step) -> None:
             self._done_s[take.number] = one.seconds_done
             index = None if one.index is None else live.windows - 1
-            tell(Step(index, self._seconds_done, self._audio.duration_s))
+            emit(Step(index, self._seconds_done, self._audio.duration_s))
 
         sound = Whole(samples_of(take.path, take.stretch.count, first=take.stretch.first))
         text = TextRun(self._shared, self._index, take=lambda: take, number=take.number)
-        recognition = await text.recognize(sound, tell=step, live=live)
+        recognition = await text.recognize(sound, emit=step, live=live)
         self._done_s[take.number] = take.duration_s
         live.finish(take)
         return recognition

@@ -38,7 +38,7 @@ class InputRun:
         self._index = index
         self._source = shared.task.inputs[index]
         self._folder = JobFolder(shared.task.folder)
-        self._tell = shared.tell
+        self._emit = shared.emit
         self._events = EventFactory(shared.task)
         self._clock = StageClock()
         self._stages = Stages(self._clock, shared.clock)
@@ -68,7 +68,7 @@ class InputRun:
     async def run(self) -> Transcript:
         """Make the transcript of the file."""
         self._folder.windows_complete_mark(self._index).unlink(missing_ok=True)
-        self._tell(self._events.progressed(Stage.INITIALIZING, self._index, 0.0, 0.0))
+        self._emit(self._events.progressed(Stage.INITIALIZING, self._index, 0.0, 0.0))
         with closing(self._decode()) as sound:
             self._sound = sound
             found = await (self._whole(sound) if self._wanted == Wanted() else self._in_takes(sound))
@@ -78,7 +78,7 @@ class InputRun:
             sound.audio.discard()
         self._sound = None
         log.info("file_processed", **self._about())
-        self._tell(FileDone(self._task.job_id, self._task.attempt, self._index))
+        self._emit(FileDone(self._task.job_id, self._task.attempt, self._index))
         return replace(found, provenance=self._provenance())
 
     @property
@@ -93,7 +93,7 @@ class InputRun:
             scratch_file(settings.scratch, self._task.job_id, self._index),
             wanted=self._wanted,
             limits=Limits(settings.max_audio_s, stall_s=settings.decode_stall_s),
-            tell=self._sound_came,
+            emit=self._sound_came,
             waiting=partial(self._stages.stage, "decode"),
             then=partial(render_if_wanted, self._shared, self._index),
         )
@@ -106,7 +106,7 @@ class InputRun:
 
         with self._stages.stage("transcribe"):
             text = TextRun(self._shared, self._index, take=take)
-            recognition = await text.recognize(sound, tell=self._window_done)
+            recognition = await text.recognize(sound, emit=self._window_done)
         audio = sound.audio
         self._words_are_there(audio, recognition)
         named = Named(replace(recognition, segments=words_inside(recognition.segments)).segments)
@@ -132,7 +132,7 @@ class InputRun:
             self._warn_of_the_sound(sound.audio)
             takes = InTakes(self._shared, self._index, sound.audio)
             self._lines = takes.lines
-            found = await takes.recognize(tell=self._window_done)
+            found = await takes.recognize(emit=self._window_done)
         self._words_are_there(sound.audio, *found)
         if self._task.options.diarization_enabled:
             with self._stages.stage("diarize"):
@@ -157,30 +157,30 @@ class InputRun:
             seconds = sum((end or 0.0) - (start or 0.0) for start, end, *_ in missing)
             where = "1 place" if len(missing) == 1 else f"{len(missing)} places"
             warning = f"{seconds:.0f} s of speech in {where} gave no text; the transcript lists them as missing_speech"
-            self._tell(self._events.warned_of(self._index, which + warning))
+            self._emit(self._events.warned_of(self._index, which + warning))
 
     def _warn_of_the_sound(self, audio: Audio) -> None:
         for warning in audio.warnings:
-            self._tell(self._events.warned_of(self._index, warning))
+            self._emit(self._events.warned_of(self._index, warning))
 
     def _window_done(self, step: Step) -> None:
         self._done_s = step.seconds_done
         where = (step.seconds_done, step.seconds_total)
         if step.index is not None:
-            self._tell(WindowDone(self._task.job_id, self._task.attempt, self._index, step.index, *where))
+            self._emit(WindowDone(self._task.job_id, self._task.attempt, self._index, step.index, *where))
             return
         if not self._has_words:
             self._has_words = True
             size_mb = round(self._source.size_bytes / 2**20, 3)
             log.info("transcribe_started", **self._about(), durationSec=round(step.seconds_total, 3), sizeMB=size_mb)
-        self._tell(self._events.progressed(Stage.TRANSCRIBING, self._index, *where))
+        self._emit(self._events.progressed(Stage.TRANSCRIBING, self._index, *where))
 
     def _sound_came(self, step: DecodeProgress) -> None:
         """Tell how far ffmpeg is: as progress of its own at first, then beside that of the text."""
         stage, done_s = Stage.INITIALIZING, step.seconds_done
         if self._has_words:
             stage, done_s = Stage.TRANSCRIBING, self._done_s
-        self._tell(self._events.progressed(stage, self._index, done_s, step.seconds_total))
+        self._emit(self._events.progressed(stage, self._index, done_s, step.seconds_total))
 
     def _about(self) -> dict[str, Any]:
         """Fields for log lines."""

@@ -1,7 +1,7 @@
 """The text of an input that is transcribed in takes, as live events read it: the segments of all takes in the order in
 which they end, in the file that has the windows of other inputs. Runs in the child.
 
-A segment is told once every take has come as far: what follows then ends later.
+A segment is emitted once every take has come as far: what follows then ends later.
 """
 
 import json
@@ -18,11 +18,11 @@ class LiveText:
     """The file of one input."""
 
     def __init__(self, path: Path, takes: Sequence[Take]) -> None:
-        """Go on with the file of an earlier attempt: its listeners are not told anything twice."""
+        """Go on with the file of an earlier attempt: its subscribers get nothing twice."""
         self._path = path
         self._reached = {take.number: take.stretch.start_s for take in takes}
         self._held: list[Segment] = []
-        self._told_s = self._resume()
+        self._emitted_s = self._resume()
         self.windows = 0
         """Number of windows that are done."""
 
@@ -31,41 +31,41 @@ class LiveText:
         self.windows += 1
         self._held += [take.moved(one) for one in entry.segments]
         self._reached[take.number] = take.stretch.start_s + entry.end
-        self._tell()
+        self._emit()
 
     def finish(self, take: Take) -> None:
         """Wait no longer for a take."""
         self._reached[take.number] = math.inf
-        self._tell()
+        self._emit()
 
-    def _tell(self) -> None:
+    def _emit(self) -> None:
         low_s = min(self._reached.values())
-        ready = sorted((one for one in self._held if self._told_s < one.end <= low_s), key=lambda one: one.end)
+        ready = sorted((one for one in self._held if self._emitted_s < one.end <= low_s), key=lambda one: one.end)
         self._held = [one for one in self._held if one.end > low_s]
         if ready:
-            self._told_s = ready[-1].end
+            self._emitted_s = ready[-1].end
             line = json.dumps({"segments": [one.to_dict() for one in ready]}, ensure_ascii=False)
             with self._path.open("ab") as file:
                 file.write(line.encode("utf-8", "replace") + b"\n")
 
     def _resume(self) -> float:
-        """Find up to where an earlier attempt told, and cut off a torn line behind that."""
+        """Find up to where an earlier attempt emitted, and cut off a torn line behind that."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        told_s, good_bytes = -1.0, 0
+        emitted_s, good_bytes = -1.0, 0
         with self._path.open("a+b") as file:
             file.seek(0)
             for line in file:
                 try:
-                    told_s = max(told_s, *(float(one["end"]) for one in json.loads(line)["segments"]))
+                    emitted_s = max(emitted_s, *(float(one["end"]) for one in json.loads(line)["segments"]))
                 except (ValueError, KeyError, TypeError):
                     break
                 good_bytes += len(line)
             file.truncate(good_bytes)
-        return told_s
+        return emitted_s
 
 
 class TakeJournal(Journal):
-    """The journal of a take, whose windows are told as they are done."""
+    """The journal of a take, whose windows are emitted as they are done."""
 
     def __init__(self, path: Path, *, run: str, take: Take, live: LiveText) -> None:
         super().__init__(path, run=run)

@@ -22,7 +22,7 @@ from btworker.voices import Voice
 LEAST_SPEECH_SHARE = 0.5
 """Share of the shortest allowed reference that has to be speech."""
 ROOM_S = 1.0
-"""Sound beyond the limit that is decoded, so that a length that is a moment too long can be told."""
+"""Sound beyond the limit that is decoded, so that a length that is a moment too long is noticed."""
 BAD_SOUND = (ErrorCode.NO_AUDIO, ErrorCode.CORRUPT_AUDIO)
 
 

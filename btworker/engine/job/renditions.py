@@ -17,7 +17,7 @@ log = get_logger()
 def render_if_wanted(shared: Shared, index: int, audio: Audio, canceled: Callable[[], bool]) -> None:
     """Make what players get of input number `index`, and tell of it; or warn that it cannot be played back, and why.
 
-    Called in the thread that decoded the sound; events may be told from any.
+    Called in the thread that decoded the sound; events may be emitted from any.
     """
     task, kbit_s = shared.task, shared.equipment.spec.settings.rendition_kbit_s
     if not kbit_s:
@@ -27,7 +27,7 @@ def render_if_wanted(shared: Shared, index: int, audio: Audio, canceled: Callabl
     except (NoRenditionError, OSError, SubprocessError) as error:
         why = str(error) if isinstance(error, NoRenditionError) else "ffmpeg could not be run"
         log.warning("rendition_failed", fileIndex=index, error=str(error))
-        shared.tell(EventFactory(task).warned_of(index, f"the recording cannot be played back here: {why}"))
+        shared.emit(EventFactory(task).warned_of(index, f"the recording cannot be played back here: {why}"))
         return
     if rendition is not None:
-        shared.tell(Rendered(task.job_id, task.attempt, rendition))
+        shared.emit(Rendered(task.job_id, task.attempt, rendition))

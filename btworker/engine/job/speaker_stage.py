@@ -50,13 +50,13 @@ class SpeakerStage:
     """For one attempt at a job."""
 
     def __init__(
-        self, slot: DiarizerSlot, task: RunTask, tell: Callable[[JobEvent], None], known: KnownSpeakers
+        self, slot: DiarizerSlot, task: RunTask, emit: Callable[[JobEvent], None], known: KnownSpeakers
     ) -> None:
         self._slot = slot
         self._known = known
         self._task = task
         self._events = EventFactory(task)
-        self._tell = tell
+        self._emit = emit
         self._note = JobFolder(task.folder).diarizing
         self.gpu_broke = False
         """The child's CUDA context cannot be used any more."""
@@ -97,21 +97,21 @@ class SpeakerStage:
         return Named(named, tuple(clock(diarization.turns)), known=known)
 
     def _warn(self, index: int, sentence: str) -> None:
-        self._tell(self._events.warned_of(index, sentence))
+        self._emit(self._events.warned_of(index, sentence))
 
     async def _load(self, index: int) -> "Diarizer":
         """Give the diarizer. The first job with speakers has it loaded, with more time for it than for a window."""
         if not self._slot.is_loaded:
-            self._tell(self._events.progressed(Stage.LOADING_MODEL, index, 0.0, 0.0))
+            self._emit(self._events.progressed(Stage.LOADING_MODEL, index, 0.0, 0.0))
             await checkpoint()
         return self._slot.load()
 
     async def _diarize(self, diarizer: "Diarizer", index: int, audio: Audio) -> "Diarization":
         def progressed(step: "DiarizationProgress") -> None:
-            self._tell(self._events.progressed(Stage.DIARIZING, index, step.seconds_done, step.seconds_total))
+            self._emit(self._events.progressed(Stage.DIARIZING, index, step.seconds_done, step.seconds_total))
 
-        self._tell(self._events.progressed(Stage.DIARIZING, index, 0.0, audio.duration_s))
-        return await diarizer.diarize(audio.samples, self._task.options, tell=progressed)
+        self._emit(self._events.progressed(Stage.DIARIZING, index, 0.0, audio.duration_s))
+        return await diarizer.diarize(audio.samples, self._task.options, emit=progressed)
 
     def _forgive(self, error: Exception, index: int, segments: tuple[Segment, ...], which: str) -> Named:
         known = error if isinstance(error, BtworkerError) else translate(error)

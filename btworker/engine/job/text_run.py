@@ -30,7 +30,7 @@ class Shared:
     model: Model
     speakers: SpeakerStage
     clock: StageClock
-    tell: Callable[[JobEvent], None]
+    emit: Callable[[JobEvent], None]
 
 
 def fill_batches(left_s: Sequence[float], shared: Shared) -> bool:
@@ -63,9 +63,9 @@ class TextRun:
         return self._task.inputs[self._index]
 
     async def recognize(
-        self, sound: Sound, *, tell: Callable[[Step], None], live: LiveText | None = None
+        self, sound: Sound, *, emit: Callable[[Step], None], live: LiveText | None = None
     ) -> Recognition:
-        """Recognize the sound; `tell` takes each step."""
+        """Recognize the sound; `emit` takes each step."""
         path = self._folder.windows_of(self._index, self._number)
         journal = Journal(path, run=self._run)
         if live is not None:
@@ -75,7 +75,7 @@ class TextRun:
             self._offer_nothing()
         recording = Recording(sound, self._source.sha256)
         return await recognize(
-            self._shared.model, recording, self._task.options, journal=journal, tell=tell, offer=offer
+            self._shared.model, recording, self._task.options, journal=journal, emit=emit, offer=offer
         )
 
     @property
@@ -93,7 +93,7 @@ class TextRun:
         stretch = take.stretch
         plan = Plan(self._run, str(take.path), stretch.count, language, windows, first=stretch.first)
         shares = Shares.offer(self._folder.shares(self._index, self._number), plan, begun=begun)
-        self._shared.tell(ShareOffered(self._task.job_id, self._task.attempt, self._index, self._number))
+        self._shared.emit(ShareOffered(self._task.job_id, self._task.attempt, self._index, self._number))
         return shares
 
     def _offer_nothing(self) -> None:

@@ -71,8 +71,8 @@ def doubts(
     last_temperature: float | None = None,
 ) -> list[Points]:
     """Give the points of each reason for each segment. `language` is the code of the text's, where a segment has none
-    of its own; `speech_between` tells where the detector finds speech; `last_temperature` is that after which a window
-    keeps what it has, None where one was asked for.
+    of its own; `speech_between` returns where the detector finds speech; `last_temperature` is that after which a
+    window keeps what it has, None where one was asked for.
 
     A translation's text is English. A language that is not known has no foreign characters.
     """

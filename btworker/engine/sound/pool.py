@@ -29,14 +29,14 @@ class SoundPool:
         *,
         limits: Limits,
         wanted: Wanted = Wanted(),  # noqa: B008 - frozen
-        tell: Callable[[DecodeProgress], None],
+        emit: Callable[[DecodeProgress], None],
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
         then: Callable[[Audio, Callable[[], bool]], None] = lambda _audio, _canceled: None,
     ) -> "GrowingSound":
         """Decode in the pool. Whoever begins it closes it; while it is waited for, it is inside `waiting`, and
-        tells how far ffmpeg is. `then` is called with the whole sound, in the same thread, and has until `through`; its
-        second argument says whether nobody wants it any more."""
-        sound = GrowingSound(target, tell, waiting)
+        reports how far ffmpeg is. `then` is called with the whole sound, in the same thread, and has until `through`;
+        its second argument says whether nobody wants it any more."""
+        sound = GrowingSound(target, emit, waiting)
         steps = decode(source, target, limits=limits, canceled=lambda: sound.closed, wanted=wanted)
         sound.follow(steps, self._threads, then)
         return sound
@@ -48,15 +48,15 @@ class GrowingSound:
     def __init__(
         self,
         target: Path,
-        tell: Callable[[DecodeProgress], None],
+        emit: Callable[[DecodeProgress], None],
         waiting: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._target = target
-        self._tell = tell
+        self._emit = emit
         self._waiting = waiting
         self.closed = False
         """Nobody wants it any more."""
-        self._progress = self._told = DecodeProgress(0, 0.0)
+        self._progress = self._emitted = DecodeProgress(0, 0.0)
         self._decoding: Future[Audio] = Future()
         self._through = threading.Event()
         """Set once the thread has done with it."""
@@ -129,10 +129,10 @@ class GrowingSound:
         """See Sound."""
         with self._waiting():
             while not self.has(count):
-                if self._told is not self._progress:
-                    self._told = self._progress
-                    self._tell(self._told)
-                await Condition(lambda: self.has(count) or self._told is not self._progress)
+                if self._emitted is not self._progress:
+                    self._emitted = self._progress
+                    self._emit(self._emitted)
+                await Condition(lambda: self.has(count) or self._emitted is not self._progress)
         if self.is_whole:
             self._decoding.result()
 

@@ -49,7 +49,7 @@ def _open(command: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[by
 
 @functools.cache
 def runs_confined(program: str) -> bool:
-    """Whether this ffmpeg starts where it sees the system's libraries alone; tried once, and told.
+    """Whether this ffmpeg starts where it sees the system's libraries alone; tried once, and logged.
 
     One that is a script, or whose libraries lie in a place of their own, does not: it goes on with its limits alone.
     """

@@ -24,7 +24,7 @@ from btworker.ffmpeg import SAMPLE_RATE
 CAME_TO_THE_END = frozenset({0, 69})
 """ffmpeg's status when it has read all that the file has; 69: most of that was damaged."""
 NOT_STARTED = frozenset({123, 126, 127})
-"""What shells, loaders and an ffmpeg that was told thrice to stop exit with; no file makes it do so."""
+"""What shells, loaders and an ffmpeg that got three signals to stop exit with; no file makes it do so."""
 SHORTAGES = tuple(os.strerror(number) for number in (EAGAIN, EMFILE, ENFILE, EACCES, ENOENT))
 NO_MEMORY = os.strerror(ENOMEM)
 READ_BYTES = 2**22

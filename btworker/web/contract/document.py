@@ -22,7 +22,7 @@ OPENAPI = "3.1.0"
 REFERENCE = "#/components/schemas/{model}"
 ABOUT = """\
 Every error has one shape and a stable code, and every answer an `X-Request-Id`, the request's own where it is sane.
-HEAD works wherever GET does. docs/api.md tells more."""
+HEAD works wherever GET does. docs/api.md has more."""
 EVERYWHERE = (ErrorCode.BAD_REQUEST, ErrorCode.INTERNAL)
 """What any request may be refused with: what is no HTTP, and what nobody thought of."""
 REQUEST_ID = Header(

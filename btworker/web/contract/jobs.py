@@ -81,7 +81,7 @@ _FIELDS: Schema = {
         "description": "where the recording is, in place of a file: a URL, or s3://store/bucket/key",
     },
     **KNOWN_SPEAKERS,
-    CALLBACK: {"type": "string", "description": "a URL that is told of the job's end"},
+    CALLBACK: {"type": "string", "description": "a URL that receives the job's end"},
     OUTPUTS_TO: {"type": "string", "description": "s3://store/bucket/prefix, into which the outputs are put"},
 }
 

@@ -9,6 +9,6 @@ USAGE = Operation(
     "What was used, by key and day",
     {200: Answer("the days on which jobs ended", {JSON: Shape(UsageListWire), CSV: TEXT})},
     STORE,
-    more="By the caller's key; by every key where it may read all. Days are UTC's; the last 31 unless told otherwise.",
+    more="By the caller's key; by every key where it may read all. Days are UTC's; the last 31 unless asked otherwise.",
     query=UsageQuery,
 )

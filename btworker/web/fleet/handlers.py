@@ -1,7 +1,7 @@
 """What a box asks and sends while it has an attempt: files down by range, windows up as they are done, results up and
 then published together (writing.py). Parent.
 
-    GET    {attempt}                      a new ticket: asked for now and then; 410 tells that the attempt is over
+    GET    {attempt}                      a new ticket: asked for now and then; 410 means that the attempt is over
     GET    {attempt}/files                names and sizes of what an attempt begins with; 202: ask again
     GET    {attempt}/files/{name}         one of them, or a part of it
                                           (these also of {prefetch}: the inputs of a job that has not started)

@@ -18,7 +18,7 @@ OVERHEAD_BYTES = 2**20
 PART_OVERHEAD_BYTES = 16_384
 SMALL_BYTES = 2**16
 """Bodies up to which the disk is looked at once they are there: they are read sooner than a look is awaited. Whoever
-asks before the body is told before."""
+asks before the body is answered before."""
 MAX_KEY_CHARS = 255
 FORM = "multipart/form-data"
 FreeBytes = tuple[int, int | None]

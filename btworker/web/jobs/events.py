@@ -27,7 +27,7 @@ _EVENT_ID = re.compile(r"([0-9]{1,6}):([0-9]{1,12})")
 
 @dataclass(slots=True)
 class Listener:
-    """What one client was told."""
+    """What one client was sent."""
 
     context: Context
     last: tuple[int, int]
@@ -40,7 +40,7 @@ class Listener:
     def news(self, feed: Feed) -> Iterator[str]:
         """Events for what is new."""
         job = feed.job
-        whole, progress = self._said(feed)
+        whole, progress = self._payloads(feed)
         state = (job.status.value, job.stage.value, feed.awaited)
         if state != self.state and not feed.over:
             self.state = state
@@ -56,13 +56,13 @@ class Listener:
         if feed.over:
             yield _event("done", whole)
 
-    def _said(self, feed: Feed) -> tuple[str, str]:
+    def _payloads(self, feed: Feed) -> tuple[str, str]:
         """The job and its progress as JSON, made once for all listeners of this state."""
-        if not feed.said:
+        if not feed.payloads:
             whole = to_wire(self.context, feed.job)
             progress = {**whole.progress.model_dump(by_alias=True), "etaSeconds": whole.eta_seconds}
-            feed.said |= {"job": whole.to_json(), "progress": json.dumps(progress)}
-        return feed.said["job"], feed.said["progress"]
+            feed.payloads |= {"job": whole.to_json(), "progress": json.dumps(progress)}
+        return feed.payloads["job"], feed.payloads["progress"]
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -73,7 +73,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers=STREAM_HEADERS)
     await response.prepare(request)
     await response.write(f"retry: {RETRY_MS}\n\n".encode())
-    feeds = context.feeds.listen(job)
+    feeds = context.feeds.subscribe(job)
     try:
         async for feed in feeds:
             text = "".join(listener.news(feed)) or ": still here\n\n"

@@ -246,14 +246,14 @@ def _diarized(transcript: Transcript) -> list[DiarizedSegment]:
     known = {speaker for speaker in speakers if not _UNKNOWN.fullmatch(speaker)}
     letters = (label for label in map(_letters, count()) if label not in known)
     labels = {speaker: speaker if speaker in known else next(letters) for speaker in dict.fromkeys(speakers)}
-    return [_said(one, labels[speaker]) for one, speaker in zip(transcript.segments, speakers, strict=True)]
+    return [_diarized_segment(one, labels[speaker]) for one, speaker in zip(transcript.segments, speakers, strict=True)]
 
 
 def _speaker(segment: Segment) -> str:
     return segment.speaker or f"SPEAKER_{(segment.channel or 1) - 1:02d}"
 
 
-def _said(segment: Segment, speaker: str) -> DiarizedSegment:
+def _diarized_segment(segment: Segment, speaker: str) -> DiarizedSegment:
     shape: DiarizedSegment = {
         "type": "transcript.text.segment",
         "id": f"seg_{segment.id}",

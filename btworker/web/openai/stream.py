@@ -34,12 +34,12 @@ class GrowingText:
     """The text of one stream: whatever happens, all pieces joined are the text that it ends with."""
 
     def __init__(self) -> None:
-        self._said: list[str] = []
+        self._emitted: list[str] = []
         self._ahead = ""
-        """Heard, but not said yet."""
+        """Received, but not emitted yet."""
         self._waits_for_end = False
 
-    def hear(self, segments: Iterable[str]) -> str:
+    def take(self, segments: Iterable[str]) -> str:
         """The piece to say after these segments, as whisper spaces them; often nothing.
 
         White space at the end waits for what follows: the whole text has none there. A segment that begins or ends with
@@ -53,27 +53,29 @@ class GrowingText:
             self._ahead += text
         if not self._waits_for_end:
             settled, self._ahead = self._ahead, ""
-        return self._say(settled, keep_space=True)
+        return self._emit(settled, keep_space=True)
 
     def finish(self, whole: str) -> str:
-        """The last piece, so that all of them are the stored text; should that begin otherwise, what was heard."""
-        said = self.text
-        return self._say(whole[len(said) :] if whole.startswith(said) else self._ahead.rstrip(), keep_space=False)
+        """The last piece, so that all of them are the stored text; should that begin otherwise, what was held back."""
+        emitted = self.text
+        return self._emit(
+            whole[len(emitted) :] if whole.startswith(emitted) else self._ahead.rstrip(), keep_space=False
+        )
 
     @property
     def text(self) -> str:
         """All that was said."""
-        return "".join(self._said)
+        return "".join(self._emitted)
 
-    def _say(self, heard: str, *, keep_space: bool) -> str:
+    def _emit(self, chunk: str, *, keep_space: bool) -> str:
         """Without white space at the beginning of all; that at the end goes back to what is ahead."""
-        piece = heard if self._said else heard.lstrip()
+        piece = chunk if self._emitted else chunk.lstrip()
         if keep_space:
             bare = piece.rstrip()
             self._ahead = piece[len(bare) :] + self._ahead
             piece = bare
         if piece:
-            self._said.append(piece)
+            self._emitted.append(piece)
         return piece
 
 
@@ -85,10 +87,10 @@ async def stream(
     await response.prepare(request)
     text, seen, now = GrowingText(), 0, job
     tokens: list[TokenLogprob] = []
-    feeds = context.feeds.listen(job)
+    feeds = context.feeds.subscribe(job)
     try:
         async for feed in feeds:
-            piece = text.hear(spoken.text for spoken in feed.segments[seen:])
+            piece = text.take(spoken.text for spoken in feed.segments[seen:])
             tokens += [token for spoken in feed.segments[seen:] for token in spoken.logprobs]
             seen, now = len(feed.segments), feed.job
             await response.write(_data(text_delta(piece, tokens)) if piece else _no_text_yet(feed, context))
@@ -125,7 +127,7 @@ async def _end(context: Context, job: Job, text: GrowingText, tokens: Sequence[T
     else:
         try:
             body = await from_transcript(context, job, events)
-        except BtworkerError as error:  # the headers are out: it is told as an event
+        except BtworkerError as error:  # the headers are out: it is sent as an event
             body = _error(error_response(error.code, error.message))
     return body + b"data: [DONE]\n\n"
 

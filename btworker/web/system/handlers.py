@@ -189,12 +189,12 @@ async def preflight(request: web.Request) -> web.StreamResponse:
         if infos
         else EngineInfo(errors=(("worker", "; ".join(problems(context.service.workers())) or _loading(context)),))
     )
-    said = dict(info.checks)
-    checks = {**dict.fromkeys(PREFLIGHT_CHECKS, False), **said}
+    reported = dict(info.checks)
+    checks = {**dict.fromkeys(PREFLIGHT_CHECKS, False), **reported}
     errors = dict(info.errors)
     if infos and not any(worker.ready for worker in context.service.workers()):
         errors.setdefault("worker", "; ".join(problems(context.service.workers())) or _loading(context))
-    good = all(said.get(name, name == "model") for name in CRITICAL) and "worker" not in errors
+    good = all(reported.get(name, name == "model") for name in CRITICAL) and "worker" not in errors
     status: Literal["ok", "error"] = "ok" if good else "error"
     return json_answer(PreflightWire(status=status, checks=checks, versions=dict(info.versions), errors=errors))
 

@@ -1,8 +1,8 @@
 """/v1/uploads: tus 1.0.0 (https://tus.io/protocols/resumable-upload), for uploads that go on where they broke. Parent.
 
 Core, creation, creation-with-upload, creation-defer-length, expiration, checksum and termination. An offset that is
-told is on the disk. A finished upload becomes a job by itself where its metadata has `submit` (the options as JSON),
-or by POST /v1/jobs with its id (finished.py).
+reported is on the disk. A finished upload becomes a job by itself where its metadata has `submit` (the options as
+JSON), or by POST /v1/jobs with its id (finished.py).
 """
 
 import base64
@@ -77,7 +77,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     headers = {"Location": f"{PATH}/{record.id}"}
     if request.content_type == OFFSET_STREAM and request.can_read_body:
         record = await _receive(request, context, record, offset=0)
-    return await _told(request, context, record, status=201, headers=headers)
+    return await _answer(request, context, record, status=201, headers=headers)
 
 
 async def look(request: web.Request) -> web.StreamResponse:
@@ -89,7 +89,7 @@ async def look(request: web.Request) -> web.StreamResponse:
     headers |= {"Upload-Defer-Length": "1"} if record.length is None else {"Upload-Length": str(record.length)}
     if record.metadata:
         headers["Upload-Metadata"] = record.metadata
-    return await _told(request, context, record, status=200, headers=headers)
+    return await _answer(request, context, record, status=200, headers=headers)
 
 
 async def append(request: web.Request) -> web.StreamResponse:
@@ -106,7 +106,7 @@ async def append(request: web.Request) -> web.StreamResponse:
     if "Upload-Length" in request.headers:
         record = await _announced(context, record, _length(request, context) or 0)
     record = await _receive(request, context, record, offset=offset)
-    return await _told(request, context, record, status=204, headers={})
+    return await _answer(request, context, record, status=204, headers={})
 
 
 async def terminate(request: web.Request) -> web.StreamResponse:
@@ -163,7 +163,7 @@ async def _read(
         body.close()
 
 
-async def _told(
+async def _answer(
     request: web.Request, context: Context, record: Resumable, *, status: int, headers: dict[str, str]
 ) -> web.Response:
     """The upload's state as headers; a complete one that is to become a job does so first. Raises what submit does."""

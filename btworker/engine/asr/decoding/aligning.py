@@ -111,7 +111,7 @@ def _softmax(scores: Tensor, positions: Tensor) -> Tensor:
 
 
 def _matrix(weights: Tensor, is_there: Tensor, positions: Tensor) -> Tensor:
-    """Compute alignment's matrix of each window; `is_there` tells the tokens of its text, (n, tokens)."""
+    """Compute alignment's matrix of each window; `is_there` marks the tokens of its text, (n, tokens)."""
     rows = is_there[:, None, :, None]
     count = is_there.sum(1)[:, None, None, None]
     mean = (weights * rows).sum(-2, keepdim=True) / count

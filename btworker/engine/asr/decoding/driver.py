@@ -17,7 +17,7 @@ from btworker.errors import BtworkerError, ErrorCode
 TURN_S = 0.05
 """How long a waiting job leaves the decoder to another one before it looks at its own tickets."""
 IDLE_S = 0.005
-"""Between two looks at tickets of others, of which nobody tells the decoder."""
+"""Between two looks at tickets of others, of which the decoder is not notified."""
 END_S = 1.0
 """Seconds without a window after which the thread ends."""
 

@@ -34,7 +34,7 @@ class Detections:
     """The passes of one model, in their order."""
 
     def __init__(self, network: Network, tokenizer: Any) -> None:
-        """Take the model's tokenizer; one of no language is that of a model that is told none."""
+        """Take the model's tokenizer; one of no language is that of a model that takes none."""
         self._network = network
         self._codes = () if tokenizer.language is None else tokenizer.all_language_codes
         self._sot = tokenizer.sot

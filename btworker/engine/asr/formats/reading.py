@@ -22,7 +22,7 @@ OTHERS = {
     b"version https://git-lfs": "is a pointer of Git LFS and not the file itself: `git lfs pull` fetches it",
     b"\x89HDF": "is a file of TensorFlow, which is not read: save the model as safetensors",
 }
-"""How files begin that are something else -> what is told of them."""
+"""How files begin that are something else -> the sentence about them."""
 BEGINNING_BYTES = 64
 
 
@@ -73,7 +73,7 @@ def _reader_of(path: Path) -> Callable[[Path], Any]:
     if beginning[6:].startswith(SPEC.encode()) and beginning[4:6] == struct.pack("<H", length):
         return read_ctranslate2
     if path.name == "model.bin" and not beginning.startswith(b"PK"):
-        return read_ctranslate2  # of another spec or version, which its reader tells
+        return read_ctranslate2  # of another spec or version, which its reader reports
     return read_safetensors if path.suffix == ".safetensors" else read_checkpoint
 
 

@@ -33,7 +33,7 @@ class Tokens:
     """A checkpoint's tokens."""
 
     is_multilingual: bool
-    """Whether the model is told a language."""
+    """Whether the model takes a language."""
     num_languages: int
     end: int
     """Number of words, without the added ones."""
