@@ -47,6 +47,7 @@ from btworker.messages import Blame, Cancel, JobEvent, RunTask, WindowDone, Work
 from btworker.pool import BoxSummary, Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.placing import Placement, Vacancy
 from btworker.pool.process import Gone
+from btworker.pool.stream import EventStream
 from btworker.specs import Device, LogSettings
 
 log = get_logger()
@@ -66,8 +67,8 @@ class FleetPool:
         self._cordon = Cordon(settings.data_dir)
         self._prefetches = Prefetches(leases, self._command)
         self._placement = Placement(self._prefetches.starts_in)
-        self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
-        self._helpers = Helpers(leases, sharing, command=self._command, emit=self._events.put_nowait)
+        self._events = EventStream()
+        self._helpers = Helpers(leases, sharing, command=self._command, emit=self._events.put)
         self._boxes: dict[str, RemoteBox] = {}
         self._first_indices = count(0, MOST_WORKERS)
         self._sessions = count(time.time_ns())  # boxes may remember those of an earlier run
@@ -103,6 +104,7 @@ class FleetPool:
         """Spawn the gateway; boxes come as it finds them."""
         self._link.start()
         self._watch = asyncio.create_task(self._look_around(), name="fleet-watch")
+        self._events.depend_on(self._watch)
 
     def pick(self, waiting: Iterable[Job], goes_beside: Callable[[Job], bool]) -> JobId | None:
         """The first job that can start now. Where none can, children that ended for want of jobs are started again."""
@@ -125,8 +127,7 @@ class FleetPool:
             return None
         box = next(box for box in self._boxes.values() if box.has(index))
         self._prefetches.note_start(task.job_id, box)
-        local = index - box.first_index
-        box.begin(local, task)
+        box.begin(local := index - box.first_index, task)
         self._command(box, RunOnBox(box.session, local, task, ticket))
         return next(state for state in box.states() if state.index == index)
 
@@ -135,10 +136,9 @@ class FleetPool:
         for box in self._boxes.values():
             self._cancel(box, job_id)
 
-    async def events(self) -> AsyncIterator[PoolEvent]:
-        """The one stream of events; ends after `stop`."""
-        while (event := await self._events.get()) is not None:
-            yield event
+    def events(self) -> AsyncIterator[PoolEvent]:
+        """The one stream of events; ends after `stop`, and fails where silent boxes would go unnoticed."""
+        return aiter(self._events)
 
     async def stop(self) -> None:
         """End the gateway. Boxes get the command to stop what they do: the next start begins their jobs again."""
@@ -150,7 +150,7 @@ class FleetPool:
             for job_id in box.job_ids:
                 self._cancel(box, job_id)
         await self._link.stop()
-        self._events.put_nowait(None)
+        self._events.end()
 
     # what the operator asks
 
@@ -163,7 +163,7 @@ class FleetPool:
             except OSError as error:
                 return {"error": f"this cannot be kept: {error.strerror}"}
             log.info("box_drained" if action == "drain" else "box_resumed", box=name)
-            self._events.put_nowait(RoomChanged())
+            self._events.put(RoomChanged())
         problem = self._problem.message if self._problem else "" if self._boxes else NO_BOX
         return {"boxes": list(map(asdict, self.boxes())), "drained": list(self._cordon.names), "problem": problem}
 
@@ -212,15 +212,15 @@ class FleetPool:
                     self._lose(box, f"cannot reach the front end any more: {word.obstacle}", innocent=True)
                 if box.joined(word, self._versions, self._address()):
                     log.info("box_joined", box=box.name, workers=len(word.workers.states), problem=box.problem_sentence)
-                self._events.put_nowait(RoomChanged())
+                self._events.put(RoomChanged())
             case BoxState(workers=workers):
                 box.show(workers)
-                self._events.put_nowait(RoomChanged())
+                self._events.put(RoomChanged())
             case JobNews(event=event):
                 self._on_job_event(box, event)
             case WorkDone():
                 box.note_work_done(word.job_id, word.attempt)
-                self._events.put_nowait(RoomChanged())
+                self._events.put(RoomChanged())
             case NotTaken():
                 why = f"found no place on the box {box.name} any more"
                 lost = WorkerLost(word.job_id, word.attempt, why, ErrorCode.WORKER_CRASHED, Blame.NONE)
@@ -232,9 +232,9 @@ class FleetPool:
             return
         if ends := box.note(event):
             self._leases.revoke(event.job_id, event.attempt)
-        self._events.put_nowait(event)
+        self._events.put(event)
         if ends:
-            self._events.put_nowait(RoomChanged())
+            self._events.put(RoomChanged())
         elif isinstance(event, WindowDone) and self._hands_over(box, event.job_id):
             self._cancel(box, event.job_id)
             why = f"gave it up after a window, since the box {box.name} is drained"
@@ -252,8 +252,8 @@ class FleetPool:
         self._prefetches.lose(box)
         for lost in affected:
             self._leases.revoke(lost.job_id, lost.attempt)
-            self._events.put_nowait(lost)
-        self._events.put_nowait(RoomChanged())
+            self._events.put(lost)
+        self._events.put(RoomChanged())
 
     def _join(self, box: RemoteBox) -> None:
         """Begin a session; what the box had in another one is over."""

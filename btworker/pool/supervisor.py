@@ -14,6 +14,7 @@ from btworker.pool.helping import HelpEvent, Offers
 from btworker.pool.limits import child_limits
 from btworker.pool.placing import Placement, Vacancy, place
 from btworker.pool.process import Spawned
+from btworker.pool.stream import EventStream
 from btworker.pool.worker import Worker
 from btworker.specs import EngineSettings, LogSettings, WorkerSpec
 
@@ -28,7 +29,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, first: FirstChildren | None = None, *, is_box: bool = False) -> None:
         """`first` are those of first_children(); None: start() spawns them. `is_box`: other machines may help."""
-        self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
+        self._events = EventStream()
         self._first = dict.fromkeys(worker_specs(settings, is_box=is_box)) if first is None else first
         self._workers = tuple(Worker(spec, child_limits(settings, spec.device), self._on_event) for spec in self._first)
         self._placement = Placement()
@@ -52,6 +53,7 @@ class Supervisor:
         for worker in self._workers:
             worker.start(first=self._first[worker.spec])
         self._watch = asyncio.create_task(self._look_around(), name="pool-watch")
+        self._events.depend_on(self._watch)
 
     def pick(self, waiting: Iterable[Job], goes_beside: Callable[[Job], bool]) -> JobId | None:
         """The first job that can start now, see placing.py. Where none can, children that ended are started again."""
@@ -119,10 +121,9 @@ class Supervisor:
         for worker in self._workers:
             worker.cancel(job_id)
 
-    async def events(self) -> AsyncIterator[PoolEvent]:
-        """The one stream of events; ends after `stop`."""
-        while (event := await self._events.get()) is not None:
-            yield event
+    def events(self) -> AsyncIterator[PoolEvent]:
+        """The one stream of events; ends after `stop`, and fails where hung children would go unnoticed."""
+        return aiter(self._events)
 
     async def stop(self) -> None:
         """Stop all children at the same time."""
@@ -130,11 +131,11 @@ class Supervisor:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
         await asyncio.gather(*(worker.stop() for worker in self._workers))
-        self._events.put_nowait(None)
+        self._events.end()
 
     def _on_event(self, event: PoolEvent | HelpEvent) -> None:
         self._offers.note(event)
-        self._events.put_nowait(RoomChanged() if isinstance(event, HelpEvent) else event)
+        self._events.put(RoomChanged() if isinstance(event, HelpEvent) else event)
 
     async def _look_around(self) -> None:
         """For hung children, and for idle ones: nothing that waits could start in them, or it would have."""

@@ -94,7 +94,8 @@ async def test_a_box_that_was_cut_off_from_the_listener_is_given_up(tmp_path: Pa
     assert pool.send(task(1)) is not None
     cut_off = Joined(found.session, pool._versions, BoxWorkers(), obstacle="no answer")
     pool._on_gateway_event(FromBox("gpu-1", cut_off))
-    events = [pool._events.get_nowait() for _ in range(pool._events.qsize())]
+    pool._events.end()
+    events = [event async for event in pool.events()]
     (lost,) = [event for event in events if isinstance(event, WorkerLost)]
     assert (lost.job_id, lost.blame) == ("wk_1", Blame.NONE) and "cannot reach the front end any more" in lost.message
     assert found.phase is BoxPhase.JOINING and not pool._leases.is_open(JobId("wk_1"), 1)
