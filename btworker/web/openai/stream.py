@@ -64,7 +64,7 @@ class GrowingText:
 
     @property
     def text(self) -> str:
-        """All that was said."""
+        """All that was emitted."""
         return "".join(self._emitted)
 
     def _emit(self, chunk: str, *, keep_space: bool) -> str:
