@@ -138,14 +138,15 @@ def is_outside(address: Address) -> bool:
 
 
 def _inside(host: str, port: int) -> str:
-    place = f"{f'[{host}]' if ':' in host else host}:{port}"
-    allow = f"the operator can allow exactly this host with WORKER_ALLOWED_HOSTS={place}"
-    if _is_this_machine(host):
+    if _is_this_machine(host):  # what is meant is seldom this machine, which nobody is to open by a sentence of ours
         return (
             f"{host} is the worker's own machine; name the one that is meant as the worker reaches it (a Bulk "
-            f"Transcribe controller: CONTROLLER_BASE_URL), or {allow}"
+            "Transcribe controller: CONTROLLER_BASE_URL)"
         )
-    return f"{host} is not on the public internet; {allow}"
+    return (
+        f"{host} is not on the public internet; the operator can allow exactly this host with "
+        f"WORKER_ALLOWED_HOSTS={f'[{host}]' if ':' in host else host}:{port}"
+    )
 
 
 def _is_this_machine(host: str) -> bool:
