@@ -173,7 +173,7 @@ async def test_a_url_that_is_refused_names_its_field(client: aiohttp.ClientSessi
     error = json.loads(refused[2])["error"]
     assert (refused[0], error["code"], error["param"]) == (403, "URL_REFUSED", "url")
     assert "own machine" in error["message"]
-    assert "WORKER_ALLOWED_HOSTS=localhost:9000" in error["message"]
+    assert "WORKER_ALLOWED_HOSTS" not in error["message"], "nobody is told to open the worker itself"
 
 
 async def test_another_method_hears_which_there_are(client: aiohttp.ClientSession) -> None:
