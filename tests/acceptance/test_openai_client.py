@@ -226,7 +226,7 @@ def test_models_are_listed(client: Any) -> None:
         ({"chunking_strategy": {"type": "server_vad", "threshold": 2}}, "chunking_strategy"),
         ({"chunking_strategy": "never"}, "chunking_strategy"),
         ({"timestamp_granularities": ["word"]}, "timestamp_granularities"),
-        ({"extra_body": {"hotwords": "x"}}, "hotwords"),
+        ({"extra_body": {"best_of": 5}}, "best_of"),
         ({"extra_body": {"known_speaker_names": ["Ann"]}}, "known_speaker_names"),
     ],
 )

@@ -40,9 +40,9 @@ class Broken:
     def __init__(self, error: BaseException) -> None:
         self._error = error
 
-    async def diarize(self, samples: Any, options: Options, *, tell: Callable[[DiarizationProgress], None]) -> Any:
+    async def diarize(self, samples: Any, options: Options, *, emit: Callable[[DiarizationProgress], None]) -> Any:
         """One step, then the failure."""
-        tell(DiarizationProgress(1.0, 66.0))
+        emit(DiarizationProgress(1.0, 66.0))
         await checkpoint()
         raise self._error
 
