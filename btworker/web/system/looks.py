@@ -23,7 +23,7 @@ SOUND = ""
 
 
 class Look(Generic[T]):
-    """One question, and its last answer. `ask` must not raise."""
+    """One question, and its last answer; where `ask` raises an OSError, there is none."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]], *, good_for_s: float) -> None:
         self._ask = ask
@@ -56,7 +56,7 @@ class Look(Generic[T]):
     def _answered(self, asking: "asyncio.Future[T]") -> None:
         self._asking = None
         if not asking.cancelled():
-            self._last = asking.result()
+            self._last = None if isinstance(asking.exception(), OSError) else asking.result()
 
 
 class Looks:
