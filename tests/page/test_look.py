@@ -49,8 +49,9 @@ def board(worker: Server) -> str:
 
 
 def look(user: User, axe: str, name: str) -> None:
-    """Hold a state to axe-core, and keep its picture."""
+    """Hold a state to axe-core, and keep its picture. Not while something fades in, which has no contrast yet."""
     user.page.evaluate(axe)
+    user.page.wait_for_function("!document.getAnimations().some((one) => one instanceof CSSTransition)")
     found = user.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     assert [
         (one["id"], one["help"], [node["html"] for node in one["nodes"]][:3]) for one in found["violations"]
