@@ -128,13 +128,13 @@ class Watch:
         stop_on_signals()
         bell, self._ended_badly = Bell(self._folder), asyncio.get_running_loop().create_future()
         report(f"watching {self._folder}")
-        told = ""
+        reported = ""
         try:
             while True:
                 await asyncio.to_thread(bell.watch)
-                if bell.trouble != told:
+                if bell.trouble != reported:
                     report(f"no inotify here ({bell.trouble}): the folder is looked at every few seconds")
-                    told = bell.trouble
+                    reported = bell.trouble
                 await self._look(client)
                 self._settle()
                 if self._once and not self._tasks and not self._arrivals.are_pending:

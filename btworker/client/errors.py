@@ -31,7 +31,7 @@ AWAY_STATUSES = frozenset({429, 502, 503, 504})
 
 class ClientError(Exception):
     """A request failed: `code` is the server's (docs/api.md) or one of this module's, `status` is HTTP's, if any, and
-    `retry_after_s` the seconds after which the server wants to be asked again, where it told."""
+    `retry_after_s` the seconds after which the server wants to be asked again, if any."""
 
     def __init__(self, code: str, message: str, status: int | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -70,8 +70,8 @@ async def refused(response: ClientResponse) -> ClientError:
         # aiohttp gives nothing of a body once the connection broke, not even what has arrived.
         message = f"the server refused with status {response.status}, but the connection broke before it said why"
         return ClientError(CONNECTION_LOST, message, response.status)
-    told = response.headers.get("Retry-After", "")
-    error.retry_after_s = float(told) if told.isdecimal() else None
+    seconds = response.headers.get("Retry-After", "")
+    error.retry_after_s = float(seconds) if seconds.isdecimal() else None
     return error
 
 

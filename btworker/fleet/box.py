@@ -136,7 +136,7 @@ class Box:
             session=session,
             address=self._address,
             emit=self._news,
-            cut_off=self._say_cut_off,
+            cut_off=self._emit_cut_off,
         )
         self._attempts[order.task.job_id] = attempt
         attempt.over.add_done_callback(partial(self._forget, self._attempts, attempt, order.task.job_id))
@@ -175,7 +175,7 @@ class Box:
                 self._emit_state()
             self._emit(event if isinstance(event, NotTaken | WorkDone) else JobNews(session, event))
 
-    def _say_cut_off(self, session: int, why: str) -> None:
+    def _emit_cut_off(self, session: int, why: str) -> None:
         """Tell the front end that it cannot be reached: it gives this box up, and asks it to join."""
         if session == self._session:
             self._emit(Joined(session, versions_here(self._settings.model), BoxWorkers(), why))

@@ -127,8 +127,8 @@ class FleetPool:
             return None
         box = next(box for box in self._boxes.values() if box.has(index))
         self._prefetches.note_start(task.job_id, box)
-        box.begin(local := index - box.first_index, task)
-        self._command(box, RunOnBox(box.session, local, task, ticket))
+        box.begin(index - box.first_index, task)
+        self._command(box, RunOnBox(box.session, index - box.first_index, task, ticket))
         return next(state for state in box.states() if state.index == index)
 
     def cancel(self, job_id: JobId) -> None:

@@ -55,8 +55,9 @@ class Outlooks:
     def of(self, job: Job) -> Outlook:
         """The outlook of a job as of now."""
         position = self._table.waiting.position(job.id)
-        starts, ends = math.inf, self._left_s(job)
-        if position is not None:
+        if position is None:
+            starts, ends = math.inf, self._left_s(job)
+        else:
             starts, ends = self._times().get(job.id, (math.inf, math.inf))
         return Outlook(position, self._waiting_for(job, position), _known(starts), _known(ends))
 
@@ -69,8 +70,10 @@ class Outlooks:
 
     def _left_s(self, job: Job) -> float:
         """Estimate what is left of a running job, by its own pace where there is no other; infinity for all others."""
+        if job.status is not JobStatus.RUNNING:
+            return math.inf
         worker = next((one for one in self._pool.workers() if job.id in one.job_ids), None)
-        if job.status is not JobStatus.RUNNING or worker is None:
+        if worker is None:
             return math.inf
         now = self._clock()
         left = left_s(job, self._table.pace, now, worker)
@@ -122,13 +125,15 @@ def left_s(job: Job, pace: Pace, now: float, worker: WorkerState) -> float:
     """Seconds of work that are left of a job that runs: by its own pace once it has one, before that by others', where
     it does not take longer than those did."""
     past_s = _past_s(job, now)
+    own_s = own_pace_s(job, past_s)
     if job.progress.percent >= SURE_PERCENT:
-        return own_pace_s(job, past_s)
+        return own_s
     took = pace.work_s(job, {worker.device.name or ""})
-    if took is None or past_s < took:
-        return math.inf if took is None else took - past_s
-    own = own_pace_s(job, past_s)
-    return 0.0 if math.isinf(own) else own
+    if took is None:
+        return math.inf
+    if past_s < took:
+        return took - past_s
+    return 0.0 if math.isinf(own_s) else own_s
 
 
 def own_pace_s(job: Job, past_s: float) -> float:

@@ -17,6 +17,7 @@ from btworker.jobs import Job, JobId, Output, OutputFormat
 from btworker.messages import EngineInfo, Failed, Finished, Rendered, RunTask, Started
 from btworker.outputs import Presentation, render
 from btworker.pool import BoxSummary, Phase, PoolEvent, RoomChanged, WorkerState
+from btworker.pool.stream import EventStream
 from btworker.renditions import Rendition, StoredPart
 from btworker.specs import Device
 from btworker.storage import JobFolder, transcript_name
@@ -41,7 +42,7 @@ class LocalPool:
         self.loading = ""
         self.machines: tuple[BoxSummary, ...] | None = None
         self.release = asyncio.Event()
-        self._events: asyncio.Queue[PoolEvent | None] = asyncio.Queue()
+        self._events = EventStream()
         self._running: dict[JobId, asyncio.Task[None]] = {}
 
     def workers(self) -> tuple[WorkerState, ...]:
@@ -53,7 +54,7 @@ class LocalPool:
         return self.machines
 
     async def start(self) -> None:
-        self._events.put_nowait(RoomChanged())
+        self._events.put(RoomChanged())
 
     def pick(self, waiting: Iterable[Job], _goes_beside: Callable[[Job], bool]) -> JobId | None:
         return next((job.id for job in waiting), None) if self.phase is Phase.IDLE else None
@@ -69,27 +70,26 @@ class LocalPool:
         if job_id in self._running:
             self._running[job_id].cancel()
 
-    async def events(self) -> AsyncIterator[PoolEvent]:
-        while (event := await self._events.get()) is not None:
-            yield event
+    def events(self) -> AsyncIterator[PoolEvent]:
+        return aiter(self._events)
 
     async def stop(self) -> None:
         for running in self._running.values():
             running.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-        self._events.put_nowait(None)
+        self._events.end()
 
     async def _run(self, task: RunTask) -> None:
-        self._events.put_nowait(Started(task.job_id, task.attempt))
+        self._events.put(Started(task.job_id, task.attempt))
         try:
-            self._events.put_nowait(await self._work(task))
+            self._events.put(await self._work(task))
         except asyncio.CancelledError:
             error = ErrorInfo(ErrorCode.CANCELED, "canceled")
-            self._events.put_nowait(Failed(task.job_id, task.attempt, error))
+            self._events.put(Failed(task.job_id, task.attempt, error))
         finally:
             self._running.pop(task.job_id, None)
             self.phase = Phase.IDLE
-            self._events.put_nowait(RoomChanged())
+            self._events.put(RoomChanged())
 
     async def _work(self, task: RunTask) -> Finished | Failed:
         if task.options.prompt == "hold":
@@ -107,7 +107,7 @@ class LocalPool:
                 outputs.append(Output(item.input_id, name, "json", len(text), hashlib.sha256(text).hexdigest()))
         if task.options.prompt == "rendition":
             for index in range(len(task.inputs)):
-                self._events.put_nowait(Rendered(task.job_id, task.attempt, _rendition(task.folder, index)))
+                self._events.put(Rendered(task.job_id, task.attempt, _rendition(task.folder, index)))
         if task.options.prompt.startswith("say "):
             text = task.options.prompt.removeprefix("say ")
             said = Transcript(text, "en", (Segment(0, 0, 0.0, 1.0, text, speaker="SPEAKER_00"),), 1.0)

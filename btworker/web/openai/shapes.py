@@ -182,7 +182,7 @@ def diarized(transcript: Transcript) -> Diarized:
         "task": "transcribe",
         "duration": transcript.duration_s,
         "text": transcript.text.strip(),
-        "segments": _diarized(transcript),
+        "segments": _labelled(transcript),
         "usage": usage(transcript),
     }
 
@@ -203,7 +203,7 @@ def last_events(
 ) -> Iterator[Mapping[str, object]]:
     """The end of a stream: its segments where speakers are asked for, and its whole text."""
     if speakers:
-        yield from _diarized(transcript)
+        yield from _labelled(transcript)
     yield {"type": "transcript.text.done", **plain(transcript, reports), "text": text}
 
 
@@ -239,7 +239,7 @@ def _number(value: float | None, otherwise: float) -> float:
     return otherwise if value is None or not math.isfinite(value) else value
 
 
-def _diarized(transcript: Transcript) -> list[DiarizedSegment]:
+def _labelled(transcript: Transcript) -> list[DiarizedSegment]:
     """Its segments with their speakers: those that are known by name, others as A, B … in the order in which they
     begin to speak, and AA behind Z. Without speakers, each channel is one."""
     speakers = [_speaker(segment) for segment in transcript.segments]

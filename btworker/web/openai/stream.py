@@ -40,7 +40,7 @@ class GrowingText:
         self._waits_for_end = False
 
     def take(self, segments: Iterable[str]) -> str:
-        """The piece to say after these segments, as whisper spaces them; often nothing.
+        """The piece to emit after these segments, as whisper spaces them; often nothing.
 
         White space at the end waits for what follows: the whole text has none there. A segment that begins or ends with
         half a sign is read again in the whole, where both halves are one.
