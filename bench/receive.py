@@ -7,7 +7,7 @@ protocol  asyncio.BufferedProtocol under uvloop: the loop reads into our buffers
 thread    a thread with recv_into
 each without any use of the bytes, and then hashed and written (O_DIRECT) beside receiving the next buffer. Core-seconds
 a GiB of the receiving process, user and system; a sender of its own over loopback. With --blocks, sizes in KiB of the
-two blocks of receiving/intake.py itself instead: what one write, one hash and one switch of threads take.
+blocks of receiving/intake.py itself instead: what one write, one hash and one switch of threads take.
 """
 
 import argparse

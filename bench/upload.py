@@ -164,11 +164,18 @@ def small_peak_mb(folder: Path, source: Path) -> float:
         return memory_mb(at.pid, "VmHWM")
 
 
-async def four_at_once(at: Server, source: Path) -> float:
-    """Seconds until four uploads at once have ended."""
-    start = time.perf_counter()
+async def four_at_once(at: Server, source: Path) -> tuple[float, float]:
+    """Seconds until four uploads at once have ended, and how many cores of this machine were busy until then."""
+    start, busy_before_s = time.perf_counter(), _busy_s()
     await asyncio.gather(*(asyncio.to_thread(upload, at, source) for _ in range(4)))
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    return seconds, (_busy_s() - busy_before_s) / seconds
+
+
+def _busy_s() -> float:
+    """Seconds that all cores together were neither idle nor waiting for a disk (proc(5), /proc/stat)."""
+    user, nice, system, _, _, interrupts, soft_interrupts = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
 
 
 WAYS = ("cp + fsync", "receive and hash", "nginx", "btworker", "by the parser")
@@ -213,7 +220,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         peak_mb = memory_mb(at.pid, "VmHWM")
         watch = Watch(at)
         with watch.watching():
-            four_s = asyncio.run(four_at_once(at, source)) if options.four else 0.0
+            four_s, busy_cores = asyncio.run(four_at_once(at, source)) if options.four else (0.0, 0.0)
         four_peak_mb = memory_mb(at.pid, "VmHWM")
     p99s, ours, parsers = (speeds.pop(name) for name in ("p99", "core-s", "core-s by the parser"))
     ways = (speeds["cp + fsync"], speeds["receive and hash"], speeds["btworker"])
@@ -239,11 +246,15 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         result |= {
             "four_mb_s": four_mb_s,
             "four_over_one": four_mb_s / one,
+            "four_busy_cores": busy_cores,
             "four_rss_mb": four_peak_mb,
             "four_health_p99_ms": p99,
         }
         rows.append(
-            ("four uploads at once, MB/s together", f"{four_mb_s:8.1f}  (p99 {p99:.1f} ms, peak {four_peak_mb:.0f} MB)")
+            (
+                "four uploads at once, MB/s together",
+                f"{four_mb_s:8.1f}  ({busy_cores:.2f} cores busy, p99 {p99:.1f} ms, peak {four_peak_mb:.0f} MB)",
+            )
         )
     report("upload", rows, result, {"speeds_mb_s": speeds, "ratios": ratios, "health_p99_ms": p99s})
 

@@ -75,7 +75,7 @@ class ServerSettings(BaseSettings):
     """Megabytes of a request's body from which on it is read past the HTTP parser, in a thread of its own: less than
     half the CPU time, but the connection is closed behind the answer."""
     fast_uploads: int = Field(8, ge=0, le=256, validation_alias=env("WORKER_FAST_UPLOADS"))
-    """How many bodies are read like this at once, with 4 MB of memory each; any more go through the parser. 0: all."""
+    """How many bodies are read like this at once, with 6 MB of memory each; any more go through the parser. 0: all."""
     file_threads: int = Field(8, ge=1, le=64, validation_alias=env("WORKER_FILE_THREADS"))
     """Threads for file work: enough to keep a few disks busy, few enough that a stuck disk costs little."""
     otlp_endpoint: str = Field("", pattern=r"^(https?://[^\s/]+\S*)?$", validation_alias=env("WORKER_OTLP_ENDPOINT"))
