@@ -31,12 +31,12 @@ from btworker.errors import ErrorCode, ErrorInfo
 from btworker.fleet.box import Box
 from btworker.fleet.gateway import BoxLink, ClusterError
 from btworker.fleet.records import BoxCommand, BoxWord, JobNews
+from btworker.job_folder import JobFolder
 from btworker.jobs import JobId, Output, Stage
 from btworker.messages import Failed, FileDone, Finished, JobEvent, Progressed, Rendered, RunTask, Started, WindowDone
 from btworker.pool import Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.renditions import Rendition, StoredPart
 from btworker.specs import Device
-from btworker.storage import JobFolder
 
 LENGTH = struct.Struct("!I")
 WINDOW_S = 30.0

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from btworker.durable import publish, sync_folder, write_durably
+from btworker.job_folder import JobFolder
 from btworker.jobs import Job
 from btworker.leftovers import free_name, put_aside
-from btworker.storage import VOICES, DataFolder, JobFolder
+from btworker.storage import VOICES, DataFolder
 from btworker.store.file import copy_table, looking_at
 from btworker.store.rows import job_from_json
 

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from btworker.durable import sync_folder
+from btworker.job_folder import JobFolder
 from btworker.jobs import JobId
-from btworker.storage import DELETED, DataFolder, JobFolder
+from btworker.storage import DELETED, DataFolder
 
 JOB_NAME = re.compile(rf"wk_[0-9a-f]{{16}}({re.escape(DELETED)})?")
 """What btworker itself puts into the jobs folder; everything else there is left alone."""

@@ -31,6 +31,7 @@ from pathlib import Path
 import btworker
 from btworker.durable import sync_folder, write_durably
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.job_folder import JobFolder, transcript_name
 from btworker.jobs import ENROLL, Output, Stage
 from btworker.messages import (
     EngineInfo,
@@ -46,7 +47,6 @@ from btworker.messages import (
     WindowDone,
 )
 from btworker.specs import WorkerSpec
-from btworker.storage import JobFolder, transcript_name
 from btworker.voices import ENROLLED, Voice
 from tests import fake_shares
 

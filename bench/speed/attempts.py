@@ -8,11 +8,11 @@ import torch
 
 from bench.speed.recordings import Recording
 from btworker.engine.engine import WhisperEngine, load
+from btworker.job_folder import JobFolder
 from btworker.jobs import Input, JobId, Options
 from btworker.logs import set_up
 from btworker.messages import RunTask
 from btworker.specs import Device, EngineSettings, LogSettings, WorkerSpec
-from btworker.storage import JobFolder
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "btworker" / "demo" / "whisper-tiny-words.pt"
 

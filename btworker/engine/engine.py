@@ -17,9 +17,9 @@ from btworker.engine.stack.faults import translated
 from btworker.engine.stack.surroundings import LOADING, Surroundings, look_around
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import find_ffmpeg
+from btworker.job_folder import JobFolder
 from btworker.messages import EngineInfo, HelpTask, JobEvent, Loading, RunTask
 from btworker.specs import WorkerSpec
-from btworker.storage import JobFolder
 
 if TYPE_CHECKING:
     from btworker.engine.job.equipment import Equipment

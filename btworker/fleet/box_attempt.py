@@ -17,6 +17,7 @@ from btworker.fleet.courier import Courier
 from btworker.fleet.front_end import FencedError, FrontEnd, UnreachedError
 from btworker.fleet.leases import path_of
 from btworker.fleet.records import NotTaken, RunOnBox, WorkDone
+from btworker.job_folder import JobFolder
 from btworker.jobs import Stage
 from btworker.logs import get_logger
 from btworker.messages import (
@@ -31,7 +32,6 @@ from btworker.messages import (
     WorkerLost,
 )
 from btworker.pool.supervisor import Supervisor
-from btworker.storage import JobFolder
 
 log = get_logger()
 

@@ -24,12 +24,12 @@ from btworker.fleet.courier import Courier
 from btworker.fleet.front_end import FencedError, FrontEnd
 from btworker.fleet.leases import HELPS, path_of
 from btworker.fleet.records import HelpOnBox
+from btworker.job_folder import JobFolder
 from btworker.logs import get_logger
 from btworker.messages import HelpTask
 from btworker.pool.supervisor import Supervisor
 from btworker.shared_windows import PLAN, claim, copy_pieces, packed, pieces, write_whole
 from btworker.stems import numbered
-from btworker.storage import JobFolder
 
 log = get_logger()
 POLL_S = 0.1

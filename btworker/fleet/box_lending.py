@@ -17,11 +17,11 @@ from btworker.checkpoints.hashing import file_sha256
 from btworker.errors import BtworkerError
 from btworker.fleet.courier import Courier
 from btworker.fleet.front_end import FencedError, FrontEnd
+from btworker.job_folder import JobFolder
 from btworker.logs import get_logger
 from btworker.messages import HelpTask
 from btworker.shared_windows import PLAN, claim, copy_pieces, packed, parts_of, pieces
 from btworker.stems import numbered
-from btworker.storage import JobFolder
 
 log = get_logger()
 

@@ -20,9 +20,9 @@ from btworker.fleet.courier import Courier
 from btworker.fleet.front_end import LEASE_S, FencedError, FrontEnd
 from btworker.fleet.leases import PREFETCHES, path_of
 from btworker.fleet.records import Prefetch
+from btworker.job_folder import JobFolder
 from btworker.jobs import Input, JobId
 from btworker.logs import get_logger
-from btworker.storage import JobFolder
 
 log = get_logger()
 

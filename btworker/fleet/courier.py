@@ -23,9 +23,9 @@ from btworker.fleet import files
 from btworker.fleet.files import LEAST_STORED_BYTES, MOST_STORED_BYTES, OFFSET, SHA256, STORED
 from btworker.fleet.front_end import IDLE_S, LEASE_S, FrontEnd, judge
 from btworker.fleet.journals import Journals, read_piece
+from btworker.job_folder import JobFolder
 from btworker.jobs import Input
 from btworker.logs import get_logger
-from btworker.storage import JobFolder
 
 log = get_logger()
 CHUNK_BYTES = 2**20

@@ -14,7 +14,7 @@ A name that is none of these is no file.
 import re
 from pathlib import Path
 
-from btworker.storage import JobFolder
+from btworker.job_folder import JobFolder
 from btworker.voices import ENROLLED
 
 TICKET, OFFSET, SHA256, STORED = "Fleet-Ticket", "Upload-Offset", "Content-SHA256", "Fleet-Stored"

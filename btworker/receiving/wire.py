@@ -6,8 +6,10 @@ two files (`read`), a thread the files (`receive`).
 
 import asyncio
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from btworker.errors import BtworkerError, ErrorCode
 
@@ -27,6 +29,11 @@ class Wire:
         self.is_stopped = False
         """`stop` was called: nothing more is wanted."""
         self._connection = connection
+        self._holding = threading.Lock()
+        """Held while a thread says that it reads, or no more; a descriptor that it reads from is not closed, since its
+        number would be another connection's at once."""
+        self._is_reading = False
+        self._is_closed = False
         self._idle_s = idle_s
         self._on_bytes = on_bytes
         self._uncounted_bytes = 0
@@ -51,16 +58,29 @@ class Wire:
 
     def receive(self, target: memoryview) -> int:
         """Blocking: wait for bytes of the body, at most `target` takes; how many came. Raises as `read` does."""
-        self._check_wanted()
-        self._connection.settimeout(self._idle_s)
-        try:
-            count = self._connection.recv_into(target[: self.left_bytes])
-        except TimeoutError:
-            raise idle(self._idle_s) from None
-        except ConnectionError:
-            count = 0
+        with self._reading():
+            self._connection.settimeout(self._idle_s)
+            try:
+                count = self._connection.recv_into(target[: self.left_bytes])
+            except TimeoutError:
+                raise idle(self._idle_s) from None
+            except ConnectionError:
+                count = 0
         self._took(count)
         return count
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._holding:
+            self._check_wanted()
+            self._is_reading = True
+        try:
+            yield
+        finally:
+            with self._holding:
+                self._is_reading = False
+                if self._is_closed:
+                    self._connection.close()
 
     def count(self) -> None:
         """From a thread: let `on_bytes` know of what has come since the last time."""
@@ -75,8 +95,13 @@ class Wire:
             self.is_lost = True
 
     def close(self) -> None:
-        """Give the descriptor back; the connection is its first owner's."""
-        self._connection.close()
+        """Give the descriptor back, behind the read of a thread; the connection is its first owner's."""
+        with self._holding:
+            self._is_closed = self.is_stopped = True
+            if self._is_reading:
+                self.stop()
+            else:
+                self._connection.close()
 
     def _check_wanted(self) -> None:
         """Raise BAD_MULTIPART once `stop` was called: the kernel still gives what had come, and what goes on coming."""

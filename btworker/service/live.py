@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from btworker.job_folder import JobFolder
 from btworker.jobs import Job, JobId, JobStatus
 from btworker.logprobs import TokenLogprob
-from btworker.storage import DataFolder, JobFolder
+from btworker.storage import DataFolder
 
 HEARTBEAT_S = 15.0
 """Below the idle limit of any proxy."""

@@ -16,10 +16,11 @@ from pathlib import Path
 from btworker.config import Settings
 from btworker.durable import publish, sync_folder, write_durably
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.job_folder import JobFolder
 from btworker.keys import OPERATOR
 from btworker.logs import get_logger
 from btworker.stems import looks_like
-from btworker.storage import VOICES, DataFolder, JobFolder
+from btworker.storage import VOICES, DataFolder
 from btworker.voices import Voice
 
 log = get_logger()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from btworker.storage import transcript_name
+from btworker.job_folder import transcript_name
 from tests.chaos.client import NO_ANSWER, request, text_of
 from tests.chaos.ledger import ENDED, number_of
 from tests.chaos.plan import JobPlan

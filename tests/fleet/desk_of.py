@@ -16,8 +16,9 @@ from btworker.fleet.front_end import FrontEnd
 from btworker.fleet.leases import Leases, path_of
 from btworker.fleet.object_store import FleetStore
 from btworker.fleet.sharing import Sharing
+from btworker.job_folder import JobFolder
 from btworker.jobs import Input, JobId, new_job_id
-from btworker.storage import DataFolder, JobFolder
+from btworker.storage import DataFolder
 from btworker.web.fleet.listener import FleetListener, bind
 from tests.process.pool_of import settings_for
 from tests.waiting import eventually

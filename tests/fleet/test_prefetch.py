@@ -11,7 +11,7 @@ from btworker.fleet.courier import Courier
 from btworker.fleet.front_end import FrontEnd
 from btworker.fleet.leases import PREFETCHES, path_of
 from btworker.fleet.records import Prefetch
-from btworker.storage import JobFolder
+from btworker.job_folder import JobFolder
 from tests.fleet.desk_of import SOUND, Desk, desk_of, inputs
 from tests.fleet.line import line
 from tests.waiting import eventually

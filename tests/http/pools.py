@@ -13,6 +13,7 @@ from pathlib import Path
 
 from btworker.durable import write_durably
 from btworker.errors import ErrorCode, ErrorInfo
+from btworker.job_folder import JobFolder, transcript_name
 from btworker.jobs import Job, JobId, Output, OutputFormat
 from btworker.messages import EngineInfo, Failed, Finished, Rendered, RunTask, Started
 from btworker.outputs import Presentation, render
@@ -20,7 +21,6 @@ from btworker.pool import BoxSummary, Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.stream import EventStream
 from btworker.renditions import Rendition, StoredPart
 from btworker.specs import Device
-from btworker.storage import JobFolder, transcript_name
 from btworker.transcript import Segment, Transcript
 
 READY_INFO = EngineInfo(

@@ -9,10 +9,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from btworker.job_folder import JobFolder
 from btworker.jobs import Job, JobId
 from btworker.service import live
 from btworker.service.live import Feed, Spoken
-from btworker.storage import JobFolder
 from tests.http.event_stream import heard, segments
 from tests.http.server import FORM, Running, field, file, form
 from tests.waiting import eventually

@@ -4,7 +4,7 @@ import json
 from itertools import cycle, islice
 from typing import Any
 
-from btworker.storage import JobFolder
+from btworker.job_folder import JobFolder
 from tests.page.user import SAMPLE
 from tests.process.server_of import Server
 

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from btworker import control
-from btworker.storage import JobFolder
+from btworker.job_folder import JobFolder
 from tests.demo_worker import DEMO_WORKER
 from tests.page.stored import finished_job, restored
 from tests.page.user import User

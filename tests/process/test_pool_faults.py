@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from btworker.errors import ErrorCode, ErrorInfo
+from btworker.job_folder import JobFolder
 from btworker.jobs import Input, Job, JobId, JobStatus, Options, Output, Stage
 from btworker.messages import Cancel, Failed, Finished, RunTask, Warned, WindowDone, WorkerLost
 from btworker.pool import Phase
 from btworker.pool.supervisor import Supervisor
-from btworker.storage import JobFolder
 from tests.process.memory_group import memory_group
 from tests.process.pool_of import alive, ended, running_service, settings_for, submit, transcript
 from tests.slices import FULL, luck_of

@@ -20,10 +20,10 @@ from btworker.engine.sound import pool as sound_pool
 from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits
 from btworker.engine.sound.layout import Wanted
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.job_folder import JobFolder
 from btworker.jobs import Options, Stage
 from btworker.messages import FileDone, Finished, JobEvent, Progressed, WindowDone
 from btworker.pool.limits import CANCEL_GRACE_S
-from btworker.storage import JobFolder
 from tests.speech.jobs import run, spec_for, task_for
 from tests.speech.transcripts import CHECKPOINT, HELD_OUT, assert_same, transcripts
 

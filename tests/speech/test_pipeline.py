@@ -14,11 +14,11 @@ import torch
 from btworker.checkpoints import openai
 from btworker.engine.engine import WhisperEngine, load
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.job_folder import JobFolder
 from btworker.jobs import OutputFormat, Stage
 from btworker.messages import Finished, Loading, ModelLoaded, Progressed, Warned, WindowDone
 from btworker.outputs import Presentation, render
 from btworker.specs import Device
-from btworker.storage import JobFolder
 from btworker.transcript import Transcript
 from tests.media.recordings import write_wav
 from tests.speech.jobs import OPTIONS, run, spec_for, task_for

@@ -14,9 +14,9 @@ from btworker.engine.asr.decoding.places import Places
 from btworker.engine.asr.spread import shares
 from btworker.engine.engine import WhisperEngine, load
 from btworker.ffmpeg import SAMPLE_RATE
+from btworker.job_folder import JobFolder
 from btworker.jobs import Options, OutputFormat
 from btworker.messages import FileDone, Finished, HelpTask, Progressed, ShareOffered, Warned, WindowDone
-from btworker.storage import JobFolder
 from tests.media.recordings import decode_whole, write_channels, write_wav
 from tests.speech.jobs import run, spec_for, task_for
 from tests.speech.transcripts import CHECKPOINT, HELD_OUT, assert_same, transcripts

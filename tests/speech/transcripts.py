@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from btworker.storage import JobFolder
+from btworker.job_folder import JobFolder
 
 CHECKPOINT = Path("btworker/demo/whisper-tiny-words.pt")
 

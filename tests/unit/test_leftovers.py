@@ -8,9 +8,10 @@ from typing import Any, NoReturn
 
 import pytest
 
+from btworker.job_folder import JobFolder
 from btworker.jobs import JobId, new_job_id
 from btworker.leftovers import clear_up
-from btworker.storage import DataFolder, JobFolder
+from btworker.storage import DataFolder
 
 
 @pytest.fixture

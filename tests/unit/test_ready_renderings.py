@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from btworker.engine.job.results import write_outputs
+from btworker.job_folder import JobFolder
 from btworker.jobs import Input, JobId, Options, OutputFormat
 from btworker.outputs import FORMATS, Presentation
 from btworker.outputs import ready as ready_renderings
 from btworker.outputs.ready import find_ready
-from btworker.storage import DataFolder, JobFolder
+from btworker.storage import DataFolder
 from btworker.transcript import Segment, Transcript
 from btworker.web.jobs.renderings import sha256_of
 

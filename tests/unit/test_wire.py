@@ -1,7 +1,10 @@
 """The rest of a body, read from its connection: what `stop` ends."""
 
+import asyncio
 import socket
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -30,3 +33,36 @@ async def test_nothing_is_read_behind_a_stop(ends: tuple[socket.socket, socket.s
     with pytest.raises(BtworkerError, match="ended before it was complete"):
         wire.receive(target)
     assert wire.left_bytes == 990
+
+
+class Seen(socket.socket):
+    """Keeps its descriptor as it was behind each read; `is_read` is set when one begins."""
+
+    def __init__(self, copied: socket.socket) -> None:
+        super().__init__(fileno=copied.detach())
+        self.is_read = threading.Event()
+        self.behind: list[int] = []
+
+    def recv_into(self, *args: Any) -> int:
+        self.is_read.set()
+        try:
+            return super().recv_into(*args)
+        finally:
+            self.behind.append(self.fileno())
+
+
+async def test_a_descriptor_is_closed_behind_the_read_of_a_thread(ends: tuple[socket.socket, socket.socket]) -> None:
+    """Else its number is the next connection's, from which the thread would read; and the thread does not wait on."""
+    _, server = ends
+    with Seen(server.dup()) as seen:
+        descriptor = seen.fileno()
+        wire = Wire(seen, left_bytes=1000, idle_s=60, on_bytes=lambda _: None)
+        reading = asyncio.create_task(asyncio.to_thread(wire.receive, memoryview(bytearray(10))))
+        await asyncio.to_thread(seen.is_read.wait, 10)
+        wire.close()
+        with pytest.raises(BtworkerError, match="ended before it was complete"):
+            await asyncio.wait_for(reading, 10)
+        assert seen.behind == [descriptor]
+        assert seen.fileno() == -1
+        with pytest.raises(BtworkerError, match="ended before it was complete"):
+            wire.receive(memoryview(bytearray(10)))

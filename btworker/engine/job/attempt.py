@@ -29,10 +29,10 @@ from btworker.engine.job.text_run import Shared, fill_batches
 from btworker.engine.sound.ffmpeg import room_bytes
 from btworker.engine.stack.gpu_turns import enter_thread
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.job_folder import JobFolder, remove_scratch
 from btworker.jobs import ENROLL, Stage
 from btworker.logs import get_logger
 from btworker.messages import Alive, Finished, JobEvent, ModelLoaded, RunTask
-from btworker.storage import JobFolder, remove_scratch
 from btworker.transcript import Transcript
 
 log = get_logger()

@@ -15,9 +15,9 @@ from btworker.engine.job.references import ReferenceReader
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
+from btworker.job_folder import JobFolder, scratch_file
 from btworker.jobs import Stage
 from btworker.messages import JobEvent, RunTask
-from btworker.storage import JobFolder, scratch_file
 from btworker.voices import ENROLLED, Voice
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from btworker.engine.job.takes import (
 from btworker.engine.job.text_run import Shared, TextRun, fill_batches
 from btworker.engine.sound.ffmpeg import Audio
 from btworker.engine.sound.recording import Whole, samples_of
-from btworker.storage import JobFolder
+from btworker.job_folder import JobFolder
 from btworker.transcript import Transcript
 
 

@@ -20,10 +20,10 @@ from btworker.engine.quality.tidy import words_inside
 from btworker.engine.sound.ffmpeg import Audio, DecodeProgress, Limits
 from btworker.engine.sound.layout import OPEN, Stretch, Wanted
 from btworker.engine.sound.pool import GrowingSound
+from btworker.job_folder import JobFolder, scratch_file
 from btworker.jobs import Stage
 from btworker.logs import get_logger
 from btworker.messages import FileDone, WindowDone
-from btworker.storage import JobFolder, scratch_file
 from btworker.transcript import Missing, Transcript
 
 log = get_logger()

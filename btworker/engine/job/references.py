@@ -15,8 +15,8 @@ from btworker.engine.sound.ffmpeg import Limits
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
+from btworker.job_folder import JobFolder
 from btworker.specs import EngineSettings
-from btworker.storage import JobFolder
 from btworker.voices import Voice
 
 LEAST_SPEECH_SHARE = 0.5

@@ -7,9 +7,9 @@ from btworker.engine.job.events import EventFactory
 from btworker.engine.job.text_run import Shared
 from btworker.engine.sound.ffmpeg import Audio
 from btworker.engine.sound.rendition import Encoding, NoRenditionError
+from btworker.job_folder import JobFolder
 from btworker.logs import get_logger
 from btworker.messages import Rendered
-from btworker.storage import JobFolder
 
 log = get_logger()
 

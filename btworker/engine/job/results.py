@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from btworker.durable import sync_folder, write_durably
+from btworker.job_folder import JobFolder, transcript_name
 from btworker.jobs import Input, Options, Output, OutputFormat
 from btworker.outputs import FORMATS, SPEAKER_FILES, Presentation, output_name
 from btworker.outputs.ready import LARGE_BYTES, keep_ready
-from btworker.storage import JobFolder, transcript_name
 from btworker.transcript import Transcript
 
 

@@ -20,10 +20,10 @@ from btworker.engine.job.known_speakers import KnownSpeakers
 from btworker.engine.sound.ffmpeg import Audio
 from btworker.engine.stack.faults import translate
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.job_folder import JobFolder
 from btworker.jobs import Stage
 from btworker.logs import get_logger
 from btworker.messages import JobEvent, RunTask
-from btworker.storage import JobFolder
 from btworker.transcript import KnownVoice, Segment, Turn
 
 if TYPE_CHECKING:

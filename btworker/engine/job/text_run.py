@@ -16,9 +16,9 @@ from btworker.engine.job.results import StageClock
 from btworker.engine.job.speaker_stage import SpeakerStage
 from btworker.engine.job.takes import Take
 from btworker.engine.sound.recording import Recording, Sound
+from btworker.job_folder import JobFolder
 from btworker.jobs import Input
 from btworker.messages import JobEvent, RunTask, ShareOffered
-from btworker.storage import JobFolder
 
 
 @dataclass(frozen=True, slots=True)

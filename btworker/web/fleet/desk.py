@@ -12,9 +12,10 @@ from btworker.fleet.files import TICKET, NotYetError
 from btworker.fleet.leases import ATTEMPTS, HELPS, PREFETCHES, Leases
 from btworker.fleet.object_store import FleetStore
 from btworker.fleet.sharing import Sharing
+from btworker.job_folder import JobFolder
 from btworker.jobs import JobId
 from btworker.receiving.wire import Receivers
-from btworker.storage import DataFolder, JobFolder
+from btworker.storage import DataFolder
 from btworker.web.body import Body
 from btworker.web.context import HAS_TOKEN
 from btworker.web.middlewares import Handler

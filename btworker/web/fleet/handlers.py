@@ -27,7 +27,7 @@ from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.fleet import files
 from btworker.fleet.leases import ATTEMPTS, HELPS, PREFETCHES
-from btworker.storage import JobFolder
+from btworker.job_folder import JobFolder
 from btworker.web.files import StoredFile, send_file
 from btworker.web.fleet import sharing
 from btworker.web.fleet.desk import ATTEMPT, DESK, named_file, no_file, small_body

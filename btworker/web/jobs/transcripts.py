@@ -14,11 +14,11 @@ from pydantic.alias_generators import to_camel
 from btworker.corrections.apply import corrected
 from btworker.corrections.layer import layers_of
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.job_folder import JobFolder
 from btworker.jobs import OutputFormat
 from btworker.outputs import FORMATS, Presentation, output_name, read_json
 from btworker.outputs.ready import find_ready
 from btworker.service.corrections import no_transcript, read_changes
-from btworker.storage import JobFolder
 from btworker.web.context import Context, context_of
 from btworker.web.files import StoredFile, content_answer, send_file
 from btworker.web.jobs.handlers import job_id_of
