@@ -110,7 +110,7 @@ async def test_files_are_fetched_in_turn_for_each_key(
     jobs = [await sent(client, {"inputs": [{"url": f"{place}/one.wav"}] * 3}, **ann)]
     await eventually(lambda: asked_for, "the first file is asked for")
     jobs.append(await sent(client, {"inputs": [{"url": f"{place}/two.wav"}]}, **bob))
-    await eventually(lambda: len(server.service._outbound._downloads._turns._lines) == 2, "both wait for their turns")
+    await eventually(lambda: len(server.service.outbound._downloads._turns._lines) == 2, "both wait for their turns")
     gate.set()
     for _, job in jobs:
         assert (await finished(client, job["workerJobId"]))["status"] == "complete"
