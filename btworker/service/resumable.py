@@ -1,62 +1,29 @@
 """Uploads that survive their connection: begun, gone on with, finished, forgotten. Parent; for web/tus/handlers.py.
 
-    <data>/uploads/<id>/info.json   length, metadata, times, the job that it became
-                        data        the bytes; how many there are is how far the upload is
-                        unverified  there while bytes arrive whose checksum is not known: where they begin
-
-Every byte in `data` is one that came. After a crash the file's size is the offset, but for unverified bytes.
+How they lie on the disk: resumable_files.py.
 """
 
 import asyncio
 import hashlib
-import os
-import re
 import secrets
-import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from pydantic import TypeAdapter
-
-from btworker.checkpoints import file_sha256
 from btworker.config import Settings
-from btworker.durable import sync_folder, write_durably
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.keys import OPERATOR
 from btworker.logs import get_logger
 from btworker.receiving.received_file import ReceivedFile
+from btworker.service.resumable_files import Resumable, ResumableFiles
 from btworker.storage import DataFolder
 
 log = get_logger()
-UPLOAD_ID = re.compile(r"up_[0-9a-f]{32}")
 SWEEP_S = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Resumable:
-    """An upload as it is on the disk. Times are seconds since the epoch."""
-
-    id: str
-    length: int | None
-    """None until the client knows it."""
-    metadata: str
-    """As it was sent."""
-    touched_at: float
-    job_id: str | None = None
-    gone: bool = False
-    """Expired or deleted: only this record is left, to say so."""
-    owner: str = OPERATOR
-    """Id of the key that began it."""
-    needs: tuple[str, ...] = ()
-    """Ids of uploads that its job takes along: kept as long as this one is."""
-
-
-_RECORD = TypeAdapter(Resumable)
 
 
 class ResumableUploads:
@@ -66,7 +33,7 @@ class ResumableUploads:
         self._data = data
         self._settings = settings
         self._clock = clock
-        self._root = data.root / "uploads"
+        self._files = ResumableFiles(data.root / "uploads")
         self._known: dict[str, Resumable] = {}
         self._offsets: dict[str, int] = {}
         self._hashes: dict[str, tuple[int, hashlib._Hash]] = {}
@@ -77,7 +44,7 @@ class ResumableUploads:
 
     async def start(self) -> None:
         """Find what an earlier run left."""
-        for record, offset in await self._data.run(self._scan):
+        for record, offset in await self._data.run(self._files.scan):
             self._known[record.id], self._offsets[record.id] = record, offset
 
     async def sweep(self) -> None:
@@ -138,7 +105,7 @@ class ResumableUploads:
         self._known[record.id], self._offsets[record.id] = record, 0
         made = False
         try:
-            await self._data.run(self._make, record)
+            await self._data.run(self._files.make, record)
             made = True
         finally:
             if not made:
@@ -165,7 +132,7 @@ class ResumableUploads:
         self._writing.add(record.id)
         try:
             if not verified:
-                await self._data.run(write_durably, self._unverified(record.id), str(offset).encode())
+                await self._data.run(self._files.distrust, record.id, offset)
             async with self._receiving(record, offset, verified=verified) as file:
                 yield file
         finally:
@@ -174,7 +141,9 @@ class ResumableUploads:
     @asynccontextmanager
     async def _receiving(self, record: Resumable, offset: int, *, verified: bool) -> AsyncIterator[ReceivedFile]:
         at, sha256 = self._hashes.pop(record.id, (-1, hashlib.sha256()))
-        file = ReceivedFile(self._data, self._settings, self._path(record.id), start_bytes=offset, sha256=sha256.copy())
+        file = ReceivedFile(
+            self._data, self._settings, self._files.data(record.id), start_bytes=offset, sha256=sha256.copy()
+        )
         whole = False
         try:
             yield file
@@ -193,7 +162,7 @@ class ResumableUploads:
                 await file.keep()
         finally:
             await file.abandon()
-            self._offsets[record.id] = await self._data.run(self._settled, record.id, None if keep else offset)
+            self._offsets[record.id] = await self._data.run(self._files.settle, record.id, None if keep else offset)
             await self._keep(replace(self._known[record.id], touched_at=self._clock()))
 
     @asynccontextmanager
@@ -216,11 +185,11 @@ class ResumableUploads:
         at, known = self._hashes.get(record.id, (-1, None))
         if known is not None and at == record.length:
             return known.hexdigest()
-        return await self._data.run(file_sha256, self._path(record.id))
+        return await self._data.run(self._files.sha256, record.id)
 
     async def lend(self, record: Resumable, target: Path) -> None:
         """Give a complete upload a second name, as a job's input: not a byte is copied, where the file system can."""
-        await self._data.run(_linked, self._path(record.id), target)
+        await self._data.run(self._files.lend, record.id, target)
 
     async def became(self, record: Resumable, job_id: str) -> None:
         """The job is durable: its input is the job's alone from here on."""
@@ -230,7 +199,7 @@ class ResumableUploads:
         if record.gone or record.job_id is not None:
             del self._known[record.id]
             self._offsets.pop(record.id, None)
-            await self._data.run(shutil.rmtree, self._root / record.id, ignore_errors=True)
+            await self._data.run(self._files.remove, record.id)
             return
         log.info("upload_expired", uploadId=record.id, bytes=self.offset(record))
         await self._drop(replace(record, gone=True, touched_at=self._clock()))
@@ -238,63 +207,9 @@ class ResumableUploads:
     async def _drop(self, record: Resumable) -> None:
         await self._keep(record)
         self._hashes.pop(record.id, None)
-        await self._data.run(self._path(record.id).unlink, missing_ok=True)
+        await self._data.run(self._files.drop, record.id)
 
     async def _keep(self, record: Resumable) -> Resumable:
-        await self._data.run(self._write, record)
+        await self._data.run(self._files.write, record)
         self._known[record.id] = record
         return record
-
-    # blocking
-
-    def _path(self, upload_id: str) -> Path:
-        return self._root / upload_id / "data"
-
-    def _unverified(self, upload_id: str) -> Path:
-        return self._root / upload_id / "unverified"
-
-    def _make(self, record: Resumable) -> None:
-        folder = self._root / record.id
-        folder.mkdir(parents=True, mode=0o750)
-        self._path(record.id).touch(mode=0o640)
-        self._write(record)
-        sync_folder(folder)
-        sync_folder(self._root)
-
-    def _write(self, record: Resumable) -> None:
-        path = self._root / record.id / "info.json"
-        part = path.with_suffix(".part")
-        write_durably(part, _RECORD.dump_json(record))
-        os.replace(part, path)
-
-    def _settled(self, upload_id: str, back_to: int | None) -> int:
-        """The size of the file, once it is cut where it has to be."""
-        path = self._path(upload_id)
-        if back_to is not None:
-            os.truncate(path, back_to)
-        self._unverified(upload_id).unlink(missing_ok=True)
-        return path.stat().st_size
-
-    def _scan(self) -> list[tuple[Resumable, int]]:
-        found = []
-        for folder in sorted(self._root.glob("up_*")):
-            try:
-                record = _RECORD.validate_json((folder / "info.json").read_bytes())
-                found.append((record, 0 if record.gone or record.job_id else self._found(record.id)))
-            except (OSError, ValueError):  # a crash while it was made: no client knows of it
-                shutil.rmtree(folder, ignore_errors=True)
-        return found
-
-    def _found(self, upload_id: str) -> int:
-        mark = self._unverified(upload_id)
-        return self._settled(upload_id, int(mark.read_text()) if mark.exists() else None)
-
-
-def _linked(source: Path, target: Path) -> None:
-    """Blocking. Some file systems know one name for a file only."""
-    try:
-        os.link(source, target)
-    except PermissionError:
-        shutil.copyfile(source, target)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())

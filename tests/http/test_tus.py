@@ -297,7 +297,7 @@ async def test_a_file_system_without_links_gets_a_copy(
     def refused(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("btworker.service.resumable.os.link", refused)
+    monkeypatch.setattr("btworker.service.resumable_files.os.link", refused)
     place = await created(client, len(DATA), **{"Upload-Metadata": metadata(submit="{}")})
     job_id = (await patched(client, place, 0, DATA)).headers["Btworker-Job"]
     job = await finished(client, job_id)

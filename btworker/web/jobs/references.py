@@ -16,7 +16,7 @@ from btworker.config import Settings
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import ENROLL, Input, JobId, KnownSpeaker, Options
 from btworker.receiving.received_file import ReceivedFile
-from btworker.service.resumable import UPLOAD_ID
+from btworker.service.resumable_files import UPLOAD_ID
 from btworker.service.voices import Voices
 from btworker.storage import DataFolder
 from btworker.web.fields import bare

@@ -11,7 +11,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, Job, JobId, new_job_id
 from btworker.keys import Caller
 from btworker.service import NewJob
-from btworker.service.resumable import Resumable
+from btworker.service.resumable_files import Resumable
 from btworker.stems import unique_stems
 from btworker.web.context import Context
 from btworker.web.filenames import clean_filename

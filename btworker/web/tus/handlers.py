@@ -17,7 +17,7 @@ from aiohttp import web
 
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.receiving.received_file import ReceivedFile, too_large
-from btworker.service.resumable import UPLOAD_ID, Resumable
+from btworker.service.resumable_files import UPLOAD_ID, Resumable
 from btworker.web.body import Body
 from btworker.web.context import Context, caller_of, context_of
 from btworker.web.jobs import admission

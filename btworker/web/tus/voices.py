@@ -7,7 +7,7 @@ from btworker.durable import sync_folder
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, JobId, Options
 from btworker.keys import Caller
-from btworker.service.resumable import UPLOAD_ID, Resumable
+from btworker.service.resumable_files import UPLOAD_ID, Resumable
 from btworker.web.context import Context
 from btworker.web.jobs.references import REFERENCES, References, check_names, check_texts, reference_too_large, texts_of
 from btworker.web.option_fields import SPEAKER_REFERENCES, Fields
