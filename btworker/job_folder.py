@@ -123,5 +123,6 @@ def scratch_file(scratch: Path, job_id: JobId, index: int) -> Path:
 
 def remove_scratch(scratch: Path, job_id: JobId) -> None:
     """Remove every scratch file of a job, those of dead attempts as well."""
-    for path in scratch.glob(f"{job_id}.*.s16"):
-        path.unlink(missing_ok=True)
+    for path in scratch.glob("*.s16"):  # one pattern for all jobs: each has to be compiled
+        if path.name.startswith(f"{job_id}."):
+            path.unlink(missing_ok=True)

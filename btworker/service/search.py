@@ -72,7 +72,7 @@ class SearchIndex:
         """Index the jobs that wait for it, as many as one transaction takes; False where there are none."""
         waiting = await self._store.to_index(BATCH)
         if waiting:
-            await self._store.index([await self._data.run(self._words_of, seq, job) for seq, job in waiting])
+            await self._store.index(await self._data.run(lambda: [self._words_of(*one) for one in waiting]))
         return bool(waiting)
 
     def _words_of(self, seq: int, job: Job) -> Indexed:
