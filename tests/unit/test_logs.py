@@ -131,3 +131,20 @@ for pid in children:
     events = [json.loads(line) for line in logged(program)]
     assert len(events) == 400
     assert all(set(event["text"]) == set(event["more"][0]) for event in events)
+
+
+def test_lines_of_ours_are_counted_by_level() -> None:
+    """By a handler of the root logger, which sees others' lines as well; what is below the level is no line."""
+    program = """
+import logging
+from btworker.metrics.log_lines import LogLines
+lines = LogLines()
+logging.getLogger().addHandler(lines)
+for level in ("debug", "info", "info", "warning", "error", "critical"):
+    getattr(log, level)("event")
+logging.getLogger("other").error("text")
+print(json.dumps(lines.counts))
+"""
+    *events, counts = map(json.loads, logged(program))
+    assert counts == {"debug": 0, "info": 2, "warning": 1, "error": 2, "critical": 1}
+    assert [event["level"] for event in events] == ["info", "info", "warning", "error", "critical", "error"]
