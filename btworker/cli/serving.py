@@ -6,6 +6,7 @@ running jobs get WORKER_DRAIN_SECONDS, then go back into the queue; a second one
 """
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -43,6 +44,7 @@ async def serve(settings: Settings, data: DataFolder, children: FirstChildren, r
         listener = bind(settings)
         server = Server(build_app(settings, service, metrics), listener, settings)
         await service.start()
+        _set_aside()
         url = await server.start()
         log.info("listening", url=url, pid=os.getpid(), version=__version__, slots=service.slots)
         systemd.ready(url)
@@ -55,6 +57,13 @@ async def serve(settings: Settings, data: DataFolder, children: FirstChildren, r
             await server.stop()
     log.info("stopped")
     _ignore_signals()
+
+
+def _set_aside() -> None:
+    """Whatever the start has made stays: the garbage collector looks through it no more, which stops all else for as
+    long as it takes, and comes the more often the more jobs come."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _log_ready(service: JobService, url: str) -> None:
