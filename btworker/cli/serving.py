@@ -44,7 +44,7 @@ async def serve(settings: Settings, data: DataFolder, children: FirstChildren, r
         listener = bind(settings)
         server = Server(build_app(settings, service, metrics), listener, settings)
         await service.start()
-        _set_aside()
+        set_aside()
         url = await server.start()
         log.info("listening", url=url, pid=os.getpid(), version=__version__, slots=service.slots)
         systemd.ready(url)
@@ -59,7 +59,7 @@ async def serve(settings: Settings, data: DataFolder, children: FirstChildren, r
     _ignore_signals()
 
 
-def _set_aside() -> None:
+def set_aside() -> None:
     """Whatever the start has made stays: the garbage collector looks through it no more, which stops all else for as
     long as it takes, and comes the more often the more jobs come."""
     gc.collect()
