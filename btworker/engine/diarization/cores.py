@@ -4,6 +4,7 @@ torch's own way, all cores in each operation, waits for the slowest of them hund
 segmentation and the convolutions of an embedding take a quarter to a half longer that way (bench/diarization.py).
 """
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -39,10 +40,18 @@ class SharedInference(Inference):  # type: ignore[misc]  # pyannote carries no t
     """pyannote's Inference on all cores; a stock one becomes one by `on_all_cores`."""
 
     cores: Cores
+    calls = threading.local()
+    """Its `heard` takes what comes out, batch by batch, of the calls of this thread."""
 
     def infer(self, chunks: torch.Tensor) -> Arrays:
         """(batch, channels, samples) to (batch, frames, classes)."""
-        return self.cores.share(super().infer, chunks)
+        found = self.cores.share(super().infer, chunks)
+        getattr(self.calls, "heard", _ignore)(found)
+        return found
+
+
+def _ignore(_found: Arrays) -> None:
+    """Nobody listens."""
 
 
 def on_all_cores(inference: Inference, cores: Cores) -> None:

@@ -1,14 +1,17 @@
-"""Samples -> turns. One Diarizer a child, loaded once; a coroutine around pyannote's blocking call."""
+"""Samples -> turns. One Diarizer a child, loaded once; coroutines around pyannote's blocking call.
+
+On a GPU it is at work for several at once: see relay.py for blocks, ahead.py for the chunks of a block.
+"""
 
 import queue
 import threading
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +19,29 @@ import torch
 from pyannote.audio import Pipeline
 from pyannote.core import Annotation
 
-from btworker.engine.cooperate.ticket import checkpoint
+from btworker.engine.cooperate.side_by_side import together
+from btworker.engine.cooperate.ticket import Condition, checkpoint
 from btworker.engine.diarization.blocks import Block, BlockTurns, merged, plan
 from btworker.engine.diarization.loading import load_pipeline
 from btworker.engine.diarization.pipeline import accelerated, annotations, embedding_id
+from btworker.engine.diarization.relay import Hook, Place, Relay
 from btworker.engine.diarization.source import batch_sizes, diarization_device
 from btworker.engine.diarization.speakers import in_order_of_appearance, names_by_appearance, renamed_alike
-from btworker.engine.stack.faults import translate
-from btworker.engine.stack.gpu_turns import enter_thread, free_bytes, release_cached_memory
+from btworker.engine.stack.faults import translate, without_frames
+from btworker.engine.stack.gpu_turns import OwnStream, free_bytes, release_cached_memory
 from btworker.errors import ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
+from btworker.logs import get_logger
 from btworker.specs import EngineSettings
 from btworker.transcript import Turn
 
+log = get_logger()
+Result = TypeVar("Result")
+Found = tuple[Annotation, Annotation | None, npt.NDArray[Any] | None]
+"""See annotations()."""
+BLOCKS_AT_ONCE = 2
+"""One at the networks and one at the clusters."""
 STAGE_SHARES = {"segmentation": (0.0, 0.3), "embeddings": (0.3, 0.95)}
 """Where the time of a block goes, for the progress: its first and last share."""
 POLL_S = 0.2
@@ -62,10 +74,6 @@ class Diarization:
         return len({turn.speaker for turn in self.turns})
 
 
-TURN_POLL_S = 1.0
-"""Seconds between two checkpoints of a job that waits for another one's speakers."""
-
-
 class Diarizer:
     """A loaded pipeline on its device."""
 
@@ -76,7 +84,11 @@ class Diarizer:
         self._cores = settings.threads or torch.get_num_threads()  # of this thread it may be a job's share
         pipeline = load_pipeline(settings, torch.device(self.device))
         self.pipeline: Pipeline = accelerated(pipeline, cores=self._cores, half=settings.diarization_half)
-        self._turn = threading.Lock()
+        self._stream = OwnStream(torch.device(self.device))
+        self.beside = self.device != "cpu"
+        """What else there is goes on meanwhile: the next block, and all other files of the job. On a CPU each core has
+        its work already."""
+        self._relay = Relay()
         self._block_s, self._overlap_s = settings.diarization_block_s, settings.diarization_overlap_s
         self._most: tuple[int, int] | None = None
         """Batches for which there was memory, once there was none for others."""
@@ -88,25 +100,18 @@ class Diarizer:
         """Find who speaks when in 16 kHz samples; options give the numbers of speakers. A batch for which there is no
         memory is halved, down to one chunk."""
         total_s = len(samples) / SAMPLE_RATE
-        while not self._turn.acquire(timeout=TURN_POLL_S):  # another job of this child is here
-            emit(DiarizationProgress(0.0, total_s))
-            await checkpoint()
-        try:
-            self._fit_batches()
-            return await self._diarize(samples, options, total_s, emit)
-        finally:
-            self._turn.release()
-
-    async def _diarize(
-        self,
-        samples: npt.NDArray[np.int16],
-        options: Options,
-        total_s: float,
-        emit: Callable[[DiarizationProgress], None],
-    ) -> Diarization:
         blocks = plan(total_s, block_s=self._block_s, overlap_s=self._overlap_s)
         limits = _limits(options, alone=len(blocks) == 1)
-        found = [await self._patiently(samples, block, limits, _share_of(block, total_s, emit)) for block in blocks]
+        begun: set[Block] = set()
+
+        async def found_in(block: Block) -> BlockTurns:
+            begun.add(block)
+            found = await self._patiently(samples, block, limits, _share_of(block, total_s, emit))
+            begun.remove(block)
+            return found
+
+        pieces = [partial(found_in, block) for block in blocks]
+        found = await together(pieces, may_begin=lambda: self.beside and len(begun) < BLOCKS_AT_ONCE)
         return self._together(blocks, found, options)
 
     def _together(self, blocks: tuple[Block, ...], found: list[BlockTurns], options: Options) -> Diarization:
@@ -126,12 +131,7 @@ class Diarizer:
         """Embed what the one person of 16 kHz samples says, as a speaker of a recording is; (dimension,), or None where
         there is no speech, or too little."""
         seconds = len(samples) / SAMPLE_RATE
-        while not self._turn.acquire(timeout=TURN_POLL_S):
-            await checkpoint()
-        try:
-            found = await self._patiently(samples, Block(0.0, seconds, 0.0, seconds), {"num_speakers": 1}, _ignore)
-        finally:
-            self._turn.release()
+        found = await self._patiently(samples, Block(0.0, seconds, 0.0, seconds), {"num_speakers": 1}, _ignore)
         return next(iter(found.voices.values()), None)
 
     @cached_property
@@ -149,56 +149,74 @@ class Diarizer:
         self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], emit: Callable[[float], None]
     ) -> BlockTurns:
         while True:
-            try:
-                return await self._block(samples, block, limits, emit)
-            except (RuntimeError, MemoryError) as error:
-                known = translate(error)
-                if known is None or known.code is not ErrorCode.OUT_OF_MEMORY or not self._halve_batches():
-                    raise
+            with self._relay.place() as place:
+                await place.first
+                batches = self._fit_batches()
+                try:
+                    return await self._block(samples, block, limits, place, emit)
+                except (RuntimeError, MemoryError) as error:
+                    if not self._may_try_again(error, batches):
+                        raise
+                    without_frames(error)  # which hold the tensors
+            if self.device.startswith("cuda"):
+                release_cached_memory()
 
     async def _block(
-        self, samples: npt.NDArray[np.int16], block: Block, limits: dict[str, int], emit: Callable[[float], None]
+        self,
+        samples: npt.NDArray[np.int16],
+        block: Block,
+        limits: dict[str, int],
+        place: Place,
+        emit: Callable[[float], None],
     ) -> BlockTurns:
         first, last = int(block.start * SAMPLE_RATE), round(block.end * SAMPLE_RATE)
         waveform = torch.from_numpy(np.array(samples[first:last], np.float32) / np.float32(32768))[None]
         file = {"waveform": waveform, "sample_rate": SAMPLE_RATE, "uri": "recording"}
-        output = await in_thread(lambda hook: self._apply(file, limits, hook), emit)
-        ordinary, exclusive, centroids = annotations(output, self.pipeline)
+
+        def work(hook: Hook) -> Found:
+            with self._stream.entered(), place.handed_over(hook) if self.beside else nullcontext(hook) as heard:
+                return self._apply(file, limits, heard)
+
+        ordinary, exclusive, centroids = await in_thread(work, emit, beside=self.beside)
         return _block_turns(ordinary, exclusive, centroids, offset_s=first / SAMPLE_RATE)
 
-    def _apply(self, file: dict[str, Any], limits: dict[str, int], hook: Callable[..., None]) -> Any:
-        enter_thread(torch.device(self.device))
+    def _apply(self, file: dict[str, Any], limits: dict[str, int], hook: Hook) -> Found:
         with_centroids = {} if hasattr(self.pipeline, "legacy") else {"return_embeddings": True}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy's about speakers too short to be embedded; the stage has its own
-            return self.pipeline(file, hook=hook, **limits, **with_centroids)
+            return annotations(self.pipeline(file, hook=hook, **limits, **with_centroids))
 
-    def _fit_batches(self) -> None:
-        """Choose batches by the memory that is free now: a model may have come or gone."""
+    def _fit_batches(self) -> tuple[int, int]:
+        """Choose batches by the memory that is free now: a model may have come or gone. While nobody else is at the
+        networks: pyannote looks at its batch again and again."""
         sizes = batch_sizes(self.device, self._cores, free_bytes(torch.device(self.device)))
-        self._set_batches(*(min(pair) for pair in zip(sizes, self._most or sizes, strict=True)))
-
-    def _set_batches(self, segmentation: int, embedding: int) -> None:
+        segmentation, embedding = (min(pair) for pair in zip(sizes, self._most or sizes, strict=True))
         if hasattr(self.pipeline, "embedding_batch_size"):
             self.pipeline.segmentation_batch_size, self.pipeline.embedding_batch_size = segmentation, embedding
+        return segmentation, embedding
 
-    def _halve_batches(self) -> bool:
-        """False where there is nothing left to halve."""
-        before = (
-            getattr(self.pipeline, "segmentation_batch_size", 1),
-            getattr(self.pipeline, "embedding_batch_size", 1),
-        )
-        if max(before) <= 1:
+    def _may_try_again(self, error: Exception, batches: tuple[int, int]) -> bool:
+        """Prepare another try of a block that failed with these batches: with half of them where memory was short, and
+        one thing after the other where it is not known what went wrong while several were at work."""
+        known = translate(error)
+        if known is None and self.beside:
+            self._go_one_by_one(error)
+            return True
+        if known is None or known.code is not ErrorCode.OUT_OF_MEMORY or max(batches) <= 1:
             return False
-        self._most = max(1, before[0] // 2), max(1, before[1] // 2)
-        self._set_batches(*self._most)
-        if self.device.startswith("cuda"):
-            release_cached_memory()
+        halves = max(1, batches[0] // 2), max(1, batches[1] // 2)
+        self._most = halves if self._most is None else (min(halves[0], self._most[0]), min(halves[1], self._most[1]))
+        log.warning("diarization_batches_halved", segmentation=self._most[0], embedding=self._most[1])
         return True
 
+    def _go_one_by_one(self, error: Exception) -> None:
+        self.beside = self.pipeline.looks_ahead = False
+        log.warning("diarization_one_by_one", error=type(error).__name__, exc_info=error)
 
-async def in_thread(work: Callable[[Callable[..., None]], Any], emit: Callable[[float], None]) -> Any:
-    """Run pyannote's blocking call and tell the share that is done, 0 to 1, whenever pyannote reports it.
+
+async def in_thread(work: Callable[[Hook], Result], emit: Callable[[float], None], *, beside: bool = False) -> Result:
+    """Run pyannote's blocking call and tell the share that is done, 0 to 1, whenever pyannote reports it; `beside`:
+    while other pieces go on.
 
     When the coroutine is closed, the call is left the next time that it reports, and waited for.
     """
@@ -217,8 +235,8 @@ async def in_thread(work: Callable[[Callable[..., None]], Any], emit: Callable[[
         try:
             while not result.done():
                 with suppress(queue.Empty):
-                    emit(shares.get(timeout=POLL_S))
-                await checkpoint()
+                    emit(shares.get(block=not beside, timeout=POLL_S))
+                await (Condition(lambda: result.done() or not shares.empty()) if beside else checkpoint())
         finally:
             leave.set()
         return result.result()

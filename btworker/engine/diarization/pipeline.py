@@ -2,13 +2,16 @@
 
 Stock pyannote runs its embedding network once for each speaker of each chunk, although the speaker's mask enters only
 at the pooling at its end. Here all speakers of a chunk share one pass, and chunks in which nobody speaks have none.
-Works with pyannote.audio 3.1.1 and 4.0.7.
+On a GPU, voices of the first chunks are embedded while the next ones are segmented (ahead.py). It works with
+pyannote.audio 3.1.1 and 4.0.7, and for several recordings at once, each in a thread of its own, of which one at a time
+uses the networks.
 """
 
 import hashlib
 import math
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -19,8 +22,10 @@ from pyannote.audio import Pipeline
 from pyannote.audio.pipelines import SpeakerDiarization
 from pyannote.core import Annotation, SlidingWindow, SlidingWindowFeature
 
-from btworker.engine.diarization.cores import Cores, on_all_cores
+from btworker.engine.diarization.ahead import Ahead, Indices, batches
+from btworker.engine.diarization.cores import Cores, SharedInference, on_all_cores
 from btworker.engine.diarization.half import halve
+from btworker.engine.stack.gpu_turns import OwnStream
 
 Floats = npt.NDArray[np.float32]
 PROBE_S = 3.0
@@ -33,20 +38,16 @@ def accelerated(pipeline: Pipeline, *, cores: int = 1, half: bool = False) -> Pi
     nothing."""
     if type(pipeline) is SpeakerDiarization and pipeline.klustering != "OracleClustering":
         pipeline.__class__ = OnePassDiarization
-        pipeline.cores = None
+        pipeline.looks_ahead = pipeline.device.type == "cuda"
+        pipeline.cores = Cores(cores if pipeline.device.type == "cpu" else 1)
+        on_all_cores(pipeline._segmentation, pipeline.cores)  # noqa: SLF001 - it has no public name, in either version
         if pipeline.device.type == "cpu":
-            _suit_cpu(pipeline, Cores(cores))
+            _lay_channels_last(pipeline)  # a CPU convolves such images about a tenth faster
         elif half:
             _suit_gpu(pipeline)
         pipeline.silent = silent_embedding(pipeline)
+        pipeline.stream = OwnStream(pipeline.device)
     return pipeline
-
-
-def _suit_cpu(pipeline: "OnePassDiarization", cores: Cores) -> None:
-    """Use all cores, and images channels last: a CPU convolves them about a tenth faster that way."""
-    pipeline.cores = cores
-    on_all_cores(pipeline._segmentation, cores)  # noqa: SLF001 - it has no public name, in either version
-    _lay_channels_last(pipeline)
 
 
 def _suit_gpu(pipeline: "OnePassDiarization") -> None:
@@ -67,14 +68,59 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
 
     silent: Floats | None
     """Embedding of an empty mask, (dimension,); None where the model does not take the masks of several speakers."""
-    cores: Cores | None
-    """Of the CPU; None on a GPU."""
-    exclusive_labels: Annotation | None = None
-    """Of the last recording: exclusive turns, where this version of pyannote does not give them itself."""
+    cores: Cores
+    """Of the CPU; one on a GPU."""
+    stream: OwnStream
+    """Of the GPU, for embeddings while others are segmented."""
+    looks_ahead: bool
+    """Chunks are embedded as soon as they are segmented."""
+    calls = threading.local()
+    """Of each thread: `ahead`, and `exclusive`, the exclusive turns of its last recording, where this version of
+    pyannote does not give them itself."""
 
     @property
     def _is_version_3(self) -> bool:
         return hasattr(self, "_frames")
+
+    def apply(self, file: dict[str, Any], **options: Any) -> Any:
+        """Return the stock result; on a GPU, the embeddings are made ahead."""
+        if not self._may_look_ahead:
+            return super().apply(file, **options)
+        ahead = Ahead(partial(self._embed_batch, file, self._chunks), self.embedding_batch_size)
+        self.calls.ahead = ahead
+        try:
+            return super().apply(file, **options)
+        finally:
+            self.calls.ahead = None
+            ahead.close()
+
+    @property
+    def _may_look_ahead(self) -> bool:
+        """A chunk's masks are known by its segmentation alone."""
+        inference = self._segmentation
+        one_pass = self.silent is not None and type(inference) is SharedInference
+        return self.looks_ahead and one_pass and bool(inference.model.specifications.powerset)
+
+    @property
+    def _chunks(self) -> SlidingWindow:
+        """That of pyannote's Inference."""
+        return SlidingWindow(start=0.0, duration=self._segmentation.duration, step=self._segmentation.step)
+
+    def get_segmentations(self, file: dict[str, Any], hook: Callable[..., None] | None = None) -> SlidingWindowFeature:
+        """(chunks, frames, speakers), as the stock method gives them."""
+        ahead: Ahead | None = getattr(self.calls, "ahead", None)
+        if ahead is None:
+            return super().get_segmentations(file, hook)
+
+        def heard(found: Floats) -> None:
+            segmentations = SlidingWindowFeature(found, self._chunks)
+            ahead.add(self._masks(segmentations, exclude_overlap=self.embedding_exclude_overlap))
+
+        self._segmentation.calls.heard = heard
+        try:
+            return super().get_segmentations(file, hook)
+        finally:
+            del self._segmentation.calls.heard
 
     def get_embeddings(
         self,
@@ -88,23 +134,34 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
             stock: Floats = super().get_embeddings(file, binary_segmentations, exclude_overlap, hook)
             return stock
         masks = self._masks(binary_segmentations, exclude_overlap=exclude_overlap)
-        chunks = binary_segmentations.sliding_window
-        active = np.flatnonzero(masks.any(axis=(1, 2)))
         found = np.tile(self.silent, (*masks.shape[::2], 1))
-        total = max(1, len(active))
+        total, done = max(1, int(masks.any(axis=(1, 2)).sum())), 0
         report = hook or (lambda *_, **__: None)
         report("embeddings", None, total=total, completed=0)
-        for first in range(0, len(active), self.embedding_batch_size):
-            batch = active[first : first + self.embedding_batch_size]
-            waveforms = torch.stack([self._chunk(file, chunks, index) for index in batch])
-            found[batch] = self._embed(waveforms, torch.from_numpy(masks[batch].transpose(0, 2, 1)))
-            report("embeddings", None, total=total, completed=first + len(batch))
+        for batch, embeddings in self._batches(file, binary_segmentations.sliding_window, masks):
+            found[batch] = embeddings
+            done += len(batch)
+            report("embeddings", None, total=total, completed=done)
         return found
+
+    def _batches(self, file: dict[str, Any], chunks: SlidingWindow, masks: Floats) -> Iterator[tuple[Indices, Floats]]:
+        """Yield indices of chunks in which somebody speaks, and their embeddings: those made ahead, where there are."""
+        ahead: Ahead | None = getattr(self.calls, "ahead", None)
+        if ahead is not None and ahead.chunks == len(masks):
+            yield from ahead.results()
+            return
+        for batch, used in batches(masks, self.embedding_batch_size):
+            yield batch, self._embed_batch(file, chunks, batch, used)
+
+    def _embed_batch(self, file: dict[str, Any], chunks: SlidingWindow, batch: Indices, masks: Floats) -> Floats:
+        """(batch, frames, speakers) to (batch, speakers, dimension)."""
+        waveforms = torch.stack([self._chunk(file, chunks, index) for index in batch])
+        with self.stream.entered():
+            return self._embed(waveforms, torch.from_numpy(masks.transpose(0, 2, 1)))
 
     def _embed(self, waveforms: torch.Tensor, masks: torch.Tensor) -> Floats:
         """(batch, 1, samples) and (batch, speakers, frames) to (batch, speakers, dimension)."""
-        embed = partial(_embed, self._embedding)
-        return embed(waveforms, masks) if self.cores is None else self.cores.share(embed, waveforms, masks)
+        return self.cores.share(partial(_embed, self._embedding), waveforms, masks)
 
     def reconstruct(
         self, segmentations: SlidingWindowFeature, hard_clusters: npt.NDArray[Any], count: SlidingWindowFeature
@@ -113,7 +170,7 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
         discrete = super().reconstruct(segmentations, hard_clusters, count)
         if self._is_version_3:
             alone = SlidingWindowFeature(np.minimum(count.data, 1), count.sliding_window)
-            self.exclusive_labels = self._labeled(super().reconstruct(segmentations, hard_clusters, alone), discrete)
+            self.calls.exclusive = self._labeled(super().reconstruct(segmentations, hard_clusters, alone), discrete)
         return discrete
 
     def _labeled(self, exclusive: SlidingWindowFeature, discrete: SlidingWindowFeature) -> Annotation:
@@ -185,9 +242,9 @@ def _embed(embedding: Any, waveforms: torch.Tensor, masks: torch.Tensor) -> Floa
     return found
 
 
-def annotations(output: Any, pipeline: Pipeline) -> tuple[Annotation, Annotation | None, npt.NDArray[Any] | None]:
-    """(turns, exclusive turns, centroids by label) of what a pipeline returned, in either version."""
+def annotations(output: Any) -> tuple[Annotation, Annotation | None, npt.NDArray[Any] | None]:
+    """(turns, exclusive turns, centroids by label) of what a pipeline returned in this thread, in either version."""
     if hasattr(output, "speaker_diarization"):
         return output.speaker_diarization, output.exclusive_speaker_diarization, output.speaker_embeddings
     turns, centroids = output if isinstance(output, tuple) else (output, None)
-    return turns, getattr(pipeline, "exclusive_labels", None), centroids
+    return turns, getattr(OnePassDiarization.calls, "exclusive", None), centroids

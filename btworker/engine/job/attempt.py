@@ -37,6 +37,9 @@ from btworker.transcript import Transcript
 
 log = get_logger()
 NO_VAD = "vadEnabled has no effect on exact decoding, which decodes the whole recording; ask for decode=fast"
+DIARIZING_AT_ONCE = 3
+"""Inputs of a job that have their text: one at the networks, one at the clusters, and the next, so that a GPU never
+waits for it. Others would only take room."""
 HEARTBEAT_S = 5.0
 """Far below any limit on how long a job may be silent."""
 
@@ -125,12 +128,14 @@ class Attempt:
         return (yield from emitting(steps, self._emitted, after_step=self._after_step))
 
     def _may_begin(self, inputs: Sequence[InputRun], shared: Shared) -> bool:
-        """Whether one more input does any good: ffmpeg has a free place, and what is at work does not fill the
-        batches."""
+        """Whether one more input does any good: ffmpeg has a free place, what is at work does not fill the batches, and
+        few have their text and wait for speakers."""
         going = [one for one in inputs if one.is_going]
         if sum(one.is_decoding for one in going) >= self._equipment.sounds.size:
             return False
-        if fill_batches([one.left_s for one in going], shared):
+        if sum(one.is_diarizing for one in going) >= DIARIZING_AT_ONCE:
+            return False
+        if fill_batches([one.left_s for one in going if not one.is_diarizing], shared):
             return False
         # more than one are a gain, not a need: it must not cost the job where the disk is nearly full
         return shutil.disk_usage(self._settings.scratch).free > room_bytes(self._settings.max_audio_s)

@@ -1,7 +1,7 @@
 """One input of an attempt: its sound, its words, its speakers, as a piece of side_by_side()."""
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -49,6 +49,8 @@ class InputRun:
         """Number of channels that are transcribed by themselves."""
         self._sound: GrowingSound | None = None
         """Its sound, between its beginning and its end."""
+        self.is_diarizing = False
+        """Whether its text is there, and its speakers are not."""
 
     @property
     def is_going(self) -> bool:
@@ -112,7 +114,7 @@ class InputRun:
         named = Named(replace(recognition, segments=words_inside(recognition.segments)).segments)
         self._warn_of_the_sound(audio)
         if self._task.options.diarization_enabled:
-            with self._stages.stage("diarize"):
+            with self._diarizing():
                 named = await self._shared.speakers.run(self._index, named.segments, audio)
         return Transcript(
             text=recognition.text,
@@ -135,9 +137,18 @@ class InputRun:
             found = await takes.recognize(emit=self._window_done)
         self._words_are_there(sound.audio, *found)
         if self._task.options.diarization_enabled:
-            with self._stages.stage("diarize"):
+            with self._diarizing():
                 found = await takes.add_speakers(found)
         return takes.transcript(found)
+
+    @contextmanager
+    def _diarizing(self) -> Iterator[None]:
+        self.is_diarizing = True
+        try:
+            with self._stages.stage("diarize"):
+                yield
+        finally:
+            self.is_diarizing = False
 
     def _words_are_there(self, audio: Audio, *found: Recognition | Found) -> None:
         """Tell that all text is there, and what of it is doubtful or missing."""

@@ -58,6 +58,8 @@ class SpeakerStage:
         self._events = EventFactory(task)
         self._emit = emit
         self._note = JobFolder(task.folder).diarizing
+        self._inside = 0
+        """Inputs whose speakers are being told apart."""
         self.gpu_broke = False
         """The child's CUDA context cannot be used any more."""
 
@@ -148,8 +150,11 @@ class SpeakerStage:
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
+        self._inside += 1
         self._note.write_text(str(self._task.losses), encoding="ascii")
         try:
             yield
         finally:
-            self._note.unlink(missing_ok=True)
+            self._inside -= 1
+            if not self._inside:
+                self._note.unlink(missing_ok=True)

@@ -44,3 +44,28 @@ def enter_thread(device: torch.device) -> None:
                 torch.cuda.set_device(device)
             one = torch.ones(1, 1, device=device)
             torch.mm(one, one)
+
+
+class OwnStream:
+    """A stream of a GPU for what need not wait for others' work, nor they for it. Elsewhere it is nothing.
+
+    It waits once, for what the thread that makes it has had done before, such as weights. Whoever enters it makes and
+    frees all other tensors there: torch would give their memory away too early.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream.wait_stream(torch.cuda.current_stream(device))  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Have the calling thread use it during the block."""
+        if self._stream is None:
+            yield
+            return
+        with torch.cuda.stream(self._stream):
+            enter_thread(self._device)
+            yield

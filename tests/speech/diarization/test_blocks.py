@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from btworker.engine.diarization.blocks import Block, plan
+from btworker.engine.diarization.blocks import plan
 from btworker.engine.diarization.diarizer import Diarizer
 from tests.speech.diarization.cases import DIALOGUES, OPTIONS
 from tools.demo_diarization.dialogue_files import read
@@ -62,25 +62,21 @@ def test_memory_that_is_short_halves_the_batches(
     diarizer: Diarizer, dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Down to what fits, also for the next recording; with the same result."""
-    before = (diarizer.pipeline.segmentation_batch_size, diarizer.pipeline.embedding_batch_size)
     expected = diarize(diarizer, dialogue.samples)
     monkeypatch.setattr(diarizer, "_cores", 4)
     monkeypatch.setattr(diarizer, "_most", None)
-    original = diarizer._block
+    original = diarizer._apply
     tried: list[int] = []
 
-    async def block(samples: Any, block: Block, limits: dict[str, int], tell: Callable[[float], None]) -> Any:
+    def apply(*args: Any) -> Any:
         tried.append(diarizer.pipeline.embedding_batch_size)
         if tried[-1] > 1:
             raise RuntimeError("CUDA out of memory")
-        return await original(samples, block, limits, tell)
+        return original(*args)
 
-    monkeypatch.setattr(diarizer, "_block", block)
-    try:
-        found = diarize(diarizer, dialogue.samples)
-        diarizer._fit_batches()
-        assert diarizer.pipeline.embedding_batch_size == 1
-    finally:
-        diarizer._set_batches(*before)
+    monkeypatch.setattr(diarizer, "_apply", apply)
+    found = diarize(diarizer, dialogue.samples)
+    diarizer._fit_batches()
+    assert diarizer.pipeline.embedding_batch_size == 1
     assert tried == [4, 2, 1]
     assert len(found.turns) == len(expected.turns)

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from btworker.engine.campplus import CamPlusPlus
 from btworker.engine.diarization.half import MOST_APART, halve
 from btworker.engine.diarization.pipeline import OnePassDiarization, accelerated, embedding_id, silent_embedding
+from btworker.engine.stack.gpu_turns import OwnStream
 from btworker.engine.tiny_embedding import TinyEmbedding
 from tests.speech.diarization.cases import with_statistics
 from tools.demo_diarization.heldout import Dialogue
@@ -93,6 +94,7 @@ def test_it_is_done_on_a_gpu_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch)
     pipeline._embedding = embedding_of(CamPlusPlus)
     images = [one for one in pipeline._embedding.model_.modules() if isinstance(one, torch.nn.Conv2d)]
     halved: list[Any] = []
+    monkeypatch.setattr("btworker.engine.diarization.pipeline.OwnStream", lambda _: OwnStream(torch.device("cpu")))
     monkeypatch.setattr("btworker.engine.diarization.pipeline.halve", lambda one: halved.append(one) or len(halved) > 1)
     for half, count, is_last in ((False, 0, False), (True, 1, False), (True, 2, True)):
         pipeline.__class__ = OnePassDiarization.__mro__[1]
