@@ -38,6 +38,8 @@ from demo_diarization.shapes import CHUNK_S, write_real_shapes
 
 RATE = 16_000
 PEOPLE = 3
+LONGEST_JOB_MINUTES = 15.0
+"""The embedded pipeline has short chunks, of which clusters of long recordings take minutes."""
 WAYS = ("one by one", "beside")
 OPTIONS = Options(model="demo", diarization_enabled=True)
 Found = list[Any]
@@ -152,7 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         diarizer = Diarizer(settings, on_gpu=options.device == "cuda")
         turns_of(diarizer, [recordings[0][: 30 * RATE]])
         speakers, same = in_turns(diarizer, lambda _: turns_of(diarizer, recordings), options.rounds)
-        jobs = Jobs(folder / "jobs", torch.device(options.device), minutes, options.recordings)
+        job_minutes = min(minutes, LONGEST_JOB_MINUTES)
+        jobs = Jobs(folder / "jobs", torch.device(options.device), job_minutes, options.recordings)
         jobs.run("warm")
         files, same_files = in_turns(jobs.diarizer, jobs.run, options.rounds)
         if options.device == "cuda":

@@ -3,12 +3,14 @@
     python -W ignore bench/gpu_trials.py [--device cuda] [--minutes 4]
 
 speakers: two jobs with speakers and keywords at once, whose steps are recorded meanwhile, have the texts of one alone.
+beside: speakers that are told apart beside what else there is are those of one thing after the other.
 memory: where it runs out, the batch is halved and the text is the same. poison: a window that is no number fails alone.
 kill: a process that is killed with live graphs leaves its GPU to the next one. Without a GPU the CPU does all of it.
 """
 
 import argparse
 import gc
+import json
 import os
 import signal
 import subprocess
@@ -33,6 +35,7 @@ from btworker.engine.stack.gpu_turns import release_cached_memory
 from btworker.errors import BtworkerError
 from btworker.jobs import JobId
 from btworker.messages import RunTask
+from btworker.storage import JobFolder
 
 THREADS = os.cpu_count() or 1
 WORDS = ("Marta", "Ludvik", "Ottakring")
@@ -79,6 +82,22 @@ class Trials:
                 release_cached_memory()
         assert found == {0: alone, 1: alone}, "texts differ from those of a job alone"
         return f"{len(alone)} recordings, twice: the same texts"
+
+    def beside(self) -> str:
+        """One job both ways."""
+        diarizer = self.engine.equipment.speakers.load()
+        before, found = diarizer.beside, []
+        for beside in (False, True):
+            diarizer.beside = diarizer.pipeline.looks_ahead = beside
+            task = self.task(f"beside {beside}", diarization_enabled=True)
+            self.texts(task)
+            assert diarizer.beside is beside, "something went wrong beside other work: see the log"
+            documents = [JobFolder(task.folder).transcript(index).read_bytes() for index in range(len(task.inputs))]
+            found.append([json.loads(one)["turns"] for one in documents])
+        diarizer.beside = diarizer.pipeline.looks_ahead = before
+        assert all(found[0]), "no speakers"
+        assert found[0] == found[1], "turns differ"
+        return f"{sum(map(len, found[0]))} turns, the same"
 
     def _forget_graphs(self) -> None:
         with self.engine.equipment.models.lease("demo", lambda: None) as model:
@@ -194,7 +213,7 @@ def main() -> int:
     passed: dict[str, float] = {}
     with workplace() as folder:
         trials = Trials(folder, device, minutes)
-        for name in ("speakers", "poison", "kill", "memory"):
+        for name in ("speakers", "beside", "poison", "kill", "memory"):
             passed[name] = float(attempt(name, getattr(trials, name)))
             gc.collect()
             keep_raw("gpu_trials", passed, {"device": str(device), "minutes": minutes})

@@ -4,7 +4,7 @@
 #
 #   tools/gpu_day.sh            tests/gpu, each kernel, windows of large-v3 at 16, 64 and 128, then of turbo
 #   tools/gpu_day.sh files      whole files with word times; then two jobs with speakers while steps are recorded, short memory, a window
-#                               that is no number, a kill with live graphs
+#                               that is no number, a kill with live graphs; speakers beside other work, and how fast they are
 #
 # Every step has what is left of LIMIT_S seconds, and keeps its log in OUT. Without a GPU all of it runs with a toy model on the CPU.
 set -uo pipefail
@@ -42,8 +42,8 @@ gpu=$("$python" -c 'import torch; print(int(torch.cuda.is_available()))' || echo
 echo "GPU that torch can use: $gpu"
 tests=tests/gpu
 if ! "$python" -c 'import pyannote.audio' 2>/dev/null; then tests=tests/gpu/test_decoder.py; fi # the others need the second set
-shapes=(large-v3 turbo) batches=(16 64 128)
-if [ "$gpu" = 0 ]; then shapes=(toy) batches=(1 2); fi
+shapes=(large-v3 turbo) batches=(16 64 128) speakers=(--minutes 30)
+if [ "$gpu" = 0 ]; then shapes=(toy) batches=(1 2) speakers=(--minutes 0.2 --recordings 2 --rounds 1); fi
 
 case $form in
   windows)
@@ -57,6 +57,7 @@ case $form in
   files)
     step tests 150 "$python" -m pytest "$tests" -m gpu -q --continue-on-collection-errors -p no:cacheprovider
     step trials 300 "$python" -W ignore bench/gpu_trials.py
+    step speakers 150 "$python" -W ignore bench/diarization_beside.py "${speakers[@]}"
     step files 260 "$python" -W ignore bench/engine.py --gpu --part files --output "$out/files"
     ;;
   *)

@@ -23,7 +23,7 @@ from btworker.engine.cooperate.side_by_side import together
 from btworker.engine.cooperate.ticket import Condition, checkpoint
 from btworker.engine.diarization.blocks import Block, BlockTurns, merged, plan
 from btworker.engine.diarization.loading import load_pipeline
-from btworker.engine.diarization.pipeline import accelerated, annotations, embedding_id
+from btworker.engine.diarization.pipeline import OnePassDiarization, accelerated, annotations, embedding_id
 from btworker.engine.diarization.relay import Hook, Place, Relay
 from btworker.engine.diarization.source import batch_sizes, diarization_device
 from btworker.engine.diarization.speakers import in_order_of_appearance, names_by_appearance, renamed_alike
@@ -42,6 +42,8 @@ Found = tuple[Annotation, Annotation | None, npt.NDArray[Any] | None]
 """See annotations()."""
 BLOCKS_AT_ONCE = 2
 """One at the networks and one at the clusters."""
+SOUND_SHARE = 0.1
+"""Of the memory that is free: of an hour 230 MB."""
 STAGE_SHARES = {"segmentation": (0.0, 0.3), "embeddings": (0.3, 0.95)}
 """Where the time of a block goes, for the progress: its first and last share."""
 POLL_S = 0.2
@@ -85,9 +87,9 @@ class Diarizer:
         pipeline = load_pipeline(settings, torch.device(self.device))
         self.pipeline: Pipeline = accelerated(pipeline, cores=self._cores, half=settings.diarization_half)
         self._stream = OwnStream(torch.device(self.device))
-        self.beside = self.device != "cpu"
+        self.beside = self.device != "cpu" and isinstance(self.pipeline, OnePassDiarization)
         """What else there is goes on meanwhile: the next block, and all other files of the job. On a CPU each core has
-        its work already."""
+        its work already; pipelines of other people may not be for several threads."""
         self._relay = Relay()
         self._block_s, self._overlap_s = settings.diarization_block_s, settings.diarization_overlap_s
         self._most: tuple[int, int] | None = None
@@ -170,15 +172,24 @@ class Diarizer:
         emit: Callable[[float], None],
     ) -> BlockTurns:
         first, last = int(block.start * SAMPLE_RATE), round(block.end * SAMPLE_RATE)
-        waveform = torch.from_numpy(np.array(samples[first:last], np.float32) / np.float32(32768))[None]
-        file = {"waveform": waveform, "sample_rate": SAMPLE_RATE, "uri": "recording"}
 
         def work(hook: Hook) -> Found:
             with self._stream.entered(), place.handed_over(hook) if self.beside else nullcontext(hook) as heard:
+                file = {"waveform": self._floats(samples[first:last]), "sample_rate": SAMPLE_RATE, "uri": "recording"}
                 return self._apply(file, limits, heard)
 
         ordinary, exclusive, centroids = await in_thread(work, emit, beside=self.beside)
         return _block_turns(ordinary, exclusive, centroids, offset_s=first / SAMPLE_RATE)
+
+    def _floats(self, samples: npt.NDArray[np.int16]) -> torch.Tensor:
+        """(1, samples), on the GPU where there is ample room: both networks take each second in ten chunks, which would
+        be copied and sent there one by one."""
+        sound = torch.from_numpy(np.array(samples))[None]
+        if self.beside and 4 * len(samples) < SOUND_SHARE * free_bytes(torch.device(self.device)):
+            sound = sound.to(self.device)
+        floats = sound.float().div_(32768)
+        self._stream.settle()  # the other network has a stream of its own
+        return floats
 
     def _apply(self, file: dict[str, Any], limits: dict[str, int], hook: Hook) -> Found:
         with_centroids = {} if hasattr(self.pipeline, "legacy") else {"return_embeddings": True}

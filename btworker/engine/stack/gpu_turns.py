@@ -69,3 +69,8 @@ class OwnStream:
         with torch.cuda.stream(self._stream):
             enter_thread(self._device)
             yield
+
+    def settle(self) -> None:
+        """Wait until all is done that was asked for there."""
+        if self._stream is not None:
+            self._stream.synchronize()  # type: ignore[no-untyped-call]

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pyannote.audio.core.io import Audio
+from pyannote.core import SlidingWindow
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from btworker.engine.diarization import diarizer as module
 from btworker.engine.diarization.diarizer import Diarization, Diarizer
@@ -22,7 +25,16 @@ from btworker.engine.job.attempt import DIARIZING_AT_ONCE
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Stage
 from btworker.messages import FileDone, Finished, JobEvent, Progressed, WindowDone
-from tests.speech.diarization.cases import DIALOGUES, OPTIONS, first_sentences, settings, transcript_of, warnings_of
+from tests.speech.diarization.cases import (
+    DIALOGUES,
+    NO_SPEAKERS,
+    OPTIONS,
+    first_sentences,
+    settings,
+    transcript_of,
+    warnings_of,
+)
+from tests.speech.fake_cuda import has_fake_cuda
 from tests.speech.jobs import run, task_for
 from tools.demo_diarization.heldout import Dialogue
 from tools.demo_diarization.measure import diarize, pcm
@@ -268,6 +280,7 @@ def test_memory_is_given_back_once_nothing_holds_it(
     monkeypatch.setattr(beside, "_apply", failing)
     monkeypatch.setattr(beside, "device", "cuda:0")
     monkeypatch.setattr(module, "free_bytes", lambda _: 2**30)
+    monkeypatch.setattr(module, "SOUND_SHARE", 0.0)
     monkeypatch.setattr(module, "release_cached_memory", lambda: given_back.append(held[0]() is None))
     gc.disable()
     try:
@@ -275,6 +288,19 @@ def test_memory_is_given_back_once_nothing_holds_it(
     finally:
         gc.enable()
     assert given_back == [True]
+
+
+@has_fake_cuda
+def test_sound_that_is_on_a_gpu_is_cut_there(beside: Diarizer) -> None:
+    """For both networks: nothing sends a chunk."""
+    chunks = SlidingWindow(start=0.0, duration=5.0, step=0.5)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        sound = torch.zeros(1, 16_000 * 30, dtype=torch.int16, device="cuda").float().div_(32768)
+        file = Audio.validate_file({"waveform": sound, "sample_rate": 16_000, "uri": "recording"})
+        cut = torch.stack([beside.pipeline._chunk(file, chunks, index) for index in (0, 20, 59)])
+        slid, rate = beside.pipeline._segmentation.model.audio(file)
+    assert (cut.device.type, cut.shape) == ("cuda", (3, 1, 80_000))
+    assert (slid.device.type, rate) == ("cuda", 16_000)
 
 
 @pytest.fixture
@@ -322,6 +348,19 @@ def test_the_next_file_is_decoded_meanwhile(
             (one.text, one.speaker) for one in wanted.segments
         ]
     assert not (tmp_path / "beside" / "diarizing").exists()
+
+
+def test_a_job_that_waits_for_anothers_speakers_decodes_its_other_files(engine: WhisperEngine, tmp_path: Path) -> None:
+    """On a CPU, too: the networks are another job's until the second file has words."""
+    seen: list[JobEvent] = []
+    task = task_for(tmp_path / "job", first_sentences(tmp_path), DIALOGUES[0], options=OPTIONS)
+    with engine.equipment.speakers.load()._relay.place() as others:
+        for event in engine.run(task, lambda: False):
+            seen.append(event)
+            if words_of(event, 1) and any(isinstance(one, Progressed) and one.stage is Stage.DIARIZING for one in seen):
+                others.leave()
+    assert isinstance(seen[-1], Finished)
+    assert not any(NO_SPEAKERS in said for said in warnings_of(seen))
 
 
 def test_few_files_wait_for_speakers(
