@@ -25,7 +25,9 @@ def test_speakers_are_told_apart_on_the_gpu(tmp_path: Path) -> None:
         job = server.ended(job_id)
         assert (job["status"], job["warnings"]) == ("complete", [])
         turns = json.loads(server.output(job_id, "talk_diarization.json"))
-    assert '"device": "cuda:0"' in server.log.read_text()
+    log = server.log.read_text()
+    assert '"device": "cuda:0"' in log
+    assert "diarization_one_by_one" not in log
     dialogue = read(DIALOGUE)
     found = diarize(diarizer_of(PIPELINE), dialogue.samples)
     assert {turn["speaker"] for turn in turns} == {turn.speaker for turn in found.turns}
