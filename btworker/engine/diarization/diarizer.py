@@ -153,11 +153,11 @@ class Diarizer:
         while True:
             with self._relay.place() as place:
                 await place.first
-                batches = self._fit_batches()
+                batches, beside = self._fit_batches(), self.beside
                 try:
                     return await self._block(samples, block, limits, place, emit)
                 except (RuntimeError, MemoryError) as error:
-                    if not self._may_try_again(error, batches):
+                    if not self._may_try_again(error, batches, beside=beside):
                         raise
                     without_frames(error)  # which hold the tensors
             if self.device.startswith("cuda"):
@@ -206,11 +206,11 @@ class Diarizer:
             self.pipeline.segmentation_batch_size, self.pipeline.embedding_batch_size = segmentation, embedding
         return segmentation, embedding
 
-    def _may_try_again(self, error: Exception, batches: tuple[int, int]) -> bool:
+    def _may_try_again(self, error: Exception, batches: tuple[int, int], *, beside: bool) -> bool:
         """Prepare another try of a block that failed with these batches: with half of them where memory was short, and
-        one thing after the other where it is not known what went wrong while several were at work."""
+        one thing after the other where it is not known what went wrong `beside` others."""
         known = translate(error)
-        if known is None and self.beside:
+        if known is None and beside:
             self._go_one_by_one(error)
             return True
         if known is None or known.code is not ErrorCode.OUT_OF_MEMORY or max(batches) <= 1:

@@ -36,6 +36,7 @@ from tests.speech.diarization.cases import (
 )
 from tests.speech.fake_cuda import has_fake_cuda
 from tests.speech.jobs import run, task_for
+from tests.waiting import until
 from tools.demo_diarization.heldout import Dialogue
 from tools.demo_diarization.measure import diarize, pcm
 
@@ -154,6 +155,42 @@ def test_what_nobody_knows_goes_wrong_once(
     monkeypatch.setattr(beside.pipeline, step, _raise)
     with pytest.raises(RuntimeError, match="again"):
         diarize(beside, dialogue.samples)
+
+
+def test_two_that_fail_at_once_both_go_on(
+    beside: Diarizer, diarizer: Diarizer, dialogue: Dialogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first at its clusters, once the second is at the networks; that one, when the first has made an end of it."""
+    segment, reconstruct, second = beside.pipeline.get_segmentations, beside.pipeline.reconstruct, threading.Event()
+    calls: list[None] = []
+
+    def failing_networks(*args: Any, **named: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 2:
+            second.set()
+            until(lambda: not beside.beside, within_s=DEADLINE_S)
+            raise RuntimeError("an internal assertion")
+        return segment(*args, **named)
+
+    def failing_clusters(*args: Any) -> Any:
+        if beside.beside:
+            wait(second)
+            raise RuntimeError("an internal assertion")
+        return reconstruct(*args)
+
+    monkeypatch.setattr(beside.pipeline, "get_segmentations", failing_networks)
+    monkeypatch.setattr(beside.pipeline, "reconstruct", failing_clusters)
+    part = dialogue.samples[: 16_000 * 30]
+    found: list[Diarization] = []
+    threads = [threading.Thread(target=lambda: found.append(diarize(beside, part))) for _ in range(2)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(calls) == 4
+    for one_of_them in found:
+        assert_same(one_of_them, diarize(diarizer, part))
+    assert len(found) == 2
 
 
 def _raise(*_: Any, **__: Any) -> Any:
