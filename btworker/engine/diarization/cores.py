@@ -41,17 +41,17 @@ class SharedInference(Inference):  # type: ignore[misc]  # pyannote carries no t
 
     cores: Cores
     calls = threading.local()
-    """Its `heard` takes what comes out, batch by batch, of the calls of this thread."""
+    """Its `take` gets what comes out, batch by batch, of the calls of this thread."""
 
     def infer(self, chunks: torch.Tensor) -> Arrays:
         """(batch, channels, samples) to (batch, frames, classes)."""
         found = self.cores.share(super().infer, chunks)
-        getattr(self.calls, "heard", _ignore)(found)
+        getattr(self.calls, "take", _ignore)(found)
         return found
 
 
 def _ignore(_found: Arrays) -> None:
-    """Nobody listens."""
+    """Nobody takes it."""
 
 
 def on_all_cores(inference: Inference, cores: Cores) -> None:

@@ -174,9 +174,9 @@ class Diarizer:
         first, last = int(block.start * SAMPLE_RATE), round(block.end * SAMPLE_RATE)
 
         def work(hook: Hook) -> Found:
-            with self._stream.entered(), place.handed_over(hook) if self.beside else nullcontext(hook) as heard:
+            with self._stream.entered(), place.handed_over(hook) if self.beside else nullcontext(hook) as reported:
                 file = {"waveform": self._floats(samples[first:last]), "sample_rate": SAMPLE_RATE, "uri": "recording"}
-                return self._apply(file, limits, heard)
+                return self._apply(file, limits, reported)
 
         ordinary, exclusive, centroids = await in_thread(work, emit, beside=self.beside)
         return _block_turns(ordinary, exclusive, centroids, offset_s=first / SAMPLE_RATE)

@@ -112,15 +112,15 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
         if ahead is None:
             return super().get_segmentations(file, hook)
 
-        def heard(found: Floats) -> None:
+        def take(found: Floats) -> None:
             segmentations = SlidingWindowFeature(found, self._chunks)
             ahead.add(self._masks(segmentations, exclude_overlap=self.embedding_exclude_overlap))
 
-        self._segmentation.calls.heard = heard
+        self._segmentation.calls.take = take
         try:
             return super().get_segmentations(file, hook)
         finally:
-            del self._segmentation.calls.heard
+            del self._segmentation.calls.take
 
     def get_embeddings(
         self,

@@ -52,7 +52,7 @@ class Place:
         """Give pyannote a hook by which the networks go to the next block once they are through with this one."""
         with ExitStack() as at_the_end:
 
-            def heard(step: str, *args: Any, **named: Any) -> None:
+            def reported(step: str, *args: Any, **named: Any) -> None:
                 hook(step, *args, **named)
                 if step == "embeddings" and not named.get("total"):  # which it has while they are being made
                     while not self._clusters.acquire(timeout=POLL_S):
@@ -60,4 +60,4 @@ class Place:
                     at_the_end.callback(self._clusters.release)
                     self.leave()
 
-            yield heard
+            yield reported
