@@ -20,6 +20,7 @@ from whisper.model import ModelDimensions, Whisper
 from whisper.tokenizer import get_tokenizer
 
 sys.path.insert(0, str(ROOT))
+from btworker.engine.asr.decoding.kernels.choosing import set_kernels
 from btworker.engine.asr.decoding.kernels.products import BY_TORCH, soonest
 from btworker.engine.asr.decoding.lane import Lane
 from btworker.engine.asr.decoding.network import Network
@@ -54,6 +55,8 @@ def models(dims: ModelDimensions) -> tuple[Any, dict[str, Network], Any]:
         products.name: Network(model.state_dict(), dims, device=CPU, dtype=torch.float32, products=products)
         for products in (chosen, BY_TORCH)
     }
+    for network in networks.values():
+        set_kernels(network)
     return model, networks, tokenizer
 
 

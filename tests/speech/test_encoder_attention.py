@@ -1,4 +1,5 @@
-"""Which attention the encoder has on a GPU: cuDNN's where it is right and sooner, in passes that are full."""
+"""Which attention the encoder has: on a GPU cuDNN's where it is right and sooner, in passes that are full; on a CPU
+oneDNN's where that is."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +9,10 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from btworker.engine.asr.decoding.kernels import encoding
+from btworker.engine.asr.decoding.kernels import encoding, encoding_on_cpu
 from btworker.engine.asr.decoding.kernels.encoding import OfFullPasses, by_cudnn, by_torch, fastest
+from btworker.engine.asr.decoding.kernels.encoding_on_cpu import QUERIES, ByProducts, fastest_on_cpu
+from btworker.engine.asr.decoding.kernels.products import BY_ONEDNN, BY_TORCH, Linear, Products
 from tests.speech.fake_cuda import has_fake_cuda
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(60)]
@@ -60,3 +63,53 @@ def test_the_sooner_one_is_taken_where_it_is_right(
         query, key, value = torch.randn(3, windows, 2, 20, 8)
         assert torch.equal(found(query, key, value), by_torch(query, key, value))
     assert calls == ([encoding.WINDOWS] if is_taken else [])
+
+
+def _heads(windows: int, positions: int, heads: int, width: int) -> Tensor:
+    """Query, key and value, as the encoder's product has them."""
+    product = torch.randn((windows, positions, 3, heads, width), generator=torch.Generator().manual_seed(1))
+    return product.permute(2, 0, 3, 1, 4)
+
+
+@pytest.mark.parametrize("positions", [QUERIES - 1, 2 * QUERIES + 7])
+def test_by_products_gives_what_torch_gives(positions: int) -> None:
+    """Of several windows and heads, whether or not the positions are whole blocks; laid out for the next product."""
+    query, key, value = _heads(windows=3, positions=positions, heads=4, width=16)
+    found = ByProducts(BY_ONEDNN)(query, key, value)
+    assert torch.allclose(found, by_torch(query, key, value), atol=1e-5, rtol=1e-5)
+    assert found.transpose(1, 2).is_contiguous()
+
+
+def test_by_products_a_window_that_is_no_number_stays_alone() -> None:
+    """All of that window is none, and nothing of its neighbours."""
+    query, key, value = _heads(windows=3, positions=20, heads=2, width=8).clone()
+    key[1, 0, 5] = torch.nan
+    is_nan = ByProducts(BY_ONEDNN)(query, key, value).isnan()
+    assert is_nan[1, 0].all() and not is_nan[[0, 2]].any() and not is_nan[1, 1].any()
+
+
+def _wrong(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return BY_ONEDNN.linear(x, weight, bias) + 0.1
+
+
+def _refused(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    raise RuntimeError("could not create a primitive")
+
+
+@pytest.mark.parametrize(
+    ("linear", "share", "is_taken"),
+    [(BY_ONEDNN.linear, 0.8, True), (BY_ONEDNN.linear, 0.99, False), (_wrong, 0.5, False), (_refused, 0.5, False)],
+)
+def test_on_a_cpu_the_sooner_one_is_taken_where_it_is_right(
+    monkeypatch: pytest.MonkeyPatch, linear: Linear, share: float, is_taken: bool
+) -> None:
+    """Wrong numbers, or none at all, are torch's; so is what gains too little to be sure of."""
+    monkeypatch.setattr(encoding_on_cpu, "seconds_of", lambda _runs: (share, 1.0))
+    found = fastest_on_cpu(Products("some", BY_ONEDNN.arrange, linear), 20, 8)
+    assert isinstance(found, ByProducts) is is_taken and (is_taken or found is by_torch)
+
+
+def test_where_torch_multiplies_it_attends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is tried: blocks of MKL's products are what torch's own attention is made of."""
+    monkeypatch.setattr(encoding_on_cpu, "seconds_of", lambda _runs: pytest.fail("tried"))
+    assert fastest_on_cpu(BY_TORCH, 20, 8) is by_torch

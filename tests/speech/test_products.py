@@ -1,4 +1,4 @@
-"""Products with weights by oneDNN: all of decoding goes on with them as with torch's own."""
+"""Products by oneDNN, with weights and in the encoder's attention: decoding goes on with them as with torch's own."""
 
 from dataclasses import replace
 
@@ -7,6 +7,8 @@ import torch
 
 from btworker.engine.asr.decoding.alignment import Text
 from btworker.engine.asr.decoding.decoder import Decoder
+from btworker.engine.asr.decoding.kernels.encoding import by_torch
+from btworker.engine.asr.decoding.kernels.encoding_on_cpu import ByProducts
 from btworker.engine.asr.decoding.kernels.products import BY_ONEDNN, BY_TORCH, soonest
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import LanguageRequest
@@ -24,9 +26,10 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def pair() -> Pair:
-    """One set of weights, in our hands by oneDNN."""
+    """One set of weights, in our hands by oneDNN, the encoder's attention as well."""
     made = lively_pair(seed=3, ends=SEEDS[3])
     network = Network(made.whisper.state_dict(), DIMS, device=CPU, dtype=torch.float32, products=BY_ONEDNN)
+    network.encoder_attention = ByProducts(BY_ONEDNN)
     return replace(made, network=network)
 
 
@@ -51,6 +54,7 @@ def test_languages_and_times_are_those_of_torchs_products(pair: Pair) -> None:
     found = []
     for products in (BY_ONEDNN, BY_TORCH):
         network = Network(pair.whisper.state_dict(), DIMS, device=CPU, dtype=torch.float32, products=products)
+        network.encoder_attention = by_torch if products is BY_TORCH else ByProducts(products)
         decoder = Decoder(network, pair.tokenizer, batch_size=2)
         ticket = decoder.detect_language(LanguageRequest(window.mel))
         decoder.wait([ticket])

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.kernels.encoding import fastest
+from btworker.engine.asr.decoding.kernels.encoding_on_cpu import fastest_on_cpu
 from btworker.engine.asr.decoding.kernels.plain import PlainKernels
 from btworker.engine.asr.decoding.layers import Norm
 from btworker.engine.asr.decoding.network import Network
@@ -60,12 +61,13 @@ class Sizes:
 
 
 def set_kernels(network: Network, *, wanted: bool = True) -> None:
-    """Give a network those of its device: on a GPU the faster attention for the encoder, and Triton's where they are
+    """Give a network those of its device: the faster attention for the encoder, and on a GPU Triton's where they are
     `wanted`; the log says why they are not."""
     device, dims = network.device, network.dims
-    if device.type != "cuda":
-        return
     width = dims.n_audio_state // dims.n_audio_head
+    if device.type != "cuda":
+        network.encoder_attention = fastest_on_cpu(network.products, dims.n_audio_ctx, width)
+        return
     network.encoder_attention = fastest(dims.n_audio_head, dims.n_audio_ctx, width, network.dtype, device)
     sizes = Sizes(dims.n_text_head, dims.n_text_state // dims.n_text_head, dims.n_audio_ctx, dims.n_text_ctx)
     problem = why_not(device, sizes) if wanted else "WORKER_TRITON=0"

@@ -78,7 +78,7 @@ def soonest(size: int, device: torch.device, dtype: torch.dtype) -> Products:
         return BY_TORCH
     if not all(torch.allclose(one, wanted[: len(one)], atol=TOLERANCE, rtol=TOLERANCE) for one in found):
         return BY_TORCH
-    theirs_s, own_s = _seconds_of(
+    theirs_s, own_s = seconds_of(
         [partial(_all, BY_ONEDNN, x, arranged, bias), partial(_all, BY_TORCH, x, weights, bias)]
     )
     is_faster = theirs_s < WORTH * own_s
@@ -91,7 +91,7 @@ def _all(products: Products, x: Tensor, weights: Sequence[Tensor], bias: Tensor)
         products.linear(x, weight, bias)
 
 
-def _seconds_of(runs: Sequence[Callable[[], object]]) -> list[float]:
+def seconds_of(runs: Sequence[Callable[[], object]]) -> list[float]:
     """Measure some in turns: the best of some tries each."""
     best_s = [float("inf")] * len(runs)
     for _ in range(TRIES):
