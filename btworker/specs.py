@@ -56,6 +56,8 @@ class EngineSettings:
     """Steps are made of Triton kernels."""
     sound_bits: int = 16
     """Of each number of the sound that steps read: 8 or 16."""
+    cpu_half: bool = False
+    """The model's products compute in bfloat16 on a CPU."""
     diarization_device: str = "auto"
     diarization_half: bool = True
     """The network of voices computes in half precision on a GPU."""
@@ -96,6 +98,7 @@ class EngineSettings:
             cuda_graphs=settings.cuda_graphs,
             triton=settings.triton,
             sound_bits=settings.sound_bits,
+            cpu_half=settings.cpu_precision == "half",
             diarization_device=settings.diarization_device,
             diarization_half=settings.diarization_precision == "half",
             diarization_pipeline=settings.diarization_pipeline,

@@ -31,6 +31,8 @@ ALL_HEADS, FORCED = "fast, all heads", "forced alignment"
 """They are there for the times of words alone."""
 EIGHT_BITS = "fast, 8 bits"
 """WORKER_SOUND_BITS=8."""
+ROUNDED = "bfloat16"
+"""With WORKER_CPU_PRECISION=half."""
 Transcribe = Callable[[Sequence[Recording]], Iterable[Heard]]
 
 
@@ -44,17 +46,18 @@ class Engine:
 
 
 def ours(checkpoint: Checkpoint) -> list[Engine]:
-    """Both modes, greedy and with five beams; fast with the sound in eight bits a number, and fast where nothing is
-    known of the alignment heads."""
+    """Both modes, greedy and with five beams, the same in bfloat16; fast with the sound in eight bits a number, and
+    fast where nothing is known of the alignment heads."""
     load = cache(partial(Ours, checkpoint))
 
-    def run(some: Sequence[Recording], *, mode: str, beams: int, setting: str = "", bits: int = 16) -> Iterator[Heard]:
-        return (load(setting=setting, bits=bits).transcribe(one, mode, beams) for one in some)
+    def run(some: Sequence[Recording], *, mode: str, beams: int, **loaded: Any) -> Iterator[Heard]:
+        return (load(**loaded).transcribe(one, mode, beams) for one in some)
 
     with_mode = {
         mode + (f" beam {beams}" if beams > 1 else ""): partial(run, mode=mode, beams=beams)
         for mode, beams in (("fast", 1), ("fast", 5), ("exact", 1), ("exact", 5))
     }
+    with_mode |= {f"{name}, {ROUNDED}": partial(run_one, rounded=True) for name, run_one in with_mode.items()}
     with_mode[EIGHT_BITS] = partial(run, mode="fast", beams=1, bits=8)
     with_mode[ALL_HEADS] = partial(run, mode="fast", beams=1, setting=_upper_half(checkpoint))
     return [Engine(name, transcribe) for name, transcribe in with_mode.items()]

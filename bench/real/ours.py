@@ -36,10 +36,10 @@ Sound = tuple[NDArray[np.int16], str]
 
 class Ours:
     """The engine with one model on the CPU; `setting` is that of WORKER_ALIGNMENT_HEADS, for this model, `bits` that of
-    WORKER_SOUND_BITS."""
+    WORKER_SOUND_BITS, `rounded` with WORKER_CPU_PRECISION=half."""
 
-    def __init__(self, checkpoint: Checkpoint, *, setting: str = "", bits: int = 16) -> None:
-        self._model = load(checkpoint, setting, bits=bits)
+    def __init__(self, checkpoint: Checkpoint, *, setting: str = "", bits: int = 16, rounded: bool = False) -> None:
+        self._model = load(checkpoint, setting, bits=bits, rounded=rounded)
 
     @property
     def alignment_heads(self) -> AlignmentHeads:
@@ -78,8 +78,8 @@ class Ours:
         return result_of(side_by_side([looks], driver=self._model.decoder, may_begin=lambda: True))[0]
 
 
-def load(checkpoint: Checkpoint, setting: str, *, bits: int = 16) -> Model:
-    """Load a model on the CPU; `setting` and `bits` are those of Ours."""
+def load(checkpoint: Checkpoint, setting: str, *, bits: int = 16, rounded: bool = False) -> Model:
+    """Load a model on the CPU; the rest is that of Ours."""
     nowhere = Path("unused")
     settings = EngineSettings(
         checkpoint.name,
@@ -88,6 +88,7 @@ def load(checkpoint: Checkpoint, setting: str, *, bits: int = 16) -> Model:
         nowhere,
         offline=True,
         sound_bits=bits,
+        cpu_half=rounded,
         alignment_heads=((checkpoint.name, setting),),
     )
     return load_model(checkpoint.name, settings, torch.device("cpu"))

@@ -19,6 +19,7 @@ from btworker.cli.version import installed
 from btworker.cli.wording import megabytes
 from btworker.config import Settings
 from btworker.ffmpeg import ffmpeg_version, find_ffmpeg
+from btworker.processor import bfloat16_problem
 
 STACKS = {
     "cu121": {
@@ -84,10 +85,20 @@ def package_checks() -> Iterator[Check]:
 def box_checks(settings: Settings) -> Iterator[Check]:
     """What depends on the settings and the box."""
     yield _model(settings)
+    if settings.cpu_precision == "half":
+        yield bfloat16_check(bfloat16_problem())
     yield _data_folder(settings.data_dir)
     yield _disk(settings)
     yield file_system_check(settings.data_dir, Path("/proc/mounts"))
     yield _port(settings)
+
+
+def bfloat16_check(problem: str | None) -> Check:
+    """Whether a CPU can do what WORKER_CPU_PRECISION asks for."""
+    if problem is None:
+        return Check("processor", Verdict.OK, "multiplies in half precision, as WORKER_CPU_PRECISION asks for on a CPU")
+    found = f"half precision: {problem}"
+    return Check("processor", Verdict.WARN, found, "WORKER_CPU_PRECISION=single, unless it has a GPU")
 
 
 def stack_check(versions: dict[str, str | None]) -> Check:

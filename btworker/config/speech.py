@@ -92,6 +92,12 @@ class SpeechSettings(BaseSettings):
     """Bits of each number of the encoded windows that a step of decoding reads, 16 or 8; on a CPU, which keeps 32
     otherwise, too. 8: half as much to read, which is most of what a step does on a GPU, and half of a place's memory;
     texts may differ from openai-whisper's in some words (docs/benchmarks/engine.md), in `exact` as well."""
+    cpu_precision: Annotated[Literal["single", "half"], ANY_CASE] = Field(
+        "single", validation_alias=env("WORKER_CPU_PRECISION")
+    )
+    """What the model's products compute in on a CPU. half: in bfloat16, sooner on processors with instructions for it
+    (avx512_bf16 or amx_bf16), without which the model is not loaded; texts may differ from openai-whisper's in some
+    words (docs/quality.md), in `exact` as well. A GPU computes in half precision either way."""
     keyword_bonus: float = Field(2.0, ge=0, le=MOST_BONUS, validation_alias=env("WORKER_KEYWORD_BONUS"))
     """What each token of a job's keyword gains while its text is decoded, in the unit of log-probabilities (2 makes it
     7 times as likely); 0 = nothing. docs/quality.md has what it brings, and what more of it costs."""

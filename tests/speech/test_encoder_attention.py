@@ -2,6 +2,7 @@
 oneDNN's where that is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from btworker.engine.asr.decoding.kernels import encoding, encoding_on_cpu
 from btworker.engine.asr.decoding.kernels.encoding import OfFullPasses, by_cudnn, by_torch, fastest
 from btworker.engine.asr.decoding.kernels.encoding_on_cpu import QUERIES, ByProducts, fastest_on_cpu
-from btworker.engine.asr.decoding.kernels.products import BY_ONEDNN, BY_TORCH, Linear, Products
+from btworker.engine.asr.decoding.kernels.products import BY_ONEDNN, BY_TORCH, Linear
 from tests.speech.fake_cuda import has_fake_cuda
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(60)]
@@ -105,7 +106,7 @@ def test_on_a_cpu_the_sooner_one_is_taken_where_it_is_right(
 ) -> None:
     """Wrong numbers, or none at all, are torch's; so is what gains too little to be sure of."""
     monkeypatch.setattr(encoding_on_cpu, "seconds_of", lambda _runs: (share, 1.0))
-    found = fastest_on_cpu(Products("some", BY_ONEDNN.arrange, linear), 20, 8)
+    found = fastest_on_cpu(replace(BY_ONEDNN, linear=linear), 20, 8)
     assert isinstance(found, ByProducts) is is_taken and (is_taken or found is by_torch)
 
 

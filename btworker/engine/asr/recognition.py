@@ -82,7 +82,7 @@ def run_name(model: Model, sha256: str, options: Options, *, take: int = 0) -> s
     of the file, `take` the number of what is transcribed of it."""
     chosen = {name: value for name, value in asdict(options).items() if name not in NOT_OF_THE_TEXT}
     heads = model.alignment_heads.pairs
-    numbers = f"{model.dtype}, {model.network.sound_bits}"
+    numbers = f"{model.network.precision}, {model.network.sound_bits}"
     facts = [model.sha256, heads, sha256, version("openai-whisper"), numbers, REVISION, chosen, take]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 

@@ -36,7 +36,7 @@ from btworker.engine.asr.checkpoint_file import CheckpointError
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.graphs import Recording
 from btworker.engine.asr.decoding.kernels.choosing import set_kernels
-from btworker.engine.asr.decoding.kernels.products import soonest
+from btworker.engine.asr.decoding.kernels.products import IN_BFLOAT16, Products, is_right, soonest
 from btworker.engine.asr.decoding.network import MisfitError, Network
 from btworker.engine.asr.decoding.rules import Vocabulary
 from btworker.engine.asr.formats.checkpoint import Checkpoint
@@ -48,6 +48,7 @@ from btworker.engine.stack.cores import Cores
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
+from btworker.processor import bfloat16_problem
 from btworker.specs import EngineSettings
 
 log = get_logger()
@@ -105,7 +106,8 @@ def load_model(
     own = models[name]
     path, sha256 = _own(name, own, settings, hashes, report) if own else _official(name, settings, hashes, report)
     report.step("loading")
-    checkpoint, network = _read_checkpoint(name, path, device)
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    checkpoint, network = _read_checkpoint(name, path, device, dtype, rounded=settings.cpu_half)
     heads = _find_heads(name, checkpoint, path, settings, sha256=sha256, dims=network.dims)
     network.align_by(heads.pairs)
     set_kernels(network, wanted=settings.triton)
@@ -126,7 +128,7 @@ def load_model(
     log.info(
         "model_loaded",
         model=name,
-        dtype=str(network.dtype).removeprefix("torch."),
+        dtype=str(network.precision).removeprefix("torch."),
         batchSize=decoder.batch_size,
         alignmentHeads=heads.to_dict(),
         cudaGraphs=recording.is_on,
@@ -196,12 +198,13 @@ def _hash(name: str, path: Path, known: Hashes, report: LoadingReport) -> str:
     return sha256_of_all(hashes)
 
 
-def _read_checkpoint(name: str, path: Path, device: torch.device) -> tuple[Checkpoint, Network]:
+def _read_checkpoint(
+    name: str, path: Path, device: torch.device, dtype: torch.dtype, *, rounded: bool
+) -> tuple[Checkpoint, Network]:
     misfit = f"the checkpoint of model {name!r} does not fit its own dimensions or is damaged"
     try:
         checkpoint = read_any(path)
-        dtype = torch.float16 if device.type == "cuda" else torch.float32
-        products = soonest(checkpoint.dims.n_text_state, device, dtype)
+        products = _products(name, checkpoint.dims.n_text_state, device, dtype, rounded=rounded)
         return checkpoint, Network(checkpoint.state, checkpoint.dims, device=device, dtype=dtype, products=products)
     except MisfitError as error:
         raise _unavailable(misfit) from error
@@ -213,6 +216,18 @@ def _read_checkpoint(name: str, path: Path, device: torch.device) -> tuple[Check
         if "CUDA" in str(error) or isinstance(error, torch.cuda.OutOfMemoryError):
             raise
         raise _unavailable(misfit) from error
+
+
+def _products(name: str, size: int, device: torch.device, dtype: torch.dtype, *, rounded: bool) -> Products:
+    """Choose how to multiply. Raises BtworkerError MODEL_UNAVAILABLE where this machine cannot do it as it is asked."""
+    if device.type != "cpu" or not rounded:
+        return soonest(size, device, dtype)
+    reason = bfloat16_problem()
+    if reason is None and not is_right(IN_BFLOAT16, size):
+        reason = "this build of torch does not multiply in bfloat16 rightly"
+    if reason is not None:
+        raise _unavailable(f"WORKER_CPU_PRECISION=half: {reason}, so model {name!r} is not loaded; use single")
+    return IN_BFLOAT16
 
 
 def _find_heads(

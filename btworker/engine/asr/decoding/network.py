@@ -146,6 +146,7 @@ class Network:
         self._cross_attention = [taken.cross_attention(name, size, heads) for name in names]
         self._next_norms = [*(layer.norm for layer in self._decoder[1:]), taken.norm("decoder.ln", size)]
         self._unembedding = self._take_words(taken)
+        self._scores = self.products.arrange_words(self._unembedding.t())
 
     def _take_words(self, taken: _Checkpoint) -> Tensor:
         """Take the embedding of tokens transposed, as it scores them.
@@ -175,6 +176,11 @@ class Network:
             chosen[layer].append(head)
         # on the device: an index of the host's would be sent at each pass, which waits
         self._aligning = [torch.tensor(some, dtype=torch.long, device=self.device) for some in chosen]
+
+    @property
+    def precision(self) -> torch.dtype:
+        """What products with the weights compute in."""
+        return self.products.rounds_to or self.dtype
 
     @property
     def aligning_heads(self) -> int:
@@ -259,7 +265,7 @@ class Network:
 
     def raw_logits(self, hidden: Tensor) -> Tensor:
         """Compute the same in the run's dtype."""
-        return self.products.linear(hidden, self._unembedding.t(), None)[:, : self.dims.n_vocab]
+        return self.products.linear(hidden, self._scores, None)[:, : self.dims.n_vocab]
 
 
 def _by_head(x: Tensor, parts: int, heads: int) -> Tensor:

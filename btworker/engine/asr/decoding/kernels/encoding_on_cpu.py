@@ -41,11 +41,12 @@ class ByProducts:
 
 
 def fastest_on_cpu(products: Products, positions: int, width: int) -> Attention:
-    """Try both with heads of this size: that of the products where it gives what torch's gives, sooner."""
+    """Try both with heads of this size: that of the products where it gives what torch's gives, sooner. Where products
+    are rounded, attention is as well, without a trial: texts would depend on it."""
     if products is BY_TORCH:
         return by_torch
     attend = ByProducts(products)
-    return attend if _is_faster(attend, positions, width) else by_torch
+    return attend if products.rounds_to or _is_faster(attend, positions, width) else by_torch
 
 
 @torch.inference_mode()
