@@ -17,6 +17,7 @@ from bench.real.recordings import OWN, Recording, recordings
 from bench.real.scoring import STRETCH_S, edits, errors, is_listed, only_in, plain_words, time_differences
 from bench.real.transcripts import Heard
 from bench.real.weights import Checkpoint, UnreachableError, checkpoint
+from btworker.processor import bfloat16_problem
 
 pytestmark = [pytest.mark.speech, pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -53,8 +54,20 @@ def transcripts(base: Checkpoint) -> Callable[[str], Transcripts]:
 @pytest.mark.parametrize("mode", ["fast", "exact"])
 def test_the_text_is_the_one_that_is_kept(mode: str, transcripts: Callable[[str], Transcripts]) -> None:
     """In both modes."""
+    _hold_to_kept(mode, transcripts(mode))
+
+
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+@pytest.mark.skipif(bfloat16_problem() is not None, reason=f"{bfloat16_problem()}")
+def test_the_text_in_half_precision_is_the_one_that_is_kept(mode: str, base: Checkpoint) -> None:
+    """With WORKER_CPU_PRECISION=half, within what another CPU may differ by."""
+    engine = Ours(base, rounded=True)
+    _hold_to_kept(mode, [(one, engine.transcribe(one, mode, 1)) for one in recordings(OWN)])
+
+
+def _hold_to_kept(mode: str, transcripts: Transcripts) -> None:
     words = others = 0
-    for one, heard in transcripts(mode):
+    for one, heard in transcripts:
         wanted, found = plain_words(TEXTS[mode][one.name], "en"), plain_words(heard.text, "en")
         words += len(wanted)
         others += sum(i is None or j is None or wanted[i] != found[j] for i, j in edits(wanted, found))

@@ -14,6 +14,7 @@ from btworker.engine.asr.decoding.kernels import encoding, encoding_on_cpu
 from btworker.engine.asr.decoding.kernels.encoding import OfFullPasses, by_cudnn, by_torch, fastest
 from btworker.engine.asr.decoding.kernels.encoding_on_cpu import QUERIES, ByProducts, fastest_on_cpu
 from btworker.engine.asr.decoding.kernels.products import BY_ONEDNN, BY_TORCH, Linear
+from btworker.engine.stack.cores import divided, use_cores
 from tests.speech.fake_cuda import has_fake_cuda
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(60)]
@@ -106,11 +107,48 @@ def test_on_a_cpu_the_sooner_one_is_taken_where_it_is_right(
 ) -> None:
     """Wrong numbers, or none at all, are torch's; so is what gains too little to be sure of."""
     monkeypatch.setattr(encoding_on_cpu, "seconds_of", lambda _runs: (share, 1.0))
-    found = fastest_on_cpu(replace(BY_ONEDNN, linear=linear), 20, 8)
+    found = fastest_on_cpu(replace(BY_ONEDNN, linear=linear), 2, 20, 8)
     assert isinstance(found, ByProducts) is is_taken and (is_taken or found is by_torch)
 
 
 def test_where_torch_multiplies_it_attends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is tried: blocks of MKL's products are what torch's own attention is made of."""
     monkeypatch.setattr(encoding_on_cpu, "seconds_of", lambda _runs: pytest.fail("tried"))
-    assert fastest_on_cpu(BY_TORCH, 20, 8) is by_torch
+    assert fastest_on_cpu(BY_TORCH, 2, 20, 8) is by_torch
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 16])
+def test_heads_are_divided_among_cores(cores: int) -> None:
+    """To the same numbers, each head on one; what the thread had is left as it was. More cores than heads stay idle."""
+    query, key, value = _heads(windows=2, positions=30, heads=3, width=8)
+    counts: list[int] = []
+
+    def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        counts.append(torch.get_num_threads())
+        return BY_ONEDNN.linear(x, weight, bias)
+
+    attend, before = ByProducts(replace(BY_ONEDNN, linear=linear)), torch.get_num_threads()
+    wanted = attend(query, key, value)
+    try:
+        use_cores(cores)
+        counts.clear()
+        with torch.inference_mode():
+            found = attend(query.clone(), key, value)
+        assert torch.get_num_threads() == cores
+    finally:
+        use_cores(before)
+    assert torch.equal(found, wanted) and found.is_inference() and counts == [1] * 12
+
+
+def test_what_goes_wrong_on_another_core_is_raised() -> None:
+    """Once all are through: nobody writes to what the caller has given up."""
+    ended: list[str] = []
+
+    def fail() -> None:
+        raise RuntimeError("no memory")
+
+    before = torch.get_num_threads()
+    for shares in ([lambda: ended.append("own"), fail], [fail, lambda: ended.append("other")]):
+        with pytest.raises(RuntimeError, match="no memory"):
+            divided(shares)
+    assert ended == ["own", "other"] and torch.get_num_threads() == before

@@ -2,18 +2,47 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 import torch
 
 from btworker.engine.stack.trials import Trials
 
+_helpers = ThreadPoolExecutor(thread_name_prefix="cores")
+"""Threads come with the first shares."""
+
 
 def use_cores(count: int) -> None:
     """Have the operations of the calling thread use so many cores."""
     torch.get_num_threads()  # a thread's first look sets it to the process's number: that must not come later
     torch.set_num_threads(count)
+
+
+def divided(shares: Sequence[Callable[[], None]]) -> None:
+    """Compute shares of the calling thread's work at once, each on one core: at most as many as it has cores. Raises
+    what one of them raises.
+
+    Where an operation is short, cores that wait for each other at the end of each take longer than one alone, and many
+    times as long where others want them as well.
+    """
+    cores, mode = torch.get_num_threads(), torch.is_inference_mode_enabled()
+
+    def compute(share: Callable[[], None]) -> None:
+        use_cores(1)
+        with torch.inference_mode(mode):  # which is the thread's own
+            share()
+
+    own, *others = shares
+    begun = [_helpers.submit(compute, share) for share in others]
+    try:
+        compute(own)
+    finally:
+        use_cores(cores)
+        wait(begun)
+    for one in begun:
+        one.result()
 
 
 class Cores:

@@ -4,23 +4,25 @@ is loaded.
 """
 
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from btworker.engine.asr.decoding.kernels.encoding import Attention, by_torch
 from btworker.engine.asr.decoding.kernels.products import BY_TORCH, TOLERANCE, WORTH, Products, seconds_of
+from btworker.engine.stack.cores import divided
 from btworker.logs import get_logger
 
 log = get_logger()
 QUERIES = 250
 """Of a head at once: their scores of 1,500 positions, 1.5 MB, stay near the core, and more gain nothing."""
 HEADS = 2
-"""Of the trial."""
+"""Of the trial, for each core."""
 
 
 class ByProducts:
-    """Attention of one head after the other, as products with its keys and with its values."""
+    """Attention of each head by itself, on one core, as products with its keys and with its values."""
 
     def __init__(self, products: Products) -> None:
         self._products = products
@@ -28,9 +30,14 @@ class ByProducts:
     def __call__(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See Attention; heads of a position lie together in the result, as the next product takes them."""
         attended = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
-        for window in range(query.shape[0]):
-            for head in range(query.shape[1]):
-                self._attend(query[window, head], key[window, head], value[window, head], attended[window, head])
+        heads = list(product(range(query.shape[0]), range(query.shape[1])))
+        cores = min(torch.get_num_threads(), len(heads))
+
+        def share(number: int) -> None:
+            for at in heads[number::cores]:
+                self._attend(query[at], key[at], value[at], attended[at])
+
+        divided([partial(share, number) for number in range(cores)])
         return attended
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, attended: Tensor) -> None:
@@ -40,21 +47,22 @@ class ByProducts:
             out.copy_(linear(linear(some.contiguous(), keys, None).softmax(-1), values, None))
 
 
-def fastest_on_cpu(products: Products, positions: int, width: int) -> Attention:
+def fastest_on_cpu(products: Products, heads: int, positions: int, width: int) -> Attention:
     """Try both with heads of this size: that of the products where it gives what torch's gives, sooner. Where products
     are rounded, attention is as well, without a trial: texts would depend on it."""
     if products is BY_TORCH:
         return by_torch
     attend = ByProducts(products)
-    return attend if products.rounds_to or _is_faster(attend, positions, width) else by_torch
+    tried = min(heads, HEADS * torch.get_num_threads())
+    return attend if products.rounds_to or _is_faster(attend, tried, positions, width) else by_torch
 
 
 @torch.inference_mode()
-def _is_faster(attend: ByProducts, positions: int, width: int) -> bool:
+def _is_faster(attend: ByProducts, heads: int, positions: int, width: int) -> bool:
     """Compare them on numbers by chance, which lie as the encoder's product has them."""
-    product = torch.randn((1, positions, 3, HEADS, width), generator=torch.Generator().manual_seed(0))
-    product[:, :, 0] *= width**-0.5
-    query, key, value = product.permute(2, 0, 3, 1, 4)
+    parts = torch.randn((1, positions, 3, heads, width), generator=torch.Generator().manual_seed(0))
+    parts[:, :, 0] *= width**-0.5
+    query, key, value = parts.permute(2, 0, 3, 1, 4)
     try:
         found = attend(query, key, value)
     except RuntimeError:  # not for numbers of this shape, or not on this machine
@@ -63,5 +71,5 @@ def _is_faster(attend: ByProducts, positions: int, width: int) -> bool:
         return False
     theirs_s, own_s = seconds_of([partial(one, query, key, value) for one in (attend, by_torch)])
     is_faster = theirs_s < WORTH * own_s
-    log.info("encoder_attention", onednn=is_faster, onednnMs=1000 * theirs_s, torchMs=1000 * own_s, heads=HEADS)
+    log.info("encoder_attention", onednn=is_faster, onednnMs=1000 * theirs_s, torchMs=1000 * own_s, heads=heads)
     return is_faster
