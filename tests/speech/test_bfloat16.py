@@ -122,8 +122,8 @@ def test_products_are_near_those_of_float32() -> None:
 def test_the_encoders_attention_is_rounded_without_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts depend on it, and a trial may end otherwise at the next start."""
     monkeypatch.setattr("btworker.engine.asr.decoding.kernels.encoding_on_cpu.seconds_of", lambda _runs: (2.0, 1.0))
-    assert isinstance(fastest_on_cpu(IN_BFLOAT16, 2, 20, 8), ByProducts)
-    assert not isinstance(fastest_on_cpu(BY_ONEDNN, 2, 20, 8), ByProducts)
+    assert isinstance(fastest_on_cpu(IN_BFLOAT16, 20, 8), ByProducts)
+    assert not isinstance(fastest_on_cpu(BY_ONEDNN, 20, 8), ByProducts)
 
 
 def test_a_processor_that_cannot_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

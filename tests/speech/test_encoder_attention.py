@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from btworker.engine.asr.decoding.kernels import encoding, encoding_on_cpu
 from btworker.engine.asr.decoding.kernels.encoding import OfFullPasses, by_cudnn, by_torch, fastest
-from btworker.engine.asr.decoding.kernels.encoding_on_cpu import QUERIES, ByProducts, fastest_on_cpu
+from btworker.engine.asr.decoding.kernels.encoding_on_cpu import QUERIES, ByProducts, OnOneCore, fastest_on_cpu
 from btworker.engine.asr.decoding.kernels.products import BY_ONEDNN, BY_TORCH, Linear
 from btworker.engine.stack.cores import divided, use_cores
 from tests.speech.fake_cuda import has_fake_cuda
@@ -62,7 +62,7 @@ def test_the_sooner_one_is_taken_where_it_is_right(
     assert isinstance(found, OfFullPasses) is is_taken
     calls.clear()
     for windows in (encoding.WINDOWS, 3):
-        query, key, value = torch.randn(3, windows, 2, 20, 8)
+        query, key, value = torch.randn(3, windows, 20, 8)
         assert torch.equal(found(query, key, value), by_torch(query, key, value))
     assert calls == ([encoding.WINDOWS] if is_taken else [])
 
@@ -107,14 +107,16 @@ def test_on_a_cpu_the_sooner_one_is_taken_where_it_is_right(
 ) -> None:
     """Wrong numbers, or none at all, are torch's; so is what gains too little to be sure of."""
     monkeypatch.setattr(encoding_on_cpu, "seconds_of", lambda _runs: (share, 1.0))
-    found = fastest_on_cpu(replace(BY_ONEDNN, linear=linear), 2, 20, 8)
-    assert isinstance(found, ByProducts) is is_taken and (is_taken or found is by_torch)
+    before = torch.get_num_threads()
+    found = fastest_on_cpu(replace(BY_ONEDNN, linear=linear), 20, 8)
+    assert isinstance(found, OnOneCore) is is_taken and (is_taken or found is by_torch)
+    assert torch.get_num_threads() == before
 
 
 def test_where_torch_multiplies_it_attends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is tried: blocks of MKL's products are what torch's own attention is made of."""
     monkeypatch.setattr(encoding_on_cpu, "seconds_of", lambda _runs: pytest.fail("tried"))
-    assert fastest_on_cpu(BY_TORCH, 2, 20, 8) is by_torch
+    assert fastest_on_cpu(BY_TORCH, 20, 8) is by_torch
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 16])
@@ -138,6 +140,22 @@ def test_heads_are_divided_among_cores(cores: int) -> None:
     finally:
         use_cores(before)
     assert torch.equal(found, wanted) and found.is_inference() and counts == [1] * 12
+
+
+def test_a_thread_with_more_cores_has_torchs() -> None:
+    """Its own is for one core."""
+    some, before = _heads(windows=1, positions=20, heads=2, width=8), torch.get_num_threads()
+    taken: list[int] = []
+    attend = OnOneCore(
+        lambda query, key, value: (taken.append(torch.get_num_threads()), by_torch(query, key, value))[1]
+    )
+    try:
+        for cores in (1, 2):
+            use_cores(cores)
+            assert torch.equal(attend(*some), by_torch(*some))
+    finally:
+        use_cores(before)
+    assert taken == [1]
 
 
 def test_what_goes_wrong_on_another_core_is_raised() -> None:

@@ -66,7 +66,7 @@ def set_kernels(network: Network, *, wanted: bool = True) -> None:
     device, dims = network.device, network.dims
     width = dims.n_audio_state // dims.n_audio_head
     if device.type != "cuda":
-        network.encoder_attention = fastest_on_cpu(network.products, dims.n_audio_head, dims.n_audio_ctx, width)
+        network.encoder_attention = fastest_on_cpu(network.products, dims.n_audio_ctx, width)
         return
     network.encoder_attention = fastest(dims.n_audio_head, dims.n_audio_ctx, width, network.dtype, device)
     sizes = Sizes(dims.n_text_head, dims.n_text_state // dims.n_text_head, dims.n_audio_ctx, dims.n_text_ctx)
