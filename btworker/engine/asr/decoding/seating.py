@@ -125,7 +125,8 @@ class Seating:
         for past, read in zip(room.own, own, strict=True):
             past[:, rows, :, :length] = read.repeat_interleave(len(rows) // len(at), dim=1)
             if self._clears and written > length:
-                past[:, rows, :, length:written] = 0
+                # not by `past[:, rows, …] = 0`: the 0 is sent from the host, which waits, and voids a recording
+                past[:, :, :, length:written].index_fill_(1, rows, 0.0)
         room.begin_rows(table)
 
     def _keep_sound(self, room: Room, at: Tensor, features: Tensor) -> Iterator[KeysValues]:
