@@ -5,7 +5,7 @@ import threading
 import weakref
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -121,13 +121,26 @@ def has_ended(own_thread: Any) -> bool:
     return own_thread._thread is None
 
 
-def test_the_thread_ends_with_its_work(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next window begins another one."""
-    monkeypatch.setattr(driver, "END_S", 0.05)
+def test_the_thread_stays_between_windows_and_ends_with_the_decoder(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What torch keeps for each thread, cuDNN's plans among it, is made once."""
+    monkeypatch.setattr(driver, "LOOK_S", 0.01)
     decoder = decoder_of(pair, own_thread=True)
+    own, looks, threads = cast("driver.OwnThread", decoder._driver), threading.Semaphore(0), []
     for _ in range(2):
         assert all_of(decoder, requests_of(pair, 1))[0].tokens
-        until(partial(has_ended, decoder._driver))
+        threads.append(own._thread)
+        with monkeypatch.context() as watched:
+            watched.setattr(driver.Rounds, "is_over", property(lambda _: looks.release() or False))
+            assert looks.acquire(timeout=30) and looks.acquire(timeout=30)  # idle, and nevertheless there
+    (thread,) = {*threads, own._thread}
+    assert thread is not None and thread.is_alive()
+    del decoder
+    gc.collect()
+    until(partial(has_ended, own))
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("own_thread", [False, True])
@@ -139,7 +152,7 @@ def test_who_makes_the_rounds_keeps_no_model(pair: Pair, own_thread: bool) -> No
     gc.disable()
     try:
         del decoder
-        until(lambda: gone() is None, within_s=driver.END_S / 2)
+        until(lambda: gone() is None, within_s=driver.LOOK_S / 2)
         assert not own_thread or own._thread is not None  # type: ignore[attr-defined]
     finally:
         gc.enable()

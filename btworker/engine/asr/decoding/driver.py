@@ -18,8 +18,8 @@ TURN_S = 0.05
 """How long a waiting job leaves the decoder to another one before it looks at its own tickets."""
 IDLE_S = 0.005
 """Between two looks at tickets of others, of which the decoder is not notified."""
-END_S = 1.0
-"""Seconds without a window after which the thread ends."""
+LOOK_S = 1.0
+"""Between two looks of an idle thread whether its decoder is still there."""
 
 
 class Rounds:
@@ -30,6 +30,11 @@ class Rounds:
         self._make = WeakMethod(make)
         self._is_idle = WeakMethod(is_idle)
         self._encode = WeakMethod(encode)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no decoder any more."""
+        return self._is_idle() is None
 
     @property
     def is_idle(self) -> bool:
@@ -103,7 +108,8 @@ class WhoeverWaits:
 
 
 class OwnThread:
-    """Rounds are made by a thread that begins with a window, and ends when none has come for long."""
+    """Rounds are made by a thread that begins with the first window, and ends with the decoder. Not between two windows:
+    cuDNN's plans are each thread's own, and torch never frees them, so that another thread would have to plan anew."""
 
     def __init__(self, rounds: Rounds, *, enter: Callable[[], None] = lambda: None) -> None:
         """`enter` is called in the thread at its beginning."""
@@ -149,9 +155,10 @@ class OwnThread:
             self.notice()
 
     def _has_work(self) -> bool:
-        """Wait for a window; False where none comes, and the thread is none any more."""
+        """Wait for a window; False where none can come any more, and the thread is none."""
         with self._changed:
-            came = self._changed.wait_for(lambda: not self._rounds.is_idle, timeout=END_S)
-            if not came:
-                self._thread = None
-            return came
+            while not self._changed.wait_for(lambda: not self._rounds.is_idle, timeout=LOOK_S):
+                if self._rounds.is_over:
+                    self._thread = None
+                    return False
+            return True
