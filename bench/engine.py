@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import gc
 import os
+import signal
 import sys
 import time
 import traceback
@@ -25,6 +26,7 @@ import torch
 from support import ROOT, keep_raw, report, server, workplace
 
 from bench.speed import files, machine, way, windows
+from bench.speed.contenders import WORD_TIMES
 from bench.speed.figures import markdown_table, svg_bars, text_table
 from bench.speed.gate import GateError
 from bench.speed.peers import default_python
@@ -43,7 +45,8 @@ class Findings:
     """All that a run has to tell."""
 
     about: dict[str, str]
-    tables: list[Table] = field(default_factory=list)
+    tables: dict[str, list[Table]] = field(default_factory=dict)
+    """By what they are of."""
     result: dict[str, float] = field(default_factory=dict)
     raw: dict[str, Any] = field(default_factory=dict)
     bars: dict[str, str] = field(default_factory=dict)
@@ -52,9 +55,9 @@ class Findings:
     folder: Path | None = None
     """Of the JSON."""
 
-    def show(self, tables: list[Table]) -> None:
-        """On the terminal and in the JSON now, in the documents at the end."""
-        self.tables += tables
+    def show(self, what: str, tables: list[Table]) -> None:
+        """On the terminal and in the JSON now, in the documents at the end; later ones of the same stand for these."""
+        self.tables[what] = tables
         for table in tables:
             print(f"\n{table.title}\n{text_table(table.header, table.rows)}", flush=True)
         keep_raw("engine", self.result, self.document, folder=self.folder)
@@ -62,7 +65,7 @@ class Findings:
     @property
     def document(self) -> dict[str, Any]:
         """What is known so far."""
-        tables = [asdict(table) for table in self.tables]
+        tables = [asdict(table) for some in self.tables.values() for table in some]
         return {"about": self.about, **self.raw, "tables": tables, "failed": self.failed}
 
     @contextmanager
@@ -80,6 +83,16 @@ class Findings:
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+    @contextmanager
+    def until_stopped(self) -> Iterator[None]:
+        """Who ends this by SIGTERM, as timeout does, has a verdict of what is known by then."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.failed.append("stopped before its end")
+            print(f"  {self.failed[-1]}", flush=True)
 
 
 def options_of() -> argparse.Namespace:
@@ -147,26 +160,35 @@ def run_shape(shape: str, options: argparse.Namespace, roof: Machine, folder: Pa
         peers_python=options.peers,
         most_s=120 if options.gpu else float("inf"),
         fewest=1 if options.gpu or options.quick else 4,
-        in_bytes=options.gpu,
+        in_full=options.gpu,
     )
+    before = dict(found.result)
 
     def speeds(measured: windows.Windows) -> None:
         found.raw[shape] = measured.raw
         found.bars[shape] = svg_bars(f"{shape}: windows per second", window_bars(measured), unit="w/s")
-        found.result.setdefault("tokens_equal", 1.0)
-        for task in measured.seconds:
-            name = ("decode" if task.encoded else "window") + f"_speedup_b{task.batch}"
-            against = measured.against_openai(task)
-            if task.case == "F" and against is not None:
-                found.result.setdefault(name, against.median)
-            if task.case == "V" and windows.OURS in measured.seconds[task]:
-                rate = measured.rate(task, windows.OURS).median
-                found.result.setdefault(f"{shape}_windows_per_s_b{task.batch}", rate)
-        found.show(speed_tables(measured, roof, options.price_per_hour))
+        found.result = {**figures_of(shape, measured), **before}
+        found.show(f"{shape}, speeds", speed_tables(measured, roof, options.price_per_hour))
 
     measured = windows.measure(setting, folder, speeds)
     found.raw[shape] = measured.raw
-    found.show(stage_tables(measured, roof))
+    found.show(f"{shape}, stages", stage_tables(measured, roof))
+
+
+def figures_of(shape: str, measured: windows.Windows) -> dict[str, float]:
+    """For the RESULT line. Windows a second are those of the goals: texts of 76 tokens in the mean, and with word times
+    of as many as case F has."""
+    result = {"tokens_equal": 1.0}
+    for task, by_name in measured.seconds.items():
+        name = ("decode" if task.encoded else "window") + f"_speedup_b{task.batch}"
+        against = measured.against_openai(task)
+        if task.case == "F" and against is not None:
+            result[name] = against.median
+        if task.case == "V" and windows.OURS in by_name:
+            result[f"{shape}_windows_per_s_b{task.batch}"] = measured.rate(task, windows.OURS).median
+        if task.case == "F" and WORD_TIMES in by_name:
+            result[f"{shape}_word_times_windows_per_s_b{task.batch}"] = measured.rate(task, WORD_TIMES).median
+    return result
 
 
 def run_files(options: argparse.Namespace, folder: Path, found: Findings) -> None:
@@ -183,7 +205,7 @@ def run_files(options: argparse.Namespace, folder: Path, found: Findings) -> Non
     found.result.setdefault("tokens_equal", 1.0)
     found.result["files_speedup"] = measured.against_openai(files.FAST).median
     found.result["files_speedup_exact"] = measured.against_openai(files.EXACT).median
-    found.show(file_tables(measured, options.price_per_hour))
+    found.show("files", file_tables(measured, options.price_per_hour))
 
 
 def run_way(options: argparse.Namespace, folder: Path, found: Findings) -> None:
@@ -197,7 +219,7 @@ def run_way(options: argparse.Namespace, folder: Path, found: Findings) -> None:
         measured = asyncio.run(way.measure(running.url, running.token, recordings, fetched))
     found.raw["way"] = asdict(measured)
     found.result["way_times_real_time"] = measured.times_real_time
-    found.show(way_tables(measured))
+    found.show("way", way_tables(measured))
 
 
 def keep(found: Findings, raw: Path, folder: Path, began: float) -> None:
@@ -207,7 +229,7 @@ def keep(found: Findings, raw: Path, folder: Path, began: float) -> None:
     lines = [f"# Speech engine: {found.about.get('card', found.about['processor'])}", ""]
     lines += [f"`{' '.join(['python', *sys.argv])}`, {time.strftime('%Y-%m-%d', time.gmtime(began))}", ""]
     lines += [markdown_table(["what", "value"], list(map(list, found.about.items()))), ""]
-    for table in found.tables:
+    for table in (table for some in found.tables.values() for table in some):
         lines += [f"## {table.title}", "", markdown_table(table.header, table.rows), ""]
     for shape, plot in found.bars.items():
         (folder / f"{name}-{shape}.svg").write_text(plot)
@@ -226,7 +248,7 @@ def main() -> int:
     roof = machine.measure(device, torch.float16 if device.type == "cuda" else torch.float32, small=options.quick)
     found.about["memory"] = f"{roof.bytes_per_s / 1e9:.3g} GB/s, measured"
     found.about["matrices"] = f"{roof.flop_per_s / 1e12:.3g} TFLOP/s, measured"
-    with workplace() as folder:
+    with workplace() as folder, found.until_stopped():
         if "windows" in options.part:
             run_windows(options, roof, folder, found)
         if "files" in options.part:

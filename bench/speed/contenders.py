@@ -9,16 +9,21 @@ from typing import Any, Protocol
 import torch
 import whisper
 from torch import Tensor
+from whisper.audio import N_FRAMES
+from whisper.model import ModelDimensions
 
 from bench.speed.machine import synchronize
 from bench.speed.peers import PeerProcess
 from bench.speed.shapes import tokenizer_of
+from btworker.engine.asr.decoding.alignment import Text
 from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.decoding.network import Network
 from btworker.engine.asr.decoding.requests import Decoded, TextRequest
 from btworker.engine.cooperate.ticket import Ticket
 
 Tokens = list[list[int]]
+ALIGNING = 10
+"""Heads that word times come from."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,9 @@ class Contender(Protocol):
     """One way of decoding windows."""
 
     name: str
+
+    def takes(self, task: Task) -> bool:
+        """Whether it is measured by this task."""
 
     def run(self, task: Task) -> tuple[float, Tokens]:
         """Seconds, and the tokens of each window, or of the first ones. Raises torch.cuda.OutOfMemoryError."""
@@ -61,8 +69,8 @@ class Sounds:
         return self._features[task.case][: task.count]
 
 
-IN_BYTES = "ours, 8 bits"
-"""Texts may differ from those of all bits."""
+IN_BYTES, WORD_TIMES = "ours, 8 bits", "ours, word times"
+"""In eight bits, texts may differ from those of all bits."""
 
 
 class Ours:
@@ -70,22 +78,40 @@ class Ours:
 
     name = "ours"
 
-    def __init__(self, network: Network, sounds: Sounds, *, in_bytes: bool = False) -> None:
-        """`in_bytes`: with WORKER_SOUND_BITS=8, on the same weights."""
+    has_word_times = False
+
+    def __init__(self, network: Network, sounds: Sounds, *, only: int | None = None) -> None:
+        """`only` is the batch by which it is measured; None: by each."""
         self._network = network
-        if in_bytes:
-            self.name, self._network = IN_BYTES, copy.copy(network)
-            self._network.sound_bits = 8
         self._sounds = sounds
+        self._only = only
         self._tokenizer = tokenizer_of(network.dims)
         self._decoders: dict[int, Decoder] = {}
+
+    def in_bytes(self, *, only: int) -> "Ours":
+        """The same with WORKER_SOUND_BITS=8, on the same weights."""
+        network = copy.copy(self._network)
+        network.sound_bits = 8
+        other = Ours(network, self._sounds, only=only)
+        other.name = IN_BYTES
+        return other
+
+    def with_word_times(self) -> "Ours":
+        """The same with the times of words, by the same decoders: their places take nearly all memory."""
+        other = copy.copy(self)
+        other.name, other.has_word_times = WORD_TIMES, True
+        return other
+
+    def takes(self, task: Task) -> bool:
+        """See Contender; word times from the mel alone, as a job has them."""
+        return self._only in (None, task.batch) and not (self.has_word_times and task.encoded)
 
     def release(self) -> None:
         """Drop the decoders and their places."""
         self._decoders.clear()
 
     def run(self, task: Task) -> tuple[float, Tokens]:
-        """As a job asks for its windows, without fallback and word times."""
+        """As a job asks for its windows, without fallback."""
         sounds = self._sounds.of(task)
         if task.batch not in self._decoders:
             decoder = Decoder(self._network, self._tokenizer, batch_size=task.batch)
@@ -97,16 +123,41 @@ class Ours:
             raise torch.cuda.OutOfMemoryError(f"there is memory for {decoder.batch_size} windows at once")
         synchronize(self._network.device)
         start = time.perf_counter()
-        tickets = [decoder.submit(request_of(self._tokenizer, sound, is_encoded=task.encoded)) for sound in sounds]
+        to_align = self._words if self.has_word_times else _nothing
+        tickets = [
+            decoder.submit(request_of(self._tokenizer, sound, is_encoded=task.encoded, to_align=to_align))
+            for sound in sounds
+        ]
         wait_for_all(decoder, tickets)
         synchronize(self._network.device)
         if decoder.batch_size < task.batch:
             raise torch.cuda.OutOfMemoryError(f"there was memory for {decoder.batch_size} windows at once")
         return time.perf_counter() - start, [list(ticket.answer.tokens) for ticket in tickets]
 
+    def _words(self, decoded: Decoded) -> Text | None:
+        signs = (*self._tokenizer.sot_sequence, self._tokenizer.no_timestamps)
+        words = tuple(token for token in decoded.tokens if token < self._tokenizer.eot)
+        return Text(signs, words, N_FRAMES) if words else None
 
-def request_of(tokenizer: Any, sound: Tensor, *, is_encoded: bool = False) -> TextRequest:
-    """A window as a job asks for it, without fallback and word times."""
+
+def _nothing(_decoded: Decoded) -> None:
+    """Wants no times."""
+
+
+def aligning_heads(dims: ModelDimensions) -> set[tuple[int, int]]:
+    """As many heads as follow the sound in openai's large models, in the upper half of the layers."""
+    upper = [(layer, head) for head in range(dims.n_text_head) for layer in range(dims.n_text_layer)]
+    return set([one for one in upper if one[0] >= dims.n_text_layer // 2][:ALIGNING])
+
+
+def request_of(
+    tokenizer: Any,
+    sound: Tensor,
+    *,
+    is_encoded: bool = False,
+    to_align: Callable[[Decoded], Text | None] = _nothing,
+) -> TextRequest:
+    """A window as a job asks for it, without fallback."""
     return TextRequest(
         sound=sound,
         is_encoded=is_encoded,
@@ -117,7 +168,7 @@ def request_of(tokenizer: Any, sound: Tensor, *, is_encoded: bool = False) -> Te
         beams=1,
         seed="",
         unacceptable=lambda _: False,
-        to_align=lambda _: None,
+        to_align=to_align,
     )
 
 
@@ -140,6 +191,11 @@ class OpenAi:
         self._model = model
         self._sounds = sounds
         self._device = device
+
+    def takes(self, task: Task) -> bool:
+        """See Contender."""
+        del task
+        return True
 
     def release(self) -> None:
         """See Contender."""
@@ -166,6 +222,11 @@ class Elsewhere:
     def __init__(self, name: str, process: PeerProcess) -> None:
         self.name = name
         self._process = process
+
+    def takes(self, task: Task) -> bool:
+        """See Contender."""
+        del task
+        return True
 
     def release(self) -> None:
         """See Contender."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.speed import windows
-from bench.speed.contenders import IN_BYTES, THEIR_MOST, Task
+from bench.speed.contenders import IN_BYTES, THEIR_MOST, WORD_TIMES, Task
 from bench.speed.figures import Spread
 from bench.speed.files import THEIRS, Files
 from bench.speed.peers import KINDS
@@ -111,7 +111,9 @@ def _stages(found: Windows, machine: Machine) -> Table:
 
 def _who(found: Windows) -> Table:
     rows = [
-        (name, "", *_agreement(found, name)) for name in (OURS, *[IN_BYTES] * found.setting.in_bytes, windows.THEIRS)
+        (name, "", *_agreement(found, name))
+        for name in (OURS, WORD_TIMES, IN_BYTES, windows.THEIRS)
+        if name in found.off_by
     ]
     rows += [(kind, found.versions.get(kind, ""), *_agreement(found, kind)) for kind in KINDS]
     title = f"Tokens: ours are openai-whisper's in all {found.gate} of the gate, in float32, greedy, with timestamps"

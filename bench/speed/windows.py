@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.speed.contenders import Contender, Elsewhere, OpenAi, Ours, Sounds, Task, Tokens
+from bench.speed.contenders import Contender, Elsewhere, OpenAi, Ours, Sounds, Task, Tokens, aligning_heads
 from bench.speed.figures import Spread, speedup
 from bench.speed.gate import Gate, GateError
 from bench.speed.machine import hold_threads
@@ -23,6 +24,7 @@ from bench.speed.stages import stages_of
 from btworker.engine.asr.decoding.kernels.choosing import set_kernels
 from btworker.engine.asr.decoding.kernels.products import soonest
 from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.warping import load_compiled
 
 OURS, THEIRS = Ours.name, OpenAi.name
 DISTINCT = {"cuda": 32, "cpu": 1 << 30}
@@ -47,8 +49,8 @@ class Setting:
     """After so many seconds no further round begins; one there always is."""
     fewest: int = 4
     """Windows to measure a small batch by."""
-    in_bytes: bool = False
-    """Whether ours with the sound in eight bits a number is measured, too."""
+    in_full: bool = False
+    """Whether ours is measured with word times, and with the sound in eight bits a number, too."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -127,7 +129,7 @@ Tell = Callable[[Windows], None]
 
 
 def measure(setting: Setting, folder: Path, tell: Tell = lambda _found: None) -> Windows:
-    """Everything for one shape; `tell` takes the speeds before the stages are measured. Raises GateError."""
+    """Everything for one shape; `tell` takes the speeds after each round, before the stages. Raises GateError."""
     hold_threads(setting.threads)
     model = talking_model(SHAPES[setting.shape], setting.device)
     cases = {case: _windows_of(model, setting.lengths(case), setting.device) for case in "FV"}
@@ -137,10 +139,7 @@ def measure(setting: Setting, folder: Path, tell: Tell = lambda _found: None) ->
     print(f"  {setting.shape}: tokens equal openai-whisper's in {found.gate}", flush=True)
     network = _network(model, setting.device, setting.dtype)
     with _contenders(network, model, cases, folder, found) as contenders:
-        _take_turns(contenders, found)
-    if setting.dtype == torch.float32 and found.agreement[OURS] < 1:
-        raise GateError("tokens differ from openai-whisper's in the rounds: no figures")
-    tell(found)
+        _take_turns(contenders, found, tell)
     del model
     _measure_stages(network, cases["F"], found)
     return found
@@ -184,6 +183,7 @@ def _network(model: Any, device: torch.device, dtype: torch.dtype) -> Network:
     products = soonest(model.dims.n_text_state, device, dtype)
     network = Network(model.state_dict(), model.dims, device=device, dtype=dtype, products=products)
     set_kernels(network)
+    network.align_by(aligning_heads(model.dims))
     return network
 
 
@@ -199,11 +199,10 @@ def _contenders(
         write_windows(windows, cases)
     mels = {case: [mel.to(setting.device, setting.dtype) for mel in some] for case, some in cases.items()}
     sounds = Sounds(mels, model.encoder)
-    contenders: list[Contender] = [
-        Ours(network, sounds),
-        *([Ours(network, sounds, in_bytes=True)] if setting.in_bytes else []),
-        OpenAi(model, sounds, setting.device),
-    ]
+    ours = Ours(network, sounds)
+    further = [ours.with_word_times(), ours.in_bytes(only=max(setting.batches))] if setting.in_full else []
+    contenders: list[Contender] = [ours, *further, OpenAi(model, sounds, setting.device)]
+    load_compiled()  # as the worker does, where a GPU waits for it
     with ExitStack() as stack:
         for kind in KINDS:
             load = {"kind": kind, "folder": str(weights), "windows": str(windows)}
@@ -222,8 +221,8 @@ def _contenders(
     _free(setting.device)
 
 
-def _take_turns(contenders: list[Contender], found: Windows) -> None:
-    """Round 0 warms up and is not counted."""
+def _take_turns(contenders: list[Contender], found: Windows, tell: Tell = lambda _found: None) -> None:
+    """Round 0 warms up and is not counted. Each other one is told: who ends this in the middle has those before."""
     setting, began = found.setting, time.monotonic()
     for number in range(setting.rounds + 1):
         if number > 1 and time.monotonic() - began > setting.most_s:
@@ -233,15 +232,23 @@ def _take_turns(contenders: list[Contender], found: Windows) -> None:
             said_of: dict[str, Tokens] = {}
             if number == 0 and setting.device.type == "cpu" and (task.encoded or task.case == "V"):
                 continue  # nothing is compiled or recorded there
-            for contender in contenders:
-                if number == 0 and contender.name == THEIRS and setting.device.type == "cuda" and task.batch > 1:
-                    continue  # slow, and warm after its first windows
+            for contender in filter(partial(_takes_part, task, number, setting), contenders):
                 one = _turn(contender, task, contenders, found)
                 if number > 0 and one is not None:
                     found.seconds.setdefault(task, {}).setdefault(contender.name, []).append(one[0])
                     said_of[contender.name] = one[1]
             _judge(said_of, task, found)
         print(f"  {setting.shape}: round {number} of {setting.rounds}" + (" (to warm up)" * (number == 0)), flush=True)
+        if setting.dtype == torch.float32 and found.agreement.get(OURS, 1.0) < 1:
+            raise GateError("tokens differ from openai-whisper's in the rounds: no figures")
+        if number > 0:
+            tell(found)
+
+
+def _takes_part(task: Task, number: int, setting: Setting, contender: Contender) -> bool:
+    """Whether it has a turn. openai-whisper is slow, and warm after its first windows."""
+    is_warm = number == 0 and contender.name == THEIRS and setting.device.type == "cuda" and task.batch > 1
+    return contender.takes(task) and not is_warm
 
 
 def _turn(

@@ -1,18 +1,24 @@
 """bench/engine.py runs: a toy model whose texts have the lengths that were asked for, and a RESULT line at the end."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 import whisper
 
-from bench.speed.contenders import Task, Tokens
+from bench.speed.contenders import ALIGNING, Ours, Sounds, Task, Tokens, aligning_heads
 from bench.speed.gate import NEAR_TIE, Gate, GateError
 from bench.speed.shapes import SHAPES, VARIED, talking_model, windows_for
 from bench.speed.windows import Setting, Windows, _take_turns
+from btworker.engine.asr.decoding.alignment import Attention, Text
+from btworker.engine.asr.decoding.network import Network
+from btworker.engine.asr.decoding.places import Places, TextEntry
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(600)]
 
@@ -58,6 +64,24 @@ def test_the_bench_runs(tmp_path: Path) -> None:
     assert (tmp_path / "engine-toy.svg").read_text().startswith("<svg")
 
 
+def test_a_run_that_is_stopped_has_a_verdict(tmp_path: Path) -> None:
+    """SIGTERM, as from timeout, in the second round: the first one's figures, and exit status 1."""
+    command = [sys.executable, "-W", "ignore", str(ROOT / "bench" / "engine.py"), "--gpu", "--part", "windows"]
+    command += ["--batch", "1", "--rounds", "2", "--threads", "1", "--output", str(tmp_path)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as running:
+        assert running.stdout is not None
+        said = []
+        for line in running.stdout:
+            said.append(line)
+            if line.startswith("Tokens: ours are"):  # the end of its tables
+                running.terminate()
+    assert running.returncode == 1 and "  stopped before its end\n" in said
+    (result,) = (line for line in said if line.startswith("RESULT "))
+    assert "tokens_equal=1 " in result and "toy_word_times_windows_per_s_b1=" in result
+    assert json.loads((tmp_path / "engine.json").read_text())["raw"]["failed"] == ["stopped before its end"]
+
+
 def test_texts_may_part_where_whisper_is_undecided_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gap of its own logits at the first difference decides; on a CPU nothing may part."""
     model = talking_model(SHAPES["toy"], torch.device("cpu"))
@@ -89,6 +113,10 @@ class Hungry:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
         return 0.5, [[1] * 8] * task.count
 
+    def takes(self, task: Task) -> bool:
+        """See Contender."""
+        return task.case == "F"
+
     def release(self) -> None:
         """See Contender."""
         self.released += 1
@@ -102,4 +130,44 @@ def test_short_memory_costs_a_row_and_no_run(tmp_path: Path) -> None:
     _take_turns([ours, theirs], found)
     assert {(task.batch, name) for task, name in found.failed} == {(4, "openai-whisper")}
     assert all("ours" in seconds for seconds in found.seconds.values()) and theirs.released > 1
+    assert {task.case for task in found.seconds} == {"F"}  # the one that they take
     assert [found.against_openai(task) is None for task in found.seconds] == [task.batch == 4 for task in found.seconds]
+
+
+def test_a_run_that_is_stopped_has_the_rounds_before(tmp_path: Path) -> None:
+    """Speeds are told after each round: of three, the last of which never ends, there are two."""
+    setting = Setting("toy", torch.device("cpu"), (1,), 8, 3, 1, 1, tmp_path)
+    contender, told = Hungry("ours", most=1, alone=True), list[int]()
+
+    def tell(found: Windows) -> None:
+        told.append(found.rounds)
+        if found.rounds == 2:
+            contender.run = Mock(side_effect=KeyboardInterrupt)  # type: ignore[method-assign]
+
+    with pytest.raises(KeyboardInterrupt):
+        _take_turns([contender], Windows(setting), tell)
+    assert told == [1, 2]
+
+
+def test_ours_with_word_times_says_the_same_and_aligns_each_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same decoder, whose places take nearly all memory, and by ten heads, or as many as there are."""
+    model = talking_model(SHAPES["toy"], torch.device("cpu"))
+    network = Network(model.state_dict(), model.dims, device=torch.device("cpu"), dtype=torch.float32)
+    network.align_by(aligning_heads(model.dims))
+    assert network.aligning_heads == 2 and len(aligning_heads(SHAPES["large-v3"])) == ALIGNING
+    ours = Ours(network, Sounds({"F": windows_for(model, [9, 9])}, model.encoder))
+    aligned, attend = list[int](), Places.attend
+
+    def noted(self: Places, texts: Sequence[tuple[TextEntry, Text]]) -> list[Attention]:
+        aligned.append(len(texts))
+        return attend(self, texts)
+
+    monkeypatch.setattr(Places, "attend", noted)
+    task, also = Task("F", 2, 2, encoded=False), ours.with_word_times()
+    assert ours.run(task)[1] == also.run(task)[1] and sum(aligned) == 2
+    assert ours._decoders is also._decoders
+    assert [one.takes(Task("F", 2, 2, encoded=True)) for one in (ours, also, ours.in_bytes(only=1))] == [
+        True,
+        False,
+        False,
+    ]

@@ -64,7 +64,7 @@ class Launches(TorchDispatchMode):
         result = function(*arguments, **(named or {}))
         name = function.overloadpacket.__name__
         tensors = [leaf for leaf in tree_leaves((arguments, named, result)) if isinstance(leaf, torch.Tensor)]
-        # a number that is put somewhere by an index is sent from the host like any tensor; one that fills is an argument
+        # a number that is put somewhere by an index is sent from the host like any tensor; to fill, it is an argument
         kinds = {tensor.device.type for tensor in tensors if tensor.dim() or name != "fill_"}
         self.names[name] += 1
         is_queued = (named or {}).get("non_blocking") or (name == "copy_" and True in arguments[2:])
