@@ -2,9 +2,10 @@
 # The first day on a GPU machine without a network, in one command of ten minutes: what is measured and tried, with a verdict whatever
 # happens. Before, where there is a network: tools/gpu_wheels.sh [files], and take .whl/ along.
 #
-#   tools/gpu_day.sh            tests/gpu, each kernel, windows of large-v3 at 16, 64 and 128, then of turbo
-#   tools/gpu_day.sh files      whole files with word times; then two jobs with speakers while steps are recorded, short memory, a window
-#                               that is no number, a kill with live graphs; speakers beside other work, and how fast they are
+#   tools/gpu_day.sh            tests/gpu, windows of large-v3 at 16, 64 and 128, with word times, too; each kernel; windows of turbo
+#   tools/gpu_day.sh files      tests/gpu; two jobs with speakers while steps are recorded, short memory, a window that is no number, a
+#                               kill with live graphs; speakers beside other work; whole files with word times; how fast speakers are
+#   ONLY="trials files" LIMIT_S=240 tools/gpu_day.sh files     some of the steps, where there is less time
 #
 # Every step has what is left of LIMIT_S seconds, and keeps its log in OUT. Without a GPU all of it runs with a toy model on the CPU.
 set -uo pipefail
@@ -21,6 +22,7 @@ summary=() failed=0
 step() { # NAME, most seconds, command…
   local name=$1 most_s=$2 began=$SECONDS status
   shift 2
+  if [ -n "${ONLY:-}" ] && [[ " install $ONLY " != *" $name "* ]]; then return; fi
   local left_s=$((limit_s - SECONDS))
   if ((left_s < 5)); then
     summary+=("$name: not begun, the time is up") failed=1
@@ -32,6 +34,10 @@ step() { # NAME, most seconds, command…
   case $status in 0) ;; 124 | 137) status="stopped at its limit" failed=1 ;; *) status="failed with $status" failed=1 ;; esac
   summary+=("$name: ${status/#0/done}, $((SECONDS - began)) s")
   cp -f bench-output/*.json "$out"/ 2>/dev/null
+}
+
+windows() { # SHAPE
+  step "windows-$1" 260 "$python" -W ignore bench/engine.py --gpu --part windows --shape "$1" --batch "${batches[@]}" --rounds 2 --output "$out/$1"
 }
 
 if [ -d .whl ]; then
@@ -48,11 +54,9 @@ if [ "$gpu" = 0 ]; then shapes=(toy) batches=(1 2) speakers=(--minutes 0.2 --rec
 case $form in
   windows)
     step tests 150 "$python" -m pytest "$tests" -m gpu -q --continue-on-collection-errors -p no:cacheprovider
+    windows "${shapes[0]}"
     step kernels 110 "$python" -W ignore bench/gpu_kernels.py
-    for shape in "${shapes[@]}"; do
-      step "windows-$shape" 260 "$python" -W ignore bench/engine.py --gpu --part windows --shape "$shape" --batch "${batches[@]}" \
-        --rounds 2 --output "$out/$shape"
-    done
+    for shape in "${shapes[@]:1}"; do windows "$shape"; done
     ;;
   files)
     step tests 150 "$python" -m pytest "$tests" -m gpu -q --continue-on-collection-errors -p no:cacheprovider

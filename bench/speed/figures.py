@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from btworker.cli.wer import word_errors
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -24,6 +26,18 @@ class Spread:
 def speedup(theirs_s: Sequence[float], ours_s: Sequence[float]) -> Spread:
     """How many times faster, round by round: each pair ran one after the other."""
     return Spread(tuple(theirs / ours for theirs, ours in zip(theirs_s, ours_s, strict=True)))
+
+
+def how_alike(found: Sequence[str], wanted: Sequence[str], *, most: float) -> str:
+    """Say how alike texts are. Raises AssertionError where one is missing or more than a share of `most` of their words
+    differ; of 0, texts are the same to the letter."""
+    assert len(found) == len(wanted)
+    assert any(wanted), "there is no text at all"
+    pairs = [word_errors(reference=one, hypothesis=other) for one, other in zip(wanted, found, strict=True)]
+    errors, words = sum(pair.errors for pair in pairs), sum(pair.words for pair in pairs)
+    is_other = errors > most * words if most else list(found) != list(wanted)
+    assert not is_other, f"{errors} of {words} words differ: {found} instead of {wanted}"
+    return f"{errors} of {words} words differ" if errors else "the same texts"
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

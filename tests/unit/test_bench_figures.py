@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bench.speed import roof
-from bench.speed.figures import Spread, markdown_table, speedup, svg_bars, text_table
+from bench.speed.figures import Spread, how_alike, markdown_table, speedup, svg_bars, text_table
 from bench.speed.roof import Machine
 
 LARGE_V3 = SimpleNamespace(
@@ -78,3 +78,20 @@ def test_the_plot_is_well_formed() -> None:
     ]
     assert bars == pytest.approx([315.0, 105.0])
     assert statistics.median((2.0, 4.0, 3.0)) == 3.0
+
+
+def test_a_gpu_may_say_a_word_otherwise_and_a_cpu_none() -> None:
+    """Which of two words is undecided depends on the batch; a text that is missing is another text on both."""
+    text = "one two three four five six seven eight nine ten"
+    other = text.replace("six", "sick")
+    assert how_alike([text, text], [text, text], most=0.0) == "the same texts"
+    assert how_alike([text, other], [text, text], most=0.05) == "1 of 20 words differ"
+    for found, wanted, most in (
+        ([text, other], [text, text], 0.04),
+        ([text + "."], [text], 0.0),
+        ([text, ""], [text, text], 0.05),
+        ([""], [""], 0.05),
+        ([text], [text, text], 0.5),
+    ):
+        with pytest.raises(AssertionError):
+            how_alike(found, wanted, most=most)
