@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import Mock
@@ -13,6 +14,7 @@ import torch
 import whisper
 
 from bench.speed.contenders import ALIGNING, Ours, Sounds, Task, Tokens, aligning_heads
+from bench.speed.files import stopwatch
 from bench.speed.gate import NEAR_TIE, Gate, GateError
 from bench.speed.shapes import SHAPES, VARIED, talking_model, windows_for
 from bench.speed.windows import Setting, Windows, _take_turns
@@ -171,3 +173,25 @@ def test_ours_with_word_times_says_the_same_and_aligns_each_window(monkeypatch: 
         False,
         False,
     ]
+
+
+def test_stages_of_two_threads_do_not_count_for_each_other() -> None:
+    """As on a GPU, where the decoder has a thread of its own: a stage inside of another thread's is one of its own."""
+    seconds: dict[str, float] = {}
+    timed, begun, go_on = stopwatch(seconds), threading.Event(), threading.Event()
+
+    def waits() -> None:
+        begun.set()
+        assert go_on.wait(30)
+
+    mel, sums = timed("mel", waits), timed("sums", lambda: None)
+    steps = timed("steps", sums)
+    beside = threading.Thread(target=mel)
+    beside.start()
+    assert begun.wait(30)
+    steps()
+    assert list(seconds) == ["steps"]
+    go_on.set()
+    beside.join(30)
+    sums()
+    assert list(seconds) == ["steps", "mel", "sums"]

@@ -108,7 +108,7 @@ class WhoeverWaits:
 
 
 class OwnThread:
-    """Rounds are made by a thread that begins with the first window, and ends with the decoder; not between two windows:
+    """Rounds are made by a thread that begins with the first window and ends with the decoder, not between two windows:
     cuDNN's plans are each thread's own, and torch never frees them, so that another thread would have to plan anew."""
 
     def __init__(self, rounds: Rounds, *, enter: Callable[[], None] = lambda: None) -> None:
