@@ -92,7 +92,7 @@ class Findings:
             yield
         except KeyboardInterrupt:
             self.failed.append("stopped before its end")
-            print(f"  {self.failed[-1]}", flush=True)
+            print(f"\n  {self.failed[-1]}", flush=True)
 
 
 def options_of() -> argparse.Namespace:
@@ -243,6 +243,7 @@ def main() -> int:
     """Measure, print, write; 1 where a part came to no end."""
     options, began = options_of(), time.time()
     device = torch.device(options.device)
+    options.output.mkdir(parents=True, exist_ok=True)
     machine.hold_threads(options.threads)
     found = Findings(machine.description(device), folder=options.output)
     roof = machine.measure(device, torch.float16 if device.type == "cuda" else torch.float32, small=options.quick)
