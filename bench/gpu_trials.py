@@ -53,8 +53,8 @@ WORDS = ("Marta", "Ludvik", "Ottakring")
 
 OTHER_WORDS = {"cuda": 0.02, "cpu": 0.0}
 """Share of a text's words that may differ in another batch."""
-FOR_PASSES_BYTES = 64 << 20
-"""Besides places: what the passes of the embedded model take."""
+FOR_PASSES_BYTES = 192 << 20
+"""Besides places. Spectrograms of 16 windows take somewhat more: where half of the places are too many, so be it."""
 
 
 class Trials:

@@ -44,10 +44,11 @@ def summary_of(lines: list[str]) -> list[str]:
 def test_no_steps_failure_ends_the_others(tmp_path: Path) -> None:
     """Each has its log, each figure is said once more at the end, and the exit status tells of the failure."""
     status, lines = day_of(tmp_path, "files")
-    assert status == 1 and summary_of(lines) == ["tests: failed with 3", "trials: done", "files: done"]
+    others = ["trials", "speakers", "files"]
+    assert status == 1 and summary_of(lines) == ["tests: failed with 3", *(f"{step}: done" for step in others)]
     assert lines[-1].startswith("RESULT figure=1") and lines[-2].startswith("RESULT figure=1")
     logs = {path.name for path in (tmp_path / "out").glob("*.log")} - {"install.log"}
-    assert logs == {"tests.log", "trials.log", "files.log"}
+    assert logs == {"tests.log", *(f"{step}.log" for step in others)}
 
 
 def test_a_step_is_stopped_at_the_end_of_the_day(tmp_path: Path) -> None:
