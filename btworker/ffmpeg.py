@@ -4,6 +4,8 @@ No torch here: `btworker doctor` asks this module, too. The system's ffmpeg come
 imageio-ffmpeg package carries. engine/sound/ffmpeg.py runs it, inside engine/sound/sandbox.py.
 """
 
+import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -30,14 +32,17 @@ sources of ffmpeg 5.1.9's demuxers with these names open nothing. docs/formats.m
 def find_ffmpeg() -> Path | None:
     """The ffmpeg to use; None where there is none."""
     system = shutil.which("ffmpeg")
-    if system:
-        return Path(system)
-    try:
-        import imageio_ffmpeg
+    return Path(system) if system else _packaged()
 
-        return Path(imageio_ffmpeg.get_ffmpeg_exe())
-    except (ImportError, RuntimeError):
+
+def _packaged() -> Path | None:
+    """That of the imageio-ffmpeg package. Its own function tries the program, and where that once does not run, as on a
+    machine that is short of memory, says for as long as the process lives that there is none."""
+    package = importlib.util.find_spec("imageio_ffmpeg")
+    if package is None or package.origin is None:
         return None
+    programs = sorted((Path(package.origin).parent / "binaries").glob("ffmpeg-*"))
+    return next((program for program in programs if os.access(program, os.X_OK)), None)
 
 
 def ffmpeg_version(ffmpeg: Path) -> str:
