@@ -30,6 +30,7 @@ PACKAGES = {
     "ip": "iproute2",
     "node": "nodejs",
     "libseccomp": "libseccomp2",
+    "libavcodec": "libavcodec-extra",
     "qemu-aarch64-static": "qemu-user-static",
     "dpkg-deb": "dpkg",
 }

@@ -13,7 +13,7 @@ from tests.process.server_of import TOKEN, serving
 pytestmark = [
     pytest.mark.clients,
     pytest.mark.speech,
-    pytest.mark.system("node", "firefox-esr"),
+    pytest.mark.system("node", "firefox-esr", "libavcodec"),
     pytest.mark.timeout(300),
 ]
 
