@@ -4,13 +4,9 @@ import time
 from collections.abc import Coroutine, Generator
 from typing import TypeVar
 
-from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.cooperate.ticket import IDLE_S, Ticket
 
 T = TypeVar("T")
-
-
-IDLE_S = 0.005
-"""Between two looks at a ticket that nobody drives here."""
 
 
 def result_of(steps: Generator[object, None, T] | Coroutine[object, None, T]) -> T:

@@ -7,6 +7,8 @@ from types import coroutine
 from typing import Any, Generic, TypeVar
 
 Answer = TypeVar("Answer")
+IDLE_S = 0.005
+"""Between two looks at tickets that others answer, who notify nobody."""
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,6 @@ segmentation and the convolutions of an embedding take a quarter to a half longe
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -15,17 +14,16 @@ import numpy.typing as npt
 import torch
 from pyannote.audio import Inference
 
-from btworker.engine.stack.cores import use_cores
+from btworker.engine.stack.cores import divided
 
 Arrays = npt.NDArray[Any]
 
 
 class Cores:
-    """So many threads, each of which uses one core."""
+    """So many, of which each part of a batch has one."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="core", initializer=partial(use_cores, 1))
 
     def share(self, work: Callable[..., Arrays], *tensors: torch.Tensor) -> Arrays:
         """`work` of tensors with a batch first, (batch, …) to (batch, …), part by part."""
@@ -33,7 +31,7 @@ class Cores:
         if count <= 1:
             return work(*tensors)
         parts = zip(*(tensor.tensor_split(count) for tensor in tensors), strict=True)
-        return np.concatenate(list(self._threads.map(lambda part: work(*part), parts)))
+        return np.concatenate(divided([partial(work, *part) for part in parts]))
 
 
 class SharedInference(Inference):  # type: ignore[misc]  # pyannote carries no types

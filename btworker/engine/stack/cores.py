@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
 from btworker.engine.stack.trials import Trials
 
+Result = TypeVar("Result")
 _helpers = ThreadPoolExecutor(thread_name_prefix="cores")
 """Threads come with the first shares."""
 
@@ -20,29 +22,28 @@ def use_cores(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def divided(shares: Sequence[Callable[[], None]]) -> None:
-    """Compute shares of the calling thread's work at once, each on one core: at most as many as it has cores. Raises
-    what one of them raises.
+def divided(shares: Sequence[Callable[[], Result]]) -> list[Result]:
+    """Compute shares of the calling thread's work at once, each on one core: at most as many as it may use. Returns
+    what each returns; raises what one of them raises.
 
     Where an operation is short, cores that wait for each other at the end of each take longer than one alone, and many
     times as long where others want them as well.
     """
     cores, mode = torch.get_num_threads(), torch.is_inference_mode_enabled()
 
-    def compute(share: Callable[[], None]) -> None:
+    def compute(share: Callable[[], Result]) -> Result:
         use_cores(1)
         with torch.inference_mode(mode):  # which is the thread's own
-            share()
+            return share()
 
     own, *others = shares
     begun = [_helpers.submit(compute, share) for share in others]
     try:
-        compute(own)
+        first = compute(own)
     finally:
         use_cores(cores)
         wait(begun)
-    for one in begun:
-        one.result()
+    return [first, *(one.result() for one in begun)]
 
 
 class Cores:

@@ -10,14 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from weakref import WeakMethod
 
-from btworker.engine.cooperate.ticket import Ticket
+from btworker.engine.cooperate.ticket import IDLE_S, Ticket
 from btworker.engine.stack.cores import Cores
 from btworker.errors import BtworkerError, ErrorCode
 
 TURN_S = 0.05
 """How long a waiting job leaves the decoder to another one before it looks at its own tickets."""
-IDLE_S = 0.005
-"""Between two looks at tickets of others, of which the decoder is not notified."""
 LOOK_S = 1.0
 """Between two looks of an idle thread whether its decoder is still there."""
 
