@@ -51,7 +51,8 @@ def board(worker: Server) -> str:
 def look(user: User, axe: str, name: str) -> None:
     """Hold a state to axe-core, and keep its picture. Not while something fades in, which has no contrast yet."""
     user.page.evaluate(axe)
-    user.page.wait_for_function("!document.getAnimations().some((one) => one instanceof CSSTransition)")
+    fading = "document.getAnimations().some((one) => one instanceof CSSTransition)"
+    until(lambda: not user.page.evaluate(fading), "nothing fades in", within_s=30)
     found = user.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
     assert [
         (one["id"], one["help"], [node["html"] for node in one["nodes"]][:3]) for one in found["violations"]
@@ -199,7 +200,7 @@ def test_paper_has_all_of_a_transcript(user: User, worker: Server) -> None:
     user.page.keyboard.press("e")
     user.page.evaluate("window.print = () => (window.printed = true)")
     user.page.get_by_role("button", name="PDF").click()
-    user.page.wait_for_function("window.printed")
+    until(lambda: user.page.evaluate("window.printed"), "it is printed", within_s=30)
     expect(user.page.get_by_role("dialog")).to_have_count(0)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.process.server_of import TOKEN, Server, serving
+from tests.security.wire import exchange, head
 
 CANARIES = {
     name: f"canary-{name.lower().replace('_', '-')}-5c1f" for name in ("FILE", "HF_TOKEN", "WRONG", "QUERY", "BASIC")
@@ -52,7 +53,8 @@ def test_names_of_strangers_make_no_lines(tmp_path: Path) -> None:
         assert status == 400
         server.ended(server.submit(["raise", "x" * 3500]))
         server.ended(server.submit(["warn", "y" * 3500]))
-        assert server.request("GET", "/" + "z" * 2**20)[0] in (400, 414)
+        long = exchange(int(server.url.rpartition(":")[2]), [head("GET", "/" + "z" * 2**20)])
+        assert long.status in (400, 414, 0)  # 0: the close overtook the answer, as the client was still sending
         assert server.stop() == 0
         events = events_of(server)
         assert "forged" not in {event["event"] for event in events}
