@@ -12,6 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+INSTALL = "apt-get install ffmpeg, or pip install imageio-ffmpeg"
 SAMPLE_RATE = 16_000
 """Samples a second of decoded audio; the rate that whisper, silero-vad and pyannote take."""
 
@@ -53,6 +54,13 @@ def ffmpeg_version(ffmpeg: Path) -> str:
         return ""
     found = re.match(r"ffmpeg version (\S+)", done.stdout)
     return found[1] if found else ""
+
+
+def why_unusable(ffmpeg: Path | None, version: str) -> str:
+    """Say what is wrong with what find_ffmpeg and ffmpeg_version gave; empty where nothing is."""
+    if version:
+        return ""
+    return f"{ffmpeg} does not run" if ffmpeg else "there is no ffmpeg"
 
 
 @dataclass(frozen=True, slots=True)

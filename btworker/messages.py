@@ -67,7 +67,7 @@ class EngineInfo:
 
     versions: tuple[tuple[str, str], ...] = ()
     checks: tuple[tuple[str, bool], ...] = ()
-    """numpy, torch, torch_cuda, whisper, diarization, model."""
+    """numpy, torch, torch_cuda, whisper, ffmpeg, diarization, model."""
     errors: tuple[tuple[str, str], ...] = ()
     """Sentences for the checks that failed."""
     cuda: bool = False

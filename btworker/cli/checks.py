@@ -18,7 +18,7 @@ from btworker.cli.probing import ask
 from btworker.cli.version import installed
 from btworker.cli.wording import megabytes
 from btworker.config import Settings
-from btworker.ffmpeg import ffmpeg_version, find_ffmpeg
+from btworker.ffmpeg import INSTALL, ffmpeg_version, find_ffmpeg, why_unusable
 from btworker.processor import bfloat16_problem
 
 STACKS = {
@@ -127,9 +127,8 @@ def _imports() -> Check:
 def _ffmpeg() -> Check:
     path = find_ffmpeg()
     version = ffmpeg_version(path) if path else ""
-    if not version:
-        found = f"{path} does not run" if path else "there is none"
-        return Check("ffmpeg", Verdict.FAIL, found, "apt-get install ffmpeg, or pip install imageio-ffmpeg")
+    if problem := why_unusable(path, version):
+        return Check("ffmpeg", Verdict.FAIL, problem, INSTALL)
     return Check("ffmpeg", Verdict.OK, f"{version}, {path}")
 
 

@@ -1,5 +1,6 @@
 """A speech stack that is broken costs the jobs, never the service: ping is 200 with the reason, ready says why not."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "btworker" / "demo" / "whisper-tiny-words.pt"
+SAMPLE = DEMO.with_name("sample.flac")
 REAL = {
     "WORKER_ENGINE": "btworker.engine.engine:load",
     "WORKER_MODEL": "demo",
@@ -47,6 +49,28 @@ def test_a_critical_package_that_is_broken(tmp_path: Path, name: str) -> None:
         status, answer = server.request("GET", "/health/ready")
         assert status == 503 and words in str(answer["reasons"])
         assert server.job(server.submit())["status"] == "queued"
+
+
+def test_an_ffmpeg_that_does_not_run(tmp_path: Path) -> None:
+    """The worker is not ready and says why; a job that came meanwhile is done, with its first attempt, once ffmpeg is
+    mended, and no restart is needed."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    broken = folder / "ffmpeg"
+    broken.write_text("#!/bin/sh\nexit 127\n")
+    broken.chmod(0o755)
+    with serving(tmp_path, **REAL, PATH=f"{folder}:{os.environ['PATH']}") as server:
+        reason = f"{broken} does not run"
+        job = server.upload("talk.flac", SAMPLE.read_bytes())
+        status, answer = until(lambda: (now := server.request("GET", "/health/ready")) and reason in str(now) and now)
+        assert status == 503 and "install ffmpeg" in str(answer["reasons"]) and answer["loading"] is False
+        assert server.job(job)["status"] == "queued" and reason in str(server.job(job)["warnings"])
+        said = preflight(server)
+        assert said["status"] == "error" and said["checks"]["ffmpeg"] is False and reason in said["errors"]["ffmpeg"]
+        broken.unlink()
+        ended = server.ended(job)
+        assert ended["status"] == "complete" and ended["attempt"] == 1
+        assert server.request("GET", "/health/ready")[0] == 200
 
 
 def test_torchaudio_of_another_set(tmp_path: Path) -> None:

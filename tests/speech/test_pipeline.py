@@ -228,7 +228,7 @@ def test_info_tells_what_the_child_stands_on(engine: WhisperEngine) -> None:
     """For ping and preflight."""
     info = engine.info
     checks = dict(info.checks)
-    assert set(checks) == {"numpy", "torch", "torch_cuda", "whisper", "diarization", "model"}
+    assert set(checks) == {"numpy", "torch", "torch_cuda", "whisper", "ffmpeg", "diarization", "model"}
     assert checks["numpy"]
     assert checks["torch"]
     assert checks["whisper"]

@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
-from btworker.ffmpeg import ffmpeg_version, find_ffmpeg
+from btworker.ffmpeg import INSTALL, ffmpeg_version, find_ffmpeg, why_unusable
 from btworker.gpu_support import Problem, ask_driver, judge
 from btworker.messages import EngineInfo
 from btworker.specs import Device
 
 PACKAGES = ("numpy", "torch", "torchaudio", "openai-whisper", "pyannote.audio", "silero-vad")
 CRITICAL = ("numpy", "torch", "whisper")
+"""Packages without which there is no transcript; there is none without ffmpeg either, which decodes every recording."""
 LOADING = "the engine is being loaded"
 REMEDIES = {"libgomp.so.1": "install it on this machine (Debian, Ubuntu: apt-get install libgomp1)"}
 """Library that a wheel asks of the machine, as torchaudio's for arm64 does -> what brings it."""
@@ -36,7 +37,8 @@ class Surroundings:
     @property
     def blocker(self) -> str | None:
         """Why this child cannot work at all; None when it can."""
-        wanted = (*CRITICAL, "torch_cuda") if self.device.kind == "cuda" else CRITICAL
+        on_gpu = ("torch_cuda",) if self.device.kind == "cuda" else ()
+        wanted = (*CRITICAL, *on_gpu, "ffmpeg")
         return next((self.errors[name] for name in wanted if not self.checks[name]), None)
 
     def info(self, *, model_error: str, no_speakers: str, speakers_at_fault: bool) -> EngineInfo:
@@ -61,7 +63,10 @@ def look_around(device: Device) -> Surroundings:
     with ThreadPoolExecutor(1, thread_name_prefix="version") as beside:
         ffmpeg = beside.submit(_ffmpeg)
         found = _look_around(device)
-        found.versions["ffmpeg"] = ffmpeg.result()
+        found.versions["ffmpeg"], problem = ffmpeg.result()
+    found.checks["ffmpeg"] = problem is None
+    if problem is not None:
+        found.errors["ffmpeg"] = problem.sentence
     return found
 
 
@@ -96,9 +101,13 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _ffmpeg() -> str:
+def _ffmpeg() -> tuple[str, Problem | None]:
+    """(version, what is wrong and what to do)."""
     ffmpeg = find_ffmpeg()
-    return (ffmpeg_version(ffmpeg) or "broken") if ffmpeg else "missing"
+    version = ffmpeg_version(ffmpeg) if ffmpeg else ""
+    if found := why_unusable(ffmpeg, version):
+        return "broken" if ffmpeg else "missing", Problem(f"{found}, by which every recording is decoded", INSTALL)
+    return version, None
 
 
 def _import_problem(name: str) -> str | None:
