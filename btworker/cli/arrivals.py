@@ -7,6 +7,7 @@ moment. Looks are cheap; inotify says when one is due, and where there is none, 
 import asyncio
 import fcntl
 import os
+import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,12 +35,13 @@ class Version:
 
     @classmethod
     def of(cls, path: Path) -> "Version | None":
-        """That of a file as it is now; None where there is none."""
+        """That of a file as it is now; None where there is none, or a link: who put it there may not be allowed to read
+        what it leads to."""
         try:
-            status = path.stat()
+            status = path.lstat()
         except OSError:
             return None
-        return cls(status.st_size, status.st_mtime_ns)
+        return cls(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 class Arrivals:
@@ -53,12 +55,16 @@ class Arrivals:
         """What the last look gave."""
         self.are_pending = False
         """Some may be whole in a moment."""
+        self.links: frozenset[Path] = frozenset()
+        """What would be recordings, and are left alone."""
 
     def look(self) -> dict[Path, Version]:
         """Blocking: all that are whole, by name."""
         now, seen, whole = time.monotonic(), {}, {}
         self.are_pending = False
-        for path in recordings(self._folder):
+        found = recordings(self._folder)
+        self.links = frozenset(path for path in found if path.is_symlink())
+        for path in found:
             version = Version.of(path)
             if version is None or not version.size_bytes:
                 continue

@@ -122,6 +122,8 @@ class Watch:
         self._is_there = True
         self._unsaved: set[str] = set()
         """Recordings that are left to the next start."""
+        self._links: frozenset[Path] = frozenset()
+        """Those of the last look, which were reported."""
 
     async def run(self, client: Client) -> int:
         """Until it is stopped; with --once, until all is done."""
@@ -158,12 +160,19 @@ class Watch:
         if self._folder.is_dir() is not self._is_there:
             self._is_there = not self._is_there
             report(f"{self._folder} is {'there again' if self._is_there else 'not there any more: waiting for it'}")
-        for path, version in (await asyncio.to_thread(self._arrivals.look)).items():
+        whole = await asyncio.to_thread(self._arrivals.look)
+        self._report_links()
+        for path, version in whole.items():
             name = path.relative_to(self._folder).as_posix()
             note = self._notes.of(name, version)
             if name not in self._tasks and name not in self._unsaved and not note.over:
                 self._tasks[name] = task = asyncio.create_task(self._one(client, path, note), name=f"watch-{name}")
                 task.add_done_callback(self._note_end)
+
+    def _report_links(self) -> None:
+        for path in sorted(self._arrivals.links - self._links):
+            report(f"{printable(path.relative_to(self._folder).as_posix())} is a link, and left alone")
+        self._links = self._arrivals.links
 
     def _note_end(self, task: "asyncio.Task[None]") -> None:
         """End the wait for arrivals where a task ended that should not have."""
@@ -188,7 +197,7 @@ class Watch:
                     note = self._notes.of(note.path, note.version)
                     if error.status == 401:
                         raise
-                    if error.code == BAD_FILE and await asyncio.to_thread(Version.of, path) != note.version:
+                    if error.code == BAD_FILE and await _has_changed(path, note):
                         return None  # it went, or became another one: the next look finds it
                     if error.code in GONE and (note.upload or note.job):
                         note = await self._kept(note, upload=None, job=None)
@@ -220,8 +229,10 @@ class Watch:
         """The note with its job."""
         async with self._turn:
             if note.upload is None:
+                if await _has_changed(path, note):
+                    return note
                 upload = await client.uploads.send(path, on_away=partial(_away, note.path), memory=self._memory)
-                if await asyncio.to_thread(Version.of, path) != note.version:
+                if await _has_changed(path, note):
                     return note
                 note = await self._kept(note, upload=upload)
             job = await client.uploads.submit(
@@ -250,6 +261,11 @@ class Watch:
         except OSError as error:  # until the end of this run it is known all the same
             report(f"{printable(note.path)}: this cannot be noted: {(error.strerror or str(error)).lower()}")
         return note
+
+
+async def _has_changed(path: Path, note: Note) -> bool:
+    """Whether it went, or became another file, or a link."""
+    return await asyncio.to_thread(Version.of, path) != note.version
 
 
 def _away(name: str) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from btworker.cli.arrivals import SLOW_POLL_S, Arrivals, Bell, is_written
 from btworker.cli.recordings import recordings
 from tests.acceptance.conftest import Cli, Worker, script
+from tests.acceptance.cutting_proxy import CuttingProxy
 from tests.process.server_of import TOKEN, plain_environment
 from tests.slices import FULL, luck_of
 from tests.waiting import until
@@ -281,6 +283,64 @@ def test_what_is_hidden_waits(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("speech")
     assert recordings(tmp_path) == [tmp_path / "sub" / "b.mp3", tmp_path / "whole.mp3"]
+
+
+def test_links_are_left_alone(cli: Cli, worker: Worker, inbox: Path, tmp_path: Path) -> None:
+    """To a file elsewhere or beside it, to a folder, to nothing; they are named. The folder itself may be one."""
+    secret = tmp_path / "secret" / "minutes.mp3"
+    secret.parent.mkdir()
+    secret.write_text("nobody else's business\n")
+    (inbox / "sub").mkdir()
+    (inbox / "a.mp3").write_text("speech\n")
+    (inbox / "b.mp3").symlink_to(secret)
+    (inbox / "sub" / "c.mp3").symlink_to("../a.mp3")
+    (inbox / "folder").symlink_to(secret.parent)
+    (inbox / "gone.mp3").symlink_to("nowhere")
+    for path in (secret, inbox / "a.mp3"):
+        os.utime(path, (1, 1))
+    (tmp_path / "linked").symlink_to(inbox)
+    found = cli("watch", "linked", "--once")
+    assert found.returncode == 0 and found.stdout.splitlines() == ["linked/a_transcript.json"]
+    assert [line for line in found.stderr.splitlines() if "link" in line and "watching" not in line] == [
+        "btworker: b.mp3 is a link, and left alone",
+        "btworker: sub/c.mp3 is a link, and left alone",
+    ]
+    assert len(jobs(worker)) == 1
+
+
+@dataclass
+class HoldingProxy(CuttingProxy):
+    """Lets nothing through before it may."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """A client has come."""
+    may: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked.set()
+        await self.may.wait()
+        await super()._relay(reader, writer)
+
+
+async def test_a_recording_that_becomes_a_link_is_not_sent(
+    cli: Cli, worker: Worker, inbox: Path, tmp_path: Path
+) -> None:
+    """While it waits for the upload before it: what the link leads to does not leave this machine."""
+    secret = tmp_path / "secret.mp3"
+    secret.write_text("nobody else's business\n" * 20_000)
+    for path in (inbox / "a.mp3", inbox / "b.mp3"):
+        path.write_text("speech\n")
+        os.utime(path, (1, 1))
+    async with HoldingProxy(worker.url, cut_s=600, largest_bytes=2**30).listening() as proxy:
+        with cli.start("watch", inbox, "--once", WORKER_URL=proxy.url) as process:
+            await proxy.asked.wait()
+            (inbox / "b.mp3").unlink()
+            (inbox / "b.mp3").symlink_to(secret)
+            proxy.may.set()
+            out, errors = await asyncio.to_thread(process.communicate, timeout=120)
+        assert 0 < proxy.passed_bytes < secret.stat().st_size
+    assert process.returncode == 0 and out.splitlines() == [str(inbox / "a_transcript.json")], errors
+    assert len(jobs(worker)) == 1
 
 
 def test_a_wrong_token_ends_it_at_once(cli: Cli, inbox: Path) -> None:
