@@ -236,6 +236,8 @@ class Job:
     """Seconds for which its attempts that are over held a slot, and those on a GPU."""
     alone: bool = False
     """It was in a child that died, and runs without others in its child from now on."""
+    arrival: int = field(default=0, compare=False)
+    """Its number in the job table, which counts on: what came before it, whatever the clock said then; 0 before."""
 
     @property
     def expected_sound_bytes(self) -> int:

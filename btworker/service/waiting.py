@@ -5,8 +5,9 @@ behind goes first (start-time fair queueing: Goyal, Vin and Cheng, 1996), so tha
 each other, and a key with 10,000 files waits behind its own. Whoever was away gains nothing by it: the clock of a key
 whose first job comes is set to that of the key whose turn it is.
 
-Inside a key: higher priority first, then clips, then the older one. A clip goes before everybody's longer recordings,
-unless its key is `head_start_s` ahead: many clips are as much audio as one long recording.
+Inside a key: higher priority first, then clips, then the older one, by the job table's count: a clock may be set. A
+clip goes before everybody's longer recordings, unless its key is `head_start_s` ahead: many clips are as much audio as
+one long recording.
 """
 
 import math
@@ -17,8 +18,8 @@ from itertools import count
 
 from btworker.jobs import Job, JobId
 
-Place = tuple[int, bool, float, int, JobId]
-"""In a line: priority, whether it is no clip, when it was accepted, how many came before, its id."""
+Place = tuple[int, bool, int, JobId]
+"""In a line: priority, whether it is no clip, its arrival, its id."""
 Turn = tuple[float, int, int, JobId]
 """Among all: where the key's clock is when it starts, the age of its line, its place there, its id."""
 LEAST_S = 1.0
@@ -55,7 +56,7 @@ class WaitingJobs:
         self._clocks: dict[str, float] = {}
         self._now_s = 0.0
         """The clock of the key whose turn it was last: where a new line begins."""
-        self._arrivals = count()
+        self._ages = count()
         self.changes = 0
         """How often a job came or went."""
 
@@ -73,10 +74,10 @@ class WaitingJobs:
             self._expect(started[0], -started[1])
         cost_s = max(job.expected_audio_s, LEAST_S)
         is_long = job.expected_audio_s > self._short_s
-        place = (-job.options.priority, is_long, job.created_at, next(self._arrivals), job.id)
+        place = (-job.options.priority, is_long, job.arrival, job.id)
         line = self._lines.get(job.owner)
         if line is None:
-            line = self._lines[job.owner] = _Line(place[3])
+            line = self._lines[job.owner] = _Line(next(self._ages))
             self._clocks[job.owner] = max(self._clocks.get(job.owner, 0.0), self._now_s)
         insort(line.places, place)
         self._jobs[job.id] = job.owner, place, cost_s

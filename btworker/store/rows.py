@@ -3,6 +3,8 @@
 pydantic reads and writes the frozen dataclasses by their annotations, so that a new field with a default needs no code.
 """
 
+from dataclasses import replace
+
 from pydantic import TypeAdapter
 
 from btworker.jobs import Job
@@ -13,13 +15,14 @@ _KEYS = TypeAdapter(Key)
 
 
 def job_to_json(job: Job) -> str:
-    """The row's body."""
-    return _ADAPTER.dump_json(job).decode()
+    """The row's body; `arrival` is the row's number."""
+    return _ADAPTER.dump_json(job, exclude={"arrival"}).decode()
 
 
-def job_from_json(body: str | bytes) -> Job:
-    """The job of a row's body."""
-    return _ADAPTER.validate_json(body)
+def job_from_json(body: str | bytes, arrival: int = 0) -> Job:
+    """The job of a row's body, and of the row's number where that is of interest."""
+    job = _ADAPTER.validate_json(body)
+    return replace(job, arrival=arrival) if arrival else job
 
 
 def key_to_json(key: Key) -> str:

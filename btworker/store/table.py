@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -78,7 +79,7 @@ class Store:
         self._executor.shutdown(wait=False)
 
     async def insert(self, job: Job, *, accepted: Callable[[JobId], None] = lambda _: None) -> tuple[Job, bool]:
-        """Store a new job, and the names that it is found by.
+        """Store a new job, and the names that it is found by; returns it with its `arrival`.
 
         With an idempotency key that a live or complete job of its owner has: that job and False. A failed or canceled
         job gives its key up to the new one. `accepted`, which must not fail, is called, blocking, once the row of a
@@ -139,12 +140,12 @@ class Store:
 
     async def unfinished(self) -> list[Job]:
         """Queued and running jobs, oldest first."""
-        sql = "SELECT body FROM jobs WHERE status IN ('queued', 'running') ORDER BY seq"
+        sql = "SELECT body, seq FROM jobs WHERE status IN ('queued', 'running') ORDER BY seq"
         return await self._run(self._many, sql, ())
 
     async def owing(self) -> list[Job]:
         """Jobs that have ended, and whose callback is still to be sent, oldest first."""
-        return await self._run(self._many, "SELECT body FROM jobs WHERE owes_word = 1 ORDER BY seq", ())
+        return await self._run(self._many, "SELECT body, seq FROM jobs WHERE owes_word = 1 ORDER BY seq", ())
 
     async def ids(self) -> frozenset[JobId]:
         """Every id that the table knows."""
@@ -211,7 +212,7 @@ class Store:
         return None if row is None else job_from_json(row[0])
 
     def _many(self, sql: str, values: tuple[object, ...]) -> list[Job]:
-        return [job_from_json(row[0]) for row in self._db.execute(sql, values)]
+        return [job_from_json(body, seq) for body, seq in self._db.execute(sql, values)]
 
     def _by_key(self, key: str) -> Job | None:
         sql = "SELECT body FROM jobs WHERE idempotency_key = ? AND status NOT IN ('failed', 'canceled')"
@@ -229,9 +230,9 @@ class Store:
         sql = """INSERT INTO jobs (id, status, attempt, created_at, idempotency_key, owner, body, input_bytes, indexed)
                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
         input_bytes = sum(item.size_bytes for item in job.inputs)
-        seq = self._db.execute(sql, (*values, input_bytes, text.NAMES)).lastrowid
-        text.keep_words(self._db, Indexed(seq or 0, text.names_of(job), "", is_final=False))
-        return job, True
+        seq = self._db.execute(sql, (*values, input_bytes, text.NAMES)).lastrowid or 0
+        text.keep_words(self._db, Indexed(seq, text.names_of(job), "", is_final=False))
+        return replace(job, arrival=seq), True
 
     def _transition(self, job: Job, was: JobStatus, attempt: int, losses: int = 0) -> bool:
         sql = """UPDATE jobs SET status = ?, attempt = ?, losses = losses + ?, finished_at = ?, owes_word = ?,

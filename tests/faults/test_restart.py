@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,20 @@ def test_a_job_without_its_files_fails_and_gives_its_key_up(tmp_path: Path) -> N
         assert "send them again" in server.ended(job["workerJobId"])["error"]["message"]
         status, other = post(server, body_of(b"a"), Idempotency_Key="k")
         assert status == 201 and other["workerJobId"] != job["workerJobId"]
+
+
+def test_a_job_of_a_clock_that_ran_ahead_keeps_its_place(tmp_path: Path) -> None:
+    """It was accepted before the clock was set right, which the younger job of the same key does not gain by."""
+    broken = {"WORKER_ENGINE": "tests.fake_engine:not_there"}
+    with serving(tmp_path, **broken) as server:
+        early = server.submit()
+        server.process.kill()
+        server.process.wait()
+    with closing(sqlite3.connect(tmp_path / "data" / "jobs.sqlite3")) as db, db:
+        ((body,),) = db.execute("SELECT body FROM jobs").fetchall()
+        body = json.dumps({**json.loads(body), "created_at": time.time() + 86_400})
+        assert db.execute("UPDATE jobs SET body = ?", (body,)).rowcount == 1
+    with serving(tmp_path, **broken) as server:
+        late = server.submit()
+        positions = [server.job(job_id)["queuePosition"] for job_id in (early, late)]
+        assert positions == sorted(positions) and None not in positions

@@ -10,10 +10,10 @@ from btworker.pool.placing import Vacancy, choose, place
 from btworker.service.waiting import WaitingJobs
 
 
-def job(name: str, model: str = "a", *, alone: bool = False, priority: int = 5, created_at: float = 0.0) -> Job:
+def job(name: str, model: str = "a", *, alone: bool = False, priority: int = 5, arrival: int = 0) -> Job:
     """A waiting job."""
     options = Options(model=model, priority=priority)
-    return Job(id=JobId(name), options=options, inputs=(), created_at=created_at, alone=alone)
+    return Job(id=JobId(name), options=options, inputs=(), created_at=0.0, alone=alone, arrival=arrival)
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ def test_nobody_is_overtaken_for_ever() -> None:
 
 
 def test_waiting_jobs_are_in_order() -> None:
-    """Higher priority, then age, then arrival; a job can be taken out anywhere, and comes back to its place."""
+    """Higher priority, then arrival; a job can be taken out anywhere, and comes back to its place."""
     waiting = WaitingJobs()
-    jobs = [job("c", created_at=2), job("b", created_at=1), job("d", created_at=2), job("a", created_at=9, priority=9)]
+    jobs = [job("c", arrival=2), job("b", arrival=1), job("d", arrival=3), job("a", arrival=9, priority=9)]
     for one in jobs:
         waiting.add(one)
     assert list(waiting) == ["a", "b", "c", "d"]

@@ -93,6 +93,18 @@ async def test_pages_go_from_new_to_old(store: Store) -> None:
     assert (await store.page(status=JobStatus.RUNNING, limit=2, before=None)) == ([], None)
 
 
+async def test_jobs_are_told_by_their_arrival(store: Store) -> None:
+    """In the order in which they were stored, whatever time it was, also where the newest one is deleted; the same when
+    they are read again."""
+    first, _ = await store.insert(a_job(created_at=99.0))
+    second, _ = await store.insert(a_job(created_at=1.0))
+    await store.delete(second.id)
+    third, _ = await store.insert(a_job(created_at=2.0))
+    assert 0 < first.arrival < second.arrival < third.arrival
+    assert await store.note(third.evolve(warnings=("careful",)))
+    assert [job.arrival for job in await store.unfinished()] == [first.arrival, third.arrival]
+
+
 async def test_unfinished_ids_expiry_and_delete(store: Store) -> None:
     """What a start and the retention ask."""
     old = a_job()

@@ -17,10 +17,12 @@ from tests.calls import calls_of
 HOUR_S, CLIP_S, SHORT_S = 3600.0, 20.0, 60.0
 
 
-def job(name: str, owner: str = "", audio_s: float = HOUR_S, *, priority: int = 5, created_at: float = 0.0) -> Job:
-    """A waiting job."""
+def job(
+    name: str, owner: str = "", audio_s: float = HOUR_S, *, priority: int = 5, arrival: int = 0, at: float = 0.0
+) -> Job:
+    """A waiting job, accepted as this one at this time."""
     options = Options(model="a", priority=priority)
-    return Job(JobId(name), options, (), created_at, owner=owner, expected_audio_s=audio_s)
+    return Job(JobId(name), options, (), at, owner=owner, expected_audio_s=audio_s, arrival=arrival)
 
 
 def queue(*jobs: Job, weights: dict[str, float] | None = None, head_start_s: float = 12 * HOUR_S) -> WaitingJobs:
@@ -40,8 +42,8 @@ def taken(waiting: WaitingJobs, count: int = 1000) -> str:
     return " ".join(found)
 
 
-A = [job(f"a{n}", "a", created_at=float(n)) for n in range(6)]
-B = [job(f"b{n}", "b", created_at=float(n)) for n in range(6)]
+A = [job(f"a{n}", "a", arrival=n) for n in range(6)]
+B = [job(f"b{n}", "b", arrival=n) for n in range(6)]
 
 
 @pytest.mark.parametrize(
@@ -55,9 +57,19 @@ B = [job(f"b{n}", "b", created_at=float(n)) for n in range(6)]
         ([job("x", "a"), job("y", "a", priority=9), *B[:1]], {}, "y b0 x"),
         ([*A[:2], *B[:1], job("clip", "b", CLIP_S)], {}, "clip a0 b0 a1"),
         ([*A[:2], job("clip", "a", CLIP_S, priority=0), job("c", "b", CLIP_S)], {}, "c a0 a1 clip"),
-        ([job("late", "a", created_at=2.0), job("early", "a", created_at=1.0)], {}, "early late"),
+        ([job("late", "a", arrival=2, at=1.0), job("early", "a", arrival=1, at=99.0)], {}, "early late"),
     ],
-    ids=["one key", "two keys", "weights", "long", "longer", "priority inside", "a clip", "priority of clips", "age"],
+    ids=[
+        "one key",
+        "two keys",
+        "weights",
+        "long",
+        "longer",
+        "priority inside",
+        "a clip",
+        "priority of clips",
+        "age, not the clock",
+    ],
 )
 def test_the_order_of_keys(jobs: list[Job], weights: dict[str, float], order: str) -> None:
     """As written: the key that has had the least, over its weight; inside a key by priority, then clips, then age."""
@@ -127,7 +139,7 @@ def test_whatever_comes_and_goes_the_order_holds(steps: Any, weights: list[float
     running: list[Job] = []
     for number, (what, owner, audio_s, priority) in enumerate(steps):
         if what == "add":
-            one = job(f"j{number}", str(owner), audio_s, priority=priority, created_at=float(number))
+            one = job(f"j{number}", str(owner), audio_s, priority=priority, arrival=number)
             waiting.add(one)
             here[one.id] = one
         elif what == "take" and here:
@@ -154,7 +166,7 @@ def test_whatever_comes_and_goes_the_order_holds(steps: Any, weights: list[float
         for key in "0123":
             own = [here[one] for one in order if here[one].owner == key]
             assert own == sorted(
-                own, key=lambda one: (-one.options.priority, one.expected_audio_s > SHORT_S, one.created_at)
+                own, key=lambda one: (-one.options.priority, one.expected_audio_s > SHORT_S, one.arrival)
             )
 
 
@@ -185,9 +197,9 @@ def played(clip_slots: int | str, slots: int = 1, speed: float = 30.0) -> list[f
     """Seconds that another key's clips wait while one key has 10,000 files of up to two hours: by the worker's own line
     and placing, in simulated time. Each moment is one at which a job comes or ends. "auto": as WORKER_SHORT_SLOTS."""
     luck = random.Random(27)
-    flood = [job(f"f{n}", "flood", luck.uniform(600, 2 * HOUR_S), created_at=0.0) for n in range(10_000)]
+    flood = [job(f"f{n}", "flood", luck.uniform(600, 2 * HOUR_S), arrival=n) for n in range(10_000)]
     comes = sorted(luck.uniform(0, 40_000) for _ in range(60))
-    clips = [job(f"c{n}", "other", luck.uniform(3, SHORT_S), created_at=at) for n, at in enumerate(comes)]
+    clips = [job(f"c{n}", "other", luck.uniform(3, SHORT_S), arrival=n, at=at) for n, at in enumerate(comes)]
     waiting = queue(*flood)
     live = {one.id: one for one in (*flood, *clips)}
     ends: dict[JobId, float] = {}
@@ -234,7 +246,7 @@ def test_a_position_costs_the_same_in_a_long_line() -> None:
     """Each submission is answered with its place: of the only key, a thousand jobs that wait cost no more than ten."""
     costs = []
     for count in (10, 1000):
-        waiting = queue(*(job(f"j{number}", created_at=float(number)) for number in range(count)))
+        waiting = queue(*(job(f"j{number}", arrival=number) for number in range(count)))
         costs.append(calls_of(lambda waiting=waiting, count=count: waiting.position(JobId(f"j{count - 1}"))))
         assert waiting.position(JobId(f"j{count - 1}")) == count - 1
     assert costs[0] == costs[1]
