@@ -138,8 +138,8 @@ def test_a_box_of_gpus_at_work(user: User, axe: str) -> None:
     look(user, axe, "gpus")
 
 
-def test_a_recording_on_its_way_and_one_that_failed(user: User, axe: str) -> None:
-    """Sent in part, then running, then refused with a reason."""
+def test_a_recording_on_its_way(user: User, axe: str) -> None:
+    """Sent in part, and stopped."""
     page = user.page
     page.route("**/v1/uploads", lambda route: None)
     user.drop("sent-slowly.flac", speakers="no")
@@ -147,11 +147,22 @@ def test_a_recording_on_its_way_and_one_that_failed(user: User, axe: str) -> Non
     look(user, axe, "sending")
     page.get_by_role("button", name="Stop sending sent-slowly.flac").click()
     page.unroute("**/v1/uploads")
-    user.worker.upload("no-sound.wav", b"RIFF" + bytes(3000))
-    page.reload()
-    page.get_by_role("navigation").get_by_role("link", name="no-sound.wav").click()
-    expect(page.get_by_text("could not be transcribed")).to_be_visible(timeout=WITHIN_MS)
-    look(user, axe, "failed")
+
+
+@pytest.mark.parametrize(("scheme", "options"), [("light", {}), ("dark", DARK)])
+def test_one_that_failed(
+    worker: Server, browser: Browser, axe: str, tmp_path: Path, scheme: str, options: dict[str, Any]
+) -> None:
+    """With its reason, and a way to try again: with the file that this tab has, and without it."""
+    (tmp_path / "no-sound.wav").write_bytes(b"RIFF" + bytes(3000))
+    with User.at(worker, browser, **options) as user:
+        user.enter()
+        user.drop("no-sound.wav", tmp_path / "no-sound.wav")
+        expect(user.page.get_by_role("button", name="Try again")).to_be_visible()
+        look(user, axe, f"failed-{scheme}")
+        user.page.reload()
+        expect(user.page.get_by_role("button", name="Choose the file", exact=True)).to_be_visible()
+        look(user, axe, f"choose-again-{scheme}")
 
 
 def test_a_recording_at_work_that_is_canceled(user: User, axe: str, tmp_path: Path) -> None:

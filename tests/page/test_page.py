@@ -1,6 +1,7 @@
 """What people do at the page, done in a browser: drop, watch, play, name, edit, take back, export."""
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -186,6 +187,35 @@ def test_a_job_is_deleted_unless_that_is_taken_back(user: User, worker: Server, 
         else:
             page.clock.fast_forward("00:08")
     until(lambda: worker.request("GET", f"/v1/jobs/{job_id}")[0] == 404, "it is deleted", within_s=60)
+
+
+def test_what_failed_is_tried_again(user: User, worker: Server, tmp_path: Path) -> None:
+    """With the same options, and whatever is chosen in the form by now: at a click while this tab has the file; after a
+    reload, the page says that the file has to be chosen, which may be the mended one."""
+    page, name = user.page, "cut-off.wav"
+    (tmp_path / name).write_bytes(b"RIFF" + bytes(3000))
+    page.get_by_role("combobox", name="Language").select_option("de")
+    page.get_by_role("combobox", name="Speakers", exact=True).select_option("no")
+    user.drop(name, tmp_path / name, speakers="no")
+    title = page.get_by_role("heading", name="This recording could not be transcribed")
+    expect(title).to_be_visible()
+    first = page.url.partition("#")[2]
+    page.get_by_role("combobox", name="Language").select_option("")
+    page.get_by_role("button", name="Try again").click()
+    until(lambda: (page.wait_for_timeout(50), page.url.partition("#")[2] not in ("", first))[1], "it is sent again")
+    expect(title).to_be_visible()
+    second = page.url.partition("#")[2]
+    page.reload()
+    expect(page.get_by_text("the worker does not keep it for that")).to_be_visible()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose the file", exact=True).click()
+    chooser.value.set_files(SAMPLE)
+    user.finished()
+    third = page.url.partition("#")[2]
+    jobs = [worker.job(job_id) for job_id in (first, second, third)]
+    assert [job["status"] for job in jobs] == ["failed", "failed", "complete"]
+    assert jobs[0]["options"]["language"] == "de" and not jobs[0]["options"]["diarizationEnabled"]
+    assert jobs[0]["options"] == jobs[1]["options"] == jobs[2]["options"]
 
 
 def test_an_upload_goes_on_after_a_reload(user: User, worker: Server) -> None:

@@ -100,6 +100,8 @@ export const S = {
   noSpeech: "No speech was found in this recording.",
   failedTitle: "This recording could not be transcribed",
   canceledTitle: "This job was canceled",
+  chooseAgain: "Choose the file",
+  chooseAgainWhy: "To try again with the same options, choose the file once more: the worker does not keep it for that.",
   cannotShow: "The transcript cannot be shown",
   loading: "Loading…",
   notes: (count) => (count === 1 ? "1 note about this recording" : `${count} notes about this recording`),

@@ -11,6 +11,8 @@ const PIECE_BYTES = 64 * 2 ** 20;
 const RETRIES_MS = [0, 500, 1000, 2000, 5000, 10000, 15000, 15000, 30000, 30000];
 const running = new Map();
 const waiting = [];
+/** Files that this tab has sent, by the jobs that came of them. */
+const sentHere = new Map();
 let last = 0;
 
 /** Files of which a part was sent before this page was loaded: {name, size}. */
@@ -25,6 +27,9 @@ export function upload(files, options) {
   added.forEach(({ id }, index) => waiting.push({ id, file: files[index], options }));
   next();
 }
+
+/** The file of which a job came, where this tab has sent it. */
+export const fileOf = (jobId) => sentHere.get(jobId);
 
 /** Stop one, and let the worker forget what it has of it. */
 export async function stop(id) {
@@ -67,7 +72,7 @@ async function begin({ id, file, options }) {
     },
     onProgress: (sent) => show(id, { sent, state: "sending" }),
     onError: (error) => failed(id, error, used, () => upload([file], options)),
-    onSuccess: ({ lastResponse }) => done(id, lastResponse.getHeader("Btworker-Job")),
+    onSuccess: ({ lastResponse }) => done(id, file, lastResponse.getHeader("Btworker-Job")),
   });
   running.set(id, sender);
   show(id, { state: "sending" });
@@ -85,11 +90,12 @@ function leave(id) {
   uploads.value = uploads.value.filter((one) => one.id !== id);
 }
 
-function done(id, jobId) {
+function done(id, file, jobId) {
   leave(id);
   next();
   lookForUnfinished();
   if (!jobId) return;
+  sentHere.set(jobId, file);
   if (!chosen.value) choose(jobId);
   dispatchEvent(new Event("jobs-changed"));
 }

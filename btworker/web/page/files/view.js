@@ -1,5 +1,6 @@
 // The middle: what is known of the chosen job, and its transcript.
 
+import { Again } from "./again.js";
 import { sendIcon } from "./brand.js";
 import { changes, undo } from "./corrections.js";
 import { span } from "./format.js";
@@ -18,8 +19,8 @@ export function View() {
   if (trouble.value) return html`<${Head} /><${Mistake} title=${S.cannotShow} text=${trouble.value} />`;
   const known = job.value;
   if (!known) return html`<${Head} /><p class="hint centre" aria-busy="true">${S.loading}</p>`;
-  if (known.status === "failed") return html`<${Head} /><${Mistake} title=${S.failedTitle} text=${known.error?.message} code=${known.error?.code} />`;
-  if (known.status === "canceled") return html`<${Head} /><${Mistake} title=${S.canceledTitle} />`;
+  if (known.status === "failed") return html`<${Head} /><${Mistake} title=${S.failedTitle} text=${known.error?.message} code=${known.error?.code} job=${known} />`;
+  if (known.status === "canceled") return html`<${Head} /><${Mistake} title=${S.canceledTitle} job=${known} />`;
   return html`<${Head} /><${Notes} /><div class="reading"><${Transcript} />${finished.value && html`<${Side} />`}</div>`;
 }
 
@@ -70,6 +71,12 @@ function Notes() {
   return html`<details class="notes"><summary>${S.notes(warnings.length)}</summary><ul>${warnings.map((one) => html`<li>${one}</li>`)}</ul></details>`;
 }
 
-function Mistake({ title, text, code }) {
-  return html`<div class="trouble"><h2>${title}</h2>${text && html`<p>${text.replace(/[^.!?]$/, "$&.")}</p>`}${code && html`<p class="quiet">${code}</p>`}</div>`;
+function Mistake({ title, text, code, job: failed }) {
+  return html`
+    <div class="trouble">
+      <h2>${title}</h2>
+      ${text && html`<p>${text.replace(/[^.!?]$/, "$&.")}</p>`}
+      ${code && html`<p class="quiet">${code}</p>`}
+      ${failed && html`<${Again} job=${failed} />`}
+    </div>`;
 }
