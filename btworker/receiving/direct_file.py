@@ -153,6 +153,6 @@ def _open_direct(path: str, flags: int) -> int:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-    # Linux may have made the name before it refused
-    Path(path).unlink(missing_ok=True)
+    if flags & os.O_CREAT:  # Linux may have made the name before it refused
+        Path(path).unlink(missing_ok=True)
     return os.open(path, flags, FILE_MODE)

@@ -109,10 +109,10 @@ class Intake:
 
     def _keep(self, end: int) -> None:
         """The file goes up to here: what is not yet written of it waits in its own buffer."""
+        self.taken_bytes += end - self._known_bytes  # also where the write fails: the hash is as far by then
         with memoryview(self._blocks[0]) as view:
             self._hash(view[self._known_bytes : end])
             self._file.writelines([view[:end]])
-        self.taken_bytes += end - self._known_bytes
 
     def _settle(self, *, but: int = 0) -> None:
         """Wait until all blocks but the last ones are hashed and written. Raises DISK_FULL, OSError."""

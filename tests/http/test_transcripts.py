@@ -174,3 +174,23 @@ async def test_a_disk_that_takes_no_copy_is_no_failure(
     (server.service.data.folder(JobId(job_id)).rendered).write_bytes(b"in the way")
     async with client.get(f"/v1/jobs/{job_id}/transcript?input=1&format=txt") as response:
         assert await response.text() == render(TRANSCRIPT, OutputFormat.TXT, Presentation("zwei"))
+
+
+async def test_many_looks_at_once_are_all_sent(
+    client: aiohttp.ClientSession, server: Running, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those whose file had to go for others before it was opened, and the same one to many."""
+    monkeypatch.setattr(renderings, "LARGE_BYTES", 0)
+    monkeypatch.setattr(renderings, "MOST_KEPT", 1)
+    url = f"/v1/jobs/{job_id}/transcript?input=1&format=srt&maxLineWidth="
+
+    async def text(width: int) -> str:
+        async with client.get(f"{url}{width}") as response:
+            assert response.status == 200, await response.text()
+            return await response.text()
+
+    widths = [*range(20, 60), *[70] * 8]
+    texts = await asyncio.gather(*map(text, widths))
+    assert texts == [render(TRANSCRIPT, OutputFormat.SRT, Presentation("zwei", max_line_width=one)) for one in widths]
+    await text(100)
+    assert len(list(server.service.data.folder(JobId(job_id)).rendered.iterdir())) == 1

@@ -4,6 +4,7 @@ The engine stores everything that it found beside the results; reading and rende
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -57,9 +58,13 @@ async def get_transcript(request: web.Request) -> web.StreamResponse:
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param="input")
     folder, stem = context.data.folder(job.id), job.inputs[wanted.input].stem
     changes = await context.service.corrections.stored(job) if wanted.corrected else []
+    name = output_name(stem, wanted.format)
     try:
         found = await context.data.run(_found, folder, wanted, stem, changes)
-        return await _send(request, context, found, output_name(stem, wanted.format), wanted.format)
+        with suppress(FileNotFoundError):  # a rendering had to go for others before it was opened
+            return await _send(request, context, found, name, wanted.format)
+        content = await context.data.run(_rendered, folder.transcript(wanted.input), wanted, stem, changes)
+        return await _send(request, context, content, name, wanted.format)
     except FileNotFoundError:
         raise no_transcript(job) from None
 
