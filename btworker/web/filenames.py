@@ -10,7 +10,8 @@ from btworker.web.parts import PartHead, decoded
 MAX_CHARS = 255
 NAMELESS = "audio"
 """What a file is called that has no name."""
-_EXTENDED = re.compile(r";\s*filename\*\s*=\s*([A-Za-z0-9-]+)'[^']*'([^\s;\"]+)", re.IGNORECASE)
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("[^\\"]*"|"(?:\\.|[^\\"])*"|[^\s;"]*)')
+_EXTENDED = re.compile(r"([A-Za-z0-9-]*)'[^']*'(.+)")
 
 
 def sent_filename(head: PartHead) -> str | None:
@@ -18,16 +19,45 @@ def sent_filename(head: PartHead) -> str | None:
 
     RFC 7578 knows `filename` only; some clients send `filename*` (RFC 8187) for what is not ASCII, so it comes first.
     """
-    extended = _EXTENDED.search(head.headers.get("Content-Disposition", ""))
-    raw = _decode(*extended.groups()) if extended else head.filename
+    extended = _extended(head.headers.get("Content-Disposition", ""))
+    raw = head.filename if extended is None else extended
     return None if raw is None else clean_filename(raw)
 
 
-def _decode(charset: str, text: str) -> str:
-    """Latin-1 is the only charset beside UTF-8 that RFC 8187 and its predecessor name: Python's other codecs unescape,
-    run long, or raise as they like."""
-    raw = unquote_to_bytes(text)
+def _extended(disposition: str) -> str | None:
+    """What `filename*` says, whole or in numbered pieces, as RFC 2231 has it; None where there is none, or no such.
+
+    Latin-1 is the only charset beside UTF-8 that RFC 8187 and its predecessor name: Python's other codecs unescape,
+    run long, or raise as they like.
+    """
+    pieces = _pieces({name.lower(): _unquoted(value) for name, value in reversed(_PARAMETER.findall(disposition))})
+    charset = ""
+    if pieces and pieces[0][1]:
+        if (first := _EXTENDED.fullmatch(pieces[0][0])) is None:
+            return None
+        charset, pieces[0] = first[1], (first[2], True)
+    raw = b"".join(unquote_to_bytes(text) if is_escaped else text.encode() for text, is_escaped in pieces)
+    if not raw:
+        return None
     return raw.decode("latin-1") if charset.lower() == "iso-8859-1" else decoded(raw)
+
+
+def _pieces(parameters: dict[str, str]) -> list[tuple[str, bool]]:
+    """The texts of which a name is made, in their order, and whether each is escaped by percent signs."""
+    if "filename*" in parameters:
+        return [(parameters["filename*"], True)]
+    found = []
+    for number in range(len(parameters)):
+        plain = f"filename*{number}"
+        name = f"{plain}*" if f"{plain}*" in parameters else plain
+        if name not in parameters:
+            break
+        found.append((parameters[name], name != plain))
+    return found
+
+
+def _unquoted(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
 
 
 def name_in_source(source: Source) -> str:

@@ -152,6 +152,25 @@ async def test_small_files_are_written_once_all_are_there(server: Running) -> No
     assert [(written[0].parent / str(number)).read_bytes() for number in range(2)] == [small, more]
 
 
+@pytest.mark.parametrize("place", ["before", "behind"])
+async def test_a_file_input_in_which_nothing_was_chosen_is_none(server: Running, place: str) -> None:
+    """A browser sends it as an empty part with an empty name; also where it comes up to its head first, and the rest
+    only once that was read."""
+    chosen, content = os.urandom(3000), "Content-Type: application/octet-stream"
+    empty = part('form-data; name="file2"; filename=""', b"", content)
+    first, rest = (file(chosen) + empty, b"") if place == "behind" else (empty, file(chosen))
+    first, rest = first[:-2], first[-2:] + form(rest, field("prompt", "hold"))
+    async with server.connect() as raw:
+        raw.send(request_head(headers={**FORM, "Content-Length": str(len(first + rest))}) + first)
+        await eventually(lambda: server.context.budget.promised_bytes == len(rest))
+        raw.send(rest)
+        head = await raw.until(b"\r\n\r\n")
+        assert b" 201 " in head, head
+    (folder,) = server.settings.data_dir.glob("jobs/*")
+    assert [(path.name, path.read_bytes()) for path in (folder / "in").iterdir()] == [("0", chosen)]
+    assert open_descriptors() == []
+
+
 async def test_chunked_uploads_work(client: aiohttp.ClientSession) -> None:
     """Without Content-Length, in pieces that split the boundaries."""
     body = form(field("language", "de"), file(b"0123456789" * 5000))
@@ -199,12 +218,25 @@ async def test_names_are_data_and_never_paths(
     assert top == {job["workerJobId"]}
 
 
-async def test_an_extended_name_counts(client: aiohttp.ClientSession) -> None:
-    """RFC 7578 forbids filename*, and clients send it all the same."""
-    disposition = "form-data; name=\"file\"; filename*=utf-8''%E2%82%AC%20rates.wav"
-    status, job = await upload(client, part(disposition, b"abc"))
-    assert status == 201
-    assert job["inputs"][0]["filename"] == "€ rates.wav"
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ("filename*=utf-8''%E2%82%AC%20rates.wav", "€ rates.wav"),
+        ("filename=\"rates.wav\"; filename*=UTF-8'en'%E2%82%AC%20rates.wav", "€ rates.wav"),
+        ("filename*=\"utf-8''%E2%82%AC%20rates.wav\"", "€ rates.wav"),
+        ('filename*0="one and "; filename*1="two.wav"', "one and two.wav"),
+        ("filename*0*=utf-8''%E2%82%AC%20; filename*1=\"rates.\"; filename*2*=wav", "€ rates.wav"),
+        ("filename*1*=%20rates.wav; filename*0*=utf-8''%E2%82%AC", "€ rates.wav"),
+        ("filename=\"a; filename*=utf-8''b.wav\"", "a; filename*=utf-8''b.wav"),
+        ('filename="a; filename*0=b.wav"', "a; filename*0=b.wav"),
+    ],
+)
+async def test_an_extended_name_counts(client: aiohttp.ClientSession, parameters: str, name: str) -> None:
+    """RFC 7578 forbids filename*, and what libraries for e-mail make of a long name (RFC 2231), and clients send them
+    all the same."""
+    status, job = await upload(client, part(f'form-data; name="file"; {parameters}', b"abc"))
+    assert status == 201, job
+    assert job["inputs"][0]["filename"] == name
 
 
 async def test_the_same_key_gives_the_same_job(client: aiohttp.ClientSession, server: Running) -> None:

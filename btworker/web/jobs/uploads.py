@@ -94,9 +94,10 @@ class Upload:
                 await self._begin_part(event)
 
     async def _pour(self, body: Body, parser: PartParser) -> bytes:
-        """The rest of a large file, past the parser; what came behind it. Empty where nothing is taken like this."""
+        """The rest of a large file, past the parser; what came behind it. Empty where nothing is taken like this, as
+        before a file's first byte: one in which nothing was chosen has none, and nothing may be opened for it."""
         part = self._part
-        if not isinstance(part, ReceivedFile) or parser.holds_back:
+        if not isinstance(part, ReceivedFile) or parser.holds_back or not part.size_bytes:
             return b""
         before = part.size_bytes
         behind = await body.pour(part, delimiter=parser.delimiter)
