@@ -43,8 +43,9 @@ def test_bytes_are_kept(tmp_path: Path, where: str, size: int) -> None:
             folder.rmdir()
 
 
-def test_disk_without_direct_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that refuses O_DIRECT at open is written through the cache."""
+@pytest.fixture
+def indirect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that refuses O_DIRECT at open."""
     real = os.open
 
     def refusing(path: Path, flags: int, *rest: int) -> int:
@@ -54,8 +55,23 @@ def test_disk_without_direct_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return real(path, flags, *rest)
 
     monkeypatch.setattr(direct_file.os, "open", refusing)
+
+
+@pytest.mark.usefixtures("indirect")
+def test_disk_without_direct_writes(tmp_path: Path) -> None:
+    """It is written through the cache."""
     write(tmp_path / "a", b"x" * 100_000, cuts=[0])
     assert (tmp_path / "a").read_bytes() == b"x" * 100_000
+
+
+@pytest.mark.usefixtures("indirect")
+def test_a_begun_file_is_gone_on_with_where_there_are_no_direct_writes(tmp_path: Path) -> None:
+    """What is there stays: a name that nothing was made for is not taken away."""
+    (tmp_path / "a").write_bytes(b"begun")
+    file = DirectFile(tmp_path / "a", buffer_bytes=65_536, reserve_bytes=0, start_bytes=5)
+    file.writelines([b" and gone on with"])
+    file.keep()
+    assert (tmp_path / "a").read_bytes() == b"begun and gone on with"
 
 
 def test_stops_at_the_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -117,6 +117,24 @@ def test_where_the_disk_gets_full_the_file_is_the_beginning(
     file.keep()
     assert refusal.value.code is ErrorCode.DISK_FULL
     assert (tmp_path / "0").read_bytes() == content[: 2 * BLOCK_BYTES]
+
+
+def test_where_the_last_write_fails_the_hash_is_no_further_than_what_is_said_to_have_come(
+    tmp_path: Path, files: ThreadPoolExecutor
+) -> None:
+    """Else an upload that goes by the file's size would go on with the hash of bytes that are not in it."""
+    content, sha256 = os.urandom(2 * BLOCK_BYTES + 5000), hashlib.sha256()
+
+    class Full(DirectFile):
+        def writelines(self, lines: Iterable[bytes | memoryview]) -> None:
+            raise OSError(28, "full")
+
+    file = Full(tmp_path / "0", buffer_bytes=4096, reserve_bytes=0)
+    intake = Intake(Given(content), file, [sha256], b"", files)
+    with pytest.raises(OSError, match="full"):
+        intake.run(10 * BLOCK_BYTES)
+    file.close()
+    assert sha256.hexdigest() == hashlib.sha256(content[: intake.taken_bytes]).hexdigest()
 
 
 def test_of_a_connection_that_ends_all_that_came_is_kept(tmp_path: Path, files: ThreadPoolExecutor) -> None:
