@@ -31,6 +31,8 @@ class DirectFile(io.FileIO):
     def __init__(self, path: Path, *, buffer_bytes: int, reserve_bytes: int, start_bytes: int | None = None) -> None:
         """A new file, or with `start_bytes` one that is there and goes on at this place; what lay behind it is cut."""
         super().__init__(path, "xb" if start_bytes is None else "r+b", opener=_open_direct)
+        self.is_kept = False
+        """All that is in it is durable."""
         self._buffer = mmap.mmap(-1, -(-buffer_bytes // ALIGNMENT) * ALIGNMENT)
         self._filled_bytes = 0
         self._size_bytes = 0
@@ -91,16 +93,23 @@ class DirectFile(io.FileIO):
     def keep(self) -> None:
         """Write the rest, fsync and close; the file keeps its name, and can be gone on with.
 
-        Not a byte more than came is ever in the file: whoever finds it after a crash goes by its size.
+        Not a byte more than came is ever in the file: whoever finds it after a crash goes by its size. What is there
+        when the disk gets full is durable, too.
         """
         flags = fcntl.fcntl(self.fileno(), fcntl.F_GETFL)
         fcntl.fcntl(self.fileno(), fcntl.F_SETFL, flags & ~os.O_DIRECT)
+        try:
+            self._write_rest()
+        finally:
+            os.fsync(self.fileno())
+            self.is_kept = True
+        self.close()
+
+    def _write_rest(self) -> None:
         with memoryview(self._buffer) as view:
             written = 0
             while written < self._filled_bytes:
                 written += os.write(self.fileno(), view[written : self._filled_bytes])
-        os.fsync(self.fileno())
-        self.close()
 
     def close(self) -> None:
         """Close the file and free the buffer."""

@@ -67,6 +67,11 @@ class ReceivedFile:
         """Of all that came; whole after `keep`."""
         return self._sha256
 
+    @property
+    def is_kept(self) -> bool:
+        """All of it that is on the disk is durable: it was kept, or the disk was full."""
+        return self._file is not None and self._file.is_kept
+
     async def add(self, data: bytes) -> None:
         """Take more bytes; waits only when the disk is MAX_IN_FLIGHT buffers behind."""
         self._buffer.append(data)
@@ -198,7 +203,11 @@ class ReceivedFile:
         return file
 
     def _keep(self, rest: list[bytes]) -> None:
-        self._take_in(rest).keep()
+        try:
+            self._take_in(rest)
+        finally:
+            if self._file is not None:
+                self._file.keep()
 
     def _finish(self, rest: list[bytes]) -> None:
         """Blocking: the last write and the publication in one hop, so that a small file costs a single one."""

@@ -162,7 +162,8 @@ class ResumableUploads:
                 await file.keep()
         finally:
             await file.abandon()
-            self._offsets[record.id] = await self._data.run(self._files.settle, record.id, None if keep else offset)
+            back_to = None if keep and file.is_kept else offset  # what an fsync that failed left may not be there
+            self._offsets[record.id] = await self._data.run(self._files.settle, record.id, back_to)
             await self._keep(replace(self._known[record.id], touched_at=self._clock()))
 
     @asynccontextmanager

@@ -71,8 +71,10 @@ class ResumableFiles:
         os.replace(part, path)
 
     def distrust(self, upload_id: str, offset: int) -> None:
-        """What comes from here on counts only once `settle` was called."""
-        write_durably(self._unverified(upload_id), str(offset).encode())
+        """What comes from here on counts only once `settle` was called, also after a power cut."""
+        mark = self._unverified(upload_id)
+        write_durably(mark, str(offset).encode())
+        sync_folder(mark.parent)
 
     def settle(self, upload_id: str, back_to: int | None) -> int:
         """The size of the bytes, once they are cut where they have to be; all of them count."""
