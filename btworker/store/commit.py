@@ -20,6 +20,9 @@ Change = tuple[Callable[[], T], "asyncio.Future[T]", Callable[[T], None]]
 """A change, who awaits it, and what is done with its outcome as soon as it is durable."""
 Waiting = list[Change[Any]]
 
+OF_ITS_VALUES = (ValueError, TypeError, OverflowError)
+"""What a change raises where SQLite takes none of its values: a text that is no UTF-8, a number of more than 64 bits."""
+
 
 class GroupCommit:
     """Durable changes of one database. `change` is called in the event loop, all else happens in `executor`."""
@@ -57,7 +60,7 @@ class GroupCommit:
         with self._transaction():
             outcomes = [self._outcome(change) for change, _, _ in changes]
         for (_, _, durable), outcome in zip(changes, outcomes, strict=True):
-            if not isinstance(outcome, sqlite3.Error):
+            if not isinstance(outcome, BaseException):
                 durable(outcome)
         return outcomes
 
@@ -66,7 +69,7 @@ class GroupCommit:
         self._db.execute("SAVEPOINT change")
         try:
             outcome = change()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, *OF_ITS_VALUES) as error:
             if not self._db.in_transaction:  # SQLite undoes a whole transaction where the disk fails
                 raise
             self._db.execute("ROLLBACK TO change")

@@ -43,6 +43,11 @@ def first_mistake(error: ValidationError) -> tuple[tuple[str, ...], str]:
     return tuple(str(part) for part in first["loc"]), what
 
 
+def first_field(error: ValidationError) -> str:
+    """The outermost name of the first mistake; empty where that is no text, as the half of a character (\\ud800) is not."""
+    return next(iter(first_mistake(error)[0]), "")
+
+
 def read_query(query: Mapping[str, str], model: type[M]) -> M:
     """The parameters of an address, by a model whose descriptions say what is allowed. Raises BAD_REQUEST."""
     if len(query) != len(set(query)):
@@ -50,7 +55,7 @@ def read_query(query: Mapping[str, str], model: type[M]) -> M:
     try:
         return model.model_validate({name: value for name, value in query.items() if value.strip()})
     except ValidationError as error:
-        name = first_mistake(error)[0][0]
+        name = first_field(error)
         allowed = {field.alias or own: field.description for own, field in model.model_fields.items()}
         if name not in allowed:
             message = f"there is no such parameter; there are {', '.join(allowed)}"

@@ -22,7 +22,7 @@ from btworker.web.language_options import NAME as LANGUAGES
 from btworker.web.language_options import ONE as ONE_LANGUAGE
 from btworker.web.language_options import SEVERAL as SEVERAL_LANGUAGES
 from btworker.web.language_options import chosen_languages, split_languages
-from btworker.web.mistakes import first_mistake
+from btworker.web.mistakes import first_field
 from btworker.web.option_fields import (
     CALLBACK,
     JSON_FIELD,
@@ -180,7 +180,7 @@ def _has_no_effect(name: str, wanted: dict[str, Any]) -> bool:
 
 def _explained(error: ValidationError) -> BtworkerError:
     """The first mistake as a sentence; values are not repeated."""
-    option = first_mistake(error)[0][0]
+    option = first_field(error)
     if option not in WIRE_NAMES:
         name = shown(option)
         message = f"there is no option {name!r}; there are {', '.join(WIRE_NAMES)}"

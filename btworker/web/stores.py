@@ -23,7 +23,7 @@ from btworker.locations import (
     parse_address,
 )
 from btworker.web.context import Context
-from btworker.web.mistakes import first_mistake
+from btworker.web.mistakes import first_field, first_mistake
 from btworker.web.option_fields import CALLBACK, OUTPUTS_TO, Fields, allowed_url, value_beside
 
 TARGET = 'must be {"s3": {"store": …, "bucket": …, "prefix": …}}, or s3://store/bucket/prefix'
@@ -86,7 +86,7 @@ def named_object(text: str, *, what: str) -> S3Object | None:
     try:
         return ObjectForm(store=store, bucket=bucket, key=key).record()
     except ValidationError as error:
-        where = first_mistake(error)[0][0]
+        where = first_field(error)
         message = f"{what}: it must be s3://store/bucket/key, and its {where} is wrong"
         raise BtworkerError(ErrorCode.BAD_OPTION, message, param=what) from None
 

@@ -42,6 +42,25 @@ async def refused(
     return response.status, answer["error"]
 
 
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        ({"inputs": [{"url": "https://example.com/a.wav"}], "options": {"\ud800": 1}}, "BAD_OPTION"),
+        ({"inputs": [{"url": "https://example.com/a.wav"}], "\ud800": 1}, "BAD_REQUEST"),
+        ({"uploads": ["up_x"], "\ud800": 1}, "BAD_REQUEST"),
+        ({"controllerJobId": "a", "\ud800": 1}, "BAD_REQUEST"),
+    ],
+)
+async def test_half_a_character_as_a_name_is_refused(
+    client: aiohttp.ClientSession, server: Running, document: object, code: str
+) -> None:
+    """JSON can write it (`\\ud800`), and it is no text."""
+    status, error = await refused(client, server, json.dumps(document), {"Content-Type": "application/json"})
+    assert (status, error["code"]) == (400, code), error
+    status, error = await refused(client, server, form(field("options", json.dumps({"\ud800": 1})), file(b"abc")))
+    assert (status, error["code"]) == (400, "BAD_OPTION"), error
+
+
 BODIES = {
     "no part at all": (form(), 400, "NO_FILE"),
     "only fields": (form(field("language", "de")), 400, "NO_FILE"),

@@ -84,6 +84,22 @@ async def test_a_change_that_fails_fails_alone(table: Table) -> None:
     assert table.durable() == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize("value", ["a surrogate \ud800", 2**64])
+async def test_a_value_that_sqlite_does_not_take_is_nobody_elses(table: Table, value: str | int) -> None:
+    """It is refused by Python, not by SQLite: with an error of another kind."""
+    told: list[str] = []
+    free = table.busy()
+    calls = [
+        asyncio.create_task(table.commits.change(table.insert, name, durable=told.append)) for name in ("a", value, "c")
+    ]
+    await asyncio.sleep(0)
+    free.set()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert (outcomes[0], outcomes[2]) == ("a", "c")
+    assert isinstance(outcomes[1], UnicodeEncodeError | OverflowError)
+    assert table.durable() == {"a", "c"} == set(told)
+
+
 async def test_a_full_disk_is_everybodys(table: Table) -> None:
     """SQLite undoes the whole transaction: every call of it fails, none of its rows is there; the next one works."""
     table.db.execute("PRAGMA max_page_count = 12").fetchall()

@@ -21,7 +21,7 @@ from btworker.web.jobs.admission import (
 )
 from btworker.web.jobs.controller import dispatch
 from btworker.web.middlewares import request_id_of
-from btworker.web.mistakes import first_mistake
+from btworker.web.mistakes import first_field
 from btworker.web.option_fields import JSON_FIELD
 from btworker.web.tus.finished import Asked, submit_all
 from btworker.web.tus.voices import OF_VOICES
@@ -67,7 +67,7 @@ async def _of_uploads(request: web.Request, context: Context, raw: dict[str, Any
     try:
         form = UploadsForm.model_validate(raw)
     except ValidationError as error:
-        where = first_mistake(error)[0][0]
+        where = first_field(error)
         message = 'send {"uploads": [ids of finished uploads], "options": {…}}'
         raise BtworkerError(ErrorCode.BAD_REQUEST, message, param=where[:100]) from None
     limit = context.settings.max_files_per_job
