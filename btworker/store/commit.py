@@ -21,7 +21,7 @@ Change = tuple[Callable[[], T], "asyncio.Future[T]", Callable[[T], None]]
 Waiting = list[Change[Any]]
 
 OF_ITS_VALUES = (ValueError, TypeError, OverflowError)
-"""What a change raises where SQLite takes none of its values: a text that is no UTF-8, a number of more than 64 bits."""
+"""What a change raises one of whose values SQLite does not take: a text that is no UTF-8, a number above 64 bits."""
 
 
 class GroupCommit:

@@ -78,6 +78,22 @@ class Connection(web.RequestHandler):
         self._strangers.remove(self)
         super().connection_lost(exc)
 
+    async def shutdown(self, timeout: float | None = 15.0) -> None:
+        """The server stops: a handler has `timeout` seconds.
+
+        aiohttp ends what reads a body from its own parser after them, and any other handler only after as long again.
+        """
+        ending = None if timeout is None else self._loop.call_later(timeout, self._end_body)
+        try:
+            await super().shutdown(timeout)
+        finally:
+            if ending is not None:
+                ending.cancel()
+
+    def _end_body(self) -> None:
+        if self._body is not None and self._task_handler is not None:
+            self._task_handler.cancel()
+
     def abort(self) -> None:
         """Close at once; what was not sent is dropped."""
         if self._last_transport is not None:

@@ -44,7 +44,7 @@ def first_mistake(error: ValidationError) -> tuple[tuple[str, ...], str]:
 
 
 def first_field(error: ValidationError) -> str:
-    """The outermost name of the first mistake; empty where that is no text, as the half of a character (\\ud800) is not."""
+    """The outermost name of the first mistake; empty where it is no text, as half a character (\\ud800) is none."""
     return next(iter(first_mistake(error)[0]), "")
 
 

@@ -118,10 +118,9 @@ def test_every_call_of_a_resumable_upload_fails_once(tmp_path: Path, error: str,
         fired = [call for call in others if fails_once(server, call, error)]
         assert any(is_fsync_of_bytes(call) for call in fired) and len(fired) >= 0.8 * len(others)
         assert open_files(server.process.pid, "/data/uploads/") == []
-        for call in points:
-            # A thread writes to sockets, too: a count that shifts by one may meet the loop's wake-up, and uvloop aborts
-            if call.name == "write" and server.process.poll() is None and fails_once(server, call, error):
-                fired.append(call)
+        # A thread writes to sockets, too: a count that shifts by one may meet the loop's wake-up, and uvloop aborts
+        writes = (call for call in points if call.name == "write" and server.process.poll() is None)
+        fired += [call for call in writes if fails_once(server, call, error)]
         assert any(call.name == "write" for call in fired) or server.process.poll() is not None
         print(f"{error} by {way} at {len(fired)} of {len(points)} calls")
 

@@ -9,12 +9,15 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 import pytest
 
+from btworker.config import Settings
 from btworker.receiving.intake import BLOCK_BYTES
+from btworker.web import app
 from tests.http.resumable import PATCH, created, looked
 from tests.http.resumable import stored as stored_upload
 from tests.http.server import (
@@ -29,6 +32,7 @@ from tests.http.server import (
     open_descriptors,
     part,
     request_head,
+    serving,
 )
 from tests.slices import slice_of
 from tests.waiting import eventually
@@ -207,6 +211,21 @@ async def test_a_server_that_stops_waits_for_no_client(server: Running, stuck: R
     server.drop_connections()
     await eventually(lambda: server.files() == [] and open_descriptors() == [], within_s=20)
     assert server.context.budget.promised_bytes == 0
+
+
+async def test_a_stop_gives_it_the_time_that_others_get(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not as long again: whoever stops the worker would kill it, and jobs that run with it."""
+    monkeypatch.setattr(app, "SHUTDOWN_S", 4.0)
+    loop, body = asyncio.get_running_loop(), form(file(os.urandom(8 * MIB)))
+    async with AsyncExitStack() as clients:
+        async with serving(settings) as server:
+            for _ in range(4):
+                raw = await clients.enter_async_context(server.connect())
+                raw.send(request_head(headers={**FORM, "Content-Length": str(len(body))}) + body[: 5 * MIB])
+            await eventually(lambda: len([name for name in server.files() if name.endswith(".part")]) == 4)
+            began = loop.time()
+        assert loop.time() - began < 2 * app.SHUTDOWN_S
+        assert server.files() == [] and open_descriptors() == []
 
 
 async def test_no_bytes_are_a_next_request(server: Running) -> None:
