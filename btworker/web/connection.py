@@ -17,6 +17,7 @@ from btworker.logs import get_logger
 from btworker.metrics import Metrics
 from btworker.receiving.wire import Wire
 from btworker.web.context import CALLER
+from btworker.web.drain import LAST_BYTES, LAST_S
 from btworker.web.middlewares import error_response, request_id_of, route_pattern
 from btworker.web.strangers import Strangers
 
@@ -61,6 +62,11 @@ class Connection(web.RequestHandler):
         self._strangers = strangers
         self._body: Wire | None = None
         """Who reads the rest of the request's body in our place."""
+        self._is_refused = False
+        """The parser has refused what came: nothing of it, nor behind it, is a request."""
+        self._unwanted: asyncio.Future[None] | None = None
+        """Done once enough of what is dropped has come, or no more will."""
+        self._unwanted_bytes = 0
         self._last_transport: asyncio.Transport | None = None
         """The transport, also while it is closing: aiohttp forgets it then, with bytes that nobody has read."""
 
@@ -75,6 +81,7 @@ class Connection(web.RequestHandler):
         self._last_transport = None
         if self._body is not None:
             self._body.stop()
+        self._end_dropping()
         self._strangers.remove(self)
         super().connection_lost(exc)
 
@@ -93,6 +100,33 @@ class Connection(web.RequestHandler):
     def _end_body(self) -> None:
         if self._body is not None and self._task_handler is not None:
             self._task_handler.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes for the parser, unless they are dropped."""
+        if self._unwanted is None:
+            super().data_received(data)
+            return
+        self._unwanted_bytes += len(data)
+        if self._unwanted_bytes >= LAST_BYTES:
+            self._end_dropping()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer to its end. Behind the refusal of what is no request, a little of what the client goes on
+        sending is taken, as behind others (drain.py): else a reset may be all that it sees."""
+        sent = await super().finish_response(request, resp, start_time)
+        transport = self.transport
+        if self._is_refused and transport is not None and not transport.is_closing():
+            self._unwanted = self._loop.create_future()
+            transport.write_eof()
+            transport.resume_reading()
+            await asyncio.wait({self._unwanted}, timeout=LAST_S)
+        return sent
+
+    def _end_dropping(self) -> None:
+        if self._unwanted is not None and not self._unwanted.done():
+            self._unwanted.set_result(None)
 
     def abort(self) -> None:
         """Close at once; what was not sent is dropped."""
@@ -146,6 +180,7 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
         if status == 400:
+            self._is_refused = True
             log.info("bad_request", reason=type(exc).__name__)
             response = error_response(ErrorCode.BAD_REQUEST, "this is not a valid HTTP request")
         else:

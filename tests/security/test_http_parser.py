@@ -1,19 +1,24 @@
 """S1: the classes of HTTP advisories that servers on aiohttp had, each as raw bytes against the real server process."""
 
 import importlib
+import select
+import socket
 from collections.abc import Iterable
+from contextlib import suppress
 
 import aiohttp
 import pytest
 from aiohttp import http_parser
 
 from tests.process.server_of import Server
-from tests.security.wire import AUTH, LAST, exchange, head
+from tests.security.wire import AUTH, DEADLINE_S, LAST, exchange, head
+from tests.waiting import until
 
 PINNED = (3, 14, 4)
 SMUGGLED = head("GET", "/v1/ping", "X-Request-Id: smuggled")
 EMPTY_CHUNK = b"0\r\n\r\n"
 LONG = "a" * 100_000
+TRIES = 3
 
 
 def test_aiohttp_is_new_enough_and_parses_in_c() -> None:
@@ -90,6 +95,48 @@ def test_a_request_that_two_servers_could_read_differently_is_refused(app: Serve
     assert answer.statuses == [400], answer.raw[:600]
     assert b"smuggled" not in answer.raw
     assert b"smuggled" not in app.log.read_bytes()
+
+
+def _answer_behind_all(port: int, begin: bytes) -> bytes:
+    """What the server says to a client that sends a megabyte before it reads; empty where it was cut off."""
+    with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as client, suppress(ConnectionError):
+        client.sendall(begin + b"z" * 100_000)
+        assert select.select([client], [], [], DEADLINE_S)[0]
+        client.sendall(b"z" * 900_000 + b"\r\n\r\n" + SMUGGLED)
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(65_536), b""))
+    return b""
+
+
+@pytest.mark.parametrize("begin", [b"GET /", b"GET / HTTP/1.1\r\nHost: t\r\nX: "])
+def test_who_goes_on_sending_sees_the_refusal(port: int, begin: bytes) -> None:
+    """A line or header of a megabyte, as programs write it that put a file there: the answer comes while it is sent, no
+    reset does, and what follows it is no request. A client that the machine stops for 2 s in between tries again."""
+    answer = next(filter(None, (_answer_behind_all(port, begin) for _ in range(TRIES))), b"")
+    assert answer.split()[1] == b"400" and b"BAD_REQUEST" in answer
+    assert answer.count(b"HTTP/1.") == 1 and b"smuggled" not in answer
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_of_what_is_no_request_little_is_taken(port: int, goes_on: bool) -> None:
+    """From a client that sends without end, or neither sends nor closes: it is cut off."""
+    with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as client:
+        client.sendall(b"GET /" + b"z" * 100_000)
+        assert select.select([client], [], [], DEADLINE_S)[0]
+        if goes_on:
+            with pytest.raises(ConnectionError):
+                client.sendall(b"z" * 2**26)
+            return
+        while client.recv(65_536):
+            pass  # the answer, and the half-closed end of it
+
+        def is_cut_off() -> bool:
+            try:
+                return client.send(b"z") == 0
+            except ConnectionError:
+                return True
+
+        until(is_cut_off)
 
 
 TAKEN: dict[str, tuple[Iterable[bytes], list[int]]] = {
