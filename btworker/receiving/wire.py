@@ -50,7 +50,7 @@ class Wire:
             chunk = await asyncio.wait_for(receiving, self._idle_s)
         except asyncio.TimeoutError:
             raise idle(self._idle_s) from None
-        except ConnectionError:
+        except OSError:  # reset, or its network is gone
             chunk = b""
         self._took(len(chunk))
         self._count()
@@ -64,7 +64,7 @@ class Wire:
                 count = self._connection.recv_into(target[: self.left_bytes])
             except TimeoutError:
                 raise idle(self._idle_s) from None
-            except ConnectionError:
+            except OSError:  # reset, or its network is gone
                 count = 0
         self._took(count)
         return count
@@ -85,6 +85,18 @@ class Wire:
     def count(self) -> None:
         """From a thread: let `on_bytes` know of what has come since the last time."""
         self._loop.call_soon_threadsafe(self._count)
+
+    def is_left(self) -> bool:
+        """Whether the client has ended the connection behind the whole body: nobody else reads, and would see it."""
+        if self.left_bytes:
+            return self.is_lost
+        try:
+            self._connection.setblocking(False)
+            return not self._connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def stop(self) -> None:
         """Wake a thread that waits in `receive`, which raises; no byte is read after this."""

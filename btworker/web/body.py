@@ -92,7 +92,9 @@ class Body:
         request, connection = self._request, self._request.protocol
         if request.content_length is None or request.transport is None or not isinstance(connection, Connection):
             return None
-        if self._stream.is_eof() or not self._receivers.take(request.content_length):
+        if self._stream.is_eof() or self._stream.exception() is not None:
+            return None
+        if not self._receivers.take(request.content_length):
             return None
         try:
             taken = connection.copy_socket()
@@ -122,7 +124,7 @@ class Body:
         self._deadline = self._loop.time() + self._idle_s
         try:
             return await self._stream.readany()
-        except (ConnectionError, web.RequestPayloadError):
+        except (OSError, web.RequestPayloadError):
             raise ended_early() from None
         finally:
             self._deadline = None

@@ -267,3 +267,22 @@ async def test_a_boundary_in_every_place_of_a_chunk(server: Running) -> None:
         assert (await raw.until(b"\r\n")).startswith(b"HTTP/1.1 201 ")
     [name] = [name for name in server.files() if name.endswith("/in/0")]
     assert (server.settings.data_dir / "jobs" / name).read_bytes() == content
+
+
+async def test_a_client_that_leaves_while_it_waits_for_its_text_is_let_go(server: Running) -> None:
+    """Nothing of it is held until its job, which may take hours, has ended; who stays gets the answer."""
+
+    def waiting() -> int:
+        return len([task for task in asyncio.all_tasks() if task.get_name().startswith("openai-")])
+
+    async with server.connect() as stays:
+        async with server.connect() as leaves:
+            for raw in (stays, leaves):
+                body = form(field("prompt", "hold"), file(os.urandom(3 * 2**20)))
+                headers = {**FORM, "Content-Length": str(len(body))}
+                raw.send(request_head(path="/v1/audio/transcriptions", headers=headers) + body)
+            await eventually(lambda: waiting() == 2)
+        await eventually(lambda: waiting() == 1)
+        assert server.service.active() == 2
+        server.pool.release.set()
+        assert b"error" in (await stays.until(b"}", within_s=60))  # a job that was held has no text

@@ -1,6 +1,7 @@
 """The rest of a body, read from its connection: what `stop` ends."""
 
 import asyncio
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -66,3 +67,18 @@ async def test_a_descriptor_is_closed_behind_the_read_of_a_thread(ends: tuple[so
         assert seen.fileno() == -1
         with pytest.raises(BtworkerError, match="ended before it was complete"):
             wire.receive(memoryview(bytearray(10)))
+
+
+async def test_a_client_whose_network_is_gone_has_ended_its_upload(ends: tuple[socket.socket, socket.socket]) -> None:
+    """It is no fault of the worker's, which a 500 would be."""
+
+    class Unreachable(socket.socket):
+        def recv_into(self, *args: Any) -> int:
+            raise OSError(errno.EHOSTUNREACH, "no route to host")
+
+    _, server = ends
+    with Unreachable(fileno=server.dup().detach()) as connection:
+        wire = Wire(connection, left_bytes=1000, idle_s=60, on_bytes=lambda _: None)
+        with pytest.raises(BtworkerError, match="ended before it was complete"):
+            wire.receive(memoryview(bytearray(10)))
+    assert wire.is_lost

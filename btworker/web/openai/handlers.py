@@ -19,7 +19,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, Job, Options, OutputFormat
 from btworker.outputs import FORMATS, Presentation, render
 from btworker.transcript import Transcript
-from btworker.web.context import IS_WAITING, Context, context_of
+from btworker.web.context import IS_WAITING, WIRE, Context, context_of
 from btworker.web.fields import bare
 from btworker.web.interim import PROCESSING, counts_silence, send_interim
 from btworker.web.jobs.form import Form
@@ -193,7 +193,7 @@ async def _ended(request: web.Request, context: Context, job: Job) -> Job | None
     sent_at = time.monotonic()
     try:
         while not (await asyncio.wait({waiting}, timeout=1.0))[0]:
-            if request.transport is None or request.transport.is_closing():
+            if _has_left(request):
                 return None
             if every_s and time.monotonic() - sent_at >= every_s:
                 await send_interim(request, PROCESSING)
@@ -202,6 +202,12 @@ async def _ended(request: web.Request, context: Context, job: Job) -> Job | None
         return waiting.result()
     finally:
         waiting.cancel()
+
+
+def _has_left(request: web.Request) -> bool:
+    if request.transport is None or request.transport.is_closing():
+        return True
+    return WIRE in request and request[WIRE].is_left()
 
 
 async def _answer(context: Context, job: Job, asked: Asked) -> web.Response:
