@@ -69,11 +69,11 @@ def content_answer(request: web.Request, content: bytes, filename: str, content_
 
 
 def _unneeded(request: web.Request, stored: StoredFile) -> web.Response | None:
-    """304 or 412 where the client's conditions ask for no content."""
-    if _lists(request.headers.get("If-None-Match"), stored.etag, weak=True):
-        return web.Response(status=304, headers=_headers(stored))
+    """412 or 304 where the client's conditions ask for no content; in this order, as RFC 9110 has it."""
     if "If-Match" in request.headers and not _lists(request.headers["If-Match"], stored.etag, weak=False):
         return error_response(ErrorCode.CONFLICT, "the file has another ETag", status=412)
+    if _lists(request.headers.get("If-None-Match"), stored.etag, weak=True):
+        return web.Response(status=304, headers=_headers(stored))
     return None
 
 
@@ -110,10 +110,11 @@ async def _stream(
 def wanted_range(request: web.Request, etag: str, size_bytes: int) -> range | None:
     """The asked-for bytes, empty when the file has none of them; None for the whole file.
 
-    A header that is malformed or asks for several ranges is ignored, as RFC 9110 allows.
+    A header that is malformed or asks for several ranges is ignored, as RFC 9110 allows, and so is that of a HEAD, as it
+    says.
     """
     match = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if match is None or match[0][-2:] == "=-" or request.headers.get("If-Range", etag) != etag:
+    if match is None or request.method != "GET" or match[0][-2:] == "=-" or request.headers.get("If-Range", etag) != etag:
         return None
     first, last = match.groups()
     if not first:

@@ -230,6 +230,15 @@ async def test_a_range_that_says_nothing_is_ignored(client: aiohttp.ClientSessio
         assert (response.status, await response.read()) == (200, content)
 
 
+@pytest.mark.parametrize("header", ["bytes=0-1", "bytes=999999-"])
+async def test_a_head_is_that_of_the_whole(client: aiohttp.ClientSession, header: str) -> None:
+    """A range is for GET alone."""
+    url, content, etag = await output(client)
+    async with client.head(url, headers={"Range": header}) as response:
+        assert (response.status, response.headers["Content-Length"]) == (200, str(len(content)))
+        assert (response.headers["ETag"], await response.read()) == (etag, b"")
+
+
 async def test_entity_tags_decide(client: aiohttp.ClientSession) -> None:
     url, content, etag = await output(client)
     cases = (
@@ -239,6 +248,7 @@ async def test_entity_tags_decide(client: aiohttp.ClientSession) -> None:
         ({"If-None-Match": '"x"'}, 200, content),
         ({"If-Match": etag}, 200, content),
         ({"If-Match": '"x"'}, 412, None),
+        ({"If-Match": '"x"', "If-None-Match": etag}, 412, None),
         ({"If-Range": etag, "Range": "bytes=0-1"}, 206, content[:2]),
         ({"If-Range": '"x"', "Range": "bytes=0-1"}, 200, content),
     )
