@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from btworker.errors import BtworkerError, ErrorCode
 
@@ -97,6 +97,14 @@ class Wire:
             return False
         except OSError:
             return True
+
+    def drop_behind(self, most_bytes: int) -> None:
+        """Drop what has come behind the whole body, without waiting for more: with bytes unread, the close of the
+        connection is a reset, which may overtake the answer."""
+        with suppress(OSError):
+            self._connection.setblocking(False)
+            while not self.left_bytes and most_bytes > 0 and (data := self._connection.recv(READ_BYTES)):
+                most_bytes -= len(data)
 
     def stop(self) -> None:
         """Wake a thread that waits in `receive`, which raises; no byte is read after this."""

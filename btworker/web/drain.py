@@ -48,6 +48,8 @@ class Drains:
         if request.transport is not None and _left(request) != 0:
             request.transport.write_eof()
             await self._read(request, LAST_BYTES, LAST_S)
+        if WIRE in request:
+            request[WIRE].drop_behind(LAST_BYTES)
 
     def close(self) -> None:
         """End all of them: the server stops."""

@@ -110,11 +110,10 @@ async def _stream(
 def wanted_range(request: web.Request, etag: str, size_bytes: int) -> range | None:
     """The asked-for bytes, empty when the file has none of them; None for the whole file.
 
-    A header that is malformed or asks for several ranges is ignored, as RFC 9110 allows, and so is that of a HEAD, as it
-    says.
+    A header that is malformed or asks for several ranges is ignored, as RFC 9110 allows, and one of a HEAD, as it says.
     """
-    match = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if match is None or request.method != "GET" or match[0][-2:] == "=-" or request.headers.get("If-Range", etag) != etag:
+    match = _RANGE.fullmatch(request.headers.get("Range", "")) if request.method == "GET" else None
+    if match is None or match[0][-2:] == "=-" or request.headers.get("If-Range", etag) != etag:
         return None
     first, last = match.groups()
     if not first:
