@@ -76,7 +76,8 @@ class WorkSettings(BaseSettings):
     """Seconds without a sample from ffmpeg after which a job fails with TIMEOUT."""
     ffmpeg_processes: int = Field(0, ge=0, le=64, validation_alias=env("WORKER_FFMPEG_PROCESSES"))
     """Recordings that a child has ffmpeg decode at once, ahead of the model; 0 = one for four of its share of the
-    machine's cores, since the others have more to do. Each may take a core."""
+    machine's cores, since the others have more to do. Each may take a core, and so may as many that were decoded, of
+    which it makes what players get."""
     spread_minutes: float = Field(30.0, ge=0, le=60_000, validation_alias=env("WORKER_SPREAD_MINUTES"))
     """Minutes of audio from which on processes without a job, those of other boxes of a fleet too, help with a file in
     fast mode: below, one GPU is done before it is worth it. They leave at once for a job of their own. 0 = never."""

@@ -1,8 +1,11 @@
-"""ffmpeg in a small pool, for all jobs of a child: sound is decoded ahead, while the model is at work."""
+"""ffmpeg in a small pool, for all jobs of a child: sound is decoded ahead, while the model is at work.
+
+What is made of a recording's whole sound has threads of its own: text waits for sound, and nobody's text for that.
+"""
 
 import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -16,11 +19,13 @@ from btworker.engine.sound.recording import Samples
 
 
 class SoundPool:
-    """At most `size` ffmpegs at once; further recordings wait for their turn."""
+    """At most `size` recordings are decoded at once, and something is made of as many that are; others wait for their
+    turn."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._threads = ThreadPoolExecutor(size, thread_name_prefix="ffmpeg")
+        self._decoders = ThreadPoolExecutor(size, thread_name_prefix="ffmpeg")
+        self._finishers = ThreadPoolExecutor(size, thread_name_prefix="whole-sound")
 
     def decode(
         self,
@@ -34,11 +39,11 @@ class SoundPool:
         then: Callable[[Audio, Callable[[], bool]], None] = lambda _audio, _canceled: None,
     ) -> "GrowingSound":
         """Decode in the pool. Whoever begins it closes it; while it is waited for, it is inside `waiting`, and
-        reports how far ffmpeg is. `then` is called with the whole sound, in the same thread, and has until `through`;
-        its second argument says whether nobody wants it any more."""
+        reports how far ffmpeg is. `then` is called with the whole sound, while the next one is decoded, and has until
+        `through`; its second argument says whether nobody wants it any more."""
         sound = GrowingSound(target, emit, waiting)
         steps = decode(source, target, limits=limits, canceled=lambda: sound.closed, wanted=wanted)
-        sound.follow(steps, self._threads, then)
+        sound.follow(steps, self._decoders, self._finishers, then)
         return sound
 
 
@@ -58,17 +63,19 @@ class GrowingSound:
         """Nobody wants it any more."""
         self._progress = self._emitted = DecodeProgress(0, 0.0)
         self._decoding: Future[Audio] = Future()
+        self._finishing: Future[None] | None = None
         self._through = threading.Event()
-        """Set once the thread has done with it."""
+        """Set once no thread has anything to do with it any more."""
 
     def follow(
         self,
         steps: Generator[DecodeProgress, None, Audio],
-        threads: ThreadPoolExecutor,
+        decoders: Executor,
+        finishers: Executor,
         then: Callable[[Audio, Callable[[], bool]], None],
     ) -> None:
-        """Decode it as soon as one of the threads is free, then call `then` in that thread; what that raises is logged,
-        and goes no further."""
+        """Decode it as soon as one of the decoders is free, then have a finisher call `then`; what that raises is
+        logged, and goes no further."""
         may_begin = threading.Event()
 
         def work() -> Audio:
@@ -80,14 +87,21 @@ class GrowingSound:
                     audio: Audio = end.value
                     return audio
 
-        def go_on(decoding: Future[Audio]) -> None:
-            try:
-                if not (decoding.cancelled() or decoding.exception()):
-                    then(decoding.result(), lambda: self.closed)
-            finally:
-                self._through.set()
+        def end(finishing: Future[None]) -> None:
+            self._through.set()
+            if not finishing.cancelled():
+                finishing.result()  # what it raises is logged by whoever calls this
 
-        self._decoding = threads.submit(work)
+        def go_on(decoding: Future[Audio]) -> None:
+            if decoding.cancelled() or decoding.exception():
+                self._through.set()
+                return
+            self._finishing = finishers.submit(then, decoding.result(), lambda: self.closed)
+            self._finishing.add_done_callback(end)
+            if self.closed:  # which may have been too early to cancel it
+                self._finishing.cancel()
+
+        self._decoding = decoders.submit(work)
         self._decoding.add_done_callback(go_on)
         may_begin.set()  # not before: a callback that comes late is called by whoever adds it
 
@@ -145,7 +159,9 @@ class GrowingSound:
         return self.is_whole or self._progress.sample_count >= count
 
     def close(self) -> None:
-        """Kill an ffmpeg that is still at work, and wait for its end."""
+        """Kill an ffmpeg that is still at work, and wait for its end; what has not begun never does."""
         self.closed = True
         self._decoding.cancel()
+        if self._finishing is not None:
+            self._finishing.cancel()
         self._through.wait()
