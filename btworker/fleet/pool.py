@@ -1,10 +1,9 @@
 """The pool of a fleet: boxes that the gateway finds, and the events of their jobs as one stream. Front end's loop.
 
-Implements pool.Pool. What an end means is decided where it happens: that of a child on its box, that of a box here.
+Implements pool.Pool. What boxes say goes on in sessions.py; what jobs get of them is chosen here.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import asdict
 from itertools import count
@@ -20,30 +19,21 @@ from btworker.fleet.link import GatewayLink
 from btworker.fleet.prefetching import Prefetches
 from btworker.fleet.records import (
     BoxCommand,
-    BoxFound,
-    BoxGone,
-    BoxState,
-    BoxWord,
     Connected,
-    FromBox,
     GatewayEvent,
     GatewaySpec,
-    JobNews,
-    Join,
-    Joined,
     LoadModels,
     NotConnected,
-    NotTaken,
     RunOnBox,
     ToBox,
-    WorkDone,
 )
-from btworker.fleet.remote_box import MOST_WORKERS, BoxPhase, RemoteBox
+from btworker.fleet.remote_box import MOST_WORKERS, RemoteBox
+from btworker.fleet.sessions import Sessions
 from btworker.fleet.sharing import Sharing
 from btworker.fleet.versions import versions_here
 from btworker.jobs import Job, JobId
 from btworker.logs import get_logger, wants_json
-from btworker.messages import Blame, Cancel, JobEvent, RunTask, WindowDone, WorkerLost
+from btworker.messages import Cancel, RunTask
 from btworker.pool import BoxSummary, Phase, PoolEvent, RoomChanged, WorkerState
 from btworker.pool.placing import Placement, Vacancy
 from btworker.pool.process import Gone
@@ -71,7 +61,16 @@ class FleetPool:
         self._helpers = Helpers(leases, sharing, command=self._command, emit=self._events.put)
         self._boxes: dict[str, RemoteBox] = {}
         self._first_indices = count(0, MOST_WORKERS)
-        self._sessions = count(time.time_ns())  # boxes may remember those of an earlier run
+        self._sessions = Sessions(
+            leases,
+            self._prefetches,
+            self._cordon,
+            self._versions,
+            open_boxes=self._open_boxes,
+            address=self._address,
+            command=self._command,
+            emit=self._events.put,
+        )
         self._host = ""
         """This machine's address, as boxes know it."""
         self._problem: ErrorInfo | None = None
@@ -178,7 +177,7 @@ class FleetPool:
                 why = ended if self._host else cannot_enter(self._settings.ray_address, ended)
                 self._problem, self._host = ErrorInfo(ErrorCode.NOT_READY, why), ""
                 for box in self._boxes.values():
-                    self._lose(box, "lost its connection: the fleet's gateway ended", innocent=True)
+                    self._sessions.lose(box, "lost its connection: the fleet's gateway ended", innocent=True)
             case Connected(address=address):
                 self._host, self._problem = address, None
                 self._link.worked()
@@ -186,82 +185,7 @@ class FleetPool:
                 self._problem = ErrorInfo(ErrorCode.NOT_READY, why)
                 log.warning("fleet_not_connected", message=why)
             case _:
-                self._on_box_event(self._box(event.box), event)
-
-    def _on_box_event(self, box: RemoteBox, event: BoxFound | BoxGone | FromBox) -> None:
-        match event:
-            case BoxFound():
-                log.debug("box_found", box=box.name)
-                box.spoke()
-                self._join(box)
-            case BoxGone(why=why, refused=refused):
-                self._lose(box, why, refused=refused)
-            case FromBox(word=word):
-                self._on_word(box, word)
-
-    def _on_word(self, box: RemoteBox, word: BoxWord) -> None:
-        is_unknown = box.phase in (BoxPhase.LOST, BoxPhase.JOINING) and not isinstance(word, Joined)
-        if word.session != box.session or is_unknown:  # where its Joined was lost, it is asked once more
-            if box.may_be_asked:
-                self._join(box)
-            return
-        box.spoke()
-        match word:
-            case Joined():
-                if box.phase is BoxPhase.READY:
-                    self._lose(box, f"cannot reach the front end any more: {word.obstacle}", innocent=True)
-                if box.joined(word, self._versions, self._address()):
-                    log.info("box_joined", box=box.name, workers=len(word.workers.states), problem=box.problem_sentence)
-                self._events.put(RoomChanged())
-            case BoxState(workers=workers):
-                box.show(workers)
-                self._events.put(RoomChanged())
-            case JobNews(event=event):
-                self._on_job_event(box, event)
-            case WorkDone():
-                box.note_work_done(word.job_id, word.attempt)
-                self._events.put(RoomChanged())
-            case NotTaken():
-                why = f"found no place on the box {box.name} any more"
-                lost = WorkerLost(word.job_id, word.attempt, why, ErrorCode.WORKER_CRASHED, Blame.NONE)
-                self._on_job_event(box, lost)
-
-    def _on_job_event(self, box: RemoteBox, event: JobEvent) -> None:
-        task = box.task(event.job_id)
-        if task is None or task.attempt != event.attempt:
-            return
-        if ends := box.note(event):
-            self._leases.revoke(event.job_id, event.attempt)
-        self._events.put(event)
-        if ends:
-            self._events.put(RoomChanged())
-        elif isinstance(event, WindowDone) and self._hands_over(box, event.job_id):
-            self._cancel(box, event.job_id)
-            why = f"gave it up after a window, since the box {box.name} is drained"
-            self._on_job_event(box, WorkerLost(event.job_id, event.attempt, why, blame=Blame.NONE))
-
-    def _hands_over(self, box: RemoteBox, job_id: JobId) -> bool:
-        """Whether a job that has done a window is to go on elsewhere: its box is drained, and another takes jobs."""
-        others = (other for other in self._open_boxes() if other.phase is BoxPhase.READY)
-        return box.name in self._cordon and box.is_at_work(job_id) and any(other.workers.accepting for other in others)
-
-    def _lose(self, box: RemoteBox, why: str, *, innocent: bool = False, refused: bool = False) -> None:
-        before, affected = box.phase, box.lose(why, innocent=innocent, refused=refused)
-        if box.phase is not before:
-            log.error("box_refused" if refused else "box_lost", box=box.name, message=f"the box {box.name} {why}")
-        self._prefetches.lose(box)
-        for lost in affected:
-            self._leases.revoke(lost.job_id, lost.attempt)
-            self._events.put(lost)
-        self._events.put(RoomChanged())
-
-    def _join(self, box: RemoteBox) -> None:
-        """Begin a session; what the box had in another one is over."""
-        if box.tasks:
-            self._lose(box, "had to join again", innocent=True)
-        self._prefetches.lose(box)
-        box.begin_session(next(self._sessions))
-        self._command(box, Join(box.session, self._address()))
+                self._sessions.take(self._box(event.box), event)
 
     def _address(self) -> str:
         """Of the fleet's listener, as boxes reach it."""
@@ -295,6 +219,6 @@ class FleetPool:
             self._helpers.match(self._open_boxes())
             for box in list(self._boxes.values()):
                 if box.is_silent(limit_s):
-                    self._lose(box, f"gave no sign of life for {limit_s:g} s (WORKER_FLEET_SILENCE_SECONDS)")
+                    self._sessions.lose(box, f"gave no sign of life for {limit_s:g} s (WORKER_FLEET_SILENCE_SECONDS)")
                 elif box.is_forgotten:
                     del self._boxes[box.name]
