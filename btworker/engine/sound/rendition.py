@@ -188,7 +188,7 @@ def _mixed(audio: Audio, first: int, count: int) -> Samples:
     channels = [samples_of(path, count, first=first) for path in paths]
     if len(channels) == 1:
         return channels[0]
-    mean: Samples = np.mean(channels, axis=0, dtype=np.float32).astype(np.int16)
+    mean: Samples = np.asarray(channels).mean(axis=0, dtype=np.float32).astype(np.int16)
     return mean
 
 

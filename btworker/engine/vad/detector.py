@@ -99,4 +99,7 @@ def together(part: Part, rules: SpeechThresholds) -> npt.NDArray[np.float32]:
     """Combine both chances of speech to one that is compared with the thresholds for the first."""
     if rules.fresh_threshold is None:
         return part.carried
-    return np.maximum(part.carried, part.fresh * np.float32(rules.threshold / rules.fresh_threshold))
+    chances: npt.NDArray[np.float32] = np.maximum(
+        part.carried, part.fresh * np.float32(rules.threshold / rules.fresh_threshold)
+    )
+    return chances

@@ -33,7 +33,8 @@ class Hypothesis:
     @property
     def settled(self) -> np.float32:
         """The score without what may be lost."""
-        return self.score - self.pending
+        settled: np.float32 = self.score - self.pending
+        return settled
 
     @property
     def mean_score(self) -> float:

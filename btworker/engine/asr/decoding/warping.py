@@ -74,4 +74,5 @@ def _back(came_from: npt.NDArray[Any], token: int, frame: int) -> Path:
         move = 2 if token == 0 else 1 if frame == 0 else came_from[token + frame, token]
         token -= move != 2
         frame -= move != 1
-    return np.array(steps[::-1], dtype=np.int64).T
+    path: Path = np.array(steps[::-1], dtype=np.int64).T
+    return path
