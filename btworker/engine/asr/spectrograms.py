@@ -3,9 +3,7 @@ so that they do not wait for the steps that are queued. Runs in the child.
 """
 
 import math
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +12,7 @@ from whisper.audio import HOP_LENGTH, N_FFT, N_FRAMES, mel_filters
 
 from btworker.engine.asr.decoding.memory import send
 from btworker.engine.stack.complex_numbers import magnitude
-from btworker.engine.stack.gpu_turns import enter_thread
+from btworker.engine.stack.gpu_turns import OwnStream
 
 FLOOR = 1e-10
 """Power below which nothing is told apart."""
@@ -39,8 +37,7 @@ class Spectrograms:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._hann = torch.hann_window(N_FFT, device=device)
-        self._stream: torch.cuda.Stream | None = None
-        self._thread = threading.local()
+        self._stream = OwnStream(device, "spectrograms")
 
     def of(self, windows: Sequence[Tensor | WindowSamples]) -> list[Tensor]:
         """Give those that are there, and compute the others, as LogMel.stretch(): (n_mels, 3000) each, on the device.
@@ -50,7 +47,7 @@ class Spectrograms:
         return [next(computed) if isinstance(window, WindowSamples) else window for window in windows]
 
     def _compute(self, stretches: Sequence[WindowSamples]) -> Tensor:
-        with self._beside():
+        with self._stream.entered():
             log_spec = self._log_power(stretches)
             frames = send(torch.tensor([stretch.frames for stretch in stretches]), self._device)
             silent = torch.arange(N_FRAMES, device=self._device) >= frames[:, None]
@@ -59,10 +56,7 @@ class Spectrograms:
             known = send(torch.tensor(asked, dtype=torch.float32), self._device)
             peak = torch.where(known.isnan(), log_spec.amax((1, 2)), known)[:, None, None]
             found = (torch.maximum(log_spec, peak - 8.0) + 4.0) / 4.0
-        if self._stream is not None:
-            here = torch.cuda.current_stream(self._device)
-            here.wait_stream(self._stream)  # type: ignore[no-untyped-call]
-            found.record_stream(here)
+        self._stream.give(found)
         return found
 
     def _log_power(self, stretches: Sequence[WindowSamples]) -> Tensor:
@@ -74,19 +68,3 @@ class Spectrograms:
         stft = torch.stft(wave, N_FFT, HOP_LENGTH, window=self._hann, center=False, return_complex=True)
         power: Tensor = mel_filters(self._device, stretches[0].n_mels) @ (magnitude(stft) ** 2)
         return power.clamp(min=FLOOR).log10()
-
-    @contextmanager
-    def _beside(self) -> Iterator[None]:
-        """Do what is inside on a stream of its own, on a GPU."""
-        if self._device.type != "cuda":
-            yield
-            return
-        if self._stream is None:
-            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-            here = torch.cuda.current_stream(self._device)  # where the transform's window is made
-            self._stream.wait_stream(here)  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(self._stream):
-            if not hasattr(self._thread, "has_entered"):
-                enter_thread(self._device)
-                self._thread.has_entered = True
-            yield

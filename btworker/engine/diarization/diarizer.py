@@ -86,7 +86,7 @@ class Diarizer:
         self._cores = settings.threads or torch.get_num_threads()  # of this thread it may be a job's share
         pipeline = load_pipeline(settings, torch.device(self.device))
         self.pipeline: Pipeline = accelerated(pipeline, cores=self._cores, half=settings.diarization_half)
-        self._stream = OwnStream(torch.device(self.device))
+        self._stream = OwnStream(torch.device(self.device), "speakers")
         self.beside = self.device != "cpu" and isinstance(self.pipeline, OnePassDiarization)
         """What else there is goes on meanwhile: the next block, and all other files of the job. On a CPU each core has
         its work already; pipelines of other people may not be for several threads."""

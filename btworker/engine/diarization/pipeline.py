@@ -46,7 +46,7 @@ def accelerated(pipeline: Pipeline, *, cores: int = 1, half: bool = False) -> Pi
         elif half:
             _suit_gpu(pipeline)
         pipeline.silent = silent_embedding(pipeline)
-        pipeline.stream = OwnStream(pipeline.device)
+        pipeline.stream = OwnStream(pipeline.device, "voices")
     return pipeline
 
 
@@ -155,8 +155,8 @@ class OnePassDiarization(SpeakerDiarization):  # type: ignore[misc]  # pyannote 
 
     def _embed_batch(self, file: dict[str, Any], chunks: SlidingWindow, batch: Indices, masks: Floats) -> Floats:
         """(batch, frames, speakers) to (batch, speakers, dimension)."""
-        waveforms = torch.stack([self._chunk(file, chunks, index) for index in batch])
-        with self.stream.entered():
+        with self.stream.entered():  # where sound of a GPU is cut, too: the stream would not wait for another's chunks
+            waveforms = torch.stack([self._chunk(file, chunks, index) for index in batch])
             return self._embed(waveforms, torch.from_numpy(masks.transpose(0, 2, 1)))
 
     def _embed(self, waveforms: torch.Tensor, masks: torch.Tensor) -> Floats:

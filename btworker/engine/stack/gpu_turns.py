@@ -8,6 +8,7 @@ each thread on each stream.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 
@@ -35,6 +36,14 @@ def free_bytes(device: torch.device) -> int:
     return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
+@cache
+def _stream_for(device: torch.device, purpose: str) -> torch.cuda.Stream:
+    """Make the only one for this purpose. Each costs 32 MB for cuBLAS and each thread on it, for good; and torch has 32
+    of them, after which it gives the first ones out again: a step would be recorded where others are at work."""
+    del purpose
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 def enter_thread(device: torch.device) -> None:
     """Have the calling thread use a GPU, where streams, events and Triton's kernels would else be the first one's, and
     make its first product there, while no other thread makes its own."""
@@ -49,26 +58,40 @@ def enter_thread(device: torch.device) -> None:
 class OwnStream:
     """A stream of a GPU for what need not wait for others' work, nor they for it. Elsewhere it is nothing.
 
-    It waits once, for what the thread that makes it has had done before, such as weights. Whoever enters it makes and
+    It waits for what the thread that makes it has had done before, such as weights. Whoever enters it makes and
     frees all other tensors there: torch would give their memory away too early.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, purpose: str) -> None:
+        """Those of one `purpose` are one stream."""
         self._device = device
-        self._stream: torch.cuda.Stream | None = None
-        if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            self._stream.wait_stream(torch.cuda.current_stream(device))  # type: ignore[no-untyped-call]
+        self._threads = threading.local()
+        self._stream = _stream_for(device, purpose) if device.type == "cuda" else None
+        self.follow()
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Have the calling thread use it during the block."""
+        """Have the calling thread use it during the block. Takes a gpu_turn() at a thread's first time."""
         if self._stream is None:
             yield
             return
         with torch.cuda.stream(self._stream):
-            enter_thread(self._device)
+            if not hasattr(self._threads, "has_entered"):
+                enter_thread(self._device)
+                self._threads.has_entered = True
             yield
+
+    def follow(self) -> None:
+        """Have what comes wait for all that the calling thread has asked for, on the stream that it is on."""
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))  # type: ignore[no-untyped-call]
+
+    def give(self, tensor: torch.Tensor) -> None:
+        """Have the stream on which the calling thread is wait for a tensor that was made here, and use it."""
+        if self._stream is not None:
+            here = torch.cuda.current_stream(self._device)
+            here.wait_stream(self._stream)  # type: ignore[no-untyped-call]
+            tensor.record_stream(here)
 
     def settle(self) -> None:
         """Wait until all is done that was asked for there."""

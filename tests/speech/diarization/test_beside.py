@@ -7,6 +7,8 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +327,54 @@ def test_memory_is_given_back_once_nothing_holds_it(
     finally:
         gc.enable()
     assert given_back == [True]
+
+
+class Entries:
+    """An OwnStream that numbers how often it was entered."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self._now = threading.local()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """See OwnStream."""
+        self._now.number = next(self._numbers)
+        yield
+        self._now.number = None
+
+    @property
+    def number(self) -> int | None:
+        """Of the time that the calling thread is in it; None: it works on another stream."""
+        return getattr(self._now, "number", None)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_chunks_are_cut_on_the_stream_that_embeds_them(
+    beside: Diarizer, dialogue: Dialogue, expected: Diarization, monkeypatch: pytest.MonkeyPatch, ahead: bool
+) -> None:
+    """In the same block: no stream waits for what is queued on another one, so that a voice would be made of memory
+    into which nobody has put the sound yet."""
+    cut, embed, entries = beside.pipeline._chunk, beside.pipeline._embed, Entries()
+    cut_in: list[int | None] = []
+    embedded_in: list[int | None] = []
+
+    def counted_cut(*args: Any) -> Any:
+        cut_in.append(entries.number)
+        return cut(*args)
+
+    def counted_embed(waveforms: torch.Tensor, masks: torch.Tensor) -> Any:
+        embedded_in.extend([entries.number] * len(waveforms))
+        return embed(waveforms, masks)
+
+    monkeypatch.setattr(beside.pipeline, "_chunk", counted_cut)
+    monkeypatch.setattr(beside.pipeline, "_embed", counted_embed)
+    monkeypatch.setattr(beside.pipeline, "stream", entries)
+    beside.pipeline.looks_ahead = ahead
+    assert_same(diarize(beside, dialogue.samples), expected)
+    assert len(cut_in) > 20
+    assert None not in cut_in
+    assert cut_in == embedded_in
 
 
 @has_fake_cuda

@@ -94,7 +94,9 @@ def test_it_is_done_on_a_gpu_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch)
     pipeline._embedding = embedding_of(CamPlusPlus)
     images = [one for one in pipeline._embedding.model_.modules() if isinstance(one, torch.nn.Conv2d)]
     halved: list[Any] = []
-    monkeypatch.setattr("btworker.engine.diarization.pipeline.OwnStream", lambda _: OwnStream(torch.device("cpu")))
+    monkeypatch.setattr(
+        "btworker.engine.diarization.pipeline.OwnStream", lambda *_: OwnStream(torch.device("cpu"), "voices")
+    )
     monkeypatch.setattr("btworker.engine.diarization.pipeline.halve", lambda one: halved.append(one) or len(halved) > 1)
     for half, count, is_last in ((False, 0, False), (True, 1, False), (True, 2, True)):
         pipeline.__class__ = OnePassDiarization.__mro__[1]

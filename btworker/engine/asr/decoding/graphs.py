@@ -8,12 +8,12 @@ on without: slower, with the same texts.
 import gc
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
-from btworker.engine.stack.gpu_turns import enter_thread, gpu_turn
+from btworker.engine.stack.gpu_turns import OwnStream, gpu_turn
 from btworker.logs import get_logger
 
 log = get_logger()
@@ -64,22 +64,23 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = _stream_to_record_on(device)
+        self._stream = OwnStream(device, "recording")
         self._pool = torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
     def record(self, step: Step) -> Step:
         """See Recorder. Not by torch.cuda.graph: that waits for the device and empties the cache at each capture, and
         leaves the thread on the stream of a capture that failed."""
         graph = torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
-        self._stream.wait_stream(torch.cuda.current_stream(self._device))  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(self._stream), _no_garbage_collected():
+        self._stream.follow()
+        # entered before the recording: cuBLAS keeps 32 MB for each thread on each stream, for good, and would take them
+        # from a graph's memory where it meets them in a recording
+        with self._stream.entered(), gpu_turn(), _no_garbage_collected(), ExitStack() as unless_recorded:
+            unless_recorded.callback(self._abandon, graph)  # also where it fails to begin, with its memory chosen
             # other threads may be at work on the same GPU: only what this one does is recorded
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")  # type: ignore[no-untyped-call]
-            with ExitStack() as unless_recorded:
-                unless_recorded.callback(self._abandon, graph)
-                given = step()
-                graph.capture_end()  # type: ignore[no-untyped-call]
-                unless_recorded.pop_all()
+            given = step()
+            graph.capture_end()  # type: ignore[no-untyped-call]
+            unless_recorded.pop_all()
         return partial(_replay, graph, given)
 
     def _abandon(self, graph: torch.cuda.CUDAGraph) -> None:
@@ -91,17 +92,7 @@ class CudaRecorder:
         leave = next((getattr(torch._C, name) for name in names if hasattr(torch._C, name)), None)  # noqa: SLF001
         if leave is not None:
             with suppress(RuntimeError):  # it was left
-                leave(self._stream.device_index, self._pool)
-
-
-@cache
-def _stream_to_record_on(device: torch.device) -> torch.cuda.Stream:
-    """Make the only one of a device: cuBLAS keeps 32 MB for each stream, for good, and would take them from a graph's
-    memory where it meets the stream in a recording."""
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    with torch.cuda.stream(stream):
-        enter_thread(device)
-    return stream
+                leave(self._device.index or 0, self._pool)
 
 
 @contextmanager
@@ -189,8 +180,7 @@ class Graphs:
         if self._recorder is None or not self._recording.is_on:
             return
         try:
-            with gpu_turn():
-                self._recorded[key] = self._recorder.record(step)
+            self._recorded[key] = self._recorder.record(step)
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
