@@ -16,6 +16,7 @@ from silero_vad import get_speech_timestamps, load_silero_vad
 from silero_vad.utils_vad import get_speech_timestamps_from_probs
 
 from btworker.engine.sound.ffmpeg import Audio
+from btworker.engine.stack.gpu_turns import all_bits
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.engine.vad.network import SpeechNetwork
 from btworker.engine.vad.spans import FRAME, SpeechThresholds, spans_of
@@ -119,6 +120,22 @@ import sys
 assert torch.get_num_threads() == 2 and "silero_vad" not in sys.modules
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=100)
+
+
+def test_cudnns_precision_is_set_once_and_for_all(network: SpeechNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for a while: it is that of all threads, so that two recordings at once, or one and its neighbour's speakers,
+    would take it from each other in the middle."""
+    flags = torch.backends.cudnn
+    monkeypatch.setattr(flags, "allow_tf32", True)
+    seen: list[bool] = []
+    encode = network._encode
+    monkeypatch.setattr(network, "_encode", lambda frames: (seen.append(flags.allow_tf32), encode(frames))[1])
+    network.probabilities(noise_of(9000))
+    assert seen == [True]
+    all_bits(CPU)
+    assert flags.allow_tf32
+    all_bits(torch.device("cuda:0"))
+    assert not flags.allow_tf32
 
 
 def test_silence_and_noise_are_no_speech() -> None:

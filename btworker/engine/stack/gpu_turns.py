@@ -55,6 +55,13 @@ def enter_thread(device: torch.device) -> None:
             torch.mm(one, one)
 
 
+def all_bits(device: torch.device) -> None:
+    """Have cuDNN multiply float32 with all its bits, and not with TF32's ten, in this process, for good. Torch has that
+    flag for all threads alone: who sets it for a while takes it from others in the middle of their work."""
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+
+
 class OwnStream:
     """A stream of a GPU for what need not wait for others' work, nor they for it. Elsewhere it is nothing.
 

@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 
 from btworker.engine.stack.complex_numbers import magnitude
+from btworker.engine.stack.gpu_turns import all_bits
 from btworker.engine.vad.spans import FRAME
 
 CONTEXT = 64
@@ -68,6 +69,7 @@ class SpeechNetwork:
 
     def __init__(self, device: torch.device, *, lanes: int | None = None, lane_frames: int | None = None) -> None:
         on_gpu = device.type == "cuda"
+        all_bits(device)
         self._device = device
         self._lanes = lanes or (64 if on_gpu else 1)
         self._lane_frames = lane_frames or (1792 if on_gpu else 4096)
@@ -101,11 +103,9 @@ class SpeechNetwork:
     @torch.inference_mode()
     def _part(self, samples: npt.NDArray[np.int16], start: int, stop: int, state: State) -> Part:
         before = start % HOP_FRAMES + OVERLAP_FRAMES
-        # cuDNN would round to TF32's ten bits where it is allowed to
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            features = self._features(samples, start - before, stop)
-            carried, state = self._recur(features[before:], state)
-            fresh = self._afresh(features)[start % HOP_FRAMES :]
+        features = self._features(samples, start - before, stop)
+        carried, state = self._recur(features[before:], state)
+        fresh = self._afresh(features)[start % HOP_FRAMES :]
         return Part(carried.cpu().numpy(), fresh.cpu().numpy(), state)
 
     def initial_state(self) -> State:
