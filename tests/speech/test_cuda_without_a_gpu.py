@@ -1,13 +1,11 @@
-"""What can be known of CUDA without a GPU: devices of tensors and launches, by fake CUDA tensors; the order of calls
-around a capture, and of threads, at the seam to torch.cuda.
+"""What can be known of CUDA without a GPU: devices of tensors and launches, by fake CUDA tensors; why steps are made
+without Triton's kernels. The order of calls at the seam to torch.cuda is in test_streams.py.
 """
 
-import gc
 import importlib
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,9 +22,9 @@ from whisper.model import Whisper
 from btworker.cli import gpu_check
 from btworker.cli.checks import Verdict
 from btworker.engine.asr import spectrograms
-from btworker.engine.asr.decoding import graphs
 from btworker.engine.asr.decoding.alignment import Text
-from btworker.engine.asr.decoding.graphs import CudaRecorder, Graphs, Recording
+from btworker.engine.asr.decoding.graphs import Graphs, Recording
+from btworker.engine.asr.decoding.kernels import choosing
 from btworker.engine.asr.decoding.kernels.choosing import set_kernels
 from btworker.engine.asr.decoding.kernels.encoding import by_torch
 from btworker.engine.asr.decoding.lane import Lane
@@ -39,8 +37,8 @@ from btworker.engine.asr.decoding.seating import Start
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.asr.spectrograms import Spectrograms
 from btworker.engine.cooperate.ticket import Ticket
-from btworker.engine.stack import gpu_turns
 from btworker.engine.stack.complex_numbers import magnitude
+from btworker.engine.stack.gpu_turns import OwnStream
 from btworker.specs import Device
 from tests.speech.decoder_cases import cases
 from tests.speech.fake_cuda import IS_OLD, has_fake_cuda
@@ -299,7 +297,8 @@ def test_a_spectrogram_waits_for_nothing(pinned: list[torch.dtype], monkeypatch:
             assert mel.frames(0, 150).shape == (80, 150)
         assert pinned == [torch.int16] * 2 and counted.waits == []
         windows = [mel.window(0, 150, size=3000) for _ in range(3)]
-        monkeypatch.setattr(Spectrograms, "_beside", lambda _: nullcontext())  # streams are the GPU's
+        on_cpu = OwnStream(torch.device("cpu"), "spectrograms")  # streams are the GPU's
+        monkeypatch.setattr(spectrograms, "OwnStream", lambda *_: on_cpu)
         found = Spectrograms(CUDA).of(windows)
     assert {(tuple(one.shape), one.device) for one in found} == {((80, 3000), CUDA)}
     assert pinned.count(torch.int16) == 5 and counted.waits == []
@@ -310,185 +309,6 @@ def test_magnitudes_are_torchs_own() -> None:
     numbers = torch.randn(50, dtype=torch.complex64)
     assert torch.equal(magnitude(numbers), numbers.abs())
     assert torch.allclose(torch.view_as_real(numbers).square().sum(-1).sqrt(), numbers.abs(), rtol=1e-6)
-
-
-class FakeGraph:
-    """A CUDA graph as torch has it: what is asked of it is written down; it can be invalid at its end."""
-
-    calls: list[str]
-    invalid = False
-
-    def capture_begin(self, **_: Any) -> None:
-        """Begin."""
-        self.calls.append("begin")
-
-    def capture_end(self) -> None:
-        """End."""
-        self.calls.append("end")
-        if self.invalid:
-            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
-
-    def replay(self) -> None:
-        """Run."""
-        self.calls.append("replay")
-
-
-class FakeStream:
-    """A stream that can be entered."""
-
-    device_index = 0
-
-    def __init__(self, calls: list[str]) -> None:
-        self.calls = calls
-
-    def wait_stream(self, _other: object) -> None:
-        """Wait."""
-
-    def __enter__(self) -> None:
-        self.calls.append("enter")
-
-    def __exit__(self, *_: object) -> None:
-        self.calls.append("leave")
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """What was called of torch.cuda, in order."""
-    found: list[str] = []
-    graphs._stream_to_record_on.cache_clear()
-    monkeypatch.setattr(graphs, "enter_thread", lambda _: found.clear())
-    monkeypatch.setattr(FakeGraph, "calls", found, raising=False)
-    monkeypatch.setattr(FakeGraph, "invalid", False)
-    name = "_cuda_endAllocateToPool"
-    if not hasattr(torch._C, name):
-        name = "_cuda_endAllocateCurrentStreamToPool"
-    for owner, attribute, value in (
-        (torch.cuda, "Stream", lambda _device: FakeStream(found)),
-        (torch.cuda, "current_stream", lambda _device: None),
-        (torch.cuda, "stream", lambda stream: stream),
-        (torch.cuda, "CUDAGraph", FakeGraph),
-        (torch.cuda, "graph_pool_handle", lambda: (0, 1)),
-        (torch._C, name, lambda device, pool: found.append(f"leave pool {pool} of {device}")),
-        (torch.cuda, "synchronize", lambda *_: pytest.fail("it waits for the device")),
-        (torch.cuda, "empty_cache", lambda *_: found.append("empty_cache")),
-    ):
-        monkeypatch.setattr(owner, attribute, value)
-    CudaRecorder(CUDA)  # makes the stream of all
-    found.clear()
-    yield found
-    graphs._stream_to_record_on.cache_clear()
-
-
-def test_a_capture_waits_for_nothing(calls: list[str]) -> None:
-    """Neither for the device nor for the garbage collector, which waits itself: a graph or event that it freed would
-    void the recording. It ends before its stream is left."""
-
-    def step() -> None:
-        calls.append("step")
-        assert not gc.isenabled()
-
-    CudaRecorder(CUDA).record(step)()
-    assert calls == ["enter", "begin", "step", "end", "leave", "replay"] and gc.isenabled()
-
-
-def test_all_captures_are_on_one_stream(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all lanes and models of a GPU: cuBLAS keeps 32 MB for each stream, and has them before the first recording."""
-    made: list[object] = []
-    monkeypatch.setattr(torch.cuda, "Stream", lambda _: made.append(FakeStream(calls)) or made[-1])
-    monkeypatch.setattr(graphs, "enter_thread", lambda device: calls.append(f"product on {device}"))
-    graphs._stream_to_record_on.cache_clear()
-    recorders = [CudaRecorder(CUDA) for _ in range(3)]
-    assert calls == ["enter", "product on cuda:0", "leave"]
-    for recorder in recorders:
-        recorder.record(lambda: None)
-    assert len(made) == 1
-
-
-def test_a_thread_works_on_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second one's: else its events would be of the first one's stream, and come before the copies that they are
-    for; a test of a worker has one GPU alone."""
-    used: list[torch.device] = []
-    monkeypatch.setattr(torch.cuda, "set_device", used.append)
-    monkeypatch.setattr(torch, "ones", lambda *_, device: device)
-    monkeypatch.setattr(torch, "mm", lambda one, other: used.append(one) if one == other else None)
-    gpu_turns.enter_thread(torch.device("cuda:1"))
-    assert used == [torch.device("cuda:1")] * 2
-
-
-def test_a_capture_that_fails_leaves_its_stream_and_its_pool(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Torch's own context manager stays on the stream, and its allocator in the capture, where its end fails, too."""
-    monkeypatch.setattr(FakeGraph, "invalid", True)
-
-    def step() -> None:
-        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
-
-    with pytest.raises(RuntimeError, match="not permitted"):
-        CudaRecorder(CUDA).record(step)
-    assert calls == ["enter", "begin", "end", "leave pool (0, 1) of 0", "leave"]
-    calls.clear()
-    with pytest.raises(RuntimeError, match="previous error"):
-        CudaRecorder(CUDA).record(lambda: None)
-    assert gc.isenabled()
-    assert calls == ["enter", "begin", "end", "end", "leave pool (0, 1) of 0", "leave"]
-
-
-def test_each_thread_makes_its_first_product_on_the_stream_of_spectrograms(
-    calls: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A decoder's next thread, too: torch 2.2 writes a table without a lock there. Once a thread."""
-    entered: list[int] = []
-    monkeypatch.setattr(torch, "hann_window", lambda *_, **__: None)
-    monkeypatch.setattr(spectrograms, "enter_thread", lambda _: entered.append(threading.get_ident()))
-    computed = Spectrograms(CUDA)
-
-    def compute() -> None:
-        for _ in range(2):
-            with computed._beside():
-                calls.append("compute")
-
-    compute()
-    thread = threading.Thread(target=compute)
-    thread.start()
-    thread.join(30)
-    assert entered == [threading.get_ident(), thread.ident] and calls == ["enter", "compute", "leave"] * 4
-
-
-def test_memory_is_given_back_between_captures(calls: list[str]) -> None:
-    """A thread that wants to waits while another one records."""
-    waiting = threading.Thread(target=gpu_turns.release_cached_memory)
-    with gpu_turns.gpu_turn():
-        waiting.start()
-        waiting.join(0.05)
-        assert waiting.is_alive() and calls == []
-    waiting.join(30)
-    assert calls == ["empty_cache"]
-
-
-def test_first_products_of_threads_are_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of eight threads at once; on the CPU there is none."""
-    inside, most = [0], [0]
-    gate = threading.Barrier(8)
-
-    def product(one: torch.Tensor, _other: torch.Tensor) -> torch.Tensor:
-        inside[0] += 1
-        most[0] = max(most[0], inside[0])
-        threading.Event().wait(0.002)
-        inside[0] -= 1
-        return one
-
-    def enter() -> None:
-        gate.wait(30)
-        gpu_turns.enter_thread(torch.device("meta"))
-
-    monkeypatch.setattr(torch, "mm", product)
-    threads = [threading.Thread(target=enter) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert most == [1]
-    monkeypatch.setattr(torch, "mm", lambda *_: pytest.fail("there is no cuBLAS on a CPU"))
-    gpu_turns.enter_thread(torch.device("cpu"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one: tests/gpu tries the kernels on it")
@@ -505,3 +325,31 @@ def test_why_steps_are_of_torchs_kernels(monkeypatch: pytest.MonkeyPatch) -> Non
             set_kernels(cast("Network", network), wanted=wanted)
         assert [line["event"] for line in logged] == ["step_kernels_off"] and reason in logged[0]["reason"]
         assert network.kernels is None and network.encoder_attention is by_torch
+
+
+class Unlike(Exception):  # noqa: N818 - Triton's have such names
+    """An error of no kind that Python or torch has, as all of Triton's are: of its compiler, of ptxas, and of a GPU
+    whose multiprocessors have too little memory for a kernel."""
+
+
+@pytest.mark.parametrize(
+    "error", [Unlike("out of resource: shared memory, Required: 131072"), RuntimeError("CUDA error: x")]
+)
+def test_a_kernel_that_cannot_be_compiled_costs_no_model(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Steps are made of torch's own, and the reason is said."""
+
+    def fails(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(choosing, "version", lambda _: "3.6.0")
+    monkeypatch.setattr(choosing, "_fused", lambda _: None)
+    monkeypatch.setattr(choosing, "_missing", lambda: None)
+    monkeypatch.setattr(choosing, "differing", fails)
+    assert choosing.why_not(CUDA, choosing.Sizes()) == str(error)
+
+
+@pytest.mark.skipif(IS_OLD, reason="Triton 2.2 is not used")
+def test_tritons_errors_are_of_no_kind_of_pythons() -> None:
+    """Else the test before this one tries nothing."""
+    errors = importlib.import_module("triton.runtime.errors")
+    assert not issubclass(errors.OutOfResources, (RuntimeError, OSError, ValueError, TypeError, AssertionError))
