@@ -45,6 +45,8 @@ from btworker.engine.asr.formats.tokens import Tokens
 from btworker.engine.asr.loading import EmitLoading, LoadingReport
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.stack.cores import Cores
+from btworker.engine.stack.faults import translate
+from btworker.engine.stack.gpu_turns import enter_thread
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
@@ -106,6 +108,7 @@ def load_model(
     own = models[name]
     path, sha256 = _own(name, own, settings, hashes, report) if own else _official(name, settings, hashes, report)
     report.step("loading")
+    enter_thread(device)  # before kernels are tried there
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     checkpoint, network = _read_checkpoint(name, path, device, dtype, rounded=settings.cpu_half)
     heads = _find_heads(name, checkpoint, path, settings, sha256=sha256, dims=network.dims)
@@ -213,7 +216,7 @@ def _read_checkpoint(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unavailable(f"{path.name} is no Whisper checkpoint, so model {name!r} cannot be loaded") from error
     except RuntimeError as error:
-        if "CUDA" in str(error) or isinstance(error, torch.cuda.OutOfMemoryError):
+        if translate(error) is not None:  # the GPU's fault, or memory's
             raise
         raise _unavailable(misfit) from error
 

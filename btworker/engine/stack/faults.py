@@ -28,6 +28,7 @@ MEMORY_WORDS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUFFT_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
+    "ALLOCATION_FAILED",  # cuDNN 9: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED
 )
 
 
@@ -58,6 +59,13 @@ def translate(error: BaseException) -> BtworkerError | None:
     if any(word in text for word in GPU_WORDS):
         return BtworkerError(ErrorCode.GPU_ERROR, "the GPU reported an error while it worked on this job; try again")
     return None
+
+
+def is_short_of_memory(error: BaseException | None) -> bool:
+    """Whether there was no memory for it. Torch has an error of its own for that, of its allocator alone: cuBLAS, cuDNN
+    and the driver, which has graphs and kernels, take memory beside it."""
+    known = None if error is None else translate(error)
+    return known is not None and known.code is ErrorCode.OUT_OF_MEMORY
 
 
 def without_frames(error: Exception) -> Exception:

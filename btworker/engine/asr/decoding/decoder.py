@@ -32,7 +32,7 @@ from btworker.engine.asr.decoding.trie import TrieMaker
 from btworker.engine.asr.spectrograms import Spectrograms, WindowSamples
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.stack.cores import Cores
-from btworker.engine.stack.faults import without_frames
+from btworker.engine.stack.faults import is_short_of_memory, without_frames
 from btworker.engine.stack.gpu_turns import enter_thread, release_cached_memory
 from btworker.logs import get_logger
 
@@ -103,7 +103,7 @@ class Decoder:
     @torch.inference_mode()
     def prepare(self) -> None:
         """Make the places of greedy decoding and record their steps, before the first window comes; fewer of them where
-        memory is short. Raises torch.cuda.OutOfMemoryError where there is none for a single one."""
+        memory is short. Raises RuntimeError where there is none for a single one."""
         enter_thread(self._network.device)
         while not self._is_prepared():
             self._halve()
@@ -111,8 +111,8 @@ class Decoder:
     def _is_prepared(self) -> bool:
         try:
             self._places(1).record()
-        except torch.cuda.OutOfMemoryError:
-            if self._batch_size == 1:
+        except RuntimeError as error:
+            if self._batch_size == 1 or not is_short_of_memory(error):
                 raise
             return False
         return True
@@ -153,7 +153,7 @@ class Decoder:
         """Make one round; False where nothing has a place after it. What goes wrong in it is raised to everyone by
         their tickets, the driver among them."""
         error = self._try(self._make_round)
-        if isinstance(error, torch.cuda.OutOfMemoryError) and self._batch_size > 1:
+        if is_short_of_memory(error) and self._batch_size > 1:
             error = self._try(self._halve)
         if error is not None:
             self._fail(error)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from btworker.engine.stack.faults import is_short_of_memory
 from btworker.engine.stack.gpu_turns import OwnStream, gpu_turn
 from btworker.logs import get_logger
 
@@ -166,24 +167,25 @@ class Graphs:
             return given
         try:
             self._record(key, step)
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError:  # see there
             log.info("step_not_recorded", step=str(key), message="there is no memory left for its CUDA graph")
             self._left.add(key)
         return given
 
     def prepare(self, key: Hashable, step: Step) -> None:
-        """Run a step as it is, which loads its kernels, and record it. Raises torch.cuda.OutOfMemoryError."""
+        """Run a step as it is, which loads its kernels, and record it. Raises RuntimeError where memory is short."""
         step()
         self._record(key, step)
 
     def _record(self, key: Hashable, step: Step) -> None:
+        """Raises RuntimeError where memory is short: the allocator's own, or the driver's, which has the graph."""
         if self._recorder is None or not self._recording.is_on:
             return
         try:
             self._recorded[key] = self._recorder.record(step)
-        except torch.cuda.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if is_short_of_memory(error):
+                raise
             self._recorded.clear()
             self._recorder = None
             self._recording.turn_off(error)
