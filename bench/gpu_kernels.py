@@ -28,6 +28,7 @@ from bench.speed.figures import text_table
 from bench.speed.roof import Machine, cross_projection_flop, encoder_flop, step_s
 from bench.speed.shapes import SHAPES, tokenizer_of
 from btworker.engine.asr.decoding.favoured import NO_TERMS
+from btworker.engine.asr.decoding.graphs import CudaRecorder
 from btworker.engine.asr.decoding.kept_sound import KeptSound
 from btworker.engine.asr.decoding.kernels.choosing import set_kernels
 from btworker.engine.asr.decoding.kernels.plain import attend_to_past, attend_to_sound
@@ -98,15 +99,12 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     run()
     if device.type != "cuda":
         return machine.fastest_s(device, run)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        run()
+    replay = CudaRecorder(device).record(run)
     times = []
     for _ in range(TRIES + 1):
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         begin.record()
-        graph.replay()
+        replay()
         end.record()
         end.synchronize()
         times.append(begin.elapsed_time(end) / 1000)

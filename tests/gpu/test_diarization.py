@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from btworker.engine.diarization.diarizer import Diarizer
 from tests.gpu.real_worker import REAL, ROOT
 from tests.process.server_of import serving
+from tests.speech.diarization.cases import settings
 from tests.waiting import until
 from tools.demo_diarization.dialogue_files import read
 from tools.demo_diarization.measure import Case, diarize, diarizer_of, error_rate
@@ -34,3 +37,20 @@ def test_speakers_are_told_apart_on_the_gpu(tmp_path: Path) -> None:
     assert error_rate([Case(dialogue, found)])[0] < 0.1
     whole = sum(turn.end - turn.start for turn in found.turns)
     assert abs(sum(turn["end"] - turn["start"] for turn in turns) - whole) < 0.02 * whole
+
+
+def test_speakers_do_not_wait_for_text_nor_read_too_early() -> None:
+    """While the stream of decoding has seconds of work before it: a chunk that is cut there would not be there yet when
+    it is embedded, and the voice would be another one."""
+    samples = read(DIALOGUE).samples
+    diarizer = Diarizer(settings(Path("unused")), on_gpu=True)
+    assert diarizer.beside and diarizer.pipeline.looks_ahead
+    found = []
+    for cycles in (0, 1 << 33):
+        torch.cuda._sleep(cycles)
+        found.append(diarize(diarizer, samples))
+        torch.cuda.synchronize()
+    diarizer.beside = diarizer.pipeline.looks_ahead = False
+    found.append(diarize(diarizer, samples))
+    assert found[0].turns
+    assert found[0].turns == found[1].turns == found[2].turns

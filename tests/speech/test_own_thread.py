@@ -5,6 +5,7 @@ import threading
 import weakref
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -156,6 +157,30 @@ def test_who_makes_the_rounds_keeps_no_model(pair: Pair, own_thread: bool) -> No
         assert not own_thread or own._thread is not None  # type: ignore[attr-defined]
     finally:
         gc.enable()
+
+
+def test_a_round_that_hangs_is_known_to_last(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it does, and by nobody else's word; none lasts where nobody makes one."""
+    decoder = decoder_of(pair, own_thread=True)
+    began, ends, now_s = threading.Event(), threading.Event(), [1000.0]
+    monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    make_round = decoder._make_round
+
+    def hangs() -> None:
+        began.set()
+        assert ends.wait(60)
+        make_round()
+
+    decoder._make_round = hangs  # type: ignore[method-assign]
+    assert decoder.round_s == 0
+    ticket = decoder.submit(requests_of(pair, 1)[0])
+    assert began.wait(60)
+    now_s[0] += 600
+    assert decoder.round_s == 600
+    ends.set()
+    assert decoder.wait([ticket])
+    until(lambda: decoder.round_s == 0)
+    assert decoder_of(pair).round_s == 0
 
 
 def test_who_waits_has_a_limit_and_may_cancel(pair: Pair) -> None:

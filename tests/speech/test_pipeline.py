@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from btworker.checkpoints import openai
+from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.engine import WhisperEngine, load
+from btworker.engine.job import attempt
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.job_folder import JobFolder
 from btworker.jobs import OutputFormat, Stage
-from btworker.messages import Finished, Loading, ModelLoaded, Progressed, Warned, WindowDone
+from btworker.messages import Alive, Finished, Loading, ModelLoaded, Progressed, Warned, WindowDone
 from btworker.outputs import Presentation, render
 from btworker.specs import Device
 from btworker.transcript import Transcript
@@ -49,6 +51,17 @@ def test_a_job_ends_with_durable_files_that_are_what_they_say(
         assert (len(data), hashlib.sha256(data).hexdigest()) == (output.size_bytes, output.sha256)
     assert {path.name for path in (tmp_path / "job").iterdir()} == {"in", "out", "windows"}
     assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("round_s", [0.0, 600.0])
+def test_a_job_gives_no_sign_of_life_while_a_round_hangs(
+    engine: WhisperEngine, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, round_s: float
+) -> None:
+    """On a GPU that hangs, the thread that makes the rounds says nothing any more; the job's own would for ever."""
+    monkeypatch.setattr(attempt, "HEARTBEAT_S", 1e-9)
+    monkeypatch.setattr(Decoder, "round_s", property(lambda _: round_s))
+    events = run(engine, task_for(tmp_path / "job", original))
+    assert any(isinstance(event, Alive) for event in events) == (round_s == 0)
 
 
 def test_progress_is_told_in_seconds_of_the_recording(engine: WhisperEngine, original: Path, tmp_path: Path) -> None:

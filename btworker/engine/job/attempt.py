@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 
+from btworker.engine.asr.decoding.decoder import Decoder
 from btworker.engine.asr.vocabulary import never_written
 from btworker.engine.asr.weights import Model
 from btworker.engine.cooperate.side_by_side import emitting, side_by_side
@@ -59,6 +60,8 @@ class Attempt:
         """Events that were not sent yet."""
         self._emitted_at = time.monotonic()
         self._speakers = self._speaker_stage(())
+        self._decoder: Decoder | None = None
+        """That of the model, once it is leased."""
 
     def run(self) -> Iterator[JobEvent]:
         """Run all inputs, write all files, then yield Finished."""
@@ -71,6 +74,7 @@ class Attempt:
                 yield self._events.warned(NO_VAD)
             model = yield from self._borrow_model(cleanup)
             enter_thread(model.device)
+            self._decoder = model.decoder
             if task.options.task == ENROLL:
                 yield from self._enroll(model)
                 return
@@ -145,9 +149,12 @@ class Attempt:
         self._emitted_at = time.monotonic()
 
     def _after_step(self) -> None:
-        """Look for a cancel; where no event came for long, send a sign of life."""
+        """Look for a cancel; where no event came for long, send a sign of life. None while a round of the decoder's own
+        thread lasts that long itself: on a GPU that hangs it would last for ever, and nobody but this thread would say
+        anything about it."""
         self._check()
-        if time.monotonic() - self._emitted_at >= HEARTBEAT_S:
+        hangs = self._decoder is not None and self._decoder.round_s >= HEARTBEAT_S
+        if not hangs and time.monotonic() - self._emitted_at >= HEARTBEAT_S:
             self._emit(Alive(self._task.job_id, self._task.attempt))
 
     def _check(self) -> None:

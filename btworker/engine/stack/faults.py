@@ -1,10 +1,14 @@
 """Errors of torch and of the system -> errors that a user understands. Runs in the child, around a job's work."""
 
 import errno
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from btworker.errors import BtworkerError, ErrorCode
+from btworker.logs import get_logger
+
+log = get_logger()
 
 GPU_WORDS = (
     "CUDA",
@@ -66,6 +70,17 @@ def is_short_of_memory(error: BaseException | None) -> bool:
     and the driver, which has graphs and kernels, take memory beside it."""
     known = None if error is None else translate(error)
     return known is not None and known.code is ErrorCode.OUT_OF_MEMORY
+
+
+def error_of(work: Callable[[], None]) -> Exception | None:
+    """Return what goes wrong in work of the decoder, without its traceback, whose frames hold the lanes and their
+    memory; the log has all of it."""
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 - an edge: nobody is left waiting, whoever drove
+        log.warning("decoder_failed", exception="".join(traceback.format_exception(error)))
+        return without_frames(error)
+    return None
 
 
 def without_frames(error: Exception) -> Exception:

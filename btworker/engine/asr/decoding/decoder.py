@@ -7,7 +7,6 @@ the sound that is there. On a CPU windows are encoded beside the rounds, by whoe
 """
 
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,7 +31,7 @@ from btworker.engine.asr.decoding.trie import TrieMaker
 from btworker.engine.asr.spectrograms import Spectrograms, WindowSamples
 from btworker.engine.cooperate.ticket import Ticket
 from btworker.engine.stack.cores import Cores
-from btworker.engine.stack.faults import is_short_of_memory, without_frames
+from btworker.engine.stack.faults import error_of, is_short_of_memory
 from btworker.engine.stack.gpu_turns import enter_thread, release_cached_memory
 from btworker.logs import get_logger
 
@@ -140,6 +139,11 @@ class Decoder:
         longer. The tickets may be others' than the decoder's: where it has nothing to do, this waits."""
         return self._driver.wait(tickets, at_most_s=at_most_s)
 
+    @property
+    def round_s(self) -> float:
+        """Seconds since a thread of its own began the round that it makes; 0 where it makes none."""
+        return self._driver.round_s
+
     def _is_idle(self) -> bool:
         queues = self._language_queue, self._detections.entries, self._text_queue
         return not (any(queues) or self._has_seated)
@@ -152,9 +156,9 @@ class Decoder:
     def _round(self) -> bool:
         """Make one round; False where nothing has a place after it. What goes wrong in it is raised to everyone by
         their tickets, the driver among them."""
-        error = self._try(self._make_round)
+        error = error_of(self._make_round)
         if is_short_of_memory(error) and self._batch_size > 1:
-            error = self._try(self._halve)
+            error = error_of(self._halve)
         if error is not None:
             self._fail(error)
         return self._has_seated
@@ -167,15 +171,6 @@ class Decoder:
         for places in list(self._lanes.values()):
             self._step(places)
         self._detections.answer()  # once there are steps to do
-
-    def _try(self, work: Callable[[], None]) -> Exception | None:
-        """Return what goes wrong, without its traceback: its frames hold the lanes and their memory."""
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - an edge: nobody is left waiting, whoever drove
-            log.warning("decoder_failed", exception="".join(traceback.format_exception(error)))
-            return without_frames(error)
-        return None
 
     def _step(self, places: Places) -> None:
         """Make a lane's steps of a round, and finish what is done. Each step of beams is looked at anyway, so that none
@@ -240,7 +235,7 @@ class Decoder:
         entry = self._claim() if self._encodes_beside else None
         if entry is None:
             return False
-        error = self._try(partial(self._encode_claimed, entry))
+        error = error_of(partial(self._encode_claimed, entry))
         if error is not None:
             entry.ticket.fail(error)
             entry.ticket.cancel()  # the next round forgets it

@@ -60,6 +60,10 @@ class Driver(Protocol):
     def notice(self) -> None:
         """Take note that a ticket is done."""
 
+    @property
+    def round_s(self) -> float:
+        """See Decoder."""
+
     def wait(self, tickets: Sequence[Ticket[Any]], *, at_most_s: float) -> bool:
         """See Decoder."""
 
@@ -78,6 +82,11 @@ class WhoeverWaits:
 
     def notice(self) -> None:
         """See Driver."""
+
+    @property
+    def round_s(self) -> float:
+        """See Decoder. Who makes one has no other thread to speak for it meanwhile."""
+        return 0.0
 
     def wait(self, tickets: Sequence[Ticket[Any]], *, at_most_s: float) -> bool:
         """See Decoder."""
@@ -115,6 +124,7 @@ class OwnThread:
         self._enter = enter
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._round_began_at = float("inf")
 
     def wake(self) -> None:
         """See Driver."""
@@ -128,6 +138,11 @@ class OwnThread:
         """See Driver."""
         with self._changed:
             self._changed.notify_all()
+
+    @property
+    def round_s(self) -> float:
+        """See Decoder."""
+        return max(0.0, time.monotonic() - self._round_began_at)
 
     def wait(self, tickets: Sequence[Ticket[Any]], *, at_most_s: float) -> bool:
         """See Decoder. Raises BtworkerError GPU_ERROR where the thread ended by an error: torch cannot free memory."""
@@ -149,7 +164,9 @@ class OwnThread:
     def _work(self) -> None:
         self._enter()
         while self._has_work():
+            self._round_began_at = time.monotonic()
             self._rounds.make()
+            self._round_began_at = float("inf")
             self.notice()
 
     def _has_work(self) -> bool:
