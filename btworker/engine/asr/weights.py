@@ -46,7 +46,6 @@ from btworker.engine.asr.loading import EmitLoading, LoadingReport
 from btworker.engine.asr.mel import LogMel
 from btworker.engine.stack.cores import Cores
 from btworker.engine.stack.faults import translate
-from btworker.engine.stack.gpu_turns import enter_thread
 from btworker.engine.vad.detector import SpeechDetector
 from btworker.errors import BtworkerError, ErrorCode
 from btworker.logs import get_logger
@@ -108,7 +107,6 @@ def load_model(
     own = models[name]
     path, sha256 = _own(name, own, settings, hashes, report) if own else _official(name, settings, hashes, report)
     report.step("loading")
-    enter_thread(device)  # before kernels are tried there
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     checkpoint, network = _read_checkpoint(name, path, device, dtype, rounded=settings.cpu_half)
     heads = _find_heads(name, checkpoint, path, settings, sha256=sha256, dims=network.dims)

@@ -17,7 +17,7 @@ from btworker.engine.job.model_slot import ModelSlot
 from btworker.engine.sound.pool import SoundPool
 from btworker.engine.stack.faults import translated
 from btworker.engine.stack.free_memory import give_back_freed_memory
-from btworker.engine.stack.gpu_turns import release_cached_memory
+from btworker.engine.stack.gpu_turns import enter_thread, release_cached_memory
 from btworker.engine.stack.surroundings import Surroundings
 from btworker.specs import WorkerSpec
 
@@ -89,5 +89,7 @@ def _load_model(name: str, spec: WorkerSpec, hashes: Hashes, emit: EmitLoading) 
     on_gpu = spec.device.kind == "cuda"
     if on_gpu:
         release_cached_memory()
+    device = torch.device("cuda:0" if on_gpu else "cpu")
     with translated():
-        return load_model(name, spec.settings, torch.device("cuda:0" if on_gpu else "cpu"), emit, hashes)
+        enter_thread(device)  # before kernels are tried there
+        return load_model(name, spec.settings, device, emit, hashes)

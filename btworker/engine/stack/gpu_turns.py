@@ -70,7 +70,7 @@ class OwnStream:
     """
 
     def __init__(self, device: torch.device, purpose: str) -> None:
-        """Those of one `purpose` are one stream."""
+        """Take the stream of a purpose; it is one for all who have the same."""
         self._device = device
         self._threads = threading.local()
         self._stream = _stream_for(device, purpose) if device.type == "cuda" else None

@@ -7,8 +7,10 @@ when a model is loaded: where they do not compile, or give other numbers, steps 
 import importlib
 import json
 import shutil
+import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,6 +37,16 @@ TOLERANCE = 0.01
 """Half precision rounds by a tenth of it; what is wrong is far beyond."""
 SHARES = (1, 2, 4, 8, 16)
 """All that FusedKernels chooses from."""
+FAULTS = (
+    ImportError,
+    OSError,
+    RuntimeError,
+    AssertionError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    subprocess.SubprocessError,
+)
 PLAIN = PlainKernels()
 
 
@@ -78,7 +90,7 @@ def why_not(device: torch.device, sizes: Sizes) -> str | None:
         return f"heads of {sizes.width} numbers are no power of two"
     try:
         wrong = differing(_fused(device), sizes, device)
-    except Exception as error:  # noqa: BLE001 - an edge: a compiler and its files; Triton's own errors are of no other kind
+    except _faults() as error:
         return _missing() or (str(error).splitlines() or [type(error).__name__])[0][:200]
     return f"{wrong} gives other numbers than torch; WORKER_TRITON=0 leaves it out" if wrong else None
 
@@ -86,6 +98,14 @@ def why_not(device: torch.device, sizes: Sizes) -> str | None:
 def _fused(device: torch.device) -> Any:
     processors = torch.cuda.get_device_properties(device).multi_processor_count
     return importlib.import_module(FUSED).FusedKernels(processors)
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """List what a missing compiler, a folder that cannot be written to, a kernel that cannot be compiled or a launch
+    that fails may raise. Triton's own errors are of no kind of Python's."""
+    with suppress(ImportError, AttributeError):
+        return *FAULTS, importlib.import_module("triton.errors").TritonError
+    return FAULTS
 
 
 def _missing() -> str | None:
