@@ -167,7 +167,7 @@ def test_a_stream_of_speakers_ends_with_who_said_what(client: Any) -> None:
     kinds = [event.type.rpartition(".")[2] for event in events]
     assert kinds == sorted(kinds, key=("delta", "segment", "done").index)
     segments = [event for event in events if event.type == "transcript.text.segment"]
-    assert {segment.speaker for segment in segments} == {"Ann", "B"}
+    assert {segment.speaker for segment in segments} == {"Ann", "A"}
     assert joined(events) == events[-1].text == " ".join(segment.text for segment in segments)
 
 

@@ -72,7 +72,8 @@ def test_replayed_steps_give_whispers_tokens(pair: Pair, batch_size: int) -> Non
     found = all_of(decoder, [window.request(pair.tokenizer) for window in windows])
     prompts = recorder.recorded - before
     assert recorder.replayed >= max(len(one.tokens) for one in found)
-    assert 0 < prompts <= len([length for length in LENGTHS if SIGNS < length < 64]) * len(sizes_within(SIZES, 17))
+    seatings_with_prompts = len([length for length in LENGTHS if SIGNS < length < 64]) * len(sizes_within(SIZES, 17))
+    assert 0 < prompts <= seatings_with_prompts
     for mine, theirs in zip(found, wanted, strict=True):
         assert list(mine.tokens) == theirs.tokens
         assert abs(mine.avg_logprob - theirs.avg_logprob) <= 1e-4
@@ -82,7 +83,8 @@ def test_replayed_steps_give_whispers_tokens(pair: Pair, batch_size: int) -> Non
     ]
     sampled = [one.tokens for one in all_of(decoder, requests)]
     assert sampled == texts(pair, requests, batch_size=batch_size, recording=Recording(None))
-    assert recorder.recorded == before + prompts
+    # Fewer windows may be seated with their prompts in another number at once, and nothing else is new
+    assert before + prompts <= recorder.recorded <= before + seatings_with_prompts
 
 
 def test_a_prompt_is_read_by_a_graph(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
