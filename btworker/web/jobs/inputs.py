@@ -28,6 +28,7 @@ from btworker.web.option_fields import JSON_FIELD, OUTPUTS_TO, SOURCE, Fields, u
 from btworker.web.options import parse_options
 from btworker.web.stores import ObjectForm, TargetForm, check_readable, delivery_of
 from btworker.web.tus.voices import OF_VOICES, SpeakerVoices, named_uploads
+from btworker.web.unbroken import unbroken
 
 CONTROLLERS_OWN = frozenset({"controllerJobId", "outputsUploadUrl"})
 """Fields that only a controller's job has."""
@@ -71,6 +72,10 @@ async def submit(request: web.Request, raw: object) -> tuple[Job, bool]:
     fields = [*request.query.items(), (JSON_FIELD, json.dumps(form.options or {}))]
     if form.outputs_to is not None:
         fields.append((OUTPUTS_TO, form.outputs_to.model_dump_json()))
+    return await unbroken(_submit_held(request, context, form, fields), name=f"submit-{request_id_of(request)}")
+
+
+async def _submit_held(request: web.Request, context: Context, form: InputsForm, fields: Fields) -> tuple[Job, bool]:
     async with context.resumable.held(named_uploads(fields)):
         return await _submitted(request, context, form, fields)
 

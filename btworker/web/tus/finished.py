@@ -21,6 +21,7 @@ from btworker.web.options import parse_options
 from btworker.web.parts import decoded
 from btworker.web.stores import delivery_of
 from btworker.web.tus.voices import SpeakerVoices, complete_upload, named_uploads
+from btworker.web.unbroken import unbroken
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,13 @@ async def submit(context: Context, record: Resumable, *, request_id: str) -> str
     if wanted is None:
         return None
     asked = Asked(_only(record.owner), request_id, f"tus:{record.id}")
+    return await unbroken(_submit_one(context, record, _fields(wanted), asked), name=f"submit-{record.id}")
+
+
+async def _submit_one(context: Context, record: Resumable, options: Fields, asked: Asked) -> str:
     uploads, used = context.resumable, [record.id, *record.needs]
     async with uploads.held(used):
-        job, created = await _submitted(context, [record.id], _fields(wanted), asked)
+        job, created = await _submitted(context, [record.id], options, asked)
         if not created:  # perhaps a crash came between the job and the notes of it
             for upload_id in used:
                 with suppress(BtworkerError):  # it is gone
@@ -93,6 +98,10 @@ async def submit_all(context: Context, upload_ids: Sequence[str], options: Field
     """A job whose inputs are these uploads, and whether it is new. Raises BAD_OPTION, NOT_FOUND, CONFLICT, EMPTY_FILE
     and what JobService.submit raises; the uploads are then as they were.
     """
+    return await unbroken(_submit_held(context, upload_ids, options, asked), name=f"submit-{asked.request_id}")
+
+
+async def _submit_held(context: Context, upload_ids: Sequence[str], options: Fields, asked: Asked) -> tuple[Job, bool]:
     async with context.resumable.held([*upload_ids, *named_uploads(options)]):
         return await _submitted(context, upload_ids, options, asked)
 
