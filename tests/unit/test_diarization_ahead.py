@@ -63,16 +63,16 @@ def test_an_error_is_told_as_soon_as_more_comes() -> None:
 
 def test_closed_it_ends_with_the_batch_at_work() -> None:
     """Those behind it are not begun."""
-    begun, at_work = [], threading.Event()
+    begun, at_work, chunks = [], threading.Event(), 5
 
     def slow(indices: Indices, masks: Floats) -> Floats:
         begun.append(indices)
         at_work.set()
-        until(lambda: all(future.cancelled() for _, future in ahead._begun[1:]))
+        until(lambda: len(ahead._begun) == chunks and all(future.cancelled() for _, future in ahead._begun[1:]))
         return embed(indices, masks)
 
     ahead = Ahead(slow, 1)
-    ahead.add(np.ones((5, 7, 3), np.float32))
+    ahead.add(np.ones((chunks, 7, 3), np.float32))
     assert at_work.wait(DEADLINE_S)
     ahead.close()
     assert len(begun) == 1
