@@ -120,20 +120,28 @@ async def one_by_one(at: Server, peer: "subprocess.Popen[str]", paths: list[Path
 
 
 async def by_clients(at: Server, paths: list[Path], clients: int) -> dict[str, float]:
-    """Seconds of all files from so many clients, and the cores that were busy with them."""
+    """Seconds of all files from so many clients, and the cores that were busy with them: from the first file to the
+    last, and as long as there was a file for each client, as where they never end."""
     left = iter(paths)
     began, before = time.perf_counter(), tree_cpu_s(at.pid)
+    cores: list[float] = []
 
     async with aiohttp.ClientSession(at.url, headers=at.authorization) as session:
 
         async def client() -> None:
             for path in left:
                 await job_s(session, path.read_bytes())
+            cores.append((tree_cpu_s(at.pid) - before) / (time.perf_counter() - began))
 
         await asyncio.gather(*(client() for _ in range(clients)))
     seconds = time.perf_counter() - began
-    used_s = tree_cpu_s(at.pid) - before
-    return {f"by_{clients}_s": seconds, f"by_{clients}_cpu_s": used_s, f"by_{clients}_cores": used_s / seconds}
+    used_s, name = tree_cpu_s(at.pid) - before, f"by_{clients}"
+    return {
+        f"{name}_s": seconds,
+        f"{name}_cpu_s": used_s,
+        f"{name}_cores": used_s / seconds,
+        f"{name}_cores_while_all": cores[0],
+    }
 
 
 async def measure(at: Server, peer: "subprocess.Popen[str]", paths: list[Path], options: argparse.Namespace) -> None:
