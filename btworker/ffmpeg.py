@@ -46,8 +46,10 @@ def _packaged() -> Path | None:
     return next((program for program in programs if os.access(program, os.X_OK)), None)
 
 
-def ffmpeg_version(ffmpeg: Path) -> str:
-    """What `ffmpeg -version` calls itself; empty when it does not run."""
+def ffmpeg_version(ffmpeg: Path | None) -> str:
+    """What `ffmpeg -version` calls itself; empty where there is none, or it does not run."""
+    if ffmpeg is None:
+        return ""
     try:
         done = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

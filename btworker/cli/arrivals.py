@@ -61,11 +61,12 @@ class Arrivals:
     def look(self) -> dict[Path, Version]:
         """Blocking: all that are whole, by name."""
         now, seen, whole = time.monotonic(), {}, {}
+        links: set[Path] = set()
         self.are_pending = False
-        found = recordings(self._folder)
-        self.links = frozenset(path for path in found if path.is_symlink())
-        for path in found:
+        for path in recordings(self._folder):
             version = Version.of(path)
+            if version is None and path.is_symlink():
+                links.add(path)
             if version is None or not version.size_bytes:
                 continue
             before, since = self._seen.get(path, (None, 0.0))
@@ -74,7 +75,7 @@ class Arrivals:
                 whole[path] = version
             else:
                 self.are_pending = True
-        self._seen, self._whole = seen, whole
+        self._seen, self._whole, self.links = seen, whole, frozenset(links)
         return whole
 
     def _is_whole(self, path: Path, version: Version, unchanged_s: float) -> bool:

@@ -126,7 +126,7 @@ def _imports() -> Check:
 
 def _ffmpeg() -> Check:
     path = find_ffmpeg()
-    version = ffmpeg_version(path) if path else ""
+    version = ffmpeg_version(path)
     if problem := why_unusable(path, version):
         return Check("ffmpeg", Verdict.FAIL, problem, INSTALL)
     return Check("ffmpeg", Verdict.OK, f"{version}, {path}")

@@ -20,6 +20,7 @@ from btworker.keys import OPERATOR
 from btworker.logs import get_logger
 from btworker.receiving.received_file import ReceivedFile
 from btworker.service.resumable_files import Resumable, ResumableFiles
+from btworker.service.unbroken import unbroken
 from btworker.storage import DataFolder
 
 log = get_logger()
@@ -149,8 +150,7 @@ class ResumableUploads:
             yield file
             whole = True
         finally:
-            ending = asyncio.create_task(self._end(record, file, offset, keep=whole or verified), name="upload-end")
-            await asyncio.shield(ending)
+            await unbroken(self._end(record, file, offset, keep=whole or verified), name="upload-end")
             if at == offset:
                 kept = file.size_bytes == self._offsets[record.id]
                 self._hashes[record.id] = (file.size_bytes, file.sha256) if kept else (offset, sha256)

@@ -27,9 +27,8 @@ from btworker.engine.diarization.pipeline import OnePassDiarization, accelerated
 from btworker.engine.diarization.relay import Hook, Place, Relay
 from btworker.engine.diarization.source import batch_sizes, diarization_device
 from btworker.engine.diarization.speakers import in_order_of_appearance, names_by_appearance, renamed_alike
-from btworker.engine.stack.faults import translate, without_frames
+from btworker.engine.stack.faults import is_short_of_memory, translate, without_frames
 from btworker.engine.stack.gpu_turns import OwnStream, free_bytes, release_cached_memory
-from btworker.errors import ErrorCode
 from btworker.ffmpeg import SAMPLE_RATE
 from btworker.jobs import Options
 from btworker.logs import get_logger
@@ -209,11 +208,10 @@ class Diarizer:
     def _may_try_again(self, error: Exception, batches: tuple[int, int], *, beside: bool) -> bool:
         """Prepare another try of a block that failed with these batches: with half of them where memory was short, and
         one thing after the other where it is not known what went wrong `beside` others."""
-        known = translate(error)
-        if known is None and beside:
+        if beside and translate(error) is None:
             self._go_one_by_one(error)
             return True
-        if known is None or known.code is not ErrorCode.OUT_OF_MEMORY or max(batches) <= 1:
+        if not is_short_of_memory(error) or max(batches) <= 1:
             return False
         halves = max(1, batches[0] // 2), max(1, batches[1] // 2)
         self._most = halves if self._most is None else (min(halves[0], self._most[0]), min(halves[1], self._most[1]))

@@ -104,7 +104,7 @@ def _versions() -> dict[str, str]:
 def _ffmpeg() -> tuple[str, Problem | None]:
     """(version, what is wrong and what to do)."""
     ffmpeg = find_ffmpeg()
-    version = ffmpeg_version(ffmpeg) if ffmpeg else ""
+    version = ffmpeg_version(ffmpeg)
     if found := why_unusable(ffmpeg, version):
         return "broken" if ffmpeg else "missing", Problem(f"{found}, by which every recording is decoded", INSTALL)
     return version, None

@@ -18,6 +18,7 @@ from btworker.errors import BtworkerError, ErrorCode
 from btworker.jobs import Input, Job, JobId, Options, new_job_id
 from btworker.locations import Source
 from btworker.service import NewJob
+from btworker.service.unbroken import unbroken
 from btworker.stems import unique_stems
 from btworker.web.context import Context, caller_of, context_of
 from btworker.web.filenames import clean_filename, name_in_source
@@ -28,7 +29,6 @@ from btworker.web.option_fields import JSON_FIELD, OUTPUTS_TO, SOURCE, Fields, u
 from btworker.web.options import parse_options
 from btworker.web.stores import ObjectForm, TargetForm, check_readable, delivery_of
 from btworker.web.tus.voices import OF_VOICES, SpeakerVoices, named_uploads
-from btworker.web.unbroken import unbroken
 
 CONTROLLERS_OWN = frozenset({"controllerJobId", "outputsUploadUrl"})
 """Fields that only a controller's job has."""

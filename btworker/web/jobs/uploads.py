@@ -16,6 +16,7 @@ from btworker.locations import Source
 from btworker.logs import get_logger
 from btworker.receiving.received_file import SMALL_BYTES, ReceivedFile, too_large
 from btworker.service import NewJob
+from btworker.service.unbroken import unbroken
 from btworker.stems import unique_stems
 from btworker.web.body import Body
 from btworker.web.context import Context, caller_of
@@ -276,7 +277,7 @@ class Upload:
         self._context.budget.promised_bytes -= self._owed_bytes
         self._owed_bytes = 0
         if self._is_judged and not self._is_over:
-            await asyncio.shield(asyncio.create_task(self._clean_up(), name="upload-clean-up"))
+            await unbroken(self._clean_up(), name="upload-clean-up")
 
     async def _clean_up(self) -> None:
         try:

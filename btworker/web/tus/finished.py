@@ -12,6 +12,7 @@ from btworker.jobs import Input, Job, JobId, new_job_id
 from btworker.keys import Caller
 from btworker.service import NewJob
 from btworker.service.resumable_files import Resumable
+from btworker.service.unbroken import unbroken
 from btworker.stems import unique_stems
 from btworker.web.context import Context
 from btworker.web.filenames import clean_filename
@@ -21,7 +22,6 @@ from btworker.web.options import parse_options
 from btworker.web.parts import decoded
 from btworker.web.stores import delivery_of
 from btworker.web.tus.voices import SpeakerVoices, complete_upload, named_uploads
-from btworker.web.unbroken import unbroken
 
 
 @dataclass(frozen=True, slots=True)
